@@ -1,0 +1,32 @@
+"""The errors nanocnn raises for bad input: each a `ValueError` that names value, place and expectation."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class DatasetError(ValueError):
+    """A data file that is not what it claims to be: its name, what was expected and what was found."""
+
+
+class ModelFileError(ValueError):
+    """A model file that cannot be read as one."""
+
+
+class ShapeError(ValueError):
+    """An array or a layer whose shape does not fit its place."""
+
+
+class NonFiniteError(ValueError):
+    """NaN or infinity where only finite numbers make sense: in the input, or in the loss."""
+
+
+class MissingExtraError(ImportError):
+    """An optional library is not installed; the message has the command that installs it."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
+    """The error for a name that is not known, with the nearest known one and the whole list."""
+    names = sorted(known)
+    near = get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return ValueError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")

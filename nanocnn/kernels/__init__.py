@@ -1,0 +1,40 @@
+"""The kernels: every operation of a network, in two sets of the same names.
+
+`reference` is the specification, in plain NumPy; `fast` is its twin, compiled by numba. A set is a
+module handed down from `Sequential` to its layers, loss and optimizer: there is no global switch.
+
+Size letters, used in every kernel, docstring and test:
+    N batch        C input channels    OH OW  output height and width
+    H input height F filters           D      inputs of a dense layer
+    W input width  KH KW window        U      units of a dense layer      K  classes
+Images are NHWC, convolution kernels (KH,KW,C,F), dense kernels (D,U), all C-contiguous.
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+from ..errors import unknown
+
+KERNEL_SETS = ("fast", "reference")
+
+OPERATIONS = (
+    "conv2d_forward", "conv2d_backward",
+    "max_pool_forward", "max_pool_backward",
+    "average_pool_forward", "average_pool_backward",
+    "dense_forward", "dense_backward",
+    "relu_forward", "relu_backward",
+    "sigmoid_forward", "sigmoid_backward",
+    "tanh_forward", "tanh_backward",
+    "softmax_forward", "softmax_backward",
+    "dropout_forward", "dropout_backward",
+    "batch_norm_forward", "batch_norm_backward", "batch_norm_inference",
+    "softmax_cross_entropy_forward", "softmax_cross_entropy_backward",
+    "sgd_update", "rmsprop_update", "adam_update",
+)  # fmt: skip
+
+
+def get_kernels(name: str) -> ModuleType:
+    """The kernel set called `name`: "fast" (numba) or "reference" (NumPy)."""
+    if name not in KERNEL_SETS:
+        raise unknown("kernel set", name, KERNEL_SETS)
+    return import_module(f".{name}", __name__)
