@@ -1,11 +1,11 @@
-"""The errors nanocnn raises for bad input: each a `ValueError` that names value, place and expectation."""
+"""The errors for bad input: each a `ValueError` that names value, place and expectation."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class DatasetError(ValueError):
-    """A data file that is not what it claims to be: its name, what was expected and what was found."""
+    """A data file that is not what it claims to be: its name, what was expected and found."""
 
 
 class ModelFileError(ValueError):

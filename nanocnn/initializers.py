@@ -1,0 +1,77 @@
+"""Initial weights: (shape, rng, dtype) -> array, by Keras's names and formulas.
+
+Source: keras/src/initializers/random_initializers.py; Glorot & Bengio 2010, He et al. 2015.
+"""
+
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import unknown
+
+Array = NDArray[Any]
+
+# The standard deviation of a standard normal cut off at +-2.
+TRUNCATED_STD = 0.87962566103423978
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """How many inputs feed one output and the reverse, for (KH,KW,C,F) or (D,U)."""
+    receptive_field = prod(shape[:-2])
+    return shape[-2] * receptive_field, shape[-1] * receptive_field
+
+
+def variance_scaling(
+    shape: tuple[int, ...], rng: np.random.Generator, scale: float, mode: str, distribution: str
+) -> Array:
+    """Samples with variance scale/n, n = fan_in or the mean of both fans ("fan_avg")."""
+    fan_in, fan_out = fans(shape)
+    variance = scale / max(1.0, fan_in if mode == "fan_in" else (fan_in + fan_out) / 2)
+    if distribution == "uniform":
+        limit = sqrt(3 * variance)
+        return rng.uniform(-limit, limit, shape)
+    samples = rng.standard_normal(shape)
+    while (outside := np.abs(samples) > 2).any():
+        samples[outside] = rng.standard_normal(int(outside.sum()))
+    return samples * (sqrt(variance) / TRUNCATED_STD)
+
+
+# name: (Keras's class name, arguments of variance_scaling or None for a constant)
+INITIALIZERS: dict[str, tuple[str, tuple[float, str, str] | float]] = {
+    "glorot_uniform": ("GlorotUniform", (1.0, "fan_avg", "uniform")),
+    "glorot_normal": ("GlorotNormal", (1.0, "fan_avg", "truncated_normal")),
+    "he_uniform": ("HeUniform", (2.0, "fan_in", "uniform")),
+    "he_normal": ("HeNormal", (2.0, "fan_in", "truncated_normal")),
+    "lecun_uniform": ("LecunUniform", (1.0, "fan_in", "uniform")),
+    "lecun_normal": ("LecunNormal", (1.0, "fan_in", "truncated_normal")),
+    "zeros": ("Zeros", 0.0),
+    "ones": ("Ones", 1.0),
+}
+_BY_CLASS = {class_name: name for name, (class_name, _) in INITIALIZERS.items()}
+
+
+def canonical(initializer: str | dict[str, Any]) -> str:
+    """The name in `INITIALIZERS` for a name, Keras's class name or Keras's config of it."""
+    name = initializer.get("class_name") if isinstance(initializer, dict) else initializer
+    name = _BY_CLASS.get(str(name), str(name))
+    if name not in INITIALIZERS:
+        raise unknown("initializer", name, INITIALIZERS)
+    return name
+
+
+def config(name: str) -> dict[str, Any]:
+    """Keras's config of the initializer called `name`."""
+    return {"class_name": INITIALIZERS[name][0], "config": {}}
+
+
+def initialize(name: str, shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> Array:
+    """An array of `shape` filled by the initializer called `name`.
+
+    Drawn in float64, then rounded: float32 and float64 models start from the same weights.
+    """
+    kind = INITIALIZERS[canonical(name)][1]
+    if isinstance(kind, tuple):
+        return variance_scaling(shape, rng, *kind).astype(dtype)
+    return np.full(shape, kind, dtype)

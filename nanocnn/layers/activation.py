@@ -1,0 +1,54 @@
+"""Activation functions: relu, sigmoid, tanh, softmax and linear."""
+
+from typing import Any
+
+from ..errors import unknown
+from ..memory import Memory
+from .base import Array, Layer, Shape
+
+# What `activation=` accepts, each with its formula.
+ACTIVATIONS = {
+    "linear": "y = x",
+    "relu": "y = max(x, 0)",
+    "sigmoid": "y = 1 / (1 + exp(-x))",
+    "tanh": "y = tanh(x)",
+    "softmax": "y_k = exp(x_k) / sum_j exp(x_j)",
+}
+
+
+class Activation(Layer):
+    """y = f(x), element by element (softmax: over the last axis). Any shape, which it keeps.
+
+    `activation`: "relu", "sigmoid", "tanh", "softmax" or "linear" (None is linear).
+    """
+
+    def __init__(self, activation: str | None, name: str | None = None) -> None:
+        super().__init__(name)
+        self.activation = "linear" if activation is None else activation
+        if self.activation not in ACTIVATIONS:
+            raise unknown("activation", activation, ACTIVATIONS)
+
+    def _build(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        if self.activation == "linear":
+            return x
+        function = getattr(self.kernels, f"{self.activation}_forward")
+        y: Array = function(x, **memory.out(self, y=x.shape))
+        memory.save(self, y)
+        return y
+
+    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        if self.activation == "linear":
+            return dy
+        (y,) = memory.saved(self)
+        function = getattr(self.kernels, f"{self.activation}_backward")
+        dx: Array = function(dy, y, **memory.out(self, dx=y.shape))
+        return dx
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "activation": self.activation}
+
+    def formula(self) -> str:
+        return ACTIVATIONS[self.activation]

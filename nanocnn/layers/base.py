@@ -1,0 +1,166 @@
+"""The contract every layer keeps: build once, then forward and backward as often as you like."""
+
+import re
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ShapeError
+from ..memory import Memory
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+
+class Layer:
+    """A differentiable function of one array, with parameters of its own.
+
+    A subclass gives `_build` (check the input shape, make parameters, return the output shape),
+    `_forward`, `_backward` and `get_config`. The layer owns the mathematics and what is saved for
+    the backward pass; the kernels own the loops.
+
+    Attributes: `name`; `params` and `grads` (dicts by Keras's weight names), `state` (weights that
+    are not trained, such as moving averages), `input_shape` and `output_shape` (without N),
+    `kernels` (the kernel set).
+    """
+
+    random = False  # draws random numbers while training
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name or automatic_name(type(self).__name__)
+        self.named = name is not None
+        self.trainable = True
+        self.params: dict[str, Array] = {}
+        self.grads: dict[str, Array] = {}
+        self.state: dict[str, Array] = {}
+        self.penalties: dict[str, float] = {}  # L2 factor by parameter name
+        self.built = False
+        self.memory = Memory()
+
+    def build(
+        self,
+        input_shape: Shape,
+        rng: np.random.Generator | int = 0,
+        dtype: Any = "float32",
+        kernels: ModuleType | None = None,
+    ) -> Shape:
+        """Make the parameters for inputs of `input_shape` (without N); returns the output shape.
+
+        `kernels` is a module from `nanocnn.kernels.get_kernels`; the reference set by default.
+        Raises `ShapeError` when the input does not fit or the output would be empty.
+        """
+        if kernels is None:
+            from ..kernels import reference as kernels
+        self.kernels: ModuleType = kernels
+        self.dtype = np.dtype(dtype)
+        self.rng = np.random.default_rng(rng)
+        self.input_shape = tuple(input_shape)
+        self.output_shape = self._build(self.input_shape)
+        self.built = True
+        return self.output_shape
+
+    def forward(self, x: Array, training: bool = False, memory: Memory | None = None) -> Array:
+        """The layer's output for x (N, *input_shape): (N, *output_shape)."""
+        self._check(x)
+        return self._forward(x, training, memory or self.memory)
+
+    def backward(
+        self, dy: Array, need_dx: bool = True, memory: Memory | None = None
+    ) -> Array | None:
+        """dL/dx for dy = dL/dy, of the last forward pass; fills `grads` with dL/dparameter.
+
+        With `need_dx` False the input's gradient is not computed where that saves work.
+        """
+        return self._backward(dy, need_dx, memory or self.memory)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again, by Keras's names."""
+        return {"name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Layer":
+        """The layer that `get_config` described."""
+        return cls(**config)
+
+    @property
+    def weights(self) -> dict[str, Array]:
+        """Parameters, then state: Keras's order."""
+        return {**self.params, **self.state}
+
+    def count_params(self) -> int:
+        """The number of weights, trained or not."""
+        return sum(array.size for array in self.weights.values())
+
+    def formula(self) -> str:
+        """The forward pass in one line."""
+        return ""
+
+    def _build(self, input_shape: Shape) -> Shape:
+        raise NotImplementedError
+
+    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        raise NotImplementedError
+
+    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        raise NotImplementedError
+
+    def _check(self, x: Array) -> None:
+        if not self.built:
+            raise RuntimeError(f"{self.name}: call build(input_shape) before forward")
+        if x.shape[1:] != self.input_shape:
+            raise ShapeError(
+                f"{self.name}: input of shape {x.shape}, expected (N, "
+                f"{', '.join(map(str, self.input_shape))})"
+            )
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+def automatic_name(class_name: str) -> str:
+    """Keras's automatic name: MaxPooling2D -> max_pooling2d."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", class_name).lower()
+
+
+def make_names_unique(layers: Iterable[Layer]) -> None:
+    """Number automatic names as Keras does (conv2d, conv2d_1, ...); refuse equal given names."""
+    taken = {layer.name for layer in layers if layer.named}
+    if len(taken) < sum(layer.named for layer in layers):
+        raise ValueError(f"two layers have the same name: {[layer.name for layer in layers]}")
+    counts: dict[str, int] = {}
+    for layer in layers:
+        if not layer.named:
+            base = automatic_name(type(layer).__name__)
+            while (name := f"{base}_{counts[base]}" if base in counts else base) in taken:
+                counts[base] = counts.get(base, 0) + 1
+            counts[base] = counts.get(base, 0) + 1
+            layer.name = name
+
+
+def pair(value: Any, name: str, layer: str) -> tuple[int, int]:
+    """A whole number or a pair of them, each at least 1, as a pair."""
+    items = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(items) != 2:
+        raise ValueError(f"{layer}: {name}={value!r}, expected a whole number or a pair of them")
+    return positive(items[0], name, layer), positive(items[1], name, layer)
+
+
+def positive(value: Any, name: str, layer: str) -> int:
+    """A whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{layer}: {name}={value!r}, expected a whole number of at least 1")
+    return int(value)
+
+
+def image_shape(shape: Shape, layer: str) -> tuple[int, int, int]:
+    """(H,W,C), or the error that says what came instead."""
+    if len(shape) != 3:
+        raise ShapeError(
+            f"{layer}: input of shape (N, {', '.join(map(str, shape))}), "
+            "expected images (N, height, width, channels)"
+        )
+    return shape[0], shape[1], shape[2]

@@ -1,0 +1,49 @@
+"""Dropout."""
+
+from typing import Any
+
+from ..memory import Memory
+from .base import Array, Layer, Shape
+
+
+class Dropout(Layer):
+    """While training, zeroes elements with probability `rate`, scales the rest by 1/(1-rate).
+
+    Any shape, which it keeps. Identity when not training. Source: Srivastava et al. 2014;
+    keras/src/layers/regularization/dropout.py. Each training pass draws one 64-bit key from the
+    model's generator; the mask is a function of the key (see `kernels.reference.dropout_mask`).
+    """
+
+    random = True
+
+    def __init__(self, rate: float, name: str | None = None) -> None:
+        super().__init__(name)
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
+            raise ValueError(f"Dropout: rate={rate!r}, expected a number from 0 to 1")
+        self.rate = float(rate)
+
+    def _build(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        key = int(self.rng.integers(2**64, dtype="uint64")) if training and self.rate else None
+        memory.save(self, key)
+        if key is None:
+            return x
+        y: Array = self.kernels.dropout_forward(x, self.rate, key, **memory.out(self, y=x.shape))
+        return y
+
+    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        (key,) = memory.saved(self)
+        if key is None:
+            return dy
+        dx: Array = self.kernels.dropout_backward(
+            dy, self.rate, key, **memory.out(self, dx=dy.shape)
+        )
+        return dx
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "rate": self.rate}
+
+    def formula(self) -> str:
+        return f"y = x * mask / {1 - self.rate:g}"

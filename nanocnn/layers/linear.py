@@ -1,0 +1,227 @@
+"""Layers that multiply by a kernel: Dense and Conv2D, each with an activation behind it."""
+
+from typing import Any
+
+from .. import initializers
+from ..errors import ShapeError, unknown
+from ..kernels.geometry import sliding_window
+from ..memory import Memory
+from ..regularizers import l2_config, l2_factor
+from .activation import Activation
+from .base import Array, Layer, Shape, image_shape, pair, positive
+
+
+class Linear(Layer):
+    """What Dense and Conv2D share: kernel, bias, their initializers, L2 penalty and activation.
+
+    The layer is y = activation(transform(x)); a subclass gives the transform and its backward.
+    `activation` is a layer of its own, so that a plan can fuse it or leave it to the loss.
+    """
+
+    def __init__(
+        self,
+        activation: str | None,
+        use_bias: bool,
+        kernel_initializer: str | dict[str, Any],
+        bias_initializer: str | dict[str, Any],
+        kernel_regularizer: Any,
+        name: str | None,
+    ) -> None:
+        super().__init__(name)
+        self.activation = Activation(activation, name=f"{self.name}/activation")
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.canonical(kernel_initializer)
+        self.bias_initializer = initializers.canonical(bias_initializer)
+        self.kernel_l2 = l2_factor(kernel_regularizer)
+        if self.kernel_l2:
+            self.penalties["kernel"] = self.kernel_l2
+
+    @property
+    def bias(self) -> Array | None:
+        """The bias, or None without one."""
+        return self.params.get("bias")
+
+    def transform(self, x: Array, memory: Memory) -> Array:
+        """The part before the activation."""
+        raise NotImplementedError
+
+    def transform_backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        """Its backward: fills `grads`."""
+        raise NotImplementedError
+
+    def set_gradients(self, dweight: Array, dbias: Array) -> None:
+        """Put a kernel's results where the optimizer looks for them."""
+        self.grads = {"kernel": dweight, "bias": dbias} if self.use_bias else {"kernel": dweight}
+
+    def _make(self, kernel_shape: Shape, output_shape: Shape) -> Shape:
+        self.params = {
+            "kernel": initializers.initialize(
+                self.kernel_initializer, kernel_shape, self.rng, self.dtype
+            )
+        }
+        if self.use_bias:
+            self.params["bias"] = initializers.initialize(
+                self.bias_initializer, kernel_shape[-1:], self.rng, self.dtype
+            )
+        self.activation.build(output_shape, self.rng, self.dtype, self.kernels)
+        return output_shape
+
+    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        return self.activation._forward(self.transform(x, memory), training, memory)
+
+    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        dz = self.activation._backward(dy, True, memory)
+        assert dz is not None
+        return self.transform_backward(dz, need_dx, memory)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "activation": self.activation.activation,
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.config(self.kernel_initializer),
+            "bias_initializer": initializers.config(self.bias_initializer),
+            "kernel_regularizer": l2_config(self.kernel_l2),
+        }
+
+
+class Dense(Linear):
+    """y = activation(x @ kernel + bias): every unit sees every input.
+
+    x (N,D), kernel (D,U), bias (U,) -> y (N,U), U = `units`. Arguments by Keras's names; source:
+    keras/src/layers/core/dense.py.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | None = None,
+        use_bias: bool = True,
+        kernel_initializer: str | dict[str, Any] = "glorot_uniform",
+        bias_initializer: str | dict[str, Any] = "zeros",
+        kernel_regularizer: Any = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(
+            activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, name
+        )
+        self.units = positive(units, "units", "Dense")
+
+    def _build(self, input_shape: Shape) -> Shape:
+        if len(input_shape) != 1:
+            raise ShapeError(
+                f"{self.name}: input of shape (N, {', '.join(map(str, input_shape))}), expected "
+                "(N, features); put a Flatten() before it"
+            )
+        return self._make((input_shape[0], self.units), (self.units,))
+
+    def transform(self, x: Array, memory: Memory) -> Array:
+        memory.save(self, x)
+        out = memory.out(self, z=(len(x), self.units))
+        y: Array = self.kernels.dense_forward(x, self.params["kernel"], self.bias, **out)
+        return y
+
+    def transform_backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        (x,) = memory.saved(self)
+        kernel = self.params["kernel"]
+        out = memory.out(
+            self, dx=x.shape if need_dx else None, dweight=kernel.shape, dbias=kernel.shape[-1:]
+        )
+        dx, dweight, dbias = self.kernels.dense_backward(dy, x, kernel, need_dx, **out)
+        self.set_gradients(dweight, dbias)
+        return dx  # type: ignore[no-any-return]
+
+    def get_config(self) -> dict[str, Any]:
+        return {"units": self.units, **super().get_config()}
+
+    def formula(self) -> str:
+        return f"y = x @ kernel{' + bias' * self.use_bias}"
+
+
+class Conv2D(Linear):
+    """y = activation(x * kernel + bias): every filter slides over the image.
+
+    x (N,H,W,C), kernel (KH,KW,C,F), bias (F,) -> y (N,OH,OW,F), F = `filters`. `strides` and
+    `dilation_rate` in pixels (only one of them over 1, as in Keras), `padding` "valid" or "same".
+    Source: keras/src/layers/convolutional/base_conv.py.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, int],
+        strides: int | tuple[int, int] = 1,
+        padding: str = "valid",
+        dilation_rate: int | tuple[int, int] = 1,
+        activation: str | None = None,
+        use_bias: bool = True,
+        kernel_initializer: str | dict[str, Any] = "glorot_uniform",
+        bias_initializer: str | dict[str, Any] = "zeros",
+        kernel_regularizer: Any = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(
+            activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, name
+        )
+        self.filters = positive(filters, "filters", "Conv2D")
+        self.kernel_size = pair(kernel_size, "kernel_size", "Conv2D")
+        self.strides = pair(strides, "strides", "Conv2D")
+        self.dilation_rate = pair(dilation_rate, "dilation_rate", "Conv2D")
+        self.padding = check_padding(padding, "Conv2D")
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise ValueError(
+                f"Conv2D: strides={strides!r} with dilation_rate={dilation_rate!r}, "
+                "expected only one of them over 1"
+            )
+
+    def _build(self, input_shape: Shape) -> Shape:
+        H, W, C = image_shape(input_shape, self.name)
+        try:
+            self.window = sliding_window(
+                (H, W), self.kernel_size, self.strides, self.padding, self.dilation_rate
+            )
+        except ShapeError as error:
+            raise ShapeError(f"{self.name}: {error}") from None
+        return self._make(
+            (*self.kernel_size, C, self.filters), (self.window.OH, self.window.OW, self.filters)
+        )
+
+    def transform(self, x: Array, memory: Memory) -> Array:
+        memory.save(self, x)
+        out = memory.out(self, z=(len(x), *self.output_shape))
+        kernel = self.params["kernel"]
+        y: Array = self.kernels.conv2d_forward(x, kernel, self.bias, self.window, **out)
+        return y
+
+    def transform_backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        (x,) = memory.saved(self)
+        kernel = self.params["kernel"]
+        out = memory.out(
+            self, dx=x.shape if need_dx else None, dweight=kernel.shape, dbias=kernel.shape[-1:]
+        )
+        dx, dweight, dbias = self.kernels.conv2d_backward(
+            dy, x, kernel, self.window, need_dx, **out
+        )
+        self.set_gradients(dweight, dbias)
+        return dx  # type: ignore[no-any-return]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "filters": self.filters,
+            "kernel_size": list(self.kernel_size),
+            "strides": list(self.strides),
+            "padding": self.padding,
+            "dilation_rate": list(self.dilation_rate),
+            **super().get_config(),
+        }
+
+    def formula(self) -> str:
+        bias = " + bias[f]" * self.use_bias
+        return f"y[n,h,w,f] = sum_kh,kw,c x[n,h+kh,w+kw,c] kernel[kh,kw,c,f]{bias}"
+
+
+def check_padding(padding: str, layer: str) -> str:
+    """ "valid" or "same", in any case, as Keras takes it."""
+    if not isinstance(padding, str) or padding.lower() not in ("valid", "same"):
+        raise unknown(f"{layer} padding", padding, ("valid", "same"))
+    return padding.lower()

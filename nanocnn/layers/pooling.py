@@ -1,0 +1,87 @@
+"""Pooling: one number for each window of each channel."""
+
+from typing import Any
+
+from ..errors import ShapeError
+from ..kernels.geometry import sliding_window
+from ..memory import Memory
+from .base import Array, Layer, Shape, image_shape, pair
+from .linear import check_padding
+
+
+class Pooling2D(Layer):
+    """What both poolings share. x (N,H,W,C) -> y (N,OH,OW,C); strides default to the window."""
+
+    def __init__(
+        self,
+        pool_size: int | tuple[int, int] = 2,
+        strides: int | tuple[int, int] | None = None,
+        padding: str = "valid",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        kind = type(self).__name__
+        self.pool_size = pair(pool_size, "pool_size", kind)
+        self.strides = self.pool_size if strides is None else pair(strides, "strides", kind)
+        self.padding = check_padding(padding, kind)
+
+    def _build(self, input_shape: Shape) -> Shape:
+        H, W, C = image_shape(input_shape, self.name)
+        try:
+            self.window = sliding_window((H, W), self.pool_size, self.strides, self.padding)
+        except ShapeError as error:
+            raise ShapeError(f"{self.name}: {error}") from None
+        return self.window.OH, self.window.OW, C
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "pool_size": list(self.pool_size),
+            "strides": list(self.strides),
+            "padding": self.padding,
+        }
+
+
+class MaxPooling2D(Pooling2D):
+    """The largest value of each window; its gradient goes to the first cell that held it.
+
+    x (N,H,W,C) -> y (N,OH,OW,C); `pool_size` and `strides` (default: pool_size) in pixels, padding
+    counts as -inf. Source: keras/src/layers/pooling/max_pooling2d.py.
+    """
+
+    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        shape = (len(x), *self.output_shape)
+        y, winner = self.kernels.max_pool_forward(
+            x, self.window, **memory.out(self, y=shape, winner=shape)
+        )
+        memory.save(self, winner)
+        return y  # type: ignore[no-any-return]
+
+    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        (winner,) = memory.saved(self)
+        out = memory.out(self, dx=(len(dy), *self.input_shape))
+        dx: Array = self.kernels.max_pool_backward(dy, winner, self.window, **out)
+        return dx
+
+    def formula(self) -> str:
+        return "y[n,h,w,c] = max over the window of x[n,.,.,c]"
+
+
+class AveragePooling2D(Pooling2D):
+    """The mean of each window's real cells (padding is not counted).
+
+    x (N,H,W,C) -> y (N,OH,OW,C). Source: keras/src/layers/pooling/average_pooling2d.py.
+    """
+
+    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        out = memory.out(self, y=(len(x), *self.output_shape))
+        y: Array = self.kernels.average_pool_forward(x, self.window, **out)
+        return y
+
+    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        out = memory.out(self, dx=(len(dy), *self.input_shape))
+        dx: Array = self.kernels.average_pool_backward(dy, self.window, **out)
+        return dx
+
+    def formula(self) -> str:
+        return "y[n,h,w,c] = mean over the window of x[n,.,.,c]"

@@ -1,0 +1,51 @@
+"""Layers without arithmetic: the input and the flattening."""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..memory import Memory
+from .base import Array, Layer, Shape, positive
+
+
+class Input(Layer):
+    """The shape of one sample, such as (28, 28, 1): the first layer of every model."""
+
+    def __init__(self, shape: tuple[int, ...], name: str | None = None) -> None:
+        super().__init__(name or "input_layer")
+        if isinstance(shape, (int, np.integer)):
+            shape = (int(shape),)
+        self.shape = tuple(positive(size, "shape", "Input") for size in shape)
+
+    def _build(self, input_shape: Shape) -> Shape:
+        return self.shape
+
+    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        return x
+
+    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        return dy
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "batch_shape": [None, *self.shape], "dtype": "float32"}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Input":
+        return cls(tuple(config["batch_shape"][1:]), config.get("name"))
+
+
+class Flatten(Layer):
+    """Each sample as one row: (N,H,W,C) -> (N,H*W*C), channels fastest. Nothing is copied."""
+
+    def _build(self, input_shape: Shape) -> Shape:
+        return (prod(input_shape),)
+
+    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        return x.reshape(len(x), -1)
+
+    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        return dy.reshape(len(dy), *self.input_shape)
+
+    def formula(self) -> str:
+        return "y = x with one row a sample"
