@@ -1,0 +1,182 @@
+"""IDX files, the format of MNIST: read and written strictly.
+
+An IDX file is two zero bytes, a type code, the number of dimensions, one big-endian uint32 a dimension,
+then the values, big-endian, last dimension fastest (http://yann.lecun.com/exdb/mnist/, bottom of the page).
+"""
+
+import gzip
+import io
+import math
+import os
+import secrets
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nanocnn.errors import DatasetError
+
+Array = NDArray[Any]
+File = str | os.PathLike[str] | BinaryIO
+
+TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+CODES = {np.dtype(text).newbyteorder("="): code for code, text in TYPES.items()}
+GZIP_MAGIC = b"\x1f\x8b"
+CHUNK = 1 << 20
+
+
+def read(file: File, max_bytes: int = 1 << 32) -> Array:
+    """Read an array from an IDX file, plain or gzipped (told by its content, not by its name).
+
+    file       a path, or a file open in binary mode, read from where it stands to its end
+    max_bytes  the largest array accepted (4 GiB): what stops a gzip bomb whose header is truthful
+    returns    a writable array, C order, native byte order
+
+    Memory grows with what the file holds, never with what its header promises, and no more than one byte
+    past the promise is ever decompressed. Raises DatasetError for anything but exactly one IDX array.
+    """
+    if isinstance(file, (str, os.PathLike)):
+        with open(file, "rb") as opened:
+            return _read(opened, os.fspath(file), max_bytes)
+    return _read(file, str(getattr(file, "name", None) or "<open file>"), max_bytes)
+
+
+def _read(file: BinaryIO, name: str, max_bytes: int) -> Array:
+    try:
+        magic = _peek(file, name)
+        if magic == GZIP_MAGIC:
+            with gzip.GzipFile(fileobj=file, mode="rb") as stream:
+                return _parse(cast(BinaryIO, stream), name, max_bytes)
+        return _parse(file, name, max_bytes, _bytes_left(file))
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DatasetError(
+            f"{name}: expected a whole gzip file, got a truncated or damaged one ({error}); "
+            "delete it and fetch it again"
+        ) from error
+
+
+def _parse(file: BinaryIO, name: str, max_bytes: int, left: int | None = None) -> Array:
+    start = file.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in TYPES or start[3] == 0:
+        raise DatasetError(
+            f"{name}: expected an IDX file (0, 0, a type of {', '.join(f'{t:02X}' for t in TYPES)}, "
+            f"1 or more dimensions), got {start!r}{_looks_like(start)}"
+        )
+    dtype, ndim = np.dtype(TYPES[start[2]]), start[3]
+    header = file.read(4 * ndim)
+    if len(header) < 4 * ndim:
+        raise DatasetError(
+            f"{name}: expected {ndim} sizes in the header, got {len(header)} bytes of them; "
+            "the file is cut off: fetch it again"
+        )
+    shape = struct.unpack(f">{ndim}I", header)
+    expected = math.prod(shape) * dtype.itemsize
+    promise = f"{name}: expected {expected:,} bytes of data for shape {shape} of {dtype.name}"
+    if expected > max_bytes:
+        raise DatasetError(f"{promise}, got a limit of {max_bytes:,} bytes (max_bytes)")
+    if left is not None and left - 4 - 4 * ndim != expected:
+        raise DatasetError(f"{promise}, got {left - 4 - 4 * ndim:,}; fetch the file again")
+    data = bytearray()
+    # One byte past the promise shows trailing bytes; reading to the end has gzip check its CRC.
+    while chunk := file.read(min(CHUNK, expected + 1 - len(data))):
+        data += chunk
+        if len(data) > expected:
+            raise DatasetError(f"{promise}, got more; the file is not what its header says")
+    if len(data) < expected:
+        raise DatasetError(f"{promise}, got {len(data):,}; the file is cut off: fetch it again")
+    try:
+        array = np.frombuffer(data, dtype).reshape(shape)
+    except ValueError as error:  # more dimensions than numpy has, or (0, huge, huge)
+        raise DatasetError(f"{name}: shape {shape} is beyond numpy: {error}") from error
+    if not dtype.isnative:
+        array = array.byteswap(inplace=True).view(dtype.newbyteorder("="))
+    return array
+
+
+def write(file: File, array: Array) -> None:
+    """Write an array as an IDX file; a path that ends in .gz is gzipped, an open file gets it plain.
+
+    array  1 to 255 dimensions, uint8, int8, int16, int32, float32 or float64; any order, any strides
+
+    A path is written to a temporary file beside it and moved into place, so it holds the old array or the
+    new one; the same array gives the same bytes. Raises DatasetError for what IDX cannot hold.
+    """
+    array = np.asarray(array)
+    code = CODES.get(array.dtype.newbyteorder("="))
+    if code is None:
+        raise DatasetError(
+            f"{_name(file)}: IDX holds {', '.join(d.name for d in CODES)}, got {array.dtype}; "
+            "convert it first, as with array.astype('int32')"
+        )
+    if array.ndim == 0 or max(array.shape) >= 1 << 32:
+        raise DatasetError(f"{_name(file)}: IDX holds 1 to 255 sizes below 2**32, got {array.shape}")
+    if not isinstance(file, (str, os.PathLike)):
+        return _write(file, code, array)
+    with replacing(file) as part:
+        if not os.fspath(file).endswith(".gz"):
+            return _write(part, code, array)
+        with gzip.GzipFile("", "wb", 9, part, mtime=0) as stream:
+            _write(cast(BinaryIO, stream), code, array)
+
+
+def _write(file: BinaryIO, code: int, array: Array) -> None:
+    file.write(struct.pack(f">4B{array.ndim}I", 0, 0, code, array.ndim, *array.shape))
+    file.write(np.ascontiguousarray(array, TYPES[code]).tobytes())
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` when the block ends well, and vanishes when it does not."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(part, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _name(file: File) -> str:
+    return os.fspath(file) if isinstance(file, (str, os.PathLike)) else "<open file>"
+
+
+def _peek(file: BinaryIO, name: str) -> bytes:
+    """The next two bytes, left unread."""
+    if isinstance(file, io.TextIOBase):
+        raise DatasetError(f"{name}: expected a file open in binary mode ('rb'), got a text file")
+    if hasattr(file, "peek"):
+        return bytes(file.peek(2)[:2])
+    start = file.read(2)
+    file.seek(-len(start), os.SEEK_CUR)
+    return start
+
+
+def _bytes_left(file: BinaryIO) -> int | None:
+    """How much is still to be read, None for a stream that cannot say."""
+    if not file.seekable():
+        return None
+    here = file.tell()
+    end = file.seek(0, os.SEEK_END)
+    file.seek(here)
+    return end - here
+
+
+def _looks_like(start: bytes) -> str:
+    """What the first bytes of the usual wrong files say about them, and what to do."""
+    if not start:
+        return ": the file is empty; fetch it again"
+    if start[:2] == GZIP_MAGIC:
+        return ": it is gzipped twice; unpack it once"
+    if start.lstrip()[:1] == b"<":
+        return ": it looks like a web page saved in its place; fetch it again"
+    if start in (b"vers", b"../.", b"/ann"):
+        return ": it looks like a pointer to a large file; fetch the file itself"
+    return ""
