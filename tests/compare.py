@@ -1,0 +1,23 @@
+"""How two results are compared, everywhere in the tests."""
+
+import numpy as np
+
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+
+
+def relative_error(actual, expected):
+    """The largest difference, relative to the largest expected number; NaN and inf must agree."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(actual[~finite], expected[~finite])
+    if not np.isfinite(actual[finite]).all():
+        return np.inf
+    scale = np.abs(expected[finite]).max(initial=0.0)
+    difference = np.abs(actual[finite] - expected[finite]).max(initial=0.0)
+    return difference / scale if scale else difference
+
+
+def assert_close(actual, expected, tolerance, what=""):
+    error = relative_error(actual, expected)
+    assert error <= tolerance, f"{what} differs by {error:.2e} (relative), allowed {tolerance:.0e}"

@@ -1,0 +1,28 @@
+"""Fixtures shared by the tests: both kernel sets, both dtypes, and quiet hypothesis settings."""
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from nanocnn.kernels import KERNEL_SETS, get_kernels
+
+settings.register_profile("nanocnn", deadline=None, derandomize=True, database=None)
+settings.load_profile("nanocnn")
+
+
+@pytest.fixture(scope="session", params=sorted(KERNEL_SETS, reverse=True))
+def kernels(request):
+    """Each kernel set in turn, as a module: reference first."""
+    return get_kernels(request.param)
+
+
+@pytest.fixture(scope="session", params=["float64", "float32"])
+def dtype(request):
+    """Each dtype in turn, by name."""
+    return request.param
+
+
+@pytest.fixture
+def rng():
+    """A generator that starts at the same place in every test."""
+    return np.random.default_rng(12345)
