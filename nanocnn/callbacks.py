@@ -1,0 +1,226 @@
+"""Callbacks: what happens around the epochs of a training. Names and meanings are Keras's.
+
+Source: keras/src/callbacks/*.py. A NaN counts as worse than any number.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .optimizers import Schedule
+
+
+class Callback:
+    """Override what you need. `model` is the model in training; set `model.stop_training` to stop.
+
+    `state` (JSON-able) is saved with the model's `.npz` and restored when the training goes on.
+    """
+
+    model: Any = None
+    last = False  # runs after the others, to save what they left
+
+    def on_train_begin(self) -> None:
+        """Before the first epoch."""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Before epoch number `epoch`, counted from 0."""
+
+    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        """After batch number `batch` of the epoch; `logs` are the running means so far."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """After the epoch and its validation; what is added to `logs` enters the history."""
+
+    def on_train_end(self) -> None:
+        """After the last epoch, or after an interruption."""
+
+    def get_state(self) -> dict[str, Any]:
+        """What has to be remembered to go on after an interruption."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from `get_state`."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+class Monitor(Callback):
+    """What callbacks that watch one number share: is it better than the best so far?
+
+    `mode` "min", "max" or "auto" (max for names with "acc", else min).
+    """
+
+    def __init__(self, monitor: str, mode: str, min_delta: float) -> None:
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"mode={mode!r}, expected 'auto', 'min' or 'max'")
+        self.monitor, self.min_delta = monitor, abs(min_delta)
+        self.sign = 1 if mode == "max" or (mode == "auto" and "acc" in monitor) else -1
+        self.best: float | None = None
+
+    def improved(self, logs: dict[str, float]) -> bool:
+        """Whether the watched number beats the best by more than `min_delta`; if so, remembers it."""
+        if self.monitor not in logs:
+            raise ValueError(
+                f"{type(self).__name__}: monitor={self.monitor!r} is not measured, "
+                f"expected one of {', '.join(logs)}"
+            )
+        value = logs[self.monitor]
+        if math.isnan(value):
+            return False
+        if self.best is None or (value - self.best) * self.sign > self.min_delta:
+            self.best = float(value)
+            return True
+        return False
+
+
+class EarlyStopping(Monitor):
+    """Stops when `monitor` has not improved by `min_delta` for `patience` epochs.
+
+    `restore_best_weights`: the model ends with the weights of its best epoch, also when the
+    training ran to the end. `baseline`: a value to beat. Counts from epoch `start_from_epoch`.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0.0,
+        patience: int = 0,
+        mode: str = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.patience, self.baseline = patience, baseline
+        self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
+        self.wait, self.best_epoch = 0, 0
+        self.best_weights: list[Any] | None = None
+
+    def on_train_begin(self) -> None:
+        if self.best is None:
+            self.best = self.baseline
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        if epoch < self.start_from_epoch:
+            return
+        if self.improved(logs):
+            self.wait, self.best_epoch = 0, epoch
+            if self.restore_best_weights:
+                self.best_weights = self.model.get_weights()
+            return
+        self.wait += 1
+        if self.wait >= self.patience and epoch > 0:
+            self.model.stop_training = True
+
+    def on_train_end(self) -> None:
+        if self.best_weights is not None:
+            self.model.set_weights(self.best_weights)
+
+    def get_state(self) -> dict[str, Any]:
+        return {"best": self.best, "wait": self.wait, "best_epoch": self.best_epoch}
+
+
+class ModelCheckpoint(Monitor):
+    """Saves the model after every epoch, or only when `monitor` is at its best.
+
+    `filepath` may hold fields such as {epoch:02d} (from 1) and {val_loss:.3f}; its ending (.npz,
+    .h5, .keras) chooses the format. A .npz can be resumed exactly. The file is replaced whole: an
+    interruption leaves the old one or the new one.
+    """
+
+    last = True
+
+    def __init__(
+        self,
+        filepath: str | Path,
+        monitor: str = "val_loss",
+        save_best_only: bool = False,
+        mode: str = "auto",
+    ) -> None:
+        super().__init__(monitor, mode, 0.0)
+        self.filepath, self.save_best_only = str(filepath), save_best_only
+        self.saved: str | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        if self.save_best_only and not self.improved(logs):
+            return
+        path = self.filepath.format(epoch=epoch + 1, **logs)
+        self.model.save(path)
+        self.saved = path
+
+    def get_state(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+
+class ReduceLROnPlateau(Monitor):
+    """Multiplies the learning rate by `factor` when `monitor` has not improved for `patience` epochs.
+
+    After a reduction it waits `cooldown` epochs; the rate never goes below `min_lr`.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        if not 0 < factor < 1:
+            raise ValueError(f"ReduceLROnPlateau: factor={factor!r}, expected more than 0, under 1")
+        self.factor, self.patience = factor, patience
+        self.cooldown, self.min_lr = cooldown, min_lr
+        self.wait, self.cooling = 0, 0
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        rate = constant_rate(self)
+        logs["learning_rate"] = rate
+        better = self.improved(logs)
+        if self.cooling > 0:
+            self.cooling -= 1
+            self.wait = 0
+        if better:
+            self.wait = 0
+        elif self.cooling == 0:
+            self.wait += 1
+            if self.wait >= self.patience and rate > self.min_lr:
+                self.model.optimizer.learning_rate = max(rate * self.factor, self.min_lr)
+                self.cooling, self.wait = self.cooldown, 0
+
+    def get_state(self) -> dict[str, Any]:
+        return {"best": self.best, "wait": self.wait, "cooling": self.cooling}
+
+
+class LearningRateScheduler(Callback):
+    """Sets the learning rate before each epoch: `schedule(epoch, rate) -> rate`, epoch from 0."""
+
+    def __init__(self, schedule: Callable[[int, float], float]) -> None:
+        self.schedule = schedule
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        rate = self.schedule(epoch, constant_rate(self))
+        if not isinstance(rate, (int, float, np.floating)) or not math.isfinite(rate) or rate < 0:
+            raise ValueError(
+                f"LearningRateScheduler: schedule gave {rate!r}, expected a number >= 0"
+            )
+        self.model.optimizer.learning_rate = float(rate)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        logs["learning_rate"] = constant_rate(self)
+
+
+def constant_rate(callback: Callback) -> float:
+    """The optimizer's learning rate, which must be a number for a callback to change it."""
+    rate = callback.model.optimizer.learning_rate
+    if isinstance(rate, Schedule):
+        raise ValueError(
+            f"{type(callback).__name__}: the optimizer's learning rate is a "
+            f"{type(rate).__name__}, expected a number"
+        )
+    return float(rate)

@@ -1,0 +1,206 @@
+"""Losses: how wrong a prediction is, and in which direction to change it.
+
+A loss turns labels into a dense target of the prediction's shape, `forward` gives one value a
+sample, `backward` the gradient of their weighted mean. The mean divides by the number of samples,
+not by the sum of weights (Keras's "sum_over_batch_size"). Source: keras/src/losses/losses.py.
+"""
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import NonFiniteError, ShapeError, unknown
+from .memory import Memory
+
+Array = NDArray[Any]
+
+# Keras's backend.epsilon(): probabilities are kept this far from 0 and 1.
+EPSILON = 1e-7
+
+
+class Loss:
+    """A loss of predictions (N, ...) against a target of the same shape."""
+
+    takes_softmax = False  # may be fused with a softmax in front of it
+
+    def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
+        """`y` as an array, after all checks: count, shape, range, finiteness. Raises ValueError."""
+        y = np.asarray(y)
+        if y.dtype == object or (not np.issubdtype(y.dtype, np.number) and y.dtype != bool):
+            raise ValueError(f"{where}: labels of type {y.dtype}, expected numbers")
+        if y.shape[1:] != output_shape:
+            raise ShapeError(
+                f"{where}: shape {y.shape}, expected (N, {', '.join(map(str, output_shape))}) for "
+                f"{type(self).__name__}" + self._hint()
+            )
+        bad = ~np.isfinite(y)
+        if bad.any():
+            index = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise NonFiniteError(f"{where}[{index}] is {y[index]}, expected finite numbers")
+        return y
+
+    def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
+        """The dense target (N, *output_shape) of labels that were checked."""
+        return labels.astype(dtype)
+
+    def forward(
+        self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
+    ) -> tuple[Array, Array]:
+        """Per-sample losses (N,) and the prediction as metrics want it (probabilities).
+
+        With `logits` a softmax belongs in front of the loss and is done here, fused.
+        """
+        raise NotImplementedError
+
+    def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
+        """dL/dprediction, for L = sum over n of weight[n] * loss[n], of the last forward."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this loss again, by Keras's names."""
+        return {}
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
+        """The mean loss of predictions `y_pred` (N, ...) against `y_true`, a number."""
+        from .kernels import reference
+
+        prediction = np.asarray(y_pred)
+        if prediction.dtype.kind != "f":
+            prediction = prediction.astype(np.float64)
+        shape = prediction.shape[1:]
+        target = self.target(self.labels(y_true, shape), shape, prediction.dtype)
+        logits = bool(getattr(self, "from_logits", False))
+        losses, _ = self.forward(prediction, target, reference, Memory(), logits)
+        weight = 1.0 if sample_weight is None else np.asarray(sample_weight)
+        return float((losses * weight).sum() / len(losses))
+
+    def _hint(self) -> str:
+        return ""
+
+
+class CategoricalCrossentropy(Loss):
+    """-sum over k of target_k * log(p_k), for one-hot labels (N,K).
+
+    `from_logits`: predictions are logits, not probabilities. `label_smoothing` a: the target
+    becomes t*(1-a) + a/K. Behind a softmax the two are computed as one, from the logits.
+    """
+
+    takes_softmax = True
+
+    def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"label_smoothing={label_smoothing!r}, expected a number from 0 to 1")
+        self.from_logits, self.label_smoothing = bool(from_logits), float(label_smoothing)
+
+    def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
+        target = labels.astype(dtype)
+        if self.label_smoothing:
+            K = output_shape[-1]
+            target *= target.dtype.type(1 - self.label_smoothing)
+            target += target.dtype.type(self.label_smoothing / K)
+        return target
+
+    def forward(
+        self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
+    ) -> tuple[Array, Array]:
+        if logits or self.from_logits:
+            N = len(prediction)
+            losses, probabilities = kernels.softmax_cross_entropy_forward(
+                prediction, target, **memory.out(self, losses=(N,), probabilities=prediction.shape)
+            )
+            memory.save(self, True, probabilities, target)
+            return losses, probabilities if logits else prediction
+        p = prediction / prediction.sum(axis=-1, keepdims=True)
+        memory.save(self, False, prediction, target)
+        return -(target * np.log(np.clip(p, EPSILON, 1 - EPSILON))).sum(axis=-1), prediction
+
+    # Without logits: p = q / S with S = sum(q), so dL/dq_i = (g_i - sum_j g_j p_j) / S, where
+    # g = dL/dp = -t/p, and 0 where p was clipped.
+    def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
+        fused, prediction, target = memory.saved(self)
+        dx: Array
+        if fused:
+            dx = kernels.softmax_cross_entropy_backward(
+                prediction, target, weight, **memory.out(self, dx=prediction.shape)
+            )
+            return dx
+        total = prediction.sum(axis=-1, keepdims=True)
+        p = prediction / total
+        inside = (p >= EPSILON) & (p <= 1 - EPSILON)
+        g = np.where(inside, -target / np.where(inside, p, 1), 0) * weight[:, None]
+        dx = (g - (g * p).sum(axis=-1, keepdims=True)) / total
+        return dx.astype(prediction.dtype, copy=False)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"from_logits": self.from_logits, "label_smoothing": self.label_smoothing}
+
+    def _hint(self) -> str:
+        return "; for whole-number labels use 'sparse_categorical_crossentropy'"
+
+
+class SparseCategoricalCrossentropy(CategoricalCrossentropy):
+    """The same for labels that are class numbers, (N,) or (N,1), 0 <= label < K."""
+
+    def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
+        y = np.asarray(y)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y[:, 0]
+        if y.ndim != 1:
+            raise ShapeError(
+                f"{where}: shape {y.shape}, expected (N,) class numbers for "
+                "SparseCategoricalCrossentropy; for one-hot labels use 'categorical_crossentropy'"
+            )
+        if y.dtype.kind not in "iub":
+            raise ValueError(f"{where}: labels of type {y.dtype}, expected whole numbers")
+        K = output_shape[-1]
+        bad = (y < 0) | (y >= K)
+        if bad.any():
+            first = int(bad.argmax())
+            raise ValueError(f"{where}[{first}] is {y[first]}, expected a class from 0 to {K - 1}")
+        return y
+
+    def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
+        one_hot = np.zeros((len(labels), output_shape[-1]), dtype)
+        one_hot[np.arange(len(labels)), labels.astype(np.intp, copy=False)] = 1
+        return super().target(one_hot, output_shape, dtype)
+
+
+class MeanSquaredError(Loss):
+    """The mean over a sample's elements of (prediction - target)^2."""
+
+    def forward(
+        self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
+    ) -> tuple[Array, Array]:
+        memory.save(self, prediction, target)
+        squares = np.square(prediction - target).reshape(len(prediction), -1)
+        return squares.mean(axis=1), prediction
+
+    def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
+        prediction, target = memory.saved(self)
+        each = weight * weight.dtype.type(2 * len(prediction) / prediction.size)
+        dx: Array = (prediction - target) * each.reshape(-1, *[1] * (prediction.ndim - 1))
+        return dx
+
+
+LOSSES: dict[str, type[Loss]] = {
+    "categorical_crossentropy": CategoricalCrossentropy,
+    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
+    "mean_squared_error": MeanSquaredError,
+    "mse": MeanSquaredError,
+}
+_BY_CLASS = {loss.__name__: loss for loss in LOSSES.values()}
+
+
+def get_loss(spec: str | Loss | dict[str, Any]) -> Loss:
+    """A loss from itself, its name ("mse"), or its {"class_name", "config"}."""
+    if isinstance(spec, Loss):
+        return spec
+    name, config = (
+        (spec.get("class_name"), spec.get("config", {})) if isinstance(spec, dict) else (spec, {})
+    )
+    kind = LOSSES.get(str(name)) or _BY_CLASS.get(str(name))
+    if kind is None:
+        raise unknown("loss", name, LOSSES)
+    return kind(**config)

@@ -1,0 +1,272 @@
+"""Optimizers: from gradients to new parameters. Formulas and defaults are Keras's.
+
+`form="pytorch"` gives PyTorch's formula where it differs: epsilon outside the corrections, the
+learning rate outside the momentum buffer, weight decay as an L2 term of the gradient (AdamW's stays
+decoupled). The update itself is a kernel; here are the corrections, clipping and state.
+Sources: keras/src/optimizers/*.py, torch/optim/*.py.
+"""
+
+from math import isfinite, sqrt
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import unknown
+from .schedules import Schedule, schedule_from_config
+
+Array = NDArray[Any]
+
+
+class Optimizer:
+    """One update of all parameters from their gradients.
+
+    `learning_rate`: a number or a `Schedule`. At most one clipping: `clipnorm` (each gradient
+    scaled to at most this L2 norm), `global_clipnorm` (all together) or `clipvalue` (each element).
+    `weight_decay`: each step takes learning_rate * weight_decay of every parameter away first.
+    State: `iterations`, and `slots`, arrays keyed "parameter name/slot".
+    """
+
+    slot_names: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule | dict[str, Any] = 0.001,
+        *,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        form: str = "keras",
+    ) -> None:
+        if isinstance(learning_rate, dict):
+            learning_rate = schedule_from_config(learning_rate)
+        if not isinstance(learning_rate, Schedule):
+            learning_rate = self._number("learning_rate", learning_rate, 0, float("inf"))
+        self.learning_rate: float | Schedule = learning_rate
+        if form not in ("keras", "pytorch"):
+            raise unknown("optimizer form", form, ("keras", "pytorch"))
+        self.form, self.weight_decay = form, weight_decay
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        clips = [c for c in (clipnorm, clipvalue, global_clipnorm) if c is not None]
+        if len(clips) > 1 or any(not c > 0 for c in clips):
+            raise ValueError(
+                f"{type(self).__name__}: clipnorm={clipnorm}, clipvalue={clipvalue}, "
+                f"global_clipnorm={global_clipnorm}, expected at most one, more than 0"
+            )
+        self.iterations = 0
+        self.slots: dict[str, Array] = {}
+
+    def rate(self) -> float:
+        """The learning rate of the next update."""
+        rate = self.learning_rate
+        return float(rate(self.iterations)) if isinstance(rate, Schedule) else rate
+
+    def apply(self, params: dict[str, Array], grads: dict[str, Array], kernels: ModuleType) -> None:
+        """Update every parameter in place; gradients may be scaled in place by the clipping.
+
+        `params` and `grads` have the same keys; `kernels` is the kernel set that does the loops.
+        """
+        rate = self.rate()
+        self._clip(grads)
+        for name, param in params.items():
+            grad = grads[name]
+            for slot in self.slot_names:
+                if f"{name}/{slot}" not in self.slots:
+                    self.slots[f"{name}/{slot}"] = np.zeros_like(param)
+            if self.weight_decay:
+                if self.form == "keras" or isinstance(self, AdamW):
+                    param -= param * param.dtype.type(self.weight_decay * rate)
+                else:
+                    grad = grad + param * param.dtype.type(self.weight_decay)
+            self._update(name, param, grad, rate, kernels)
+        self.iterations += 1
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this optimizer again, by Keras's names."""
+        rate: Any = self.learning_rate
+        if isinstance(rate, Schedule):
+            rate = {"class_name": type(rate).__name__, "config": rate.get_config()}
+        names = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "form")
+        return {"learning_rate": rate, **{name: getattr(self, name) for name in names}}
+
+    def get_state(self) -> dict[str, Array]:
+        """Copies of `iteration` and every slot."""
+        slots = {name: array.copy() for name, array in self.slots.items()}
+        return {"iteration": np.array(self.iterations, np.int64), **slots}
+
+    def set_state(self, state: dict[str, Array]) -> None:
+        """Go on from what `get_state` returned."""
+        self.iterations = int(state.get("iteration", 0))
+        self.slots = {name: array.copy() for name, array in state.items() if name != "iteration"}
+
+    def _update(
+        self, name: str, param: Array, grad: Array, rate: float, kernels: ModuleType
+    ) -> None:
+        raise NotImplementedError
+
+    def _clip(self, grads: dict[str, Array]) -> None:
+        if self.clipvalue is not None:
+            for grad in grads.values():
+                np.clip(grad, -self.clipvalue, self.clipvalue, out=grad)
+        elif self.clipnorm is not None:
+            for grad in grads.values():
+                grad *= grad.dtype.type(self.clipnorm / max(_norm(grad), self.clipnorm))
+        elif self.global_clipnorm is not None:
+            norm = sqrt(sum(_norm(grad) ** 2 for grad in grads.values()))
+            for grad in grads.values():
+                grad *= grad.dtype.type(self.global_clipnorm / max(norm, self.global_clipnorm))
+
+    def _number(self, name: str, value: Any, low: float, high: float) -> float:
+        """A number from `low` up to but not including `high`."""
+        good = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        if not (good and isfinite(value) and low <= value < high):
+            raise ValueError(
+                f"{type(self).__name__}: {name}={value!r}, expected a number >= {low}"
+                + (f" and < {high}" if isfinite(high) else "")
+            )
+        return float(value)
+
+
+def _norm(grad: Array) -> float:
+    return float(np.linalg.norm(grad.reshape(-1).astype(np.float64)))
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with `momentum` and `nesterov`."""
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule | dict[str, Any] = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.momentum = self._number("momentum", momentum, 0, float("inf"))
+        self.nesterov = bool(nesterov)
+        self.slot_names = ("momentum",) if self.momentum else ()  # type: ignore[misc]
+
+    def _update(
+        self, name: str, param: Array, grad: Array, rate: float, kernels: ModuleType
+    ) -> None:
+        velocity = self.slots.get(f"{name}/momentum")
+        kernels.sgd_update(
+            param, grad, velocity, rate, self.momentum, self.nesterov, self.form == "keras"
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
+
+
+class RMSprop(Optimizer):
+    """Divides the gradient by a running root mean square of it. Source: Hinton's lecture 6e.
+
+    `rho` is the decay of the mean; `centered` takes the square of the mean gradient off;
+    `momentum` sends the step through a buffer.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule | dict[str, Any] = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        centered: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.rho = self._number("rho", rho, 0, 1)
+        self.momentum = self._number("momentum", momentum, 0, float("inf"))
+        self.epsilon = self._number("epsilon", epsilon, 0, float("inf"))
+        self.centered = bool(centered)
+        self.slot_names = ("v",) + ("average",) * self.centered + ("buffer",) * bool(self.momentum)  # type: ignore[misc]
+
+    def _update(
+        self, name: str, param: Array, grad: Array, rate: float, kernels: ModuleType
+    ) -> None:
+        v, average, buffer = (
+            self.slots.get(f"{name}/{slot}") for slot in ("v", "average", "buffer")
+        )
+        inside = self.form == "keras"
+        kernels.rmsprop_update(
+            param, grad, v, average, buffer, rate, self.rho, self.momentum, self.epsilon, inside
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("rho", "momentum", "epsilon", "centered")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+class Adam(Optimizer):
+    """Running means of the gradient and its square, corrected for their start at zero.
+
+    `amsgrad` divides by the largest mean square so far. Source: Kingma & Ba 2015 (Keras: the form
+    with "epsilon hat"; PyTorch: algorithm 1); Reddi et al. 2018 for AMSGrad.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule | dict[str, Any] = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.beta_1 = self._number("beta_1", beta_1, 0, 1)
+        self.beta_2 = self._number("beta_2", beta_2, 0, 1)
+        self.epsilon = self._number("epsilon", epsilon, 0, float("inf"))
+        self.amsgrad = bool(amsgrad)
+        self.slot_names = ("m", "v", "vmax") if self.amsgrad else ("m", "v")  # type: ignore[misc]
+
+    def _update(
+        self, name: str, param: Array, grad: Array, rate: float, kernels: ModuleType
+    ) -> None:
+        t = self.iterations + 1
+        m, v, vmax = (self.slots.get(f"{name}/{slot}") for slot in ("m", "v", "vmax"))
+        m_correction, v_correction = 1 - self.beta_1**t, sqrt(1 - self.beta_2**t)
+        if self.form == "keras":
+            step_size, v_scale = rate * v_correction / m_correction, 1.0
+        else:
+            step_size, v_scale = rate / m_correction, 1 / v_correction
+        kernels.adam_update(
+            param, grad, m, v, vmax, step_size, self.beta_1, self.beta_2, self.epsilon, v_scale
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("beta_1", "beta_2", "epsilon", "amsgrad")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (default .004). Source: Loshchilov & Hutter 2019."""
+
+    def __init__(
+        self,
+        learning_rate: float | Schedule | dict[str, Any] = 0.001,
+        weight_decay: float = 0.004,
+        **options: Any,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay=weight_decay, **options)
+
+
+RMSProp = RMSprop
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    optimizer.__name__: optimizer for optimizer in (SGD, RMSprop, Adam, AdamW)
+}
+
+
+def get_optimizer(spec: "str | Optimizer | dict[str, Any]") -> Optimizer:
+    """An optimizer from itself, its name in any case ("adam"), or its {"class_name", "config"}."""
+    if isinstance(spec, Optimizer):
+        return spec
+    name, config = (
+        (spec.get("class_name"), spec.get("config", {})) if isinstance(spec, dict) else (spec, {})
+    )
+    by_lower = {known.lower(): optimizer for known, optimizer in OPTIMIZERS.items()}
+    if str(name).lower() not in by_lower:
+        raise unknown("optimizer", name, OPTIMIZERS)
+    return by_lower[str(name).lower()](**config)

@@ -1,0 +1,253 @@
+"""The plan: which layers run as one kernel, and where their results live.
+
+A plan is made when a model is compiled. It turns layers into stages, the reference set one stage a
+layer, the fast set with neighbours fused where one kernel serves them; it leaves a final softmax to
+the loss (which computes both as one) and never computes the gradient of the input. A stage has the
+forward and backward of a layer. This is the only file that knows about fusion.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .layers import Activation, Conv2D, Dense, Input, Layer, MaxPooling2D
+from .layers.linear import Linear
+from .memory import Arena, Memory
+
+Array = NDArray[Any]
+
+
+class Stage:
+    """One or more layers that run as one: here, a layer as it is."""
+
+    def __init__(self, *layers: Layer) -> None:
+        self.layers = layers
+        self.name = "+".join(layer.name for layer in layers)
+
+    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        """The output of the stage's last layer for the input of its first."""
+        return self.layers[0]._forward(x, training, memory)
+
+    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        """dL/dx of the last forward with this memory; fills the layers' `grads`."""
+        return self.layers[0]._backward(dy, need_dx, memory)
+
+    def kernel(self) -> str:
+        """What runs, in a few words."""
+        return type(self.layers[0]).__name__
+
+
+class LinearPart(Stage):
+    """A Dense or Conv2D layer without its activation, which the loss or another stage does."""
+
+    layers: tuple[Linear, ...]
+
+    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        return self.layers[0].transform(x, memory)
+
+    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        return self.layers[0].transform_backward(dy, need_dx, memory)
+
+
+class DenseRelu(Stage):
+    """Dense and ReLU: the zeros are cut while the product is still in registers."""
+
+    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        dense = self.layers[0]
+        assert isinstance(dense, Dense)
+        out = memory.out(self, y=(len(x), dense.units))
+        y: Array = dense.kernels.dense_forward(
+            x, dense.params["kernel"], dense.bias, relu=True, **out
+        )
+        memory.save(self, x, y)
+        return y
+
+    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        dense = self.layers[0]
+        assert isinstance(dense, Dense)
+        x, y = memory.saved(self)
+        memory.save(dense, x)
+        dz = dense.kernels.relu_backward(dy, y, **memory.out(self, dz=y.shape))
+        return dense.transform_backward(dz, need_dx, memory)
+
+    def kernel(self) -> str:
+        return "dense, ReLU"
+
+
+class ConvRelu(Stage):
+    """Convolution and ReLU: the zeros are cut while the sums are still in registers."""
+
+    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        conv = self.layers[0]
+        assert isinstance(conv, Conv2D)
+        out = memory.out(self, y=(len(x), *conv.output_shape))
+        y: Array = conv.kernels.conv2d_forward(
+            x, conv.params["kernel"], conv.bias, conv.window, relu=True, **out
+        )
+        memory.save(self, x, y)
+        return y
+
+    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        conv = self.layers[0]
+        assert isinstance(conv, Conv2D)
+        x, y = memory.saved(self)
+        memory.save(conv, x)
+        dz = conv.kernels.relu_backward(dy, y, **memory.out(self, dz=y.shape))
+        return conv.transform_backward(dz, need_dx, memory)
+
+    def kernel(self) -> str:
+        return "convolution, ReLU"
+
+
+class ConvReluPool(Stage):
+    """Convolution, ReLU and 2x2 max-pooling in one pass; the backward visits only the winners."""
+
+    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        conv, pool = self.layers
+        assert isinstance(conv, Conv2D) and isinstance(pool, MaxPooling2D)
+        shape = (len(x), *pool.output_shape)
+        out = memory.out(self, y=shape, winner=shape if training else None)
+        y, winner = conv.kernels.conv2d_relu_pool_forward(
+            x, conv.params["kernel"], conv.bias, conv.window, pool.window,
+            want_winner=training, **out,
+        )  # fmt: skip
+        memory.save(self, x, winner)
+        return y  # type: ignore[no-any-return]
+
+    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        conv, pool = self.layers
+        assert isinstance(conv, Conv2D) and isinstance(pool, MaxPooling2D)
+        x, winner = memory.saved(self)
+        kernel = conv.params["kernel"]
+        out = memory.out(
+            self, dx=x.shape if need_dx else None, dweight=kernel.shape, dbias=kernel.shape[-1:]
+        )
+        dx, dweight, dbias = conv.kernels.conv2d_relu_pool_backward(
+            dy, x, kernel, winner, conv.window, pool.window, need_dx, **out
+        )
+        conv.set_gradients(dweight, dbias)
+        return dx  # type: ignore[no-any-return]
+
+    def kernel(self) -> str:
+        return "convolution, ReLU, 2x2 max-pool"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages of a model, in order. `softmax` is the final activation's layer, or None."""
+
+    stages: tuple[Stage, ...]
+    softmax: Activation | None
+    kernels: ModuleType
+    dtype: np.dtype[Any]
+
+    def memory(self) -> Memory:
+        """A new memory for passes through this plan: reusable buffers for the fast set."""
+        return Arena(self.dtype) if hasattr(self.kernels, "FUSED") else Memory()
+
+    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        """x (N, *input_shape) -> the last stage's output: logits, when there is a softmax."""
+        for stage in self.stages:
+            x = stage.forward(x, training, memory)
+        return x
+
+    def predict(self, x: Array, memory: Memory) -> Array:
+        """x (N, *input_shape) -> the model's output, the softmax included."""
+        y = self.forward(x, False, memory)
+        return y if self.softmax is None else self.softmax._forward(y, False, memory)
+
+    def backward(self, dy: Array, memory: Memory) -> None:
+        """From dL/d(output of `forward`) to the gradients of all parameters.
+
+        Goes down no further than the first stage that has parameters, whose input gradient nobody
+        needs.
+        """
+        first = next((i for i, stage in enumerate(self.stages) if has_parameters(stage)), 0)
+        d: Array | None = dy
+        for i in range(len(self.stages) - 1, first - 1, -1):
+            assert d is not None
+            d = self.stages[i].backward(d, i > first, memory)
+
+
+def has_parameters(stage: Stage) -> bool:
+    """Whether anything in this stage is trained."""
+    return any(layer.params for layer in stage.layers)
+
+
+def make_plan(layers: Sequence[Layer], kernels: ModuleType, dtype: Any, fuse: bool = True) -> Plan:
+    """Group built `layers` into stages; with `fuse` False one stage a layer, as for study."""
+    rest = [layer for layer in layers if not isinstance(layer, Input)]
+    softmax: Activation | None = None
+    tail: list[Stage] = []
+    if rest and isinstance(rest[-1], Linear) and rest[-1].activation.activation == "softmax":
+        last = rest.pop()
+        assert isinstance(last, Linear)
+        softmax, tail = last.activation, [LinearPart(last)]
+    elif rest and isinstance(rest[-1], Activation) and rest[-1].activation == "softmax":
+        last = rest.pop()
+        assert isinstance(last, Activation)
+        softmax = last
+    stages: list[Stage] = []
+    fuse = fuse and hasattr(kernels, "FUSED")
+    while rest:
+        stage = fused(rest) if fuse else None
+        stage = stage or Stage(rest[0])
+        del rest[: len(stage.layers)]
+        stages.append(stage)
+    return Plan((*stages, *tail), softmax, kernels, np.dtype(dtype))
+
+
+def fused(rest: Sequence[Layer]) -> Stage | None:
+    """A stage that serves the first layers of `rest` by one kernel, or None."""
+    first, *others = rest
+    if not isinstance(first, Linear) or first.activation.activation != "relu":
+        return None
+    if isinstance(first, Dense):
+        return DenseRelu(first)
+    assert isinstance(first, Conv2D)
+    if others and isinstance(others[0], MaxPooling2D) and poolable(first, others[0]):
+        return ConvReluPool(first, others[0])
+    return ConvRelu(first)
+
+
+def poolable(conv: Conv2D, pool: MaxPooling2D) -> bool:
+    """Whether the fused kernel covers these two: unit strides, then 2x2 windows side by side."""
+    w, p = conv.window, pool.window
+    return (w.SH, w.SW, w.DH, w.DW) == (1, 1, 1, 1) and (
+        p.KH, p.KW, p.SH, p.SW, p.top + p.bottom + p.left + p.right
+    ) == (2, 2, 2, 2, 0)  # fmt: skip
+
+
+def describe(plan: Plan, memory: Memory, batch: int) -> str:
+    """The plan as a table: stage, kernel chosen, output shape, FLOPs of one forward pass."""
+    rows = [("stage", "kernel", "output", "forward MFLOP")]
+    for stage in plan.stages:
+        shape = (batch, *stage.layers[-1].output_shape)
+        rows.append(
+            (stage.name, stage.kernel(), str(shape), f"{flops(stage) * batch / 1e6:,.1f}")
+        )
+    if plan.softmax is not None:
+        rows.append((plan.softmax.name, "softmax (with the loss)", rows[-1][2], "0.0"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines.insert(1, "-" * max(map(len, lines)))
+    if isinstance(memory, Arena):
+        lines.append(f"work memory held for training: {memory.nbytes / 2**20:.1f} MiB")
+    return "\n".join(lines)
+
+
+def flops(stage: Stage) -> int:
+    """Additions and multiplications of the stage's products, for one sample."""
+    total = 0
+    for layer in stage.layers:
+        if isinstance(layer, Linear):
+            places = layer.output_shape[0] * layer.output_shape[1] if len(layer.output_shape) == 3 else 1
+            total += 2 * layer.params["kernel"].size * places
+    return total
+
+
+__all__ = ["Plan", "Stage", "describe", "make_plan"]

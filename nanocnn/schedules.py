@@ -1,0 +1,157 @@
+"""Learning rates that change with the step: schedule(step) -> rate. Names and formulas are Keras's.
+
+Source: keras/src/optimizers/schedules/learning_rate_schedule.py. A step is one parameter update.
+"""
+
+from dataclasses import asdict, dataclass
+from math import cos, floor, pi
+from typing import Any
+
+from .errors import unknown
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A learning rate that depends on the number of updates made so far."""
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of update number `step`, counted from 0."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this schedule again, by Keras's names."""
+        return asdict(self)
+
+    def _check(self, **counts: float) -> None:
+        for name, value in counts.items():
+            if not value > 0:
+                raise ValueError(f"{type(self).__name__}: {name}={value!r}, expected more than 0")
+
+
+@dataclass(frozen=True)
+class ExponentialDecay(Schedule):
+    """rate = initial * decay_rate^(step / decay_steps); whole powers only with `staircase`."""
+
+    initial_learning_rate: float
+    decay_steps: float
+    decay_rate: float
+    staircase: bool = False
+
+    def __post_init__(self) -> None:
+        self._check(decay_steps=self.decay_steps, decay_rate=self.decay_rate)
+
+    def __call__(self, step: int) -> float:
+        power = step / self.decay_steps
+        return self.initial_learning_rate * self.decay_rate ** (
+            floor(power) if self.staircase else power
+        )
+
+
+@dataclass(frozen=True)
+class PiecewiseConstantDecay(Schedule):
+    """values[i] up to and including step boundaries[i], then the next: a rate in steps."""
+
+    boundaries: list[int]
+    values: list[float]
+
+    def __post_init__(self) -> None:
+        if len(self.values) != len(self.boundaries) + 1:
+            raise ValueError(
+                f"PiecewiseConstantDecay: {len(self.boundaries)} boundaries and "
+                f"{len(self.values)} values, expected one value more than boundaries"
+            )
+        if list(self.boundaries) != sorted(self.boundaries):
+            raise ValueError(f"PiecewiseConstantDecay: boundaries={self.boundaries} not ascending")
+
+    def __call__(self, step: int) -> float:
+        return self.values[sum(step > boundary for boundary in self.boundaries)]
+
+
+@dataclass(frozen=True)
+class CosineDecay(Schedule):
+    """Half a cosine from initial down to alpha * initial over `decay_steps`.
+
+    With `warmup_target` the rate first climbs in a straight line from initial to the target in
+    `warmup_steps`, and the cosine starts there. Source: Loshchilov & Hutter 2017.
+    """
+
+    initial_learning_rate: float
+    decay_steps: float
+    alpha: float = 0.0
+    warmup_target: float | None = None
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        self._check(decay_steps=self.decay_steps)
+
+    def __call__(self, step: int) -> float:
+        peak, start = self.initial_learning_rate, 0
+        if self.warmup_target is not None:
+            peak, start = self.warmup_target, self.warmup_steps
+            if step < start:
+                climb = (peak - self.initial_learning_rate) * step / start
+                return self.initial_learning_rate + climb
+        done = min(step - start, self.decay_steps) / self.decay_steps
+        return peak * ((1 - self.alpha) * 0.5 * (1 + cos(pi * done)) + self.alpha)
+
+
+@dataclass(frozen=True)
+class PolynomialDecay(Schedule):
+    """From initial to end in `decay_steps`: (initial-end) * (1 - step/decay_steps)^power + end."""
+
+    initial_learning_rate: float
+    decay_steps: float
+    end_learning_rate: float = 0.0001
+    power: float = 1.0
+    cycle: bool = False
+
+    def __post_init__(self) -> None:
+        self._check(decay_steps=self.decay_steps)
+
+    def __call__(self, step: int) -> float:
+        span = self.decay_steps
+        if self.cycle and step > span:
+            span *= -(-step // span)
+        left = 1 - min(step, span) / span
+        drop = self.initial_learning_rate - self.end_learning_rate
+        return drop * left**self.power + self.end_learning_rate
+
+
+@dataclass(frozen=True)
+class InverseTimeDecay(Schedule):
+    """rate = initial / (1 + decay_rate * step / decay_steps)."""
+
+    initial_learning_rate: float
+    decay_steps: float
+    decay_rate: float
+    staircase: bool = False
+
+    def __post_init__(self) -> None:
+        self._check(decay_steps=self.decay_steps)
+
+    def __call__(self, step: int) -> float:
+        time = step / self.decay_steps
+        return self.initial_learning_rate / (
+            1 + self.decay_rate * (floor(time) if self.staircase else time)
+        )
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    schedule.__name__: schedule
+    for schedule in (
+        ExponentialDecay,
+        PiecewiseConstantDecay,
+        CosineDecay,
+        PolynomialDecay,
+        InverseTimeDecay,
+    )
+}
+
+
+def schedule_from_config(spec: dict[str, Any]) -> Schedule:
+    """The schedule described by Keras's {"class_name", "config"}."""
+    name = spec.get("class_name")
+    if name not in SCHEDULES:
+        raise unknown("learning rate schedule", name, SCHEDULES)
+    arguments = {key: value for key, value in spec["config"].items() if key != "name"}
+    return SCHEDULES[name](**arguments)
