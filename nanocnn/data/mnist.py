@@ -1,0 +1,169 @@
+"""MNIST and its kin: found on disk, fetched and verified, or the embedded sample.
+
+`load` looks in the folder it is given, else in $NANOCNN_DATA, the user's cache, the public mirrors,
+and last, for MNIST alone, in the sample of 5,000 digits inside this package. It says what it used.
+"""
+
+import os
+import zipfile
+from collections.abc import Iterator
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from shutil import copyfileobj
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nanocnn.data import idx, mirrors
+from nanocnn.data.mirrors import EMNIST_FILES, EMNIST_ZIP, MNIST_FILES, SOURCES
+from nanocnn.errors import DatasetError, unknown
+
+Array = NDArray[Any]
+Split = tuple[Array, Array]
+
+
+def load(
+    path: str | os.PathLike[str] | None = None, name: str = "mnist", verbose: bool = True
+) -> tuple[Split, Split]:
+    """Load (x_train, y_train), (x_test, y_test): images uint8 (N,28,28), labels uint8 (N,) of 0..9.
+
+    path     a folder with the four IDX files, packed or not, or with a subfolder `name` of them;
+             None looks in $NANOCNN_DATA (the same way), the user's cache and the mirrors (SHA-256
+             checked), and falls back on the embedded sample for MNIST
+    name     "mnist", "fashion_mnist", "kmnist" or "emnist_digits"
+    verbose  print the one line that says what was used, and show downloads on a terminal; a fallback
+             on the sample is always said
+
+    Raises DatasetError for files that are missing or wrong, ValueError for an unknown name. The sets
+    use the same file names, so $NANOCNN_DATA itself is taken for MNIST unless its own name is that
+    of another set, as fashion-mnist; the others' best place is a subfolder of it.
+    """
+    if name not in SOURCES:
+        raise unknown("data set", name, SOURCES)
+    if path is not None:
+        folder = Path(path)
+        if found := _find([folder / name, folder], name):
+            return _read(name, found, str(folder), verbose)
+        what = "holds none of them" if folder.is_dir() else "is not a folder"
+        raise DatasetError(
+            f"{name}: expected {', '.join(_stems(name))}, each with .gz or without; {folder} {what}"
+        )
+    elsewhere = ""
+    if variable := os.environ.get("NANOCNN_DATA"):
+        folder = Path(variable)
+        if found := _find([folder / name, *[folder] * _may_hold(folder, name)], name):
+            return _read(name, found, f"{folder} ($NANOCNN_DATA)", verbose)
+        elsewhere = f" ($NANOCNN_DATA, {folder}, does not hold it)"
+    cache = mirrors.cache_folder() / name
+    try:
+        mirror = _fetch(name, cache, verbose)
+    except ConnectionError as error:
+        why = f"nothing in {cache}{elsewhere}, and no mirror gave it: {error}"
+        if name == "mnist":
+            return sample(f"the embedded sample, 5,000 of MNIST's 70,000 digits ({why})")
+        raise DatasetError(
+            f"{name}: {why}; fetch {', '.join(SOURCES[name].files)} from {SOURCES[name].mirrors[0]} "
+            "where there is a network, then pass their folder as path or set NANOCNN_DATA to it"
+        ) from error
+    found = _find([cache], name)
+    assert found is not None
+    origin = f"{mirror}, now kept in {cache}" if mirror else str(cache)
+    return _read(name, found, origin + elsewhere, verbose)
+
+
+def sample(origin: str | None = None) -> tuple[Split, Split]:
+    """Load the 5,000 digits inside this package: 4,000 and 1,000, as many of each.
+
+    origin  what to print about it in one line; None prints nothing
+    """
+    found = _find([files("nanocnn.data") / "sample"], "mnist")
+    assert found is not None
+    return _read("mnist", found, origin or "", verbose=origin is not None)
+
+
+def _stems(name: str) -> tuple[str, ...]:
+    return EMNIST_FILES if name == "emnist_digits" else MNIST_FILES
+
+
+def _may_hold(folder: Path, name: str) -> bool:
+    """Whether unmarked files in $NANOCNN_DATA itself are those of `name`."""
+    plain = folder.name.lower().replace("-", "").replace("_", "")
+    owner = {known.replace("_", ""): known for known in SOURCES}.get(plain, "mnist")
+    return owner == name or name == "emnist_digits"  # EMNIST's files say what they are
+
+
+def _find(places: list[Any], name: str) -> list[Traversable] | None:
+    """The four files in the first place that has them, None where there are none at all."""
+    if name == "emnist_digits":
+        places = [inside for place in places for inside in _emnist_places(place)]
+    for place in places:
+        found: dict[str, Traversable] = {}
+        for stem in _stems(name):
+            dotted = stem.replace("-idx", ".idx")  # what gzip -N and 7-zip restore
+            for spelling in (stem, dotted, f"{stem}.gz", f"{dotted}.gz"):
+                if stem not in found and (place / spelling).is_file():
+                    found[stem] = place / spelling
+        if len(found) == 4:
+            return list(found.values())
+        if found:
+            missing = [stem for stem in _stems(name) if stem not in found]
+            raise DatasetError(f"{name}: {place} lacks {', '.join(missing)} (with .gz or without)")
+    return None
+
+
+def _emnist_places(folder: Path) -> Iterator[Any]:
+    """The folder, what unzipping leaves in it, and the .zip itself, whose members are streamed."""
+    yield from (folder, folder / "gzip")
+    if (folder / EMNIST_ZIP).is_file():
+        try:
+            yield zipfile.Path(folder / EMNIST_ZIP, "gzip/")
+        except (zipfile.BadZipFile, OSError) as error:
+            raise DatasetError(f"{folder / EMNIST_ZIP}: expected a zip file: {error}") from error
+
+
+def _read(name: str, found: list[Traversable], origin: str, verbose: bool) -> tuple[Split, Split]:
+    arrays = []
+    for file in found:
+        try:
+            with file.open("rb") as opened:
+                arrays.append(idx.read(cast(BinaryIO, opened)))
+        except zipfile.BadZipFile as error:
+            raise DatasetError(f"{file}: damaged in its zip file: {error}") from error
+    x_train, y_train, x_test, y_test = arrays
+    _check(x_train, y_train, found[0], found[1])
+    _check(x_test, y_test, found[2], found[3])
+    if name == "emnist_digits":  # stored with rows and columns swapped
+        x_train, x_test = (np.ascontiguousarray(x.swapaxes(1, 2)) for x in (x_train, x_test))
+    if verbose:
+        print(f"{name}: {len(x_train):,} + {len(x_test):,} images from {origin}")
+    return (x_train, y_train), (x_test, y_test)
+
+
+def _check(x: Array, y: Array, x_file: Traversable, y_file: Traversable) -> None:
+    if x.dtype != np.uint8 or x.shape[1:] != (28, 28) or len(x) == 0:
+        raise DatasetError(
+            f"{x_file}: expected uint8 images (N, 28, 28), 1 or more, got {x.dtype} {x.shape}"
+        )
+    if y.dtype != np.uint8 or y.ndim != 1:
+        raise DatasetError(f"{y_file}: expected uint8 labels (N,), got {y.dtype} {y.shape}")
+    if len(x) != len(y):
+        raise DatasetError(f"{x_file} holds {len(x):,} images but {y_file} {len(y):,} labels")
+    if y.max() > 9:
+        first = int(np.argmax(y > 9))
+        raise DatasetError(f"{y_file}: expected labels 0 to 9, got {y[first]} at index {first}")
+
+
+def _fetch(name: str, cache: Path, verbose: bool) -> str:
+    if name != "emnist_digits":
+        return mirrors.fetch(name, cache, verbose)
+    if _find([cache], name):
+        return ""
+    mirror = mirrors.fetch(name, cache, verbose)
+    # Stream the four members out of the verified .zip, then drop it: half a gigabyte.
+    for member in _find([cache], name) or ():
+        with member.open("rb") as packed, idx.replacing(cache / member.name) as file:
+            copyfileobj(packed, file)
+    (cache / EMNIST_ZIP).unlink(missing_ok=True)
+    return mirror
