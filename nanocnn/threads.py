@@ -1,0 +1,223 @@
+"""One pool of threads for all kernels: compiled loops that hold no lock on Python run side by side.
+
+A kernel is called as `kernel(part, parts, *args)` for every part from 0 to parts-1. Which thread
+takes which part does not matter to the result: parts are cut by the caller, never by the number of
+threads. The calling thread works too and idle pool threads help it, so any number of Python threads
+may call `run` at once and nothing can wait in a circle.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from queue import SimpleQueue
+from typing import Any
+
+__all__ = ["get_num_threads", "run", "set_num_threads", "single_threaded_blas"]
+
+
+def _usable_cores() -> int:
+    """The cores this process may run on; a smaller OMP_NUM_THREADS is respected, as in BLAS."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows do not say
+        cores = os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) > 0 else cores
+
+
+class _Job:
+    """One call of `run`: its parts are claimed one by one by whoever is free."""
+
+    def __init__(self, kernel: Callable[..., object], parts: int, args: tuple[Any, ...]) -> None:
+        self.kernel, self.parts, self.args = kernel, parts, args
+        self.todo = iter(range(parts))  # shared by all threads: each `next` is atomic
+        self.error: BaseException | None = None
+        self.lock = threading.Lock()
+        self.closed = False
+        self.helpers = 0
+        self.left = threading.Lock()  # released by the last helper to leave a closed job
+        self.left.acquire()
+
+    def work(self) -> None:
+        for part in self.todo:
+            self.kernel(part, self.parts, *self.args)
+
+    def help(self) -> None:
+        """What a pool thread does with a job; one that comes too late does nothing."""
+        with self.lock:
+            if self.closed:
+                return
+            self.helpers += 1
+        try:
+            self.work()
+        except BaseException as error:
+            self.error = self.error or error
+            self.drop()
+        finally:
+            with self.lock:
+                self.helpers -= 1
+                last = self.closed and self.helpers == 0
+            if last:
+                self.left.release()
+
+    def drop(self) -> None:
+        """Claim the parts nobody has begun, so that nobody does."""
+        for _ in self.todo:
+            pass
+
+    def close(self) -> None:
+        """Let no more helpers in and wait for those inside, however often Ctrl-C is pressed."""
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                with self.lock:
+                    self.closed = True
+                    waiting = self.helpers > 0
+                if waiting:
+                    self.left.acquire()
+                break
+            except BaseException as error:
+                interrupt = error
+                self.drop()
+        if interrupt is not None:
+            raise interrupt
+
+
+class _Pool:
+    """`size` daemon threads that wait for jobs; they are started with the first job."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self.starting = threading.Lock()
+        self.started = False
+
+    def post(self, job: _Job) -> None:
+        """Ask idle threads to help; no more often than there are threads to hear it."""
+        if not self.started:
+            with self.starting:
+                if not self.started:
+                    for i in range(self.size):
+                        name = f"nanocnn-{i + 1}"
+                        threading.Thread(target=self.serve, name=name, daemon=True).start()
+                    self.started = True
+        for _ in range(min(job.parts - 1, self.size - self.jobs.qsize())):
+            self.jobs.put(job)
+
+    def serve(self) -> None:
+        while (job := self.jobs.get()) is not None:
+            job.help()
+            del job  # while waiting, keep no one's arrays alive
+
+    def stop(self) -> None:
+        for _ in range(self.size if self.started else 0):
+            self.jobs.put(None)
+
+
+_lock = threading.Lock()
+_pool = _Pool(_usable_cores() - 1)
+
+
+def get_num_threads() -> int:
+    """How many threads one call of a kernel may use, the calling one included."""
+    return _pool.size + 1
+
+
+def set_num_threads(n: int) -> None:
+    """Let kernels use `n` threads from now on, and BLAS (for the reference kernels) too.
+
+    Results do not depend on it. Raises ValueError unless `n` is a whole number from 1 to 1024.
+    """
+    global _pool
+    if isinstance(n, bool) or not hasattr(n, "__index__") or not 1 <= int(n) <= 1024:
+        raise ValueError(f"set_num_threads: expected a whole number from 1 to 1024, got {n!r}")
+    with _lock:
+        old, _pool = _pool, _Pool(int(n) - 1)
+        old.stop()  # its threads end when they have finished what they are doing
+        _blas_limit(int(n))
+
+
+def run(kernel: Callable[..., object], parts: int, *args: Any) -> None:
+    """Call `kernel(part, parts, *args)` for every part in range(parts); return when all are done.
+
+    The first error is raised again here, after every thread has left the kernel (parts that nobody
+    had begun are dropped); so is a KeyboardInterrupt: no thread writes to `args` after the return.
+    """
+    pool = _pool
+    if parts == 1 or pool.size == 0:
+        for part in range(parts):
+            kernel(part, parts, *args)
+        return
+    job = _Job(kernel, parts, args)
+    try:
+        pool.post(job)
+        job.work()
+        job.close()
+    except BaseException:
+        job.drop()
+        job.close()
+        raise
+    finally:
+        job.args = ()  # the job may still lie in the queue: let go of the arrays
+    if job.error is not None:
+        try:
+            raise job.error
+        finally:
+            job.error = None  # no circle of traceback and job
+
+
+# BLAS has threads of its own. While ours run, one BLAS call may use one thread only.
+
+_blas_users: list[int] = []  # ids of the threads inside single_threaded_blas, once per entry
+_blas_threads: list[int] = []  # what each BLAS had before the first of them came
+
+
+@cache
+def _blas() -> list[Any]:
+    import numpy  # noqa: F401  (loads the BLAS that threadpoolctl is to find)
+    from threadpoolctl import ThreadpoolController
+
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+def _blas_limit(n: int) -> None:
+    if _blas_users:
+        _blas_threads[:] = [n] * len(_blas())
+    else:
+        for blas in _blas():
+            blas.set_num_threads(n)
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Inside, each BLAS call runs on the calling thread alone; may be entered by many threads."""
+    me = threading.get_ident()
+    with _lock:
+        if not _blas_users and not _blas_threads:
+            _blas_threads[:] = [blas.get_num_threads() for blas in _blas()]
+            for blas in _blas():
+                blas.set_num_threads(1)
+        _blas_users.append(me)
+    try:
+        yield
+    finally:
+        with _lock:
+            _blas_users.remove(me)
+            if not _blas_users:
+                for blas, n in zip(_blas(), _blas_threads, strict=True):
+                    blas.set_num_threads(n)
+                _blas_threads.clear()
+
+
+def _after_fork() -> None:
+    """In a forked child only the forking thread lives on: new locks, a new pool."""
+    global _lock, _pool
+    _lock, _pool = threading.Lock(), _Pool(_pool.size)
+    me = threading.get_ident()
+    _blas_users[:] = [user for user in _blas_users if user == me]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
