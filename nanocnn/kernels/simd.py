@@ -1,0 +1,264 @@
+"""Explicit SIMD vectors inside numba, in plain Python syntax.
+
+numba leaves vectorizing to LLVM, which does well with `y[i] += a * x[i]` and badly with the loops
+that matter most: a matrix product wants a block of sums held in registers while rows stream past,
+and no optimizer finds that by itself. This module lets a compiled function say it outright:
+
+    @numba.njit
+    def axpy(a, x, y):  # y += a * x, one register at a time
+        px, py = pointer(x), pointer(y)
+        factor, n = splat(px, a), lanes(px)
+        whole = x.size - x.size % n
+        for i in range(0, whole, n):
+            store(py, i, fma(factor, load(px, i), load(py, i)))
+        rest = x.size - whole
+        store_partial(py, whole, fma(factor, load_partial(px, whole, rest),
+                                     load_partial(py, whole, rest)), rest)
+
+How it works. A numba `@intrinsic` has two halves: the outer function runs while types are inferred
+and answers with a signature, the inner one (`emit`) runs while machine code is made and writes LLVM
+instructions. The instructions here are LLVM's for vectors, the types three new ones, taught to
+numba in simd_types.py:
+
+`Vector`   `<8 x float>` in LLVM: a plain value, passed and returned in a register. Two vectors of
+           one kind know `+ - *` and `< <= > >= == !=`; a comparison gives a vector of booleans,
+           which knows `& | ^` and feeds `select`.
+`Pointer`  the bare address of an array's data: `p[i]` reads or writes one item, `p + n` moves on.
+           No bounds check, no wrap-around for negative positions, no reference count: take it only
+           of arrays that are arguments of the function, so that they outlive it.
+`Tile`     `tile(rows, columns, p)`: a small table of vectors, `acc[i, j]`. It is made as an array
+           on the stack, but when every index comes from loops whose lengths are known at compile
+           time (`for i in range(rows(acc))`), LLVM unrolls them and the table lives in registers.
+           A tile one register too large spills and halves the speed.
+
+One source serves float32 and float64, AVX-512, AVX2 and NEON: the kind of a vector is derived from
+the pointer when types are inferred, and a register holds `lanes(p)` of its items. A kernel chooses
+its tile by `host.registers` (host.py); to numba a global int is a compile-time constant. A helper
+that is handed a tile must be inlined, or the tile goes through memory: decorate it with
+`numba.njit(forceinline=True)`. On-disk caching works as for any numba function, with numba's rule
+that a cached function may close over ints but not over other compiled functions.
+
+Other powers of two than the register's: `load(p, i, 4)` loads four (LLVM splits what is too wide),
+`load(codes, i, v)` as many as the vector `v` has.
+"""
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from .simd_types import Pointer, Tile, Vector, intp, llvm_type, moved, vector_of
+
+INT32 = ir.IntType(32)
+
+# ------------------------------------------------------------------------ pointers, load and store
+
+
+@intrinsic
+def pointer(typingctx, array):
+    """The address of the first item of a C-contiguous array (read-only ones too)."""
+
+    def emit(context, builder, sig, args):
+        data = context.make_array(array)(context, builder, args[0]).data
+        return builder.bitcast(data, llvm_type(sig.return_type))
+
+    if isinstance(array, types.Array) and array.layout == "C":
+        return Pointer(array.dtype)(array), emit
+
+
+def _place(context, builder, sig, args, kind):
+    return builder.bitcast(moved(context, builder, sig, args), llvm_type(kind).as_pointer())
+
+
+@intrinsic
+def load(typingctx, p, i, like=None):
+    """The vector p[i], p[i+1], ...; no alignment is needed. `like`: a literal count or a vector."""
+    kind = vector_of(p, like)
+
+    def emit(context, builder, sig, args):
+        place = _place(context, builder, sig, args, kind)
+        return builder.load(place, align=kind.dtype.bitwidth // 8)
+
+    if not isinstance(like, types.Integer) or isinstance(like, types.IntegerLiteral):
+        return kind(p, i, types.none if like is None else like), emit
+
+
+def _masked(context, builder, sig, args, kind, count):
+    """The mask of the first lanes, the alignment, and a function that calls llvm.masked.*."""
+    count = builder.trunc(intp(context, builder, sig, args, count), INT32)
+    numbers = ir.VectorType(INT32, kind.count)
+    limit = _splat(builder, numbers, count)
+    mask = builder.icmp_signed("<", ir.Constant(numbers, list(range(kind.count))), limit)
+    item = "f" if isinstance(kind.dtype, types.Float) else "i"
+
+    def call(name, result, *values):
+        name = f"llvm.masked.{name}.v{kind.count}{item}{kind.dtype.bitwidth}.p0"
+        shape = ir.FunctionType(result, [v.type for v in values])
+        return builder.call(cgutils.get_or_insert_function(builder.module, shape, name), values)
+
+    return mask, INT32(kind.dtype.bitwidth // 8), call
+
+
+@intrinsic
+def load_partial(typingctx, p, i, count):
+    """The first `count` lanes from p[i]; the rest are 0 and their memory isn't touched."""
+    kind = vector_of(p)
+
+    def emit(context, builder, sig, args):
+        mask, align, call = _masked(context, builder, sig, args, kind, 2)
+        place = _place(context, builder, sig, args, kind)
+        return call("load", llvm_type(kind), place, align, mask, ir.Constant(llvm_type(kind), None))
+
+    return kind(p, i, count), emit
+
+
+@intrinsic
+def store(typingctx, p, i, vector):
+    """p[i], p[i+1], ... = the lanes of `vector`."""
+
+    def emit(context, builder, sig, args):
+        place = _place(context, builder, sig, args, vector)
+        builder.store(args[2], place, align=vector.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return (types.void(p, i, vector), emit) if p.dtype == vector.dtype else None
+
+
+@intrinsic
+def store_partial(typingctx, p, i, vector, count):
+    """Write the first `count` lanes only."""
+
+    def emit(context, builder, sig, args):
+        mask, align, call = _masked(context, builder, sig, args, vector, 3)
+        place = _place(context, builder, sig, args, vector)
+        call("store", ir.VoidType(), args[2], place, align, mask)
+        return context.get_dummy_value()
+
+    return (types.void(p, i, vector, count), emit) if p.dtype == vector.dtype else None
+
+
+# -------------------------------------------------------------------------------------- arithmetic
+
+
+def _splat(builder, kind, value):
+    none, zeros = ir.Constant(kind, ir.Undefined), ir.VectorType(INT32, kind.count)
+    return builder.shuffle_vector(
+        builder.insert_element(none, value, INT32(0)), none, ir.Constant(zeros, [0] * kind.count)
+    )
+
+
+@intrinsic
+def splat(typingctx, like, value):
+    """The number `value` in every lane of a vector like `like` (a vector or a pointer)."""
+    kind = like if isinstance(like, Vector) else vector_of(like)
+
+    def emit(context, builder, sig, args):
+        value = context.cast(builder, args[1], sig.args[1], kind.dtype)
+        return _splat(builder, llvm_type(kind), value)
+
+    return kind(like, value), emit
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """a * b + c, rounded once where the processor can."""
+
+    def emit(context, builder, sig, args):
+        name = f"llvm.fmuladd.v{a.count}f{a.dtype.bitwidth}"
+        shape = ir.FunctionType(llvm_type(a), [llvm_type(a)] * 3)
+        return builder.call(cgutils.get_or_insert_function(builder.module, shape, name), args)
+
+    return (a(a, a, a), emit) if a == b == c else None
+
+
+@intrinsic
+def select(typingctx, mask, a, b):
+    """The lanes of `a` where `mask` is true, else those of `b`."""
+
+    def emit(context, builder, sig, args):
+        return builder.select(*args)
+
+    return (a(mask, a, a), emit) if a == b and mask.dtype is types.boolean else None
+
+
+@intrinsic
+def maximum(typingctx, a, b):
+    """The larger lanes; `b` where either is NaN (as x86's instruction does)."""
+
+    def emit(context, builder, sig, args):
+        return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return (a(a, a), emit) if a == b else None
+
+
+@intrinsic
+def total(typingctx, vector):
+    """The sum over the lanes, always by halves in the same order."""
+
+    def emit(context, builder, sig, args):
+        value, count = args[0], vector.count
+        while count > 1:
+            count //= 2
+            order = ir.Constant(ir.VectorType(INT32, count), list(range(count)))
+            upper = ir.Constant(ir.VectorType(INT32, count), list(range(count, 2 * count)))
+            value = builder.fadd(
+                builder.shuffle_vector(value, value, order),
+                builder.shuffle_vector(value, value, upper),
+            )
+        return builder.extract_element(value, INT32(0))
+
+    return vector.dtype(vector), emit
+
+
+@intrinsic
+def narrow(typingctx, vector, p):
+    """A vector of whole numbers cut down (modulo) to the type of the pointer `p`'s items."""
+    kind = Vector(p.dtype, vector.count)
+
+    def emit(context, builder, sig, args):
+        return builder.trunc(args[0], llvm_type(kind))
+
+    return kind(vector, p), emit
+
+
+# ------------------------------------------------------------------------------------------- tiles
+
+
+def _new_table(context, builder, sig, args):
+    return cgutils.alloca_once(builder, llvm_type(sig.return_type).pointee)
+
+
+@intrinsic
+def tile(typingctx, rows, columns, p):
+    """A rows x columns table (literal ints) of full vectors of `p`'s items; not set to anything."""
+    if isinstance(rows, types.IntegerLiteral) and isinstance(columns, types.IntegerLiteral):
+        kind = Tile(vector_of(p), rows.literal_value, columns.literal_value)
+        return kind(rows, columns, p), _new_table
+
+
+@intrinsic
+def indices(typingctx, rows):
+    """A table of `rows` whole numbers, meant for registers like a tile: at[i]."""
+    if isinstance(rows, types.IntegerLiteral):
+        return Tile(types.intp, rows.literal_value, 1)(rows), _new_table
+
+
+def _constant(value):
+    return lambda context, builder, sig, args: context.get_constant(types.intp, value)
+
+
+@intrinsic
+def lanes(typingctx, p):
+    """How many items of pointer `p` a register holds, known at compile time."""
+    return types.intp(p), _constant(vector_of(p).count)
+
+
+@intrinsic
+def rows(typingctx, table):
+    """How many rows a tile has, known at compile time."""
+    return types.intp(table), _constant(table.rows)
+
+
+@intrinsic
+def columns(typingctx, table):
+    """How many columns a tile has, known at compile time."""
+    return types.intp(table), _constant(table.columns)
