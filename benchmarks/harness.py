@@ -1,0 +1,246 @@
+"""What all benchmarks share: interleaved rounds, statistics, tables, JSON, the machine's name.
+
+Contestants take turns, A B C A B C ..., so that whatever else the machine does falls on all of
+them; a number is a median over rounds with its quartiles, and a ratio compares medians of one run.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+
+
+class Summary(NamedTuple):
+    """A contestant's samples: the median, the quartiles, the smallest, how many."""
+
+    median: float
+    low: float
+    high: float
+    best: float
+    count: int
+
+
+def summarize(samples: Sequence[float]) -> Summary:
+    """Median and quartiles (linear between samples) of `samples`. Raises ValueError when empty."""
+    if not samples:
+        raise ValueError("no samples to summarize: at least one round is needed")
+    if len(samples) == 1:
+        low = middle = high = samples[0]
+    else:
+        low, middle, high = statistics.quantiles(samples, n=4, method="inclusive")
+    return Summary(middle, low, high, min(samples), len(samples))
+
+
+def speed_up(ours: Sequence[float], theirs: Sequence[float]) -> Summary:
+    """How many times faster `ours` is: ratio of medians, and quartiles of each round's ratio."""
+    rounds = summarize([b / a for a, b in zip(ours, theirs, strict=True)])
+    return rounds._replace(median=statistics.median(theirs) / statistics.median(ours))
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """The mean that treats 2x faster and 2x slower alike."""
+    return math.exp(statistics.fmean(math.log(value) for value in values))
+
+
+def fastest(samples: Mapping[str, Sequence[float]], names: Iterable[str]) -> str | None:
+    """Of `names`, the one with the smallest median; None when none of them was measured."""
+    found = [name for name in names if name in samples]
+    return min(found, key=lambda name: statistics.median(samples[name]), default=None)
+
+
+def interleave(
+    contestants: Mapping[str, Callable[[], float]],
+    rounds: int,
+    pause: float = 0.05,
+) -> dict[str, list[float]]:
+    """Let every contestant measure itself once a round; return each one's samples in order.
+
+    Each round begins with another contestant, and before each there is a `pause` in seconds: the
+    thread pools of most libraries keep spinning for some milliseconds after their work is done.
+    """
+    names = list(contestants)
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds):
+        first = turn % max(len(names), 1)
+        for name in names[first:] + names[:first]:
+            time.sleep(pause)
+            samples[name].append(contestants[name]())
+        latest = " ".join(f"{name} {samples[name][-1] * 1e3:.4g}" for name in names)
+        say(f"round {turn + 1}/{rounds}, ms: {latest}")
+    return samples
+
+
+def repeat_for(work: Callable[[], Any], seconds: float) -> float:
+    """Seconds that one call of `work` takes: called again and again for about `seconds`."""
+    start = time.perf_counter()
+    calls = 0
+    while True:
+        work()
+        calls += 1
+        elapsed = time.perf_counter() - start
+        if elapsed >= seconds:
+            return elapsed / calls
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table, its columns padded so that it reads well in a terminal too.
+
+    Columns after the first are aligned to the right; floats are given three significant digits.
+    """
+    cells = [[number(c) if isinstance(c, float) else str(c) for c in row] for row in rows]
+    widths = [max(len(row[i]) for row in [header, *cells]) for i in range(len(header))]
+    rule = [
+        "-" * width if i == 0 else "-" * (max(width, 2) - 1) + ":" for i, width in enumerate(widths)
+    ]
+
+    def line(row: Sequence[str]) -> str:
+        padded = [
+            c.ljust(w) if i == 0 else c.rjust(w)
+            for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        return "| " + " | ".join(padded) + " |"
+
+    return "\n".join([line(header), line(rule), *map(line, cells)])
+
+
+def number(value: float) -> str:
+    """A float with three significant digits and no exponent."""
+    digits = 2 - math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
+    return f"{value:.{min(max(digits, 0), 6)}f}"
+
+
+def spread(summary: Summary, scale: float = 1.0) -> str:
+    """The quartiles as text, "12.1-12.9"."""
+    return f"{number(summary.low * scale)}-{number(summary.high * scale)}"
+
+
+def machine(threads: int, isa: str = "native") -> dict[str, Any]:
+    """What the numbers depend on: processor, cores, SIMD, system, versions, load at the start."""
+    model, flags = platform.processor() or platform.machine(), ""
+    if Path("/proc/cpuinfo").exists():
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+        info = {key.strip(): value.strip() for key, _, value in lines}
+        model, flags = info.get("model name", model), info.get("flags", info.get("Features", ""))
+    known = ("avx512f", "avx2", "avx", "asimd", "neon")
+    simd = next((name for name in known if name in flags.split()), "unknown")
+    versions = {}
+    for name in ("numpy", "numba", "nanocnn", "torch", "tensorflow", "tensorflow-cpu", "keras"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "cpu": model,
+        "cores": usable_cores(),
+        "threads": threads,
+        "simd": simd,
+        "isa": isa,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def usable_cores() -> int:
+    """The cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe(host: Mapping[str, Any]) -> str:
+    """The machine in two lines, for under a table."""
+    versions = ", ".join(f"{name} {version}" for name, version in host["versions"].items())
+    held = "" if host["isa"] == "native" else f" held to {host['isa']}"
+    return (
+        f"{host['cpu']}, {host['cores']} cores, {host['threads']} threads, {host['simd']}{held}; "
+        f"{host['system']}\nPython {host['python']}, {versions}"
+    )
+
+
+def say(line: str) -> None:
+    """Tell the person who waits; standard output is for the tables."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
+    """The options every benchmark has."""
+    options = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument(
+        "--threads",
+        type=int,
+        default=usable_cores(),
+        help="for every contestant alike (%(default)s)",
+    )
+    options.add_argument(
+        "--rounds", type=int, default=rounds, help="turns of each contestant (%(default)s)"
+    )
+    options.add_argument(
+        "--quick",
+        action="store_true",
+        help="small and short: checks that it runs, measures nothing",
+    )
+    options.add_argument(
+        "--json", type=Path, metavar="FILE", help="where the raw samples go (results/NAME.json)"
+    )
+    return options
+
+
+def add_contest(
+    options: argparse.ArgumentParser,
+    presets: Iterable[str],
+    default_presets: Sequence[str],
+    contestants: Iterable[str],
+    default_contestants: Sequence[str],
+    isas: Iterable[str],
+) -> None:
+    """The options of a contest: which networks, which libraries, which instructions."""
+    options.add_argument(
+        "--preset",
+        nargs="+",
+        choices=presets,
+        default=list(default_presets),
+        metavar="NAME",
+        help=f"networks, of: {', '.join(presets)} (%(default)s)",
+    )
+    options.add_argument(
+        "--contestants",
+        nargs="+",
+        choices=contestants,
+        default=list(default_contestants),
+        metavar="NAME",
+        help=f"of: {', '.join(contestants)} (%(default)s); one not installed is left out",
+    )
+    options.add_argument("--compile", action="store_true", help="let torch.compile take part too")
+    options.add_argument(
+        "--isa",
+        choices=isas,
+        default="native",
+        help="instructions everyone is held to (%(default)s)",
+    )
+
+
+def finish(name: str, file: Path | None, host: Mapping[str, Any], results: Any) -> None:
+    """Print the machine and the command, and write samples and machine as JSON."""
+    command = "python benchmarks/" + " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    print(f"\n{describe(host)}\n`{command}`")
+    if host["load"] is not None and host["load"] > 0.5:
+        say(f"the machine was busy when this began (load {host['load']:.1f}): expect noise")
+    file = file or RESULTS / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    content = {"benchmark": name, "command": command, "machine": host, "results": results}
+    file.write_text(json.dumps(content, indent=1))
+    say(f"written: {file}")

@@ -1,0 +1,118 @@
+"""Seconds from starting a process to something useful: an import, or the first training step done.
+
+Each number is a fresh Python process, timed from outside until it says that it is done; processes
+take turns, and one unmeasured turn first brings their files into memory. Warm means that nanocnn
+finds its kernels compiled by an earlier process, cold that it has to compile all of them.
+
+    python benchmarks/startup.py
+    python benchmarks/startup.py --preset dropout --rounds 9
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import harness
+from harness import say
+from presets import PRESETS
+from workers import environment
+
+STEP = """
+import sys
+sys.path.insert(0, {here!r})
+import numpy as np
+from peers import CONTESTANTS
+from presets import PRESETS
+preset = PRESETS[{preset!r}]
+x, y = np.ones(({batch}, *preset.shape), np.float32), np.arange({batch}) % 10
+CONTESTANTS[{name!r}][1](preset, x, y, {batch}, {threads}).fit(1)
+"""
+
+
+def seconds(code: str, env: dict[str, str]) -> float:
+    """How long a new process takes to run `code`. Raises RuntimeError with what it printed."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code + "\nprint('done', flush=True)"],
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout
+    output = ""
+    for line in process.stdout:
+        output += line
+        if line == "done\n":
+            break
+    elapsed = time.perf_counter() - start
+    rest, errors = process.communicate()
+    if not output.endswith("done\n"):
+        raise RuntimeError(f"{code}\nfailed:\n{output}{rest}{errors[-3000:]}")
+    return elapsed
+
+
+def main() -> None:
+    options = harness.parser(__doc__, rounds=7)
+    options.add_argument(
+        "--preset", choices=PRESETS, default="lenet", help="the network (%(default)s)"
+    )
+    options.add_argument("--batch", type=int, default=128, help="images a step (%(default)s)")
+    options.add_argument(
+        "--cold-rounds", type=int, default=3, help="turns with nothing compiled (%(default)s)"
+    )
+    options = options.parse_args()
+    if options.quick:
+        options.preset, options.rounds, options.cold_rounds, options.batch = "tiny", 1, 1, 16
+    host = harness.machine(options.threads)
+    env = environment(options.threads)
+
+    def step(name: str) -> str:
+        here = str(Path(__file__).parent)
+        return STEP.format(here=here, name=name, **vars(options))
+
+    with tempfile.TemporaryDirectory() as cache:
+        warm_env = {**env, "NUMBA_CACHE_DIR": cache}
+        programs = {
+            "python alone": partial(seconds, "", env),
+            "import numpy": partial(seconds, "import numpy", env),
+            "import nanocnn": partial(seconds, "import nanocnn", env),
+            "nanocnn, first step, warm": partial(seconds, step("nanocnn"), warm_env),
+        }
+        if find_spec("torch"):
+            programs["import torch"] = partial(seconds, "import torch", env)
+            programs["PyTorch, first step"] = partial(seconds, step("torch"), env)
+        else:
+            say("torch is not installed: left out")
+        if find_spec("tensorflow"):
+            programs["import tensorflow"] = partial(seconds, "import tensorflow", env)
+            programs["Keras, first step"] = partial(seconds, step("keras"), env)
+        else:
+            say("tensorflow is not installed: left out")
+        for run in programs.values():
+            run()
+        samples = harness.interleave(programs, options.rounds)
+
+    def cold() -> float:
+        with tempfile.TemporaryDirectory() as empty:
+            return seconds(step("nanocnn"), {**env, "NUMBA_CACHE_DIR": empty})
+
+    samples |= harness.interleave({"nanocnn, first step, cold": cold}, options.cold_rounds)
+
+    print(f"\n### start-up, {options.preset}\n")
+    torch = harness.summarize(samples["import torch"]).median if "import torch" in samples else None
+    rows = []
+    for name, times in samples.items():
+        summary = harness.summarize(times)
+        ratio = f"{summary.median / torch:.2f}" if torch else ""
+        rows.append([name, summary.median, harness.spread(summary), ratio])
+    print(harness.table(["from process start", "s", "quartiles", "of import torch"], rows))
+    harness.finish("startup", options.json, host, {"preset": options.preset, "seconds": samples})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Milliseconds a training step takes, against PyTorch and Keras on the same CPU.
+
+Every contestant trains the same network on the same images in a process of its own, and they take
+turns. A step is one minibatch through its library's usual training loop: for nanocnn and Keras that
+is model.fit, for PyTorch a plain loop without waits. The last column is how many times faster
+nanocnn is, with the quartiles of the rounds' own ratios. What a call of fit costs before its first
+step is left out by subtracting a fit of one step: an epoch of MNIST has 469, not the dozens here.
+
+    python benchmarks/training.py                        simple, lenet, dropout
+    python benchmarks/training.py --preset lenet cifar
+    python benchmarks/training.py --isa avx2             everyone held to AVX2
+"""
+
+import math
+from functools import partial
+from typing import Any
+
+import harness
+from harness import say
+from peers import CONTESTANTS, DEFAULT, OURS, title
+from presets import MNIST, PRESETS
+from workers import HELD_TO, Worker, workers
+
+
+def measure(name: str, options: Any, contestants: list[str]) -> dict[str, Any]:
+    """All contestants' seconds a step, losses and memory on the network called `name`."""
+    most = 2 if options.quick else 100
+    image = 4 * math.prod(PRESETS[name].shape)
+    most = max(1, min(most, 2**26 // (image * options.batch)))  # at most 64 MiB of images
+    images = (most + 1) * options.batch
+    with workers(contestants, name, images, options.batch, options.threads, options.isa) as running:
+        if not running:
+            raise SystemExit("none of the contestants is installed")
+        first = {who: train(worker, 1)["call"] for who, worker in running.items()}
+        quickest = min(train(worker, min(most, 8))["step"] for worker in running.values())
+        steps = max(1, min(most, round(options.seconds / quickest)))
+        for worker in running.values():
+            train(worker, steps)
+        seconds = ", ".join(f"{who} {first[who]:.2f}" for who in running)
+        say(f"{name}: {steps} steps a turn; seconds of the first step: {seconds}")
+        losses: dict[str, float] = {}
+
+        def turn(who: str) -> float:
+            result = train(running[who], steps)
+            losses[who] = result["loss"]
+            return float(result["step"])
+
+        samples = harness.interleave({who: partial(turn, who) for who in running}, options.rounds)
+        memory = {who: worker.ask(do="memory") for who, worker in running.items()}
+    return {
+        "steps": steps,
+        "step_seconds": samples,
+        "first_step_seconds": first,
+        "loss": losses,
+        "memory": memory,
+    }
+
+
+def train(worker: Worker, steps: int) -> dict[str, float]:
+    """Let the worker train; seconds per step and of a one-step fit, and the loss: a number."""
+    result = worker.ask(do="train", steps=steps)
+    if not math.isfinite(result["loss"]):
+        raise RuntimeError(f"{worker.name} does not train: its loss is {result['loss']}")
+    return result
+
+
+def report(name: str, result: dict[str, Any]) -> None:
+    """Print one network's table."""
+    samples, memory = result["step_seconds"], result["memory"]
+    rows = []
+    for who, times in samples.items():
+        summary = harness.summarize(times)
+        ratio = "" if who == OURS or OURS not in samples else harness.speed_up(samples[OURS], times)
+        rows.append(
+            [
+                title(who),
+                summary.median * 1e3,
+                harness.spread(summary, 1e3),
+                f"{ratio.median:.2f}x ({harness.spread(ratio)})" if ratio else "",
+                f"{result['loss'][who]:.3f}",
+                f"{(memory[who]['peak'] - memory[who]['data']) / 2**20:.0f}",
+            ]
+        )
+    print(f"\n### {name}\n")
+    print(
+        harness.table(
+            ["training step", "ms", "quartiles", "nanocnn is faster by", "loss", "peak MiB"], rows
+        )
+    )
+
+
+def conclude(results: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Print and return each network's ratio to its fastest peer; print their mean and the worst."""
+    rows, ratios = [], {}
+    for name, result in results.items():
+        samples = result["step_seconds"]
+        best = harness.fastest(samples, [who for who in samples if not who.startswith(OURS)])
+        if OURS not in samples or best is None:
+            continue
+        ratio = harness.speed_up(samples[OURS], samples[best])
+        ratios[name] = ratio.median
+        ours, theirs = (harness.summarize(samples[who]).median * 1e3 for who in (OURS, best))
+        rows.append(
+            [name, ours, theirs, title(best), f"{ratio.median:.2f}x", harness.spread(ratio)]
+        )
+    if not rows:
+        return ratios
+    print("\n### against the fastest peer\n")
+    header = ["network", "nanocnn ms", "fastest peer ms", "which", "ratio", "quartiles"]
+    print(harness.table(header, rows))
+    listed = [ratios[name] for name in MNIST if name in ratios]
+    if len(listed) == len(MNIST):
+        mean = harness.geometric_mean(listed)
+        print(
+            f"\nGeometric mean over {', '.join(MNIST)}: {mean:.2f}x; the worst: {min(listed):.2f}x"
+        )
+    return ratios
+
+
+def main() -> None:
+    options = harness.parser(__doc__, rounds=7)
+    harness.add_contest(options, PRESETS, MNIST, CONTESTANTS, DEFAULT, HELD_TO)
+    options.add_argument("--batch", type=int, default=128, help="images a step (%(default)s)")
+    options.add_argument(
+        "--seconds",
+        type=float,
+        default=1.0,
+        help="length of a turn for the quickest contestant (%(default)s)",
+    )
+    options = options.parse_args()
+    if options.quick:
+        options.preset, options.rounds, options.batch = ["tiny"], 2, 16
+    contestants = options.contestants + ["torch-compile"] * options.compile
+    host = harness.machine(options.threads, options.isa)
+    results = {}
+    for name in options.preset:
+        results[name] = measure(name, options, contestants)
+        report(name, results[name])
+    ratios = conclude(results)
+    harness.finish("training", options.json, host, {"networks": results, "ratios": ratios})
+
+
+if __name__ == "__main__":
+    main()

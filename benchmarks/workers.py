@@ -1,0 +1,208 @@
+"""One process per contestant: own thread pools, own memory, idle while the others run.
+
+The benchmark starts `python workers.py` for each contestant and talks to it in lines of JSON, over
+its standard input and output. Run by itself this file waits for such lines.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import repeat_for, say
+from peers import CONTESTANTS
+from presets import PRESETS, Preset
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+HELD_TO = {
+    "native": {},
+    "avx2": {
+        "NUMBA_CPU_NAME": "haswell",
+        "NUMBA_CPU_FEATURES": "+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+popcnt,+movbe",
+        "OPENBLAS_CORETYPE": "Haswell",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+    },
+}
+"""--isa: how each library is told which instructions it may use."""
+
+
+def environment(threads: int, isa: str = "native") -> dict[str, str]:
+    """The environment of a measured process: everyone gets the same threads and instructions."""
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""}
+    counts = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    return {**os.environ, **quiet, **counts, **HELD_TO[isa]}
+
+
+class Missing(Exception):
+    """A library that is not installed."""
+
+
+class Worker:
+    """A contestant in its process. Raises `Missing` when its library is not installed."""
+
+    def __init__(
+        self, name: str, preset: str, data: Path, batch: int, threads: int, isa: str = "native"
+    ) -> None:
+        self.name = name
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=environment(threads, isa),
+            text=True,
+        )
+        ready = self.ask(name=name, preset=preset, data=str(data), batch=batch, threads=threads)
+        if "missing" in ready:
+            self.close()
+            raise Missing(ready["missing"])
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Send a request, wait for the answer. A dead worker raises RuntimeError with its words."""
+        assert self.process.stdin and self.process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps(request), file=self.process.stdin, flush=True)
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait()
+            self.errors.seek(0)
+            raise RuntimeError(f"{self.name} failed at {request}:\n{self.errors.read()[-3000:]}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        assert self.process.stdin and self.process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
+
+
+@contextlib.contextmanager
+def workers(names: list[str], preset: str, images: int, batch: int, threads: int, isa: str):
+    """A worker for each of `names` whose library is installed, all with the same data."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        data = Path(folder, "data.npz")
+        x, y = make_data(PRESETS[preset], images)
+        np.savez(data, x=x, y=y)
+        started = {}
+        for name in names:
+            try:
+                started[name] = Worker(name, preset, data, batch, threads, isa)
+            except Missing as missing:
+                say(f"{name} is left out: {missing}")
+                continue
+            stack.callback(started[name].close)
+        yield started
+
+
+def make_data(preset: Preset, images: int) -> tuple[Any, Any]:
+    """Digits (the package's sample, repeated) where they fit the network, noise elsewhere."""
+    rng = np.random.default_rng(0)
+    if preset.shape == (28, 28, 1):
+        import nanocnn.data
+        from nanocnn.data import mnist
+
+        sample = Path(nanocnn.data.__file__).parent / "sample"
+        with contextlib.redirect_stdout(sys.stderr):
+            (x, y), _ = mnist.load(sample)
+        rows = rng.permutation(np.arange(images) % len(x))
+        return (x[rows, :, :, None] / np.float32(255)), y[rows].astype(np.int64)
+    y = rng.integers(0, 10, images)
+    return rng.random((images, *preset.shape), dtype=np.float32), y
+
+
+def resident(field: str) -> int:
+    """Bytes of memory this process holds (VmRSS) or held at most (VmHWM)."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith(field))
+        return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def serve() -> None:
+    """The worker's side: the first line says who to be, each further one what to do."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever the libraries print must not be taken for an answer
+
+    def answer(**content: Any) -> None:
+        print(json.dumps(content), file=answers, flush=True)
+
+    setup = json.loads(sys.stdin.readline())
+    with np.load(setup["data"]) as data:
+        x, y = data["x"], data["y"]
+    size = x.nbytes + y.nbytes
+    preset = PRESETS[setup["preset"]]
+    try:
+        model = CONTESTANTS[setup["name"]][1](preset, x, y, setup["batch"], setup["threads"])
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "tensorflow", "keras"):
+            raise
+        answer(missing=str(error))
+        return
+    examples = x[:1024].copy()
+    del x, y
+    # Only the training's peak counts, not what arranging the data took for a moment.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    answer(ready=True)
+    forms: dict[int, Any] = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "train":
+            call, _ = timed(model.fit, 1)
+            whole, loss = timed(model.fit, 1 + request["steps"])
+            # In a run of a few tiny steps noise can outweigh them; a time is still over zero.
+            answer(step=max(whole - call, 1e-6) / request["steps"], call=call, loss=loss)
+        elif request["do"] == "memory":
+            answer(peak=resident("VmHWM"), data=size)
+        elif request["do"] == "predict":
+            images = np.resize(examples, (request["batch"], *examples.shape[1:]))
+            if request["batch"] not in forms:
+                forms[request["batch"]] = pick(model.forms(), images)
+            form, call = forms[request["batch"]]
+            answer(seconds=repeat_for(lambda: call(images), request["seconds"]), form=form)  # noqa: B023
+
+
+def timed(work: Callable[..., Any], *args: Any) -> tuple[float, Any]:
+    """Seconds that a call took, and its result."""
+    start = time.perf_counter()
+    result = work(*args)
+    return time.perf_counter() - start, result
+
+
+def pick(forms: dict[str, Any], images: Any) -> tuple[str, Any]:
+    """The fastest way this library has to run these images, after a warm-up of each."""
+    times = {}
+    for name, call in forms.items():
+        repeat_for(lambda: call(images), 0.05)  # noqa: B023
+        times[name] = repeat_for(lambda: call(images), 0.2)  # noqa: B023
+    best = min(times, key=times.__getitem__)
+    return best, forms[best]
+
+
+if __name__ == "__main__":
+    serve()
