@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .optimizers import Schedule
+from .schedules import Schedule
 
 
 class Callback:
@@ -61,7 +61,7 @@ class Monitor(Callback):
         self.best: float | None = None
 
     def improved(self, logs: dict[str, float]) -> bool:
-        """Whether the watched number beats the best by more than `min_delta`; if so, remembers it."""
+        """Whether the watched number beats the best by over `min_delta`; if so, remembers it."""
         if self.monitor not in logs:
             raise ValueError(
                 f"{type(self).__name__}: monitor={self.monitor!r} is not measured, "
@@ -156,7 +156,7 @@ class ModelCheckpoint(Monitor):
 
 
 class ReduceLROnPlateau(Monitor):
-    """Multiplies the learning rate by `factor` when `monitor` has not improved for `patience` epochs.
+    """Multiplies the learning rate by `factor` after `patience` epochs without improvement.
 
     After a reduction it waits `cooldown` epochs; the rate never goes below `min_lr`.
     """

@@ -39,7 +39,8 @@ class Loss:
         if bad.any():
             index = tuple(int(i) for i in np.argwhere(bad)[0])
             raise NonFiniteError(f"{where}[{index}] is {y[index]}, expected finite numbers")
-        return y
+        checked: Array = y
+        return checked
 
     def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
         """The dense target (N, *output_shape) of labels that were checked."""
@@ -159,7 +160,8 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
         if bad.any():
             first = int(bad.argmax())
             raise ValueError(f"{where}[{first}] is {y[first]}, expected a class from 0 to {K - 1}")
-        return y
+        checked: Array = y
+        return checked
 
     def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
         one_hot = np.zeros((len(labels), output_shape[-1]), dtype)

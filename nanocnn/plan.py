@@ -8,6 +8,7 @@ forward and backward of a layer. This is the only file that knows about fusion.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from types import ModuleType
 from typing import Any
 
@@ -178,19 +179,26 @@ def has_parameters(stage: Stage) -> bool:
     return any(layer.params for layer in stage.layers)
 
 
-def make_plan(layers: Sequence[Layer], kernels: ModuleType, dtype: Any, fuse: bool = True) -> Plan:
-    """Group built `layers` into stages; with `fuse` False one stage a layer, as for study."""
+def make_plan(
+    layers: Sequence[Layer],
+    kernels: ModuleType,
+    dtype: Any,
+    leave_softmax: bool = False,
+    fuse: bool = True,
+) -> Plan:
+    """Group built `layers` into stages.
+
+    `leave_softmax`: a final softmax is left to the loss. `fuse` False: one stage a layer, for study.
+    """
     rest = [layer for layer in layers if not isinstance(layer, Input)]
     softmax: Activation | None = None
     tail: list[Stage] = []
-    if rest and isinstance(rest[-1], Linear) and rest[-1].activation.activation == "softmax":
-        last = rest.pop()
-        assert isinstance(last, Linear)
-        softmax, tail = last.activation, [LinearPart(last)]
-    elif rest and isinstance(rest[-1], Activation) and rest[-1].activation == "softmax":
-        last = rest.pop()
-        assert isinstance(last, Activation)
+    last = rest[-1] if rest and leave_softmax else None
+    if isinstance(last, Linear) and last.activation.activation == "softmax":
+        softmax, tail = last.activation, [LinearPart(rest.pop())]
+    elif isinstance(last, Activation) and last.activation == "softmax":
         softmax = last
+        rest.pop()
     stages: list[Stage] = []
     fuse = fuse and hasattr(kernels, "FUSED")
     while rest:
@@ -227,9 +235,7 @@ def describe(plan: Plan, memory: Memory, batch: int) -> str:
     rows = [("stage", "kernel", "output", "forward MFLOP")]
     for stage in plan.stages:
         shape = (batch, *stage.layers[-1].output_shape)
-        rows.append(
-            (stage.name, stage.kernel(), str(shape), f"{flops(stage) * batch / 1e6:,.1f}")
-        )
+        rows.append((stage.name, stage.kernel(), str(shape), f"{flops(stage) * batch / 1e6:,.1f}"))
     if plan.softmax is not None:
         rows.append((plan.softmax.name, "softmax (with the loss)", rows[-1][2], "0.0"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -242,12 +248,11 @@ def describe(plan: Plan, memory: Memory, batch: int) -> str:
 
 def flops(stage: Stage) -> int:
     """Additions and multiplications of the stage's products, for one sample."""
-    total = 0
-    for layer in stage.layers:
-        if isinstance(layer, Linear):
-            places = layer.output_shape[0] * layer.output_shape[1] if len(layer.output_shape) == 3 else 1
-            total += 2 * layer.params["kernel"].size * places
-    return total
+    return sum(
+        2 * layer.params["kernel"].size * prod(layer.output_shape[:-1])
+        for layer in stage.layers
+        if isinstance(layer, Linear)
+    )
 
 
 __all__ = ["Plan", "Stage", "describe", "make_plan"]

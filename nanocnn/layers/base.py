@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ShapeError
+from ..kernels import get_kernels
 from ..memory import Memory
 
 Array = NDArray[Any]
@@ -52,9 +53,7 @@ class Layer:
         `kernels` is a module from `nanocnn.kernels.get_kernels`; the reference set by default.
         Raises `ShapeError` when the input does not fit or the output would be empty.
         """
-        if kernels is None:
-            from ..kernels import reference as kernels
-        self.kernels: ModuleType = kernels
+        self.kernels = kernels or get_kernels("reference")
         self.dtype = np.dtype(dtype)
         self.rng = np.random.default_rng(rng)
         self.input_shape = tuple(input_shape)

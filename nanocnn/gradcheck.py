@@ -1,0 +1,294 @@
+"""Gradient checks: does backward compute the derivative of forward?
+
+Take a scalar L = sum(R * output) with a random R (never a plain sum: a softmax whose backward
+returned zeros would pass that). Its gradient by backward is compared, element by element, with
+central differences (L(a+h) - L(a-h)) / 2h in float64. Works on a layer, on a stage of a plan (the
+fused kernels), on a whole model with or without a loss, and on a loss alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .kernels import reference
+from .layers import Layer
+from .losses import Loss
+from .memory import Memory
+from .plan import Stage
+from .sequential import Sequential
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ArrayCheck:
+    """One array's result: its worst element, and whether a kink explains it.
+
+    `error` is |analytic - numeric| / max(|analytic|, |numeric|, scale), scale the root mean square
+    of the numeric gradient: relative, but not to nothing where a gradient is 0.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    checked: int
+    error: float
+    index: tuple[int, ...]
+    analytic: float
+    numeric: float
+    kinks: int
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of `check`: one `ArrayCheck` an array; true when all are right; prints as a table.
+
+    `kinks` counts elements left out because L has a corner there (a ReLU at 0, a tie in a pool):
+    the one-sided derivatives differ, and backward's value lies between them.
+    """
+
+    arrays: tuple[ArrayCheck, ...]
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether every array's worst error is within the tolerance."""
+        return all(array.passed for array in self.arrays)
+
+    @property
+    def worst(self) -> ArrayCheck:
+        """The array with the largest error."""
+        return max(self.arrays, key=lambda array: array.error)
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __str__(self) -> str:
+        rows = [("gradient", "shape", "checked", "worst error", "at", "analytic", "numeric", "")]
+        for a in self.arrays:
+            kinks = f", {a.kinks} kinks left out" if a.kinks else ""
+            rows.append(
+                (f"dL/d {a.name}", _tuple(a.shape), str(a.checked), f"{a.error:.1e}",
+                 _tuple(a.index), f"{a.analytic:+.8g}", f"{a.numeric:+.8g}",
+                 ("right" if a.passed else "WRONG") + kinks)
+            )  # fmt: skip
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        verdict = "all gradients are right" if self.passed else "a gradient is WRONG"
+        return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:],
+                          f"{verdict} (tolerance {self.tolerance:g})"])  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What is checked: arrays that may be moved, L of them, and L's gradient by backward."""
+
+    arrays: dict[str, Array]
+    value: Callable[[], float]
+    gradient: Callable[[], dict[str, Array]]
+
+
+def check(
+    target: Sequential | Layer | Stage | Loss,
+    x: Any,
+    y: Any = None,
+    *,
+    training: bool = True,
+    step: float = 1e-5,
+    tolerance: float = 1e-7,
+    limit: int | None = 200,
+    seed: int = 0,
+) -> Report:
+    """Compare the gradients of `target` with central differences of step `step`, in float64.
+
+    target    a `Sequential`, `Layer`, stage of `model.plan_.stages` or `Loss`; a float32 model is
+              checked through a float64 copy, a layer or stage must have been built with "float64"
+    x         input (N, *input_shape); for a loss, the prediction. y: labels, for a loss or a model
+              with one; a model without y is checked through its output
+    training  whether dropout and batch statistics are on; dropout's mask is held fixed
+    limit     at most this many elements of each array are checked, drawn at random; None: all
+
+    Every parameter and the input are checked. Returns a `Report`; raises ValueError for a target
+    that cannot be checked.
+    """
+    rng = np.random.default_rng(seed)
+    x = np.array(x, np.float64)
+    case = _case(target, x, y, training, rng)
+    analytic = {name: np.array(grad) for name, grad in case.gradient().items()}
+    checks = []
+    for name, array in case.arrays.items():
+        count = array.size if limit is None else min(limit, array.size)
+        picked = np.sort(rng.permutation(array.size)[:count])
+        checks.append(_compare(case, name, array, analytic[name], picked, step, tolerance))
+    return Report(tuple(checks), tolerance)
+
+
+def _compare(
+    case: _Case, name: str, array: Array, gradient: Array, picked: Array, h: float, tolerance: float
+) -> ArrayCheck:
+    """Move the picked elements of `array` one by one, in place, and put each back."""
+    if gradient.shape != array.shape:
+        raise ValueError(f"dL/d {name} has shape {gradient.shape}, expected {array.shape}")
+    here = case.value()
+    a = gradient.reshape(-1)[picked]
+    above, below = np.empty(len(picked)), np.empty(len(picked))
+    flat = array.reshape(-1)
+    for i, place in enumerate(picked):
+        before = flat[place]
+        flat[place] = before + h
+        above[i] = case.value()
+        flat[place] = before - h
+        below[i] = case.value()
+        flat[place] = before
+    n = (above - below) / (2 * h)
+    scale = max(float(np.sqrt(np.mean(n * n))), 1e-30)
+    error = np.abs(a - n) / np.maximum(np.maximum(np.abs(a), np.abs(n)), scale)
+    # At a corner the slopes on both sides differ by far more than curvature makes them, and
+    # backward gives one of them or a value between.
+    right, left = (above - here) / h, (here - below) / h
+    slack = 1e3 * h * scale
+    low, high = np.minimum(left, right) - slack, np.maximum(left, right) + slack
+    kink = (error > tolerance) & (high - low > 4 * slack) & (low <= a) & (a <= high)
+    error = np.where(kink, 0.0, np.where(np.isfinite(error), error, np.inf))
+    worst = int(error.argmax())
+    index = tuple(int(i) for i in np.unravel_index(picked[worst], array.shape))
+    return ArrayCheck(
+        name, array.shape, len(picked), float(error[worst]), index, float(a[worst]),
+        float(n[worst]), int(kink.sum()), bool(error[worst] <= tolerance),
+    )  # fmt: skip
+
+
+def _case(target: Any, x: Array, y: Any, training: bool, rng: np.random.Generator) -> _Case:
+    if isinstance(target, Sequential):
+        return _model_case(_in_float64(target, x), x, y, training, rng)
+    if isinstance(target, Loss):
+        return _loss_case(target, x, y, rng)
+    if not isinstance(target, (Layer, Stage)):
+        raise ValueError(f"{target!r}, expected a Sequential, a Layer, a Stage or a Loss")
+    layers = target.layers if isinstance(target, Stage) else (target,)
+    if isinstance(target, Layer) and not target.built:
+        target.build(x.shape[1:], rng, "float64")
+    if layers[0].dtype != np.float64:
+        raise ValueError(f"{target.name}: dtype {layers[0].dtype}, expected 'float64'")
+    return _chain_case([target], layers, x, training, rng)
+
+
+def _chain_case(
+    chain: list[Any], layers: Any, x: Array, training: bool, rng: np.random.Generator
+) -> _Case:
+    """Layers or stages one after the other, with a random weight on their output."""
+    memory = Memory()
+    frozen = _Frozen(layers)
+
+    def output() -> Array:
+        y = x
+        for each in chain:
+            y = each.forward(y, training, memory)
+        return y
+
+    R = rng.standard_normal(frozen(output).shape)
+    R /= np.sqrt(R.size)
+
+    def gradient() -> dict[str, Array]:
+        frozen(output)
+        return _backward(chain, layers, R, memory, x)
+
+    arrays = {**_params(layers), "input": x}
+    return _Case(arrays, lambda: float((R * frozen(output)).sum()), gradient)
+
+
+def _model_case(
+    model: Sequential, x: Array, y: Any, training: bool, rng: np.random.Generator
+) -> _Case:
+    plan = model.plan_
+    if y is None:
+        chain = [*plan.stages, *([_AsStage(plan.softmax)] if plan.softmax else [])]
+        return _chain_case(chain, model.layers, x, training, rng)
+    memory = Memory()
+    frozen = _Frozen(model.layers)
+    target = model.loss.target(
+        model.loss.labels(y, model.output_shape), model.output_shape, model.dtype
+    )
+    weight = rng.uniform(0.5, 1.5, len(x)) / len(x)
+
+    def losses() -> Array:
+        out = plan.forward(x, training, memory)
+        fused = plan.softmax is not None
+        return model.loss.forward(out, target, model.kernels, memory, fused)[0]
+
+    def gradient() -> dict[str, Array]:
+        frozen(losses)
+        dy = model.loss.backward(weight, model.kernels, memory)
+        return _backward(plan.stages, model.layers, dy, memory, x)
+
+    arrays = {**_params(model.layers), "input": x}
+    return _Case(arrays, lambda: float(weight @ frozen(losses)), gradient)
+
+
+def _loss_case(loss: Loss, prediction: Array, y: Any, rng: np.random.Generator) -> _Case:
+    shape = prediction.shape[1:]
+    target = loss.target(loss.labels(y, shape), shape, np.float64)
+    weight = rng.uniform(0.5, 1.5, len(prediction)) / len(prediction)
+    memory = Memory()
+    logits = bool(getattr(loss, "from_logits", False))
+
+    def losses() -> Array:
+        return loss.forward(prediction, target, reference, memory, logits)[0]
+
+    def gradient() -> dict[str, Array]:
+        losses()
+        return {"prediction": loss.backward(weight, reference, memory)}
+
+    return _Case({"prediction": prediction}, lambda: float(weight @ losses()), gradient)
+
+
+class _AsStage:
+    """A layer with a stage's signature."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.forward, self.backward = layer._forward, layer._backward
+
+
+class _Frozen:
+    """Runs a function with random numbers and layer state as they were at the start."""
+
+    def __init__(self, layers: Any) -> None:
+        self.layers = layers
+        self.random = [layer.rng.bit_generator.state for layer in layers]
+        self.state = [{k: v.copy() for k, v in layer.state.items()} for layer in layers]
+
+    def __call__(self, function: Callable[[], Array]) -> Array:
+        for layer, random, state in zip(self.layers, self.random, self.state, strict=True):
+            layer.rng.bit_generator.state = random
+            for name, value in state.items():
+                layer.state[name][...] = value
+        return function()
+
+
+def _params(layers: Any) -> dict[str, Array]:
+    return {f"{layer.name}/{k}": v for layer in layers for k, v in layer.params.items()}
+
+
+def _backward(chain: Any, layers: Any, dy: Array, memory: Memory, x: Array) -> dict[str, Array]:
+    for each in reversed(chain):
+        dy = each.backward(dy, True, memory)
+    grads = {f"{layer.name}/{k}": v for layer in layers for k, v in layer.grads.items()}
+    return {**grads, "input": dy.reshape(x.shape)}
+
+
+def _in_float64(model: Sequential, x: Array) -> Sequential:
+    """The model itself, or a float64 copy of it."""
+    if not model.built:
+        model.build(x.shape[1:])
+    if model.dtype == np.float64:
+        return model
+    snapshot = model.snapshot()
+    snapshot.config["dtype"] = "float64"
+    return Sequential.from_snapshot(snapshot, model.kernel_set)
+
+
+def _tuple(items: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, items))})"
