@@ -101,7 +101,7 @@ def fetch(name: str, folder: Path, verbose: bool = True) -> str:
     """Bring the files of `name` into `folder`; those that are there and right stay.
 
     Returns the mirror it took the last file from, "" where nothing had to be fetched. Raises
-    ConnectionError, with what went wrong at each mirror, where a file could be had from none of them.
+    ConnectionError, with what went wrong at each mirror, for a file that none of them gave.
     """
     import pooch
 

@@ -33,12 +33,12 @@ def load(
              None looks in $NANOCNN_DATA (the same way), the user's cache and the mirrors (SHA-256
              checked), and falls back on the embedded sample for MNIST
     name     "mnist", "fashion_mnist", "kmnist" or "emnist_digits"
-    verbose  print the one line that says what was used, and show downloads on a terminal; a fallback
-             on the sample is always said
+    verbose  print the one line that says what was used, and show downloads on a terminal;
+             a fallback on the sample is always said
 
-    Raises DatasetError for files that are missing or wrong, ValueError for an unknown name. The sets
-    use the same file names, so $NANOCNN_DATA itself is taken for MNIST unless its own name is that
-    of another set, as fashion-mnist; the others' best place is a subfolder of it.
+    Raises DatasetError for files that are missing or wrong, ValueError for an unknown name. The
+    sets use the same file names, so $NANOCNN_DATA itself is taken for MNIST unless its own name is
+    that of another set, as fashion-mnist; the others' best place is a subfolder of it.
     """
     if name not in SOURCES:
         raise unknown("data set", name, SOURCES)
@@ -64,8 +64,8 @@ def load(
         if name == "mnist":
             return sample(f"the embedded sample, 5,000 of MNIST's 70,000 digits ({why})")
         raise DatasetError(
-            f"{name}: {why}; fetch {', '.join(SOURCES[name].files)} from {SOURCES[name].mirrors[0]} "
-            "where there is a network, then pass their folder as path or set NANOCNN_DATA to it"
+            f"{name}: {why}; where there is a network fetch {', '.join(SOURCES[name].files)} from "
+            f"{SOURCES[name].mirrors[0]}, then pass their folder as path or set NANOCNN_DATA to it"
         ) from error
     found = _find([cache], name)
     assert found is not None
@@ -129,7 +129,7 @@ def _read(name: str, found: list[Traversable], origin: str, verbose: bool) -> tu
         try:
             with file.open("rb") as opened:
                 arrays.append(idx.read(cast(BinaryIO, opened)))
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: encrypted
             raise DatasetError(f"{file}: damaged in its zip file: {error}") from error
     x_train, y_train, x_test, y_test = arrays
     _check(x_train, y_train, found[0], found[1])
