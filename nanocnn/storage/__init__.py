@@ -1,0 +1,68 @@
+"""Saved models: `.npz` (nanocnn's own, training goes on from it), `.h5` and `.keras` (Keras's).
+
+Reading trusts nothing. Only known layer, optimizer and loss names are accepted and nothing is ever
+unpickled, imported or evaluated by name; the shapes of all weights follow from the layers and are
+compared before a weight is read; and all arrays together may not be larger than the file that
+holds them (so compressed members and datasets are refused), which bounds memory to about three
+times the file's size plus 100 MB for the JSON inside, whatever a header promises.
+"""
+
+import os
+from pathlib import Path
+from types import ModuleType
+
+from ..errors import ModelFileError
+from . import keras_hdf5, keras_zip, npz
+from .architecture import checked
+from .files import atomic_write
+from .snapshot import Snapshot
+
+# Each module has read(open file, compile) -> Snapshot and write(Snapshot, open file).
+FORMATS: dict[str, ModuleType] = {
+    ".npz": npz,
+    ".h5": keras_hdf5,
+    ".hdf5": keras_hdf5,
+    ".keras": keras_zip,
+}
+
+
+def save(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
+    """Write `snapshot` to `path`, in the format its suffix says; the old file stays until then.
+
+    Raises `ValueError` for an unknown suffix or weights that do not fit the config, `OSError` when
+    the disk is full (the old file is kept), `MissingExtraError` when h5py is missing.
+    """
+    handler = _format(path)
+    snapshot = checked(snapshot)
+    with atomic_write(path) as file:
+        handler.write(snapshot, file)
+
+
+def load(path: str | os.PathLike[str], compile: bool = True) -> Snapshot:
+    """Read the model in `path`, in the format its suffix says.
+
+    `compile` False leaves out loss, metrics and optimizer (say, because nanocnn lacks them).
+    Raises `ModelFileError` naming the file, the member and what was expected.
+    """
+    handler = _format(path)
+    with open(path, "rb") as file:
+        try:
+            snapshot: Snapshot = handler.read(file, compile)
+        except ModelFileError as error:
+            raise ModelFileError(f"{os.fspath(path)}: {error}") from error
+    return snapshot
+
+
+def _format(path: str | os.PathLike[str]) -> ModuleType:
+    """The module for this file name."""
+    name = Path(path).name.lower()
+    handler = FORMATS.get(Path(name).suffix)
+    if handler is None or name.endswith(".weights.h5"):
+        raise ValueError(
+            f"{os.fspath(path)}: unknown kind of model file, expected a name ending in "
+            f"{', '.join(FORMATS)} (.weights.h5 files hold no model)"
+        )
+    return handler
+
+
+__all__ = ["FORMATS", "Snapshot", "atomic_write", "load", "save"]

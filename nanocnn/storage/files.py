@@ -1,0 +1,55 @@
+"""Writing a file so that a reader finds the old one or the new one, never half of it."""
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from typing import BinaryIO
+
+NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """An open binary file that takes the place of `path` when the block ends without an error.
+
+    Written beside it under a hidden name ending in `.part`, flushed to the disk, then moved over
+    it. After an error (Ctrl-C too) the old file is as it was and the temporary one is gone; after
+    a power cut or `kill -9` the temporary one may stay, harmless. Links are followed; permissions
+    are those of the old file, or of any new one.
+    Raises `OSError` with the file's name, and a plain word when the disk is full.
+    """
+    path = os.path.realpath(path)
+    folder = os.path.dirname(path)
+    temporary = os.path.join(folder, f".nanocnn-{secrets.token_hex(8)}.part")
+    try:
+        # "x" gives the permissions of any new file; tempfile would make it private.
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copymode(path, temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise OSError(
+                error.errno, "disk full (or file size limited); nothing was changed", path
+            ) from error
+        raise
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+    sync_folder(folder)
+
+
+def sync_folder(folder: str) -> None:
+    """Ask the disk to remember a rename in `folder`, where the system can (not on Windows)."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,197 @@
+"""Keras's configs of model, loss, metrics and optimizer, and the order of its variables."""
+
+import re
+from dataclasses import fields
+from math import isfinite
+from typing import Any
+
+from ..errors import ModelFileError, unknown
+from ..metrics import METRICS
+from ..optimizers import OPTIMIZERS as optimizers
+from ..schedules import SCHEDULES as schedules
+from .architecture import STATE, Config, refuse_unknown
+
+# The arguments Keras has, by class name; `form` is nanocnn's own.
+OPTIMIZERS = {name: set(kind().get_config()) - {"form"} for name, kind in optimizers.items()}
+SCHEDULES = {name: {field.name for field in fields(kind)} for name, kind in schedules.items()}
+
+
+def snake_case(class_name: str) -> str:
+    """Keras's name for a class: MaxPooling2D -> max_pooling2d (keras/src/utils/naming.py)."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+LOSSES = {
+    "CategoricalCrossentropy": {"from_logits", "label_smoothing"},
+    "SparseCategoricalCrossentropy": {"from_logits"},
+    "MeanSquaredError": set[str](),
+}
+LOSS_NAMES = {snake_case(name): name for name in LOSSES} | {"mse": "MeanSquaredError"}
+# Arguments with one value here, and those that change nothing ("auto" is old Keras's mean).
+FIXED = {"axis": -1, "decay": 0.0, "form": "keras", "label_smoothing": 0.0}
+FIXED |= {"reduction": "sum_over_batch_size"}
+IGNORED = {"name", "dtype", "fn", "ema_momentum", "ema_overwrite_frequency", "jit_compile"}
+IGNORED |= {"is_legacy_optimizer"}
+
+# nanocnn's slot: its names in Keras 3, Keras 2 and the optimizers before Keras 2.11.
+SLOTS = {
+    "m": ("momentum", "m", "m"),
+    "v": ("velocity", "v", "v"),
+    "vmax": ("velocity_hat", "vhat", "vhat"),
+    "momentum": ("momentum", "m", "momentum"),
+}
+RMSPROP_SLOTS = {
+    "v": ("velocity", "velocity", "rms"),
+    "buffer": ("momentum", "momentum", "momentum"),
+    "average": ("average_gradient", "average_gradient", "mg"),
+}
+
+
+def read_object(value: Any, table: dict[str, set[str]], what: str) -> Config:
+    """{"class_name", "config"} with only the arguments in `table`, from Keras's config of it."""
+    class_name = value.get("class_name") if isinstance(value, dict) else value
+    config = value.get("config", {}) if isinstance(value, dict) else {}
+    if not isinstance(class_name, str) or not isinstance(config, dict):
+        raise ModelFileError(f"{what} {value!r:.80}, expected an object with class_name and config")
+    class_name = class_name.removeprefix("Custom>")
+    names = {name.lower(): name for name in table}
+    if class_name.lower() not in names:
+        raise ModelFileError(str(unknown(what, class_name[:80], table)))
+    class_name = names[class_name.lower()]
+    try:
+        if config.get("reduction") == "auto":
+            config = {**config, "reduction": FIXED["reduction"]}
+        refuse_unknown(config, table[class_name], FIXED, IGNORED)
+        kept = {key: config[key] for key in config if key in table[class_name]}
+        for key, setting in kept.items():
+            if key not in ("learning_rate", "boundaries", "values"):
+                check_setting(key, setting)
+            elif isinstance(setting, list):
+                for item in setting:
+                    check_setting(key, item)
+    except ModelFileError as error:
+        raise ModelFileError(f"{what} {class_name}: {error}") from None
+    return {"class_name": class_name, "config": kept}
+
+
+def check_setting(key: str, value: Any) -> None:
+    """Raise `ModelFileError` unless the value is null, true, false or a finite number."""
+    if value is None or type(value) is bool:
+        return
+    if type(value) not in (int, float) or abs(value) > 1e300 or not isfinite(value):
+        raise ModelFileError(f"{key}={value!r:.80}, expected a finite number, true, false or null")
+
+
+def read_optimizer(value: Any) -> Config:
+    """An optimizer's config in nanocnn's form, its learning rate a number or a schedule."""
+    optimizer = read_object(value, OPTIMIZERS, "optimizer")
+    rate = optimizer["config"].get("learning_rate")
+    if isinstance(rate, dict):
+        optimizer["config"]["learning_rate"] = read_object(rate, SCHEDULES, "schedule")
+    elif "learning_rate" in optimizer["config"]:
+        check_setting("learning_rate", rate)
+    return optimizer
+
+
+def read_training(config: Any) -> Config | None:
+    """{"optimizer", "loss", "metrics"} from a Keras compile_config or training_config."""
+    if not isinstance(config, dict):
+        return None
+    optimizer = config.get("optimizer_config") or config.get("optimizer")
+    loss = config.get("loss")
+    if not optimizer or not loss:
+        return None
+    for key in ("loss_weights", "weighted_metrics"):
+        if config.get(key):
+            raise ModelFileError(f"{key} are not supported")
+    if isinstance(loss, list) and len(loss) == 1:
+        loss = loss[0]
+    if isinstance(loss, dict) and loss.get("class_name") == "function":
+        loss = loss.get("config")
+    if isinstance(loss, str):
+        loss = LOSS_NAMES.get(loss.lower(), loss)
+    metrics = config.get("metrics") or []
+    if not isinstance(metrics, list):
+        raise ModelFileError(f"metrics {metrics!r:.80}, expected a list")
+    if len(metrics) == 1 and isinstance(metrics[0], list):  # Keras 2: a list for each output
+        metrics = metrics[0]
+    return {
+        "optimizer": read_optimizer(optimizer),
+        "loss": read_object(loss, LOSSES, "loss"),
+        "metrics": [read_metric(metric) for metric in metrics],
+    }
+
+
+def read_metric(metric: Any) -> str:
+    """A metric's name, from the name, a function's config or a class's config."""
+    name = metric
+    if isinstance(metric, dict):
+        config = metric.get("config")
+        if metric.get("class_name") == "function":
+            name = config
+        elif metric.get("class_name") == "MeanMetricWrapper" and isinstance(config, dict):
+            name = config.get("name") if config.get("name") in METRICS else config.get("fn")
+        else:
+            name = snake_case(str(metric.get("class_name"))[:80])
+    if name not in METRICS:
+        raise ModelFileError(str(unknown("metric", str(name)[:80], METRICS)))
+    return str(name)
+
+
+def keras_object(module: str, value: Config) -> Config:
+    """A {"class_name", "config"} as Keras 3 writes it."""
+    return {"module": module, **value, "registered_name": None}
+
+
+def keras_model(config: Config) -> Config:
+    """Keras 3's config of the model with a (complete) config of nanocnn's."""
+    layers = []
+    for layer in config["layers"]:
+        arguments = {"trainable": True, **layer["config"], "dtype": config["dtype"]}
+        if layer["class_name"] == "InputLayer":
+            del arguments["trainable"]
+        for key, value in arguments.items():
+            if isinstance(value, dict):
+                kind = "regularizers" if key.endswith("regularizer") else "initializers"
+                arguments[key] = keras_object(f"keras.{kind}", value)
+        entry = {"class_name": layer["class_name"], "config": arguments}
+        layers.append(keras_object("keras.layers", entry))
+    shape = layers[0]["config"]["batch_shape"]
+    model = {"name": config["name"], "trainable": True, "layers": layers}
+    return {"class_name": "Sequential", "config": {**model, "build_input_shape": shape}}
+
+
+def write_training(config: Config) -> Config:
+    """Keras's compile_config; `ModelFileError` when Keras has no words for an argument."""
+    config = read_training(config) or {}
+    optimizer = config["optimizer"]
+    rate = optimizer["config"].get("learning_rate")
+    if isinstance(rate, dict):
+        optimizer["config"]["learning_rate"] = keras_object("keras.optimizers.schedules", rate)
+    return {
+        "optimizer": keras_object("keras.optimizers", optimizer),
+        "loss": keras_object("keras.losses", config["loss"]),
+        "loss_weights": None,
+        "metrics": config["metrics"],
+        "weighted_metrics": None,
+    }
+
+
+def slot_order(optimizer: Config, weights: Any) -> list[tuple[str, str, tuple[str, ...]]]:
+    """(weight, slot, slot's names in Keras) of every array in an optimizer, in Keras's order.
+
+    Source: the `build` methods in keras/src/optimizers: Adam's m and v alternate, the rest comes
+    in blocks.
+    """
+    config, kind = optimizer["config"], optimizer["class_name"]
+    trained = [weight for weight in weights if weight.rpartition("/")[2] not in STATE]
+    if kind == "SGD":
+        blocks = [["momentum"]] if config.get("momentum") else []
+    elif kind == "RMSprop":
+        blocks = [["v"]] + [["buffer"]] * bool(config.get("momentum"))
+        blocks += [["average"]] * bool(config.get("centered"))
+    else:
+        blocks = [["m", "v"]] + [["vmax"]] * bool(config.get("amsgrad"))
+    names = RMSPROP_SLOTS if kind == "RMSprop" else SLOTS
+    return [(weight, s, names[s]) for block in blocks for weight in trained for s in block]

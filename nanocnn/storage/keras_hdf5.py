@@ -1,0 +1,256 @@
+"""Keras's whole-model HDF5 file (`.h5`), as Keras 2 and 3 write it, and safe access to HDF5.
+
+Layout: JSON in the root's attributes `model_config` and `training_config`; the weights in
+model_weights/LAYER/.../WEIGHT; the optimizer's variables in optimizer_weights. Source:
+keras/src/legacy/saving/legacy_h5_format.py.
+"""
+
+import contextlib
+import io
+import json
+import warnings
+from collections.abc import Iterator
+from math import prod
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import MissingExtraError, ModelFileError
+from .architecture import Config, Shape, read_architecture
+from .archives import parse_json
+from .keras_config import keras_model, read_training, slot_order, snake_case, write_training
+from .snapshot import Array, Snapshot
+
+KERAS_VERSION = "3.10.0"  # whose files these are like
+# Keras 3 restores optimizer_weights into an optimizer that it built without variables and that
+# then refuses to train (seen in 3.15). Without the group it trains, its optimizer started anew.
+OPTIMIZER_GROUP = "nanocnn_optimizer_weights"
+MAX_DEPTH, MAX_LINKS = 8, 10_000  # of what is looked at while searching a group
+
+
+def import_h5py() -> Any:
+    """The h5py module."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingExtraError('Keras\'s files need h5py: pip install "nanocnn[keras]"') from error
+    return h5py
+
+
+class SafeFile:
+    """Datasets of an HDF5 file that lead nowhere else and are no larger than the file.
+
+    Every dataset read is paid for out of `budget`, the file's size: so nothing that is compressed,
+    sparse, or one block under many names can take more memory than the file does.
+    """
+
+    def __init__(self, h5py: Any, root: Any, size: int) -> None:
+        self.h5py, self.root, self.budget = h5py, root, size
+
+    def child(self, group: Any, name: str) -> Any:
+        """The group or dataset at the hard link `name` of a group, or None."""
+        link = group.get(name, getlink=True)
+        if link is None:
+            return None
+        if not isinstance(link, self.h5py.HardLink):
+            raise ModelFileError(f"{group.name}/{name}: a {type(link).__name__} to elsewhere")
+        return group[name]
+
+    def group(self, path: str) -> Any:
+        """The group at `path` under the root, or None."""
+        found = self.root
+        for name in path.split("/"):
+            found = self.child(found, name)
+            if not isinstance(found, self.h5py.Group):
+                return None
+        return found
+
+    def datasets(self, group: Any) -> dict[str, Any]:
+        """All datasets under `group` by their path below it, "/kernel"; Keras 2's ":0" left out."""
+        found: dict[str, Any] = {}
+        todo, links = [("", group)], 0
+        while todo:
+            path, node = todo.pop()
+            if not isinstance(node, self.h5py.Group):
+                found[path.removesuffix(":0")] = node
+                continue
+            links += len(node)
+            if links > MAX_LINKS or path.count("/") > MAX_DEPTH:
+                raise ModelFileError(f"{group.name}: too many or too deeply nested entries")
+            todo += [(f"{path}/{name}", self.child(node, name)) for name in node]
+        return found
+
+    def read(self, dataset: Any, shape: Shape, kinds: str = "f") -> Array:
+        """The values of a dataset whose shape must be `shape` and dtype of one of `kinds`."""
+        if not isinstance(dataset, self.h5py.Dataset):
+            raise ModelFileError(f"dataset of shape {shape} is missing")
+        dtype, name = dataset.dtype, dataset.name
+        if dataset.shape != shape or dtype.kind not in kinds or dtype.itemsize > 8:
+            raise ModelFileError(
+                f"{name}: {dtype} of shape {dataset.shape}, expected numbers of shape {shape}"
+            )
+        if dataset.external or dataset.is_virtual:
+            raise ModelFileError(f"{name}: its data lie in another file or dataset")
+        self.budget -= prod(shape) * dtype.itemsize
+        if self.budget < 0 or prod(shape) * dtype.itemsize > dataset.id.get_storage_size():
+            raise ModelFileError(
+                f"{name}: declares {prod(shape) * dtype.itemsize} bytes, more than the file holds "
+                "(compressed or empty datasets are not read)"
+            )
+        return np.asarray(dataset[()])
+
+    def text(self, name: str) -> str | None:
+        """The root's attribute `name`, one string, or None."""
+        if name not in self.root.attrs:
+            return None
+        attribute = self.root.attrs.get_id(name)
+        if attribute.shape != () or attribute.dtype.kind not in "OS":
+            raise ModelFileError(f"attribute {name}: expected one string")
+        value = self.root.attrs[name]
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+@contextlib.contextmanager
+def open_hdf5(file: BinaryIO) -> Iterator[SafeFile]:
+    """An HDF5 file for reading; whatever h5py raises inside the block is a `ModelFileError`."""
+    h5py = import_h5py()
+    size = file.seek(0, 2)
+    try:
+        with h5py.File(file, "r") as root:
+            yield SafeFile(h5py, root, size)
+    except ModelFileError:
+        raise
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise ModelFileError(f"not an HDF5 file, or a damaged one: {error}") from error
+
+
+def read(file: BinaryIO, compile: bool = True) -> Snapshot:
+    """The model in an open `.h5` file. Optimizer variables are found by their names."""
+    with open_hdf5(file) as h5:
+        text = h5.text("model_config")
+        if text is None:
+            raise ModelFileError("no attribute model_config: not a whole Keras model")
+        config, shapes = read_architecture(parse_json(text, "model_config"))
+        weights = {}
+        for key, shape in shapes.items():
+            layer, _, weight = key.rpartition("/")
+            group = h5.group(f"model_weights/{layer}")
+            found = h5.datasets(group) if group is not None else {}
+            named = [found[path] for path in found if path.endswith(f"/{weight}")]
+            if len(named) != 1:
+                raise ModelFileError(f"model_weights/{layer}: {len(named)} datasets {weight!r}")
+            weights[key] = h5.read(named[0], shape).astype(config["dtype"])
+        training = h5.text("training_config") if compile else None
+        compiled = read_training(parse_json(training, "training_config")) if training else None
+        snapshot = Snapshot(config, weights, compiled)
+        group = h5.group(OPTIMIZER_GROUP) or h5.group("optimizer_weights")
+        if compiled and group is not None:
+            snapshot.optimizer = _read_optimizer(h5, h5.datasets(group), snapshot)
+    return snapshot
+
+
+def _read_optimizer(h5: SafeFile, found: dict[str, Any], snapshot: Snapshot) -> dict[str, Array]:
+    """The optimizer's state out of its datasets by path, of Keras 3, Keras 2 or before 2.11."""
+    assert snapshot.compile_config is not None
+    steps = [found[path] for path in found if path.rpartition("/")[2] in ("iteration", "iter")]
+    slots: dict[str, Any] = {}
+    for weight, slot, (keras3, keras2, old) in slot_order(
+        snapshot.compile_config["optimizer"], snapshot.weights
+    ):
+        flat = f"{weight.replace('/', '_')}_{keras3}"
+        exact = f"/{snapshot.config['name']}_{flat}"
+        ends = (f"_{flat}", f"/{flat}", f"/{keras2}/{weight}", f"/{weight}/{old}")
+        named = [path for path in found if path.endswith(exact)]
+        named = named or [path for path in found if path.endswith(ends)]
+        if len(named) == 1:
+            slots[f"{weight}/{slot}"] = found[named[0]]
+        else:
+            slots[f"{weight}/{slot}"] = None
+    return read_state(h5, steps[0] if steps else None, slots, snapshot)
+
+
+def read_state(
+    h5: SafeFile, steps: Any, slots: dict[str, Any], snapshot: Snapshot
+) -> dict[str, Array]:
+    """The arrays of the optimizer's datasets; empty with a warning when one is missing."""
+    if steps is None or None in slots.values():
+        # Keras saves a compiled model that was never trained without the slots.
+        if steps is None or h5.read(steps, (), "iu") > 0:
+            warnings.warn("optimizer state not understood: training starts it anew", stacklevel=4)
+        return {}
+    state = {"iteration": h5.read(steps, (), "iu").astype(np.int64)}
+    for key, dataset in slots.items():
+        shape = snapshot.weights[key.rpartition("/")[0]].shape
+        state[key] = h5.read(dataset, shape).astype(snapshot.config["dtype"])
+    return state
+
+
+def write(snapshot: Snapshot, file: BinaryIO) -> None:
+    """Write the model as Keras's `.h5`; what Keras has no words for is left out, with a warning."""
+    name = snapshot.config["name"]
+    image = io.BytesIO()  # HDF5 does not survive a full disk: it gets memory instead
+    with import_h5py().File(image, "w") as root:
+        root.attrs["keras_version"] = KERAS_VERSION
+        root.attrs["backend"] = "tensorflow"
+        root.attrs["model_config"] = json.dumps(keras_model(snapshot.config))
+        groups = root.create_group("model_weights")
+        layers = [layer["config"]["name"] for layer in snapshot.config["layers"][1:]]
+        set_names(groups, "layer_names", layers)
+        groups.attrs["keras_version"] = KERAS_VERSION
+        groups.attrs["backend"] = "tensorflow"
+        for layer in (*layers, "top_level_model_weights"):
+            keys = [key for key in snapshot.weights if key.rpartition("/")[0] == layer]
+            values = {f"{name}/{key}": snapshot.weights[key] for key in keys}
+            write_named(groups.create_group(layer), values)
+        training = keras_compile_config(snapshot)
+        if training:
+            optimizer = training.pop("optimizer")
+            training["optimizer_config"] = optimizer
+            root.attrs["training_config"] = json.dumps(training)
+            kind = snake_case(optimizer["class_name"])
+            values = {
+                f"{kind}/{path}": value for path, value in optimizer_variables(snapshot).items()
+            }
+            write_named(root.create_group(OPTIMIZER_GROUP), values)
+    file.write(image.getbuffer())
+
+
+def keras_compile_config(snapshot: Snapshot) -> Config | None:
+    """Keras's compile_config; None (with a warning) when Keras has no words for it."""
+    if snapshot.compile_config is None:
+        return None
+    try:
+        return write_training(snapshot.compile_config)
+    except ModelFileError as error:
+        warnings.warn(
+            f"the file keeps the weights but not how the model was compiled: {error}", stacklevel=5
+        )
+        return None
+
+
+def optimizer_variables(snapshot: Snapshot) -> dict[str, Array]:
+    """Keras's optimizer variables in Keras's order, by name; zeros before the first step."""
+    assert snapshot.compile_config is not None
+    optimizer, state = snapshot.compile_config["optimizer"], snapshot.optimizer
+    variables = {"iteration": np.asarray(state.get("iteration", 0), np.int64)}
+    rate = optimizer["config"].get("learning_rate", 0.001)
+    if not isinstance(rate, dict):
+        variables["learning_rate"] = np.asarray(rate, np.float32)
+    prefix = snapshot.config["name"]
+    for weight, slot, (keras3, _, _) in slot_order(optimizer, snapshot.weights):
+        value = state.get(f"{weight}/{slot}")
+        path = f"{prefix}_{weight.replace('/', '_')}_{keras3}"
+        variables[path] = np.zeros_like(snapshot.weights[weight]) if value is None else value
+    return variables
+
+
+def set_names(group: Any, attribute: str, names: list[str]) -> None:
+    """A list of strings as an attribute."""
+    group.attrs[attribute] = np.array([name.encode() for name in names]) if names else []
+
+
+def write_named(group: Any, values: dict[str, Array]) -> None:
+    """Arrays as datasets by path, and the list of paths that gives their order."""
+    set_names(group, "weight_names", list(values))
+    for path, value in values.items():
+        group.create_dataset(path, data=value)

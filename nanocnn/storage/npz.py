@@ -1,0 +1,101 @@
+"""nanocnn's own file: a NumPy `.npz` with all that training needs to go on, and nothing pickled.
+
+Members: `nanocnn` (JSON as bytes: format, version, config, compile_config, progress),
+`weights/LAYER/WEIGHT` and `optimizer/...`. Any program can open it with `numpy.load`; it is read
+back here without, by a parser that knows only what is written.
+"""
+
+import json
+import re
+import zipfile
+from math import prod
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import ModelFileError
+from .architecture import Shape, check_array, read_architecture
+from .archives import MAX_JSON, Archive, add_member, parse_json
+from .snapshot import Array, Snapshot
+
+VERSION = 1
+# The header that numpy.save writes: magic, version 1.0, length (2 bytes), a Python dict as text.
+HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00(..)\{'descr': '([<|][fiu][1248])', 'fortran_order': False, "
+    rb"'shape': \(((?:\d{1,18},? ?){0,8})\), \} *\n",
+    re.DOTALL,
+)
+
+
+def read(file: BinaryIO, compile: bool = True) -> Snapshot:
+    """The model in an open `.npz` file, with every bit it was saved with."""
+    archive = Archive(file)
+    header = parse_json(read_array(archive, "nanocnn").tobytes(), "nanocnn.npy")
+    if header.get("format") != "nanocnn" or header.get("version") != VERSION:
+        raise ModelFileError(
+            f"nanocnn.npy: format {header.get('format')!r:.80}, version "
+            f"{header.get('version')!r:.80}, expected 'nanocnn', {VERSION}"
+        )
+    config, shapes = read_architecture({"class_name": "Sequential", "config": header.get("config")})
+    compiled, progress = header.get("compile_config"), header.get("progress")
+    if not isinstance(compiled, (dict, type(None))) or not isinstance(progress, dict):
+        raise ModelFileError("nanocnn.npy: compile_config and progress, expected two objects")
+    snapshot = Snapshot(config, {}, compiled if compile else None, progress=progress)
+    members = set(archive.sizes) - {"nanocnn.npy"}
+    for key, shape in shapes.items():
+        snapshot.weights[key] = _read(archive, f"weights/{key}", shape, config["dtype"])
+        members.discard(f"weights/{key}.npy")
+    for member in [name for name in archive.sizes if name.startswith("optimizer/")]:
+        key = member.removeprefix("optimizer/").removesuffix(".npy")
+        weight = key.rpartition("/")[0]
+        if key != "iteration" and weight not in shapes:
+            raise ModelFileError(f"{member!r:.200}: belongs to no weight")
+        dtype = "int64" if key == "iteration" else config["dtype"]
+        snapshot.optimizer[key] = _read(archive, f"optimizer/{key}", shapes.get(weight, ()), dtype)
+        members.discard(member)
+    if members:
+        raise ModelFileError(f"{min(members)!r:.200}: not a member of a nanocnn file")
+    if not compile:
+        snapshot.optimizer = {}
+    return snapshot
+
+
+def _read(archive: Archive, name: str, shape: Shape, dtype: str) -> Array:
+    array = read_array(archive, name)
+    check_array(name, array, shape, dtype)
+    return array
+
+
+def read_array(archive: Archive, name: str) -> Array:
+    """The array in member `name`; its header is compared with the member's size first."""
+    data = archive.read(f"{name}.npy")
+    match = HEADER.match(data)
+    if not match or int.from_bytes(match[1], "little") != match.end() - 10:
+        raise ModelFileError(f"{name}.npy: not an array as nanocnn saves it: {data[:40]!r}")
+    dtype = np.dtype(match[2].decode())
+    shape = tuple(map(int, re.findall(rb"\d+", match[3])))
+    expected = prod(shape) * dtype.itemsize
+    if len(data) - match.end() != expected:
+        raise ModelFileError(
+            f"{name}.npy: {len(data) - match.end()} bytes of data, expected {expected} for "
+            f"{dtype} of shape {shape}"
+        )
+    return np.frombuffer(data, dtype, offset=match.end()).reshape(shape).copy()
+
+
+def write(snapshot: Snapshot, file: BinaryIO) -> None:
+    """Write the model; equal snapshots give equal bytes."""
+    header: dict[str, Any] = {"format": "nanocnn", "version": VERSION}
+    for part in ("config", "compile_config", "progress"):
+        header[part] = getattr(snapshot, part)
+    text = json.dumps(header).encode()
+    if len(text) > MAX_JSON:
+        raise ValueError(f"{len(text)} bytes of configuration, expected at most {MAX_JSON}")
+    arrays = {"nanocnn": np.frombuffer(text, np.uint8)}
+    arrays |= {f"weights/{key}": array for key, array in snapshot.weights.items()}
+    arrays |= {f"optimizer/{key}": array for key, array in snapshot.optimizer.items()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with add_member(archive, f"{name}.npy", array.nbytes) as stream:
+                values = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+                np.lib.format.write_array(stream, values, (1, 0), allow_pickle=False)
