@@ -117,7 +117,7 @@ class ConvReluPool(Stage):
             want_winner=training, **out,
         )  # fmt: skip
         memory.save(self, x, winner)
-        return y  # type: ignore[no-any-return]
+        return y
 
     def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         conv, pool = self.layers
@@ -131,7 +131,7 @@ class ConvReluPool(Stage):
             dy, x, kernel, winner, conv.window, pool.window, need_dx, **out
         )
         conv.set_gradients(dweight, dbias)
-        return dx  # type: ignore[no-any-return]
+        return dx
 
     def kernel(self) -> str:
         return "convolution, ReLU, 2x2 max-pool"
@@ -188,7 +188,7 @@ def make_plan(
 ) -> Plan:
     """Group built `layers` into stages.
 
-    `leave_softmax`: a final softmax is left to the loss. `fuse` False: one stage a layer, for study.
+    `leave_softmax`: a final softmax is left to the loss. `fuse` False: one stage a layer.
     """
     rest = [layer for layer in layers if not isinstance(layer, Input)]
     softmax: Activation | None = None

@@ -28,7 +28,7 @@ class Linear(Layer):
         name: str | None,
     ) -> None:
         super().__init__(name)
-        self.activation = Activation(activation, name=f"{self.name}/activation")
+        self.activation = Activation(activation)
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.canonical(kernel_initializer)
         self.bias_initializer = initializers.canonical(bias_initializer)
@@ -63,6 +63,7 @@ class Linear(Layer):
             self.params["bias"] = initializers.initialize(
                 self.bias_initializer, kernel_shape[-1:], self.rng, self.dtype
             )
+        self.activation.name = f"{self.name}/{self.activation.activation}"
         self.activation.build(output_shape, self.rng, self.dtype, self.kernels)
         return output_shape
 
@@ -129,7 +130,7 @@ class Dense(Linear):
         )
         dx, dweight, dbias = self.kernels.dense_backward(dy, x, kernel, need_dx, **out)
         self.set_gradients(dweight, dbias)
-        return dx  # type: ignore[no-any-return]
+        return dx
 
     def get_config(self) -> dict[str, Any]:
         return {"units": self.units, **super().get_config()}
@@ -203,7 +204,7 @@ class Conv2D(Linear):
             dy, x, kernel, self.window, need_dx, **out
         )
         self.set_gradients(dweight, dbias)
-        return dx  # type: ignore[no-any-return]
+        return dx
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -81,7 +81,7 @@ class BatchNormalization(Layer):
         self.grads = {name: self.grads[name] for name in self.params}
         if not training:  # mean and variance were constants: y is linear in x
             np.multiply(dy, gamma / np.sqrt(variance + self.dtype.type(self.epsilon)), out=dx)
-        return dx  # type: ignore[no-any-return]
+        return dx
 
     def get_config(self) -> dict[str, Any]:
         return {

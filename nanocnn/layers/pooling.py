@@ -55,7 +55,7 @@ class MaxPooling2D(Pooling2D):
             x, self.window, **memory.out(self, y=shape, winner=shape)
         )
         memory.save(self, winner)
-        return y  # type: ignore[no-any-return]
+        return y
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         (winner,) = memory.saved(self)
