@@ -50,6 +50,8 @@ def load(path: str | os.PathLike[str], compile: bool = True) -> Snapshot:
             snapshot: Snapshot = handler.read(file, compile)
         except ModelFileError as error:
             raise ModelFileError(f"{os.fspath(path)}: {error}") from error
+        except RecursionError as error:
+            raise ModelFileError(f"{os.fspath(path)}: JSON nested too deeply") from error
     return snapshot
 
 

@@ -6,31 +6,19 @@ from math import isfinite
 from typing import Any
 
 from ..errors import ModelFileError, unknown
+from ..losses import LOSSES as losses
 from ..metrics import METRICS
 from ..optimizers import OPTIMIZERS as optimizers
 from ..schedules import SCHEDULES as schedules
 from .architecture import STATE, Config, refuse_unknown
 
-# The arguments Keras has, by class name; `form` is nanocnn's own.
-OPTIMIZERS = {name: set(kind().get_config()) - {"form"} for name, kind in optimizers.items()}
+# What may stand in a config, by class name: Keras's arguments and, see `write_training`, our own.
+OPTIMIZERS = {name: set(kind().get_config()) for name, kind in optimizers.items()}
 SCHEDULES = {name: {field.name for field in fields(kind)} for name, kind in schedules.items()}
-
-
-def snake_case(class_name: str) -> str:
-    """Keras's name for a class: MaxPooling2D -> max_pooling2d (keras/src/utils/naming.py)."""
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
-LOSSES = {
-    "CategoricalCrossentropy": {"from_logits", "label_smoothing"},
-    "SparseCategoricalCrossentropy": {"from_logits"},
-    "MeanSquaredError": set[str](),
-}
-LOSS_NAMES = {snake_case(name): name for name in LOSSES} | {"mse": "MeanSquaredError"}
+LOSSES = {kind.__name__: set(kind().get_config()) for kind in losses.values()}
+LOSS_NAMES = {name: kind.__name__ for name, kind in losses.items()}
 # Arguments with one value here, and those that change nothing ("auto" is old Keras's mean).
-FIXED = {"axis": -1, "decay": 0.0, "form": "keras", "label_smoothing": 0.0}
-FIXED |= {"reduction": "sum_over_batch_size"}
+FIXED = {"axis": -1, "decay": 0.0, "reduction": "sum_over_batch_size"}
 IGNORED = {"name", "dtype", "fn", "ema_momentum", "ema_overwrite_frequency", "jit_compile"}
 IGNORED |= {"is_legacy_optimizer"}
 
@@ -46,6 +34,12 @@ RMSPROP_SLOTS = {
     "buffer": ("momentum", "momentum", "momentum"),
     "average": ("average_gradient", "average_gradient", "mg"),
 }
+
+
+def snake_case(class_name: str) -> str:
+    """Keras's name for a class: MaxPooling2D -> max_pooling2d (keras/src/utils/naming.py)."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def read_object(value: Any, table: dict[str, set[str]], what: str) -> Config:
@@ -65,10 +59,8 @@ def read_object(value: Any, table: dict[str, set[str]], what: str) -> Config:
         refuse_unknown(config, table[class_name], FIXED, IGNORED)
         kept = {key: config[key] for key in config if key in table[class_name]}
         for key, setting in kept.items():
-            if key not in ("learning_rate", "boundaries", "values"):
-                check_setting(key, setting)
-            elif isinstance(setting, list):
-                for item in setting:
+            if key != "learning_rate":
+                for item in setting if isinstance(setting, list) else [setting]:
                     check_setting(key, item)
     except ModelFileError as error:
         raise ModelFileError(f"{what} {class_name}: {error}") from None
@@ -77,7 +69,7 @@ def read_object(value: Any, table: dict[str, set[str]], what: str) -> Config:
 
 def check_setting(key: str, value: Any) -> None:
     """Raise `ModelFileError` unless the value is null, true, false or a finite number."""
-    if value is None or type(value) is bool:
+    if value is None or type(value) is bool or (key == "form" and isinstance(value, str)):
         return
     if type(value) not in (int, float) or abs(value) > 1e300 or not isfinite(value):
         raise ModelFileError(f"{key}={value!r:.80}, expected a finite number, true, false or null")
@@ -165,13 +157,19 @@ def keras_model(config: Config) -> Config:
 def write_training(config: Config) -> Config:
     """Keras's compile_config; `ModelFileError` when Keras has no words for an argument."""
     config = read_training(config) or {}
-    optimizer = config["optimizer"]
+    optimizer, loss = config["optimizer"], config["loss"]
+    own: list[tuple[Config, str, Any]] = [(optimizer, "form", "keras")]
+    if loss["class_name"] == "SparseCategoricalCrossentropy":
+        own.append((loss, "label_smoothing", 0.0))
+    for part, key, same in own:
+        if part["config"].pop(key, same) != same:
+            raise ModelFileError(f"Keras's {part['class_name']} has no {key}")
     rate = optimizer["config"].get("learning_rate")
     if isinstance(rate, dict):
         optimizer["config"]["learning_rate"] = keras_object("keras.optimizers.schedules", rate)
     return {
         "optimizer": keras_object("keras.optimizers", optimizer),
-        "loss": keras_object("keras.losses", config["loss"]),
+        "loss": keras_object("keras.losses", loss),
         "loss_weights": None,
         "metrics": config["metrics"],
         "weighted_metrics": None,

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import ModelFileError
 from .architecture import Shape, check_array, read_architecture
 from .archives import MAX_JSON, Archive, add_member, parse_json
+from .keras_config import read_training
 from .snapshot import Array, Snapshot
 
 VERSION = 1
@@ -37,10 +38,11 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
             f"{header.get('version')!r:.80}, expected 'nanocnn', {VERSION}"
         )
     config, shapes = read_architecture({"class_name": "Sequential", "config": header.get("config")})
-    compiled, progress = header.get("compile_config"), header.get("progress")
-    if not isinstance(compiled, (dict, type(None))) or not isinstance(progress, dict):
-        raise ModelFileError("nanocnn.npy: compile_config and progress, expected two objects")
-    snapshot = Snapshot(config, {}, compiled if compile else None, progress=progress)
+    compiled = read_training(header.get("compile_config")) if compile else None
+    progress = header.get("progress")
+    if not isinstance(progress, dict):
+        raise ModelFileError(f"nanocnn.npy: progress {progress!r:.80}, expected an object")
+    snapshot = Snapshot(config, {}, compiled, progress=progress)
     members = set(archive.sizes) - {"nanocnn.npy"}
     for key, shape in shapes.items():
         snapshot.weights[key] = _read(archive, f"weights/{key}", shape, config["dtype"])
@@ -55,7 +57,7 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
         members.discard(member)
     if members:
         raise ModelFileError(f"{min(members)!r:.200}: not a member of a nanocnn file")
-    if not compile:
+    if compiled is None:
         snapshot.optimizer = {}
     return snapshot
 
