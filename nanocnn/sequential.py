@@ -23,6 +23,7 @@ from .metrics import METRICS, Metric, get_metrics
 from .optimizers import Optimizer, get_optimizer
 from .plan import Plan, describe, make_plan
 from .storage.snapshot import Snapshot
+from .trace import Trace, record
 
 Array = NDArray[Any]
 PREDICT_BATCH = 128  # large enough for the kernels, small enough for the cache
@@ -217,6 +218,11 @@ class Sequential:
         """The stages this model runs in, as a table: kernel chosen, shapes, FLOPs, memory."""
         self._require_built()
         return describe(self.plan_, self._memory or self.plan_.memory(), batch_size)
+
+    def trace(self, x: Any, y: Any, training: bool = True) -> Trace:
+        """Every number of one forward and backward pass, by layer: see `nanocnn.trace.Trace`."""
+        self._ready(x)
+        return record(self, x, y, training)
 
     def count_params(self) -> int:
         """The number of weights, trained or not."""

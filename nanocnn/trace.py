@@ -1,0 +1,259 @@
+"""One forward and backward pass with every number kept: `model.trace(x, y)`.
+
+Nothing is fused and nothing is overwritten, so that each number can be looked at, and is said to
+come from the function of `kernels/reference.py` that defines it (the fast kernels give the same).
+This file stands below `sequential.py`, whose method `trace` calls `record`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import worked_example
+from .data.batches import take
+from .errors import unknown
+from .kernels import reference
+from .layers import (
+    Activation,
+    AveragePooling2D,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Input,
+    Layer,
+    MaxPooling2D,
+)
+from .layers.linear import Linear
+from .memory import Memory
+from .training import checked
+
+if TYPE_CHECKING:
+    from .sequential import Sequential
+
+Array = NDArray[Any]
+
+# The operation of each layer, and the names of what the layer saves for its backward pass.
+OPERATIONS: dict[type[Layer], tuple[str, tuple[str, ...]]] = {
+    Conv2D: ("conv2d", ("x",)),
+    Dense: ("dense", ("x",)),
+    MaxPooling2D: ("max_pool", ("winner",)),
+    AveragePooling2D: ("average_pool", ()),
+    BatchNormalization: ("batch_norm", ("x", "mean", "variance")),
+    Dropout: ("dropout", ("key",)),
+}
+
+GRADIENTS = {"kernel": "dweight", "bias": "dbias", "gamma": "dgamma", "beta": "dbeta"}
+
+
+@dataclass
+class LayerTrace:
+    """What one layer saw, computed and handed back; every gradient has its array's shape.
+
+    x, y, dx, dy  input, output and their gradients; dy is None where softmax and loss are one
+                  operation, which goes straight to dz
+    z, dz         the result before the activation of a Conv2D or Dense and its gradient (for other
+                  layers y and dy)
+    params, grads the parameters by Keras's names and their gradients, also as `.dweight` (kernel),
+                  `.dbias`, `.dgamma`, `.dbeta`; the terms of an L2 penalty are in them
+    saved         what the forward pass kept for the backward pass, by name
+    formula       the layer in one line; `activation` its activation function or ""
+    """
+
+    name: str
+    kind: str
+    formula: str
+    operation: str
+    activation: str
+    x: Array
+    z: Array
+    y: Array
+    params: dict[str, Array]
+    saved: dict[str, Any]
+    grads: dict[str, Array] = field(default_factory=dict)
+    dy: Array | None = None
+    dz: Array | None = None
+    dx: Array = field(default_factory=lambda: np.empty(0))
+
+    def __getattr__(self, name: str) -> Array:
+        for param, gradient in GRADIENTS.items():
+            if name == gradient and param in self.__dict__.get("grads", ()):
+                found: Array = self.grads[param]
+                return found
+        raise AttributeError(f"layer {self.__dict__.get('name')!r} has no {name!r}")
+
+    def __str__(self) -> str:
+        return worked_example.of_layer(self)
+
+    def __repr__(self) -> str:
+        return f"LayerTrace({self.name}: {self.x.shape} -> {self.y.shape})"
+
+
+@dataclass(frozen=True, repr=False)
+class Trace:
+    """A whole pass: `trace["conv2d"]` is a `LayerTrace`, `print(trace)` a worked example.
+
+    x, target   the input (N, ...) as the first layer got it and the dense target (N,K)
+    losses      each sample's loss (N,); loss is their mean, plus `penalty`, the L2 terms
+    prediction  the model's output: probabilities behind a softmax
+    dlogits     what the loss hands down: dL/dlogits where a softmax is one with the loss, else
+                dL/dprediction
+    dx          dL/dinput, which training never needs
+    layers      the `LayerTrace`s in order; iterating gives them too
+    """
+
+    layers: tuple[LayerTrace, ...]
+    x: Array
+    target: Array
+    losses: Array
+    penalty: float
+    prediction: Array
+    dlogits: Array
+    about: str
+    loss_name: str
+    fused: bool
+
+    @property
+    def loss(self) -> float:
+        """The number that is made smaller: the mean of `losses` plus `penalty`."""
+        return float(self.losses.mean()) + self.penalty
+
+    @property
+    def dx(self) -> Array:
+        """dL/dinput, of the input's shape."""
+        return self.layers[0].dx
+
+    def __getitem__(self, name: str) -> LayerTrace:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise unknown("layer", name, [layer.name for layer in self.layers])
+
+    def __iter__(self) -> Iterator[LayerTrace]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __repr__(self) -> str:
+        return f"Trace({', '.join(layer.name for layer in self.layers)}; loss {self.loss:.6g})"
+
+    def __str__(self) -> str:
+        return worked_example.whole(self)
+
+
+def record(model: "Sequential", x: Any, y: Any, training: bool = True) -> Trace:
+    """The `Trace` of one pass of x (N, ...) with labels y; the model is left as it was.
+
+    `training`: with dropout and the batch's own statistics. Raises what `fit` raises for bad data.
+    """
+    data = checked(model, x, y)
+    x = take(data.x, slice(None), model.dtype).copy()
+    target = model.loss.target(data.labels, model.output_shape, model.dtype)
+    softmax, kernels, memory = model.plan_.softmax, model.kernels, Memory()
+    layers = [layer for layer in model.layers if not isinstance(layer, Input)]
+    found: list[LayerTrace] = []
+    with unchanged(model):
+        a = x
+        for layer in layers:
+            found.append(_forward(layer, a, training, memory, softmax))
+            a = found[-1].z if softmax in (layer, _activation(layer)) else found[-1].y
+        losses, prediction = model.loss.forward(a, target, kernels, memory, softmax is not None)
+        if softmax is not None:
+            found[-1].y = prediction
+            found[-1].saved["y"] = prediction
+        weight = np.full(len(x), 1 / len(x), model.dtype)
+        dlogits = d = model.loss.backward(weight, kernels, memory)
+        for layer, step in zip(reversed(layers), reversed(found), strict=True):
+            d = _backward(layer, step, d, memory, softmax)
+    about = (
+        f"{len(x)} sample{'s' * (len(x) > 1)}, {model.dtype}, {model.kernel_set} kernels, "
+        f"{'training' if training else 'inference (no dropout, moving averages)'}."
+    )
+    return Trace(
+        tuple(found), x, target, losses, model.penalty(), prediction, dlogits, about,
+        type(model.loss).__name__, softmax is not None,
+    )  # fmt: skip
+
+
+def _forward(
+    layer: Layer, x: Array, training: bool, memory: Memory, softmax: Activation | None
+) -> LayerTrace:
+    inner = _activation(layer)
+    formula, activation = layer.formula(), ""
+    operation, names = OPERATIONS.get(type(layer), ("", ()))
+    if isinstance(layer, Linear):
+        z = layer.transform(x, memory)
+        y = z if inner is softmax else layer.activation._forward(z, training, memory)
+        activation = "" if layer.activation.activation == "linear" else layer.activation.activation
+        formula = "z" + formula[1:] if activation else formula
+    elif layer is softmax:
+        z = y = x
+    else:
+        z = y = layer._forward(x, training, memory)
+    if isinstance(layer, Activation):
+        operation, names = layer.activation, ("y",)
+    if isinstance(layer, BatchNormalization) and not training:
+        operation = "batch_norm_inference"
+    saved: dict[str, Any] = {}
+    for each, keys in ((layer, names), (inner, ("y",))):
+        if each is not None and memory.holds(each):
+            saved.update(zip(keys, memory.saved(each), strict=False))
+    if saved.get("key") is not None and isinstance(layer, Dropout):
+        saved["mask"] = reference.dropout_mask(x.size, layer.rate, int(saved["key"])).reshape(
+            x.shape
+        )
+    saved = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in saved.items()}
+    params = {name: array.copy() for name, array in layer.params.items()}
+    return LayerTrace(
+        layer.name, type(layer).__name__, formula, operation, activation, x, z, y, params, saved
+    )
+
+
+def _backward(
+    layer: Layer, step: LayerTrace, d: Array, memory: Memory, softmax: Activation | None
+) -> Array:
+    """Fill in the gradients, for d = dL/dy (dL/dz where the softmax is the loss's)."""
+    dx: Array | None = d
+    if softmax is not None and layer is softmax:
+        step.dz = d
+    elif isinstance(layer, Linear):
+        if layer.activation is softmax:
+            step.dz = d
+        else:
+            step.dy, step.dz = d, layer.activation._backward(d, True, memory)
+        assert step.dz is not None
+        dx = layer.transform_backward(step.dz, True, memory)
+    else:
+        step.dy = step.dz = d
+        dx = layer._backward(d, True, memory)
+    assert dx is not None
+    step.dx = dx
+    for name, gradient in layer.grads.items():
+        factor = layer.penalties.get(name, 0.0)
+        step.grads[name] = gradient + gradient.dtype.type(2 * factor) * layer.params[name]
+    return dx
+
+
+def _activation(layer: Layer) -> Activation | None:
+    return layer.activation if isinstance(layer, Linear) else None
+
+
+@contextmanager
+def unchanged(model: "Sequential") -> Iterator[None]:
+    """Puts back what a training pass leaves behind: random state, moving averages, gradients."""
+    random = model.rng.bit_generator.state
+    state = [{k: v.copy() for k, v in layer.state.items()} for layer in model.layers]
+    grads = [layer.grads for layer in model.layers]
+    try:
+        yield
+    finally:
+        model.rng.bit_generator.state = random
+        for layer, values, before in zip(model.layers, state, grads, strict=True):
+            layer.grads = before
+            for name, value in values.items():
+                layer.state[name][...] = value

@@ -1,0 +1,186 @@
+"""A trace in words: `print(model.trace(x, y))` as a worked example, down the network and back up.
+
+Beside each formula stands the function of `kernels/reference.py` that computes it, and its line.
+"""
+
+import inspect
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .kernels import reference
+from .layers.activation import ACTIVATIONS
+
+if TYPE_CHECKING:
+    from .trace import LayerTrace, Trace
+
+Array = NDArray[Any]
+
+# What the backward of each operation computes; {d} is the gradient of its result, {dx} what leaves.
+BACKWARD = {
+    "conv2d": {
+        "dweight": "dweight = im2col(x)^T @ {d}",
+        "dbias": "dbias = sum over n,h,w of {d}",
+        "dx": "dx = col2im({d} @ kernel^T)",
+    },
+    "dense": {
+        "dweight": "dweight = x^T @ {d}",
+        "dbias": "dbias = sum over n of {d}",
+        "dx": "dx = {d} @ kernel^T",
+    },
+    "max_pool": {"dx": "dx = {d} in the cell that won its window, 0 elsewhere"},
+    "average_pool": {"dx": "dx = {d} / cells of the window, to each of them"},
+    "batch_norm": {
+        "dgamma": "dgamma = sum of {d} * xhat",
+        "dbeta": "dbeta = sum of {d}",
+        "dx": "dx = gamma / sqrt(variance + epsilon) * ({d} - mean({d}) - xhat * mean({d} * xhat))",
+    },
+    "batch_norm_inference": {
+        "dgamma": "dgamma = sum of {d} * xhat",
+        "dbeta": "dbeta = sum of {d}",
+        "dx": "dx = {d} * gamma / sqrt(variance + epsilon)",
+    },
+    "dropout": {"dx": "dx = {d} * mask / (1 - rate)"},
+    "linear": {"dx": "{dx} = {d}"},
+    "relu": {"dx": "{dx} = {d} where y > 0, else 0"},
+    "sigmoid": {"dx": "{dx} = {d} * y * (1 - y)"},
+    "tanh": {"dx": "{dx} = {d} * (1 - y^2)"},
+    "softmax": {"dx": "{dx} = y * ({d} - sum over k of {d} * y)"},
+}
+NOTES = {"winner": ", the cell kh*KW+kw,", "mask": ", made from the key,"}
+
+
+def whole(trace: "Trace") -> str:
+    """The whole pass: forward, loss, backward."""
+    lines = [
+        trace.about,
+        "dA is dL/dA and has the shape of A. Beside each formula: the function that computes it,",
+        "and its line in nanocnn/kernels/reference.py.",
+        "",
+        "FORWARD",
+        *_value("x", trace.x),
+    ]
+    for layer in trace.layers:
+        lines += ["", *_forward_lines(layer)]
+    lines += ["", *_loss_lines(trace), "", "BACKWARD"]
+    if trace.fused:
+        formula = "dz = (softmax(z) * sum(target) - target) / N"
+        lines.append(_headline(f"  {formula}", where("softmax_cross_entropy_backward")))
+    else:
+        lines.append(_headline("  dy of the last layer = dL/dprediction", f"{trace.loss_name}"))
+    lines += _value("dz" if trace.fused else "dy", trace.dlogits)
+    for layer in reversed(trace.layers):
+        lines += ["", *_backward_lines(layer)]
+    return "\n".join(lines)
+
+
+def of_layer(layer: "LayerTrace") -> str:
+    """One layer, there and back."""
+    return "\n".join([*_forward_lines(layer), *_backward_lines(layer)])
+
+
+def _loss_lines(trace: "Trace") -> list[str]:
+    formula = "L[n] = -sum_k target[n,k] * log softmax(z)[n,k]" if trace.fused else "L[n]"
+    function = "softmax_cross_entropy_forward" if trace.fused else ""
+    penalty = f" + L2 penalty {trace.penalty:.6g}" if trace.penalty else ""
+    return [
+        f"LOSS  {trace.loss_name}",
+        *_value("target", trace.target),
+        _headline(f"  {formula}", where(function)),
+        *_value("losses", trace.losses),
+        f"  L = mean of losses{penalty} = {trace.loss:.6g}",
+    ]
+
+
+@cache
+def where(operation: str, result: str = "") -> str:
+    """ "conv2d_backward, reference.py:108": the line that assigns `result`, or the function's."""
+    function = getattr(reference, operation, None)
+    if function is None:
+        return ""
+    lines, start = inspect.getsourcelines(function)
+    assigns = re.compile(rf'^ +[^=#"]*\b{result}\b[^=:]*=[^=]')
+    offset = next((i for i, line in enumerate(lines) if result and assigns.match(line)), 0)
+    return f"{operation}, reference.py:{start + offset}"
+
+
+def _forward_lines(layer: "LayerTrace") -> list[str]:
+    lines = [f"{layer.name} ({layer.kind})  {layer.x.shape} -> {layer.y.shape}"]
+    for name, array in layer.params.items():
+        lines += _value(name, array)
+    suffix = "" if layer.operation.endswith("inference") else "_forward"
+    lines.append(_headline(f"  {layer.formula}", where(layer.operation + suffix)))
+    if layer.activation:
+        lines += _value("z", layer.z)
+        formula = re.sub(r"\bx", "z", ACTIVATIONS[layer.activation])
+        lines.append(_headline(f"  {formula}", where(f"{layer.activation}_forward")))
+    lines += _value("y", layer.y)
+    for name, value in layer.saved.items():
+        if name not in ("x", "y") and isinstance(value, np.ndarray):
+            lines += _value(f"{name}{NOTES.get(name, '')}", value)
+    names = ", ".join(name for name in layer.saved if name != "mask")
+    return [*lines, f"  kept for the backward pass: {names}"] if names else lines
+
+
+def _backward_lines(layer: "LayerTrace") -> list[str]:
+    lines = [f"{layer.name} ({layer.kind})  {layer.y.shape} -> {layer.x.shape}"]
+    own = not layer.activation
+    if layer.dy is None:
+        lines.append("  dz comes from the loss, which does the softmax too: dy is never formed")
+        if own:
+            return lines
+    elif layer.activation:
+        assert layer.dz is not None
+        formula = BACKWARD[layer.activation]["dx"].format(d="dy", dx="dz")
+        lines.append(_headline(f"  {formula}", where(f"{layer.activation}_backward")))
+        lines += _value("dz", layer.dz)
+    table = BACKWARD.get(layer.operation, {"dx": "dx = dy in the shape of x"})
+    function = layer.operation.removesuffix("_inference") + "_backward"
+    for result, formula in table.items():
+        array = layer.dx if result == "dx" else getattr(layer, result, None)
+        if array is not None:
+            text = formula.format(d="dy" if own else "dz", dx="dx")
+            lines.append(_headline(f"  {text}", where(function, result)))
+            lines += _value(result, array)
+    return lines
+
+
+def _headline(text: str, place: str) -> str:
+    line = f"{text:<58}  {place}".rstrip()
+    return line if len(line) <= 100 else f"{text}\n{place:>100}"
+
+
+def _value(name: str, array: Array) -> list[str]:
+    """An array whole when it is small, otherwise its range and a few of its values."""
+    title = f"  {name} {array.shape}"
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    if array.size <= 64:
+        table = np.array2string(
+            _as_table(name, array),
+            precision=4,
+            suppress_small=True,
+            max_line_width=92,
+            separator=" ",
+        )
+        if "\n" not in table:
+            return [f"{title} = {table}"]
+        return [f"{title} =", *(f"      {line}" for line in table.splitlines() if line.strip())]
+    top = int(np.abs(array).argmax())
+    few = ", ".join(f"{value:.4g}" for value in array.reshape(-1)[top : top + 4])
+    index = ", ".join(str(i) for i in np.unravel_index(top, array.shape))
+    zeros = 100 * float(np.mean(array == 0))
+    return [
+        f"{title}: {array.min():.4g} to {array.max():.4g}, {zeros:.0f}% zeros; "
+        f"from [{index}] on: {few}, ..."
+    ]
+
+
+def _as_table(name: str, array: Array) -> Array:
+    """Without axes of length 1, and rows and columns last, so that images read as images."""
+    if array.ndim == 4:
+        array = array.transpose((3, 2, 0, 1) if name in ("kernel", "dweight") else (0, 3, 1, 2))
+    return array.squeeze() if array.size > 1 else array.reshape(-1)
