@@ -62,6 +62,7 @@ def interleave(
     contestants: Mapping[str, Callable[[], float]],
     rounds: int,
     pause: float = 0.05,
+    quiet: bool = False,
 ) -> dict[str, list[float]]:
     """Let every contestant measure itself once a round; return each one's samples in order.
 
@@ -76,7 +77,8 @@ def interleave(
             time.sleep(pause)
             samples[name].append(contestants[name]())
         latest = " ".join(f"{name} {samples[name][-1] * 1e3:.4g}" for name in names)
-        say(f"round {turn + 1}/{rounds}, ms: {latest}")
+        if not quiet:
+            say(f"round {turn + 1}/{rounds}, ms: {latest}")
     return samples
 
 

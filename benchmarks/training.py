@@ -76,6 +76,7 @@ def report(name: str, result: dict[str, Any]) -> None:
                 title(who),
                 summary.median * 1e3,
                 harness.spread(summary, 1e3),
+                summary.best * 1e3,
                 f"{ratio.median:.2f}x ({harness.spread(ratio)})" if ratio else "",
                 f"{result['loss'][who]:.3f}",
                 f"{(memory[who]['peak'] - memory[who]['data']) / 2**20:.0f}",
@@ -84,7 +85,16 @@ def report(name: str, result: dict[str, Any]) -> None:
     print(f"\n### {name}\n")
     print(
         harness.table(
-            ["training step", "ms", "quartiles", "nanocnn is faster by", "loss", "peak MiB"], rows
+            [
+                "training step",
+                "ms",
+                "quartiles",
+                "best",
+                "nanocnn is faster by",
+                "loss",
+                "peak MiB",
+            ],
+            rows,
         )
     )
 

@@ -1,0 +1,299 @@
+"""Every kernel of the fast set: first proves it equal to the reference, then times it.
+
+GFLOP/s count the products of the definition, so Winograd and the backward passes that skip zeros
+can go past 100% of what a large matrix product (np.matmul) reaches in the same process. GB/s count
+each array once, read or written, and are compared with copying. The last column is how many times
+faster than the reference (NumPy). Writes a roofline picture beside the JSON file.
+
+    python benchmarks/kernels.py
+    python benchmarks/kernels.py --only convolution
+    python benchmarks/kernels.py --dtype float64 --rounds 3
+"""
+
+import inspect
+import os
+import sys
+import threading
+import time
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness import repeat_for, say
+
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+WINOGRAD_TOLERANCE = 1e-4
+MARKS = {
+    "convolution": "o",
+    "fused convolution": "s",
+    "dense": "^",
+    "pooling": "D",
+    "elementwise": "x",
+    "optimizer": "+",
+}
+PRODUCTS = ("convolution", "fused convolution", "dense")
+
+
+class Wrong(Exception):
+    """A fast kernel whose result is not the reference's."""
+
+
+def as_tuple(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def largest_error(actual: Any, expected: Any) -> float:
+    """Largest difference relative to the largest expected number, over all results."""
+    import numpy as np
+
+    errors = [0.0]
+    for got, wanted in zip(as_tuple(actual), as_tuple(expected), strict=True):
+        if wanted is not None:
+            if got.shape != wanted.shape:
+                raise Wrong(f"shape {got.shape}, expected {wanted.shape}")
+            scale = np.abs(wanted).max(initial=0) or 1
+            errors.append(float(np.abs(got.astype(np.float64) - wanted).max(initial=0) / scale))
+    return max(errors)
+
+
+def float64(arg: Any) -> Any:
+    """The argument for the reference: arrays of floats in float64, the rest as it is."""
+    return arg.astype("float64") if getattr(arg, "dtype", None) == "float32" else arg
+
+
+def copies(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(a.copy() if hasattr(a, "copy") else a for a in args)
+
+
+def algorithms(function: Any) -> tuple[str | None, ...]:
+    """The names a kernel can be told to use (None: its own choice alone)."""
+    choice = inspect.signature(function).parameters.get("algorithm")
+    names = getattr(sys.modules[function.__module__], "ALGORITHMS", ())
+    return (None, *names) if choice else (None,)
+
+
+def prepare(function: Any, case: Any, algorithm: str | None) -> tuple[Any, float, list[Any]]:
+    """A call without arguments to be timed, its proven error, and its results.
+
+    Raises `Wrong` when the result is not the reference's, ValueError when the algorithm does not
+    cover this shape.
+    """
+    extra = {"algorithm": algorithm} if algorithm else {}
+    wide = tuple(float64(a) for a in copies(case.args))
+    if case.in_place:
+        mine = copies(case.args)
+        function(*mine, **extra)
+        case.expected(*wide)
+        results = [a for a in mine if hasattr(a, "shape")]
+        error = largest_error(tuple(results), tuple(a for a in wide if hasattr(a, "shape")))
+        call = partial(function, *mine, **extra)
+    else:
+        out = function(*case.args, **extra)
+        function(*case.args, out=out, **extra)  # into work memory, as in training
+        error = largest_error(out, case.expected(*wide))
+        results = [a for a in as_tuple(out) if a is not None]
+        call = partial(function, *case.args, out=out, **extra)
+    dtype = str(case.arrays()[0].dtype)
+    allowed = TOLERANCE[dtype]
+    if algorithm in (None, "winograd") and case.group.endswith("convolution"):
+        allowed = max(allowed, WINOGRAD_TOLERANCE)
+    if not error <= allowed:
+        raise Wrong(f"differs from the reference by {error:.1e}, allowed {allowed:.0e}")
+    return call, error, results
+
+
+def measure(fast: Any, case: Any, options: Any) -> list[dict[str, Any]]:
+    """Check and time one case by each of its algorithms and by the reference, in turns."""
+    function = getattr(fast, case.operation)
+    calls: dict[str, Any] = {}
+    proven = {}
+    for algorithm in algorithms(function):
+        name = algorithm or "chosen"
+        try:
+            calls[name], proven[name], results = prepare(function, case, algorithm)
+        except ValueError as error:
+            if algorithm is None:
+                raise
+            say(f"  {algorithm} does not apply: {error}")
+    nbytes = sum(a.nbytes for a in case.arrays())
+    nbytes += sum(a.nbytes for a in results)
+    repeat = {name: partial(repeat_for, call, options.seconds) for name, call in calls.items()}
+    for turn in repeat.values():
+        turn()
+    repeat["reference"] = partial(repeat_for, partial(case.expected, *copies(case.args)), 0)
+    samples = harness.interleave(repeat, options.rounds, pause=0.01, quiet=True)
+    return [
+        {
+            "group": case.group,
+            "operation": case.operation,
+            "shape": case.shape,
+            "algorithm": name,
+            "error": proven[name],
+            "flops": case.flops,
+            "bytes": nbytes,
+            "seconds": samples[name],
+            "reference_seconds": samples["reference"],
+        }
+        for name in calls
+    ]
+
+
+def peak(dtype: str, threads: int, seconds: float) -> dict[str, float]:
+    """FLOP/s of a large matrix product, and bytes/s of copying, by all threads: the best seen."""
+    import numpy as np
+
+    a, b = np.ones((1536, 1536), dtype), np.ones((1536, 1536), dtype)
+    out = np.empty_like(a)
+    flops = 2 * 1536**3
+    product = min(repeat_for(lambda: np.matmul(a, b, out=out), seconds / 5) for _ in range(5))
+    source, target = np.ones(2**25, dtype), np.ones(2**25, dtype)
+    pieces = list(
+        zip(np.array_split(source, threads), np.array_split(target, threads), strict=True)
+    )
+
+    def copy() -> float:
+        workers = [threading.Thread(target=np.copyto, args=(t, s)) for s, t in pieces]
+        start = time.perf_counter()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        return time.perf_counter() - start
+
+    copying = min(copy() for _ in range(10))
+    return {"flops": flops / product, "bytes": 2 * source.nbytes / copying}
+
+
+def report(rows: list[dict[str, Any]], top: dict[str, float]) -> None:
+    """Print a table per group."""
+    for group, entries in groupby(rows, key=lambda row: row["group"]):
+        roof = "of product" if group in PRODUCTS else "of copying"
+        header = [group, "arrays", "by", "ms", "quartiles", "GFLOP/s", "GB/s", roof, "reference"]
+        lines = []
+        for row in entries:
+            summary = harness.summarize(row["seconds"])
+            rate, flow = row["flops"] / summary.median, row["bytes"] / summary.median
+            share = rate / top["flops"] if group in PRODUCTS else flow / top["bytes"]
+            gain = harness.summarize(row["reference_seconds"]).median / summary.median
+            lines.append(
+                [
+                    row["operation"],
+                    row["shape"],
+                    row["algorithm"],
+                    summary.median * 1e3,
+                    harness.spread(summary, 1e3),
+                    rate / 1e9,
+                    flow / 1e9,
+                    f"{share:.0%}",
+                    f"{harness.number(gain)}x",
+                ]
+            )
+        print(f"\n### {group}\n")
+        print(harness.table(header, lines))
+
+
+def roofline(rows: list[dict[str, Any]], top: dict[str, float], title: str, file: Path) -> None:
+    """Draw speed over arithmetic intensity, the roof being the machine; readable without colour."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
+    x = np.geomspace(0.05, 2000, 200)
+    roof = np.minimum(x * top["bytes"], top["flops"]) / 1e9
+    axes.plot(x, roof, color="black", linewidth=1.5)
+    axes.annotate(
+        f"matrix product {top['flops'] / 1e9:.0f} GFLOP/s",
+        (x[-1], roof[-1]),
+        xytext=(0, 6),
+        textcoords="offset points",
+        ha="right",
+    )
+    axes.annotate(
+        f"memory {top['bytes'] / 1e9:.0f} GB/s",
+        (x[5], roof[5]),
+        xytext=(-4, 6),
+        textcoords="offset points",
+        rotation=45,
+        rotation_mode="anchor",
+        transform_rotates_text=True,
+    )
+    greys = np.linspace(0, 0.6, len(MARKS))
+    for (group, mark), grey in zip(MARKS.items(), greys, strict=True):
+        chosen = [row for row in rows if row["group"] == group and row["algorithm"] == "chosen"]
+        if chosen:
+            axes.plot(
+                [row["flops"] / row["bytes"] for row in chosen],
+                [row["flops"] / harness.summarize(row["seconds"]).median / 1e9 for row in chosen],
+                linestyle="none",
+                marker=mark,
+                markersize=7,
+                color=str(grey),
+                markerfacecolor="none" if mark in "os^D" else None,
+                label=group,
+            )
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="FLOPs of the definition per byte of the arrays",
+        ylabel="GFLOP/s",
+        title=title,
+    )
+    axes.set_ylim(top=5 * top["flops"] / 1e9)
+    axes.grid(True, color="0.9")
+    axes.legend(frameon=False)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=150)
+    say(f"written: {file}")
+
+
+def main() -> None:
+    options = harness.parser(__doc__, rounds=7)
+    options.add_argument("--only", choices=MARKS, help="one group of operations")
+    options.add_argument("--batch", type=int, default=128, help="images (%(default)s)")
+    options.add_argument("--dtype", choices=TOLERANCE, default="float32", help="(%(default)s)")
+    options.add_argument(
+        "--seconds", type=float, default=0.1, help="length of a turn (%(default)s)"
+    )
+    options.add_argument("--picture", type=Path, metavar="FILE", help="(beside the JSON file)")
+    options = options.parse_args()
+    if options.quick:
+        options.batch, options.rounds, options.seconds = 2, 2, 0.001
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):  # read when NumPy is loaded
+        os.environ[variable] = str(options.threads)
+    from cases import cases  # after the environment is set: this loads NumPy
+
+    import nanocnn
+    from nanocnn.kernels import fast
+
+    nanocnn.set_num_threads(options.threads)
+    host = harness.machine(options.threads)
+    top = peak(options.dtype, options.threads, options.seconds * 10)
+    rows: list[dict[str, Any]] = []
+    for case in cases(fast, options.batch, options.dtype):
+        if options.only and case.group != options.only:
+            continue
+        say(f"{case.operation} {case.shape}")
+        rows += measure(fast, case, options)
+    again = peak(options.dtype, options.threads, options.seconds * 10)
+    top = {name: max(top[name], again[name]) for name in top}
+    rows.sort(key=lambda row: list(MARKS).index(row["group"]))
+    report(rows, top)
+    print(
+        f"\n{options.batch} images, {options.dtype}. Peak, measured by np.matmul: "
+        f"{top['flops'] / 1e9:.0f} GFLOP/s; copying: {top['bytes'] / 1e9:.1f} GB/s. "
+        f"Every result equals the reference's; the largest relative error is "
+        f"{max(row['error'] for row in rows):.1e}."
+    )
+    file = options.json or harness.RESULTS / "kernels.json"
+    title = f"nanocnn kernels, {options.dtype}, {options.threads} threads, {host['cpu']}"
+    roofline(rows, top, title, options.picture or file.with_suffix(".png"))
+    harness.finish("kernels", options.json, host, {"peak": top, "kernels": rows})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The benchmarks: their statistics are right, and each command runs and writes what it says."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+spec = importlib.util.spec_from_file_location("benchmark_harness", FOLDER / "harness.py")
+harness = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(harness)
+
+
+def test_summary_is_median_and_quartiles():
+    summary = harness.summarize([5.0, 1.0, 4.0, 2.0, 3.0])
+    assert summary == (3.0, 2.0, 4.0, 1.0, 5)
+    assert harness.summarize([2.0, 4.0]).median == 3.0
+    assert harness.summarize([7.0]) == (7.0, 7.0, 7.0, 7.0, 1)
+    with pytest.raises(ValueError, match="no samples"):
+        harness.summarize([])
+
+
+def test_speed_up_compares_medians_and_pairs_rounds():
+    # The second round was slow for both: their own ratio there is still 2.
+    ratio = harness.speed_up([1.0, 9.0, 1.0], [2.0, 18.0, 3.0])
+    assert ratio.median == 3.0  # of medians 3 and 1
+    assert (ratio.best, ratio.low, ratio.high) == (2.0, 2.0, 2.5)
+    with pytest.raises(ValueError, match="zip"):
+        harness.speed_up([1.0], [1.0, 2.0])
+
+
+def test_geometric_mean_treats_twice_and_half_alike():
+    assert harness.geometric_mean([2.0, 0.5]) == pytest.approx(1.0)
+    assert harness.geometric_mean([2.0, 4.0, 8.0]) == pytest.approx(4.0)
+
+
+def test_fastest_is_by_median_among_those_measured():
+    samples = {"steady": [2.0, 2.0, 2.0], "lucky once": [1.0, 3.0, 3.0]}
+    assert harness.fastest(samples, ["steady", "lucky once", "absent"]) == "steady"
+    assert harness.fastest(samples, ["absent"]) is None
+
+
+def test_contestants_take_turns_and_each_begins_once():
+    order, clock = [], count()
+
+    def contestant(name):
+        def run():
+            order.append(name)
+            return float(next(clock))
+
+        return run
+
+    contestants = {name: contestant(name) for name in "abc"}
+    samples = harness.interleave(contestants, 3, pause=0, quiet=True)
+    assert "".join(order) == "abcbcacab"
+    assert samples == {"a": [0.0, 5.0, 7.0], "b": [1.0, 3.0, 8.0], "c": [2.0, 4.0, 6.0]}
+
+
+def test_repeat_for_divides_by_the_calls():
+    calls = []
+    seconds = harness.repeat_for(lambda: calls.append(1), 0.02)
+    assert len(calls) > 10
+    assert seconds * len(calls) == pytest.approx(0.02, rel=0.5)
+
+
+def test_table_is_markdown_with_equal_columns():
+    lines = harness.table(["what", "ms"], [["a", 12.3456], ["long name", 0.00123]]).splitlines()
+    assert lines[2] == "| a         |    12.3 |"
+    assert lines[3] == "| long name | 0.00123 |"
+    assert lines[1] == "| --------- | ------: |"
+    assert harness.number(1234.5) == "1234" and harness.number(0.0) == "0"
+
+
+def test_machine_is_named():
+    host = harness.machine(threads=1)
+    assert host["cpu"] and host["cores"] >= 1 and "numpy" in host["versions"]
+    assert host["cpu"] in harness.describe(host)
+
+
+def run(script, *arguments, tmp_path, **environment):
+    """Run a benchmark as its reader would; returns what it printed and the JSON it wrote."""
+    file = tmp_path / "result.json"
+    done = subprocess.run(
+        [sys.executable, FOLDER / script, "--quick", "--json", file, "--threads", "1", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads(file.read_text())
+
+
+@pytest.mark.parametrize("script", ["training.py", "inference.py", "startup.py", "kernels.py"])
+def test_help_explains(script):
+    done = subprocess.run(
+        [sys.executable, FOLDER / script, "--help"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"python benchmarks/{script}" in done.stdout and "--quick" in done.stdout
+
+
+ALONE = ("--contestants", "nanocnn", "nanocnn-reference")
+
+
+def test_training_runs(tmp_path):
+    out, written = run("training.py", *ALONE, tmp_path=tmp_path)
+    assert "| nanocnn " in out and "quartiles" in out
+    tiny = written["results"]["networks"]["tiny"]
+    assert {len(times) for times in tiny["step_seconds"].values()} == {2}
+    # Both kernel sets start from the same weights and see the same batches.
+    assert tiny["loss"]["nanocnn"] == pytest.approx(tiny["loss"]["nanocnn-reference"], rel=1e-3)
+    assert tiny["memory"]["nanocnn"]["peak"] > tiny["memory"]["nanocnn"]["data"] > 0
+    assert written["machine"]["threads"] == 1
+
+
+def test_inference_runs(tmp_path):
+    out, written = run("inference.py", *ALONE, tmp_path=tmp_path)
+    assert "ms for so many images" in out
+    tiny = written["results"]["networks"]["tiny"]
+    assert set(tiny) == {"1", "8"} and tiny["8"]["forms"]["nanocnn"] == "predict"
+
+
+@pytest.mark.slow
+def test_startup_runs(tmp_path):
+    out, written = run("startup.py", tmp_path=tmp_path)
+    seconds = written["results"]["seconds"]
+    assert "nanocnn, first step, cold" in out
+    assert seconds["nanocnn, first step, cold"][0] > seconds["nanocnn, first step, warm"][0]
+
+
+@pytest.mark.slow
+def test_kernels_are_proven_and_timed(tmp_path):
+    out, written = run("kernels.py", "--only", "dense", tmp_path=tmp_path)
+    assert "equals the reference's" in out
+    assert all(row["error"] <= 1e-5 and row["seconds"] for row in written["results"]["kernels"])
+    assert (tmp_path / "result.png").read_bytes().startswith(b"\x89PNG")
+
+
+OTHERS = ("--contestants", "torch", "nanocnn-reference")
+
+
+def test_a_missing_library_is_left_out(tmp_path):
+    """With torch made unimportable, the rest is measured."""
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')")
+    out, _ = run("training.py", *OTHERS, tmp_path=tmp_path, PYTHONPATH=str(tmp_path))
+    assert "NumPy" in out and "PyTorch" not in out
