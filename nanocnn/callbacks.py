@@ -16,11 +16,11 @@ from .schedules import Schedule
 class Callback:
     """Override what you need. `model` is the model in training; set `model.stop_training` to stop.
 
-    `state` (JSON-able) is saved with the model's `.npz` and restored when the training goes on.
+    What `get_state` returns is saved with the model's `.npz` and restored by the `fit` that goes on
+    from it with the same callbacks.
     """
 
     model: Any = None
-    last = False  # runs after the others, to save what they left
 
     def on_train_begin(self) -> None:
         """Before the first epoch."""
@@ -34,17 +34,20 @@ class Callback:
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """After the epoch and its validation; what is added to `logs` enters the history."""
 
+    def on_epoch_saved(self, epoch: int, logs: dict[str, float]) -> None:
+        """After all `on_epoch_end`, with the epoch in the history: the time to save the model."""
+
     def on_train_end(self) -> None:
         """After the last epoch, or after an interruption."""
 
     def get_state(self) -> dict[str, Any]:
-        """What has to be remembered to go on after an interruption."""
+        """Attributes to remember over an interruption: JSON-able, or weights by "layer/name"."""
         return {}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from `get_state`."""
-        for name, value in state.items():
-            setattr(self, name, value)
+        for name in self.get_state().keys() & state.keys():
+            setattr(self, name, state[name])
 
 
 class Monitor(Callback):
@@ -68,12 +71,14 @@ class Monitor(Callback):
                 f"expected one of {', '.join(logs)}"
             )
         value = logs[self.monitor]
-        if math.isnan(value):
+        if math.isnan(value) or not (self.best is None or self.better(value, self.best)):
             return False
-        if self.best is None or (value - self.best) * self.sign > self.min_delta:
-            self.best = float(value)
-            return True
-        return False
+        self.best = float(value)
+        return True
+
+    def better(self, value: float, than: float) -> bool:
+        """Whether `value` beats `than` by over `min_delta`."""
+        return (value - than) * self.sign > self.min_delta
 
 
 class EarlyStopping(Monitor):
@@ -81,6 +86,7 @@ class EarlyStopping(Monitor):
 
     `restore_best_weights`: the model ends with the weights of its best epoch, also when the
     training ran to the end. `baseline`: a value to beat. Counts from epoch `start_from_epoch`.
+    `best_epoch` and `stopped_epoch` (None: it did not stop) say what happened.
     """
 
     def __init__(
@@ -96,31 +102,40 @@ class EarlyStopping(Monitor):
         super().__init__(monitor, mode, min_delta)
         self.patience, self.baseline = patience, baseline
         self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
-        self.wait, self.best_epoch = 0, 0
-        self.best_weights: list[Any] | None = None
+        self.on_train_begin()
 
     def on_train_begin(self) -> None:
-        if self.best is None:
-            self.best = self.baseline
+        self.best = None
+        self.wait, self.best_epoch = 0, 0
+        self.stopped_epoch: int | None = None
+        self.best_weights: dict[str, Any] | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         if epoch < self.start_from_epoch:
             return
-        if self.improved(logs):
-            self.wait, self.best_epoch = 0, epoch
-            if self.restore_best_weights:
-                self.best_weights = self.model.get_weights()
-            return
         self.wait += 1
-        if self.wait >= self.patience and epoch > 0:
+        if self.improved(logs):
+            self.best_epoch = epoch
+            if self.restore_best_weights:
+                self.best_weights = {k: v.copy() for k, v in self.model.weights.items()}
+            if self.baseline is None or self.better(logs[self.monitor], self.baseline):
+                self.wait = 0
+        elif self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch = epoch
             self.model.stop_training = True
 
     def on_train_end(self) -> None:
         if self.best_weights is not None:
-            self.model.set_weights(self.best_weights)
+            self.model.set_weights(list(self.best_weights.values()))
 
     def get_state(self) -> dict[str, Any]:
-        return {"best": self.best, "wait": self.wait, "best_epoch": self.best_epoch}
+        names = ("best", "wait", "best_epoch", "stopped_epoch", "best_weights")
+        return {name: getattr(self, name) for name in names}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        if self.stopped_epoch is not None and self.wait >= self.patience:
+            self.model.stop_training = True
 
 
 class ModelCheckpoint(Monitor):
@@ -128,10 +143,8 @@ class ModelCheckpoint(Monitor):
 
     `filepath` may hold fields such as {epoch:02d} (from 1) and {val_loss:.3f}; its ending (.npz,
     .h5, .keras) chooses the format. A .npz can be resumed exactly. The file is replaced whole: an
-    interruption leaves the old one or the new one.
+    interruption leaves the old one or the new one. `saved` is the last file written.
     """
-
-    last = True
 
     def __init__(
         self,
@@ -143,11 +156,27 @@ class ModelCheckpoint(Monitor):
         super().__init__(monitor, mode, 0.0)
         self.filepath, self.save_best_only = str(filepath), save_best_only
         self.saved: str | None = None
+        self.due = False
+
+    def on_train_begin(self) -> None:
+        self.saved = None
+        self.model.check_path(self.filepath)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        if self.save_best_only and not self.improved(logs):
+        self.due = not self.save_best_only or self.improved(logs)
+
+    def on_epoch_saved(self, epoch: int, logs: dict[str, float]) -> None:
+        if not self.due:
             return
-        path = self.filepath.format(epoch=epoch + 1, **logs)
+        fields = {"epoch": epoch + 1, **logs}
+        try:
+            path = self.filepath.format(**fields)
+        except (LookupError, ValueError) as error:
+            raise ValueError(
+                f"ModelCheckpoint: filepath={self.filepath!r}: {error}, expected fields among "
+                f"{', '.join(fields)}"
+            ) from error
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         self.model.save(path)
         self.saved = path
 
@@ -176,6 +205,10 @@ class ReduceLROnPlateau(Monitor):
             raise ValueError(f"ReduceLROnPlateau: factor={factor!r}, expected more than 0, under 1")
         self.factor, self.patience = factor, patience
         self.cooldown, self.min_lr = cooldown, min_lr
+        self.on_train_begin()
+
+    def on_train_begin(self) -> None:
+        self.best = None
         self.wait, self.cooling = 0, 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:

@@ -78,5 +78,6 @@ class Progress:
 
 def _formatted(logs: dict[str, float]) -> dict[str, str]:
     return {
-        name: f"{value:.4f}" if value >= 1e-3 else f"{value:.2e}" for name, value in logs.items()
+        name: f"{value:.2e}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
+        for name, value in logs.items()
     }

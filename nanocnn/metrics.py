@@ -51,10 +51,10 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def get_metrics(specs: list[str | Metric] | None) -> dict[str, Metric]:
+def get_metrics(specs: str | list[str | Metric] | None) -> dict[str, Metric]:
     """Metrics by the name under which the history keeps them."""
     found: dict[str, Metric] = {}
-    for spec in specs or []:
+    for spec in [specs] if isinstance(specs, str) else specs or []:
         if callable(spec):
             found[getattr(spec, "__name__", repr(spec))] = spec
         elif spec in METRICS:

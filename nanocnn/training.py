@@ -1,9 +1,6 @@
 """The training loop: from arrays to a trained model, one minibatch at a time."""
 
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,8 +9,9 @@ from numpy.typing import NDArray
 
 from .callbacks import Callback, ModelCheckpoint
 from .data.batches import as_images, batches, positive, split, take
-from .errors import NonFiniteError, ShapeError
+from .errors import ModelFileError, NonFiniteError, ShapeError
 from .history import History, Progress
+from .interrupts import deferred_interrupts
 from .memory import Memory
 
 if TYPE_CHECKING:
@@ -35,7 +33,6 @@ def checked(
     x: Any,
     y: Any,
     sample_weight: Any = None,
-    class_weight: dict[int, float] | None = None,
     names: tuple[str, str] = ("x", "y"),
 ) -> Data:
     """All checks on a data set, before any work; raises ValueErrors that name what is wrong."""
@@ -48,23 +45,31 @@ def checked(
         )
     weight = None
     if sample_weight is not None:
-        weight = np.asarray(sample_weight, model.dtype)
+        try:
+            weight = np.asarray(sample_weight, model.dtype)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"sample_weight: expected a number a sample: {error}") from error
         if weight.shape != (len(images),):
             raise ShapeError(f"sample_weight: shape {weight.shape}, expected ({len(images)},)")
         if not np.isfinite(weight).all():
             raise NonFiniteError("sample_weight: NaN or infinity, expected finite numbers")
-    if class_weight is not None:
-        classes = labels if labels.ndim == 1 else labels.argmax(axis=-1)
-        table = np.ones(model.output_shape[-1], model.dtype)
-        for label, value in class_weight.items():
-            if not 0 <= label < len(table) or not np.isfinite(value):
-                raise ValueError(
-                    f"class_weight[{label}] = {value}, expected a finite weight for a class "
-                    f"from 0 to {len(table) - 1}"
-                )
-            table[label] = value
-        weight = table[classes] if weight is None else weight * table[classes]
     return Data(images, labels, weight)
+
+
+def class_weighted(model: "Sequential", data: Data, class_weight: dict[int, float] | None) -> Data:
+    """`data` with each sample's weight multiplied by its class's; a class not named has 1."""
+    if class_weight is None:
+        return data
+    table = np.ones(model.output_shape[-1], model.dtype)
+    for label, value in class_weight.items():
+        if label not in range(len(table)) or not np.isfinite(value):
+            raise ValueError(
+                f"class_weight[{label!r}] = {value}, expected a finite weight for a class "
+                f"from 0 to {len(table) - 1}"
+            )
+        table[label] = value
+    weight = table[data.labels if data.labels.ndim == 1 else data.labels.argmax(axis=-1)]
+    return data._replace(weight=weight if data.weight is None else weight * data.weight)
 
 
 class Means:
@@ -88,6 +93,11 @@ class Means:
         return {name: value / self.count for name, value in self.sums.items()}
 
 
+# Infinity and NaN are found in the loss, with the layer named: NumPy's warnings add nothing.
+quiet = np.errstate(all="ignore")
+
+
+@quiet
 def forward(
     model: "Sequential", x: Array, labels: Array, weight: Array | None, training: bool,
     memory: Memory,
@@ -100,9 +110,10 @@ def forward(
     )
     each = model.dtype.type(1 / len(x))
     share = np.full(len(x), each) if weight is None else weight * each
-    return float(losses @ share), share, target, prediction
+    return float((losses * share).sum()), share, target, prediction
 
 
+@quiet
 def step(
     model: "Sequential", x: Array, labels: Array, weight: Array | None, memory: Memory
 ) -> tuple[float, Array, Array]:
@@ -118,18 +129,31 @@ def step(
 
 
 def evaluate(
-    model: "Sequential", data: Data, batch_size: int, progress: Progress | None = None
+    model: "Sequential",
+    data: Data,
+    batch_size: int,
+    progress: Progress | None = None,
+    check_interrupt: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """The mean loss and metrics over a data set, without training."""
+    """The mean loss and metrics over a data set, without training.
+
+    Raises `NonFiniteError`, batch and layer named, when the loss is NaN or infinite.
+    """
     means = Means(model)
     with model.borrowed_memory() as memory:
-        for part in batches(len(data.x), batch_size):
+        for number, part in enumerate(batches(len(data.x), batch_size)):
             x = take(data.x, part, model.dtype)
             weight = None if data.weight is None else data.weight[part]
             loss, _, target, prediction = forward(
                 model, x, data.labels[part], weight, False, memory
             )
+            if not np.isfinite(loss):
+                raise NonFiniteError(
+                    f"batch {number + 1}: the loss is {loss}, first seen in "
+                    f"{first_non_finite(model, x)}"
+                )
             means.add(loss, target, prediction)
+            check_interrupt()
             if progress is not None:
                 progress.update(len(x), means.result())
     logs = means.result()
@@ -155,14 +179,18 @@ def fit(
     """Train; see `Sequential.fit`."""
     batch_size = positive(batch_size, "batch_size")
     epochs = positive(epochs, "epochs")
-    if initial_epoch < 0:
-        raise ValueError(f"initial_epoch={initial_epoch}, expected 0 or more")
-    data = checked(model, x, y, sample_weight, class_weight)
+    if not isinstance(initial_epoch, (int, np.integer)) or initial_epoch < 0:
+        raise ValueError(f"initial_epoch={initial_epoch!r}, expected a whole number of 0 or more")
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise ValueError(f"callbacks: {callback!r}, expected Callback objects")
+    data = checked(model, x, y, sample_weight)
     validation: Data | None = None
     if validation_data is not None:
-        if len(validation_data) not in (2, 3):
+        if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
             raise ValueError(
-                f"validation_data: {len(validation_data)} items, expected (x, y) or (x, y, weight)"
+                f"validation_data: {type(validation_data).__name__}, expected a tuple (x, y) or "
+                "(x, y, sample_weight)"
             )
         x, y, *weight = validation_data
         names = ("validation x", "validation y")
@@ -171,26 +199,23 @@ def fit(
     elif validation_split:
         first, second = split(validation_split, *data)
         data, validation = Data(*first), Data(*second)
+    data = class_weighted(model, data, class_weight)
 
     steps = -(-len(data.x) // batch_size)
     history = History({"epochs": epochs, "steps": steps, "verbose": verbose})
-    before = model.progress if initial_epoch else {}
-    for name, values in before.get("history", {}).items():
-        history.history[name] = list(values)
-    history.epoch = list(range(len(history.history.get("loss", []))))
-    model.history = history
-    callbacks = sorted(callbacks, key=lambda callback: callback.last)
-    for callback, state in zip(callbacks, before.get("callbacks", []), strict=False):
-        callback.set_state(state)
     progress = Progress(verbose, epochs, steps)
-
+    model.history = history
     model.stop_training = False
     for callback in callbacks:
         callback.model = model
         callback.on_train_begin()
+    if initial_epoch and initial_epoch == model.progress.get("epoch"):
+        go_on(model, history, callbacks)
     try:
         with model.training_memory() as memory, deferred_interrupts() as check_interrupt:
             for epoch in range(initial_epoch, epochs):
+                if model.stop_training:  # it had stopped before it was saved
+                    break
                 for callback in callbacks:
                     callback.on_epoch_begin(epoch)
                 title = f"Epoch {epoch + 1}/{epochs}"
@@ -201,13 +226,16 @@ def fit(
                           check_interrupt)  # fmt: skip
                 logs = means.result()
                 if validation is not None:
-                    result = evaluate(model, validation, batch_size)
+                    try:
+                        result = evaluate(
+                            model, validation, batch_size, check_interrupt=check_interrupt
+                        )
+                    except NonFiniteError as error:
+                        raise NonFiniteError(f"epoch {epoch + 1}, validation: {error}") from None
                     logs.update({f"val_{name}": value for name, value in result.items()})
-                check_interrupt()
                 progress.end(logs)
                 close_epoch(model, history, callbacks, epoch, logs)
-                if model.stop_training:
-                    break
+                check_interrupt()
     except KeyboardInterrupt:
         progress.end()
         print(f"\ninterrupted; {_how_to_resume(callbacks)}", flush=True)
@@ -228,7 +256,7 @@ def run_epoch(
     progress: Progress,
     callbacks: Sequence[Callback],
     epoch: int,
-    check_interrupt: Any,
+    check_interrupt: Callable[[], None],
 ) -> None:
     """All minibatches of one epoch."""
     buffer = np.empty((0, *model.input_shape), model.dtype)
@@ -244,7 +272,7 @@ def run_epoch(
         except NonFiniteError as error:
             raise NonFiniteError(
                 f"epoch {epoch + 1}, batch {number + 1}: {error}, first seen in "
-                f"{first_non_finite(model, x)}; the weights are those before this batch"
+                f"{first_non_finite(model, x)}; the parameters are those before this batch"
             ) from None
         means.add(loss, target, prediction)
         if callbacks:
@@ -257,6 +285,28 @@ def run_epoch(
         check_interrupt()
         if model.stop_training:
             break
+    for name, array in model.weights.items():  # nothing that is not finite is ever saved
+        if not np.isfinite(array).all():
+            raise NonFiniteError(
+                f"epoch {epoch + 1}, batch {number + 1}: its update made {name} NaN or infinite"
+            )
+
+
+def go_on(model: "Sequential", history: History, callbacks: Sequence[Callback]) -> None:
+    """Take the history and the callbacks' states from `model.progress`."""
+    states: dict[str, list[Any]] = {}
+    try:
+        for name, values in model.progress["history"].items():
+            history.history[name] = [float(value) for value in values]
+        for each in model.progress["callbacks"]:
+            states.setdefault(each["class_name"], []).append(each["state"])
+        for callback in callbacks:
+            if same_kind := states.get(type(callback).__name__):
+                callback.set_state(same_kind.pop(0))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"the saved progress cannot be gone on from: {error!r}") from error
+    end = model.progress["epoch"]
+    history.epoch = list(range(end - len(history.history.get("loss", [])), end))
 
 
 def close_epoch(
@@ -266,69 +316,33 @@ def close_epoch(
     epoch: int,
     logs: dict[str, float],
 ) -> None:
-    """Callbacks, then the history; those that save the model see all of it."""
-    ordinary = [callback for callback in callbacks if not callback.last]
-    for callback in ordinary:
+    """Callbacks, then the history, then what saves the model with all of it."""
+    for callback in callbacks:
         callback.on_epoch_end(epoch, logs)
     history.append(epoch, logs)
-    for callback in callbacks:
-        model.progress = {
-            "epoch": epoch + 1,
-            "history": history.history,
-            "callbacks": [each.get_state() for each in callbacks],
-        }
-        if callback.last:
-            callback.on_epoch_end(epoch, logs)
     model.progress = {
         "epoch": epoch + 1,
         "history": history.history,
-        "callbacks": [callback.get_state() for callback in callbacks],
+        "callbacks": [
+            {"class_name": type(callback).__name__, "state": callback.get_state()}
+            for callback in callbacks
+        ],
     }
+    for callback in callbacks:
+        callback.on_epoch_saved(epoch, logs)
 
 
+@quiet
 def first_non_finite(model: "Sequential", x: Array) -> str:
     """The first layer whose weights or output for `x` are not finite, and which of the two."""
-    with np.errstate(all="ignore"):
-        for layer in model.layers:
-            for name, array in layer.weights.items():
-                if not np.isfinite(array).all():
-                    return f"the {name} of layer {layer.name!r}"
-            x = layer.forward(x)
-            if not np.isfinite(x).all():
-                return f"the output of layer {layer.name!r}"
+    for layer in model.layers:
+        for name, array in layer.weights.items():
+            if not np.isfinite(array).all():
+                return f"the {name} of layer {layer.name!r}"
+        x = layer.forward(x, memory=Memory())
+        if not np.isfinite(x).all():
+            return f"the output of layer {layer.name!r}"
     return "the loss"
-
-
-@contextmanager
-def deferred_interrupts() -> Iterator[Any]:
-    """Holds a Ctrl-C back until the step in progress is complete; a second one is not held back.
-
-    Yields a function that raises KeyboardInterrupt if one came. Does nothing outside the main
-    thread, or where the program has a handler of its own.
-    """
-    pressed = False
-
-    def handler(number: int, frame: Any) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
-
-    def check() -> None:
-        if pressed:
-            raise KeyboardInterrupt
-
-    ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if ours:
-        signal.signal(signal.SIGINT, handler)
-    try:
-        yield check
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _how_to_resume(callbacks: Sequence[Callback]) -> str:

@@ -12,16 +12,16 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom to the top. A module may import those of its own line and of the lines above it.
 LEVELS = [
-    ["errors", "threads"],
+    ["errors", "threads", "interrupts"],
     ["data"],
     ["kernels"],
-    ["memory", "initializers", "regularizers", "layers"],
+    ["memory", "initializers", "regularizers", "layers", "chain"],
     ["losses", "metrics", "schedules", "optimizers"],
     ["plan"],
     ["history", "callbacks"],
     ["storage"],
     ["training", "worked_example", "trace", "sequential"],
-    ["gradcheck", "plots"],
+    ["gradcheck", "plots", "presets"],
     ["__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

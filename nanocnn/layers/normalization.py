@@ -59,9 +59,10 @@ class BatchNormalization(Layer):
             out = memory.out(self, y=x.shape, mean=gamma.shape, variance=gamma.shape)
             y, mean, variance = self.kernels.batch_norm_forward(x, gamma, beta, self.epsilon, **out)
             keep = self.dtype.type(self.momentum)
-            for name, value in (("moving_mean", mean), ("moving_variance", variance)):
-                self.state[name] *= keep
-                self.state[name] += (1 - keep) * value
+            if np.isfinite(mean).all() and np.isfinite(variance).all():
+                for name, value in (("moving_mean", mean), ("moving_variance", variance)):
+                    self.state[name] *= keep
+                    self.state[name] += (1 - keep) * value
         else:
             mean, variance = self.state["moving_mean"], self.state["moving_variance"]
             y = self.kernels.batch_norm_inference(

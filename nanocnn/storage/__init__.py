@@ -55,6 +55,11 @@ def load(path: str | os.PathLike[str], compile: bool = True) -> Snapshot:
     return snapshot
 
 
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Raise `ValueError` if the suffix of `path` names no format: before there is work to lose."""
+    _format(path)
+
+
 def _format(path: str | os.PathLike[str]) -> ModuleType:
     """The module for this file name."""
     name = Path(path).name.lower()
@@ -67,4 +72,4 @@ def _format(path: str | os.PathLike[str]) -> ModuleType:
     return handler
 
 
-__all__ = ["FORMATS", "Snapshot", "atomic_write", "load", "save"]
+__all__ = ["FORMATS", "Snapshot", "atomic_write", "check_path", "load", "save"]

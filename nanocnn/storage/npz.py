@@ -1,8 +1,8 @@
 """nanocnn's own file: a NumPy `.npz` with all that training needs to go on, and nothing pickled.
 
 Members: `nanocnn` (JSON as bytes: format, version, config, compile_config, progress),
-`weights/LAYER/WEIGHT` and `optimizer/...`. Any program can open it with `numpy.load`; it is read
-back here without, by a parser that knows only what is written.
+`weights/LAYER/WEIGHT`, `optimizer/...` and `callbacks/...`. Any program can open it with
+`numpy.load`; it is read back here without, by a parser that knows only what is written.
 """
 
 import json
@@ -47,13 +47,15 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
     for key, shape in shapes.items():
         snapshot.weights[key] = _read(archive, f"weights/{key}", shape, config["dtype"])
         members.discard(f"weights/{key}.npy")
-    for member in [name for name in archive.sizes if name.startswith("optimizer/")]:
-        key = member.removeprefix("optimizer/").removesuffix(".npy")
+    for member in [name for name in archive.sizes if name.startswith(("optimizer/", "callbacks/"))]:
+        name = member.removesuffix(".npy")
+        part, _, key = name.partition("/")
         weight = key.rpartition("/")[0]
-        if key != "iteration" and weight not in shapes:
+        count = name == "optimizer/iteration"
+        if not count and weight not in shapes:
             raise ModelFileError(f"{member!r:.200}: belongs to no weight")
-        dtype = "int64" if key == "iteration" else config["dtype"]
-        snapshot.optimizer[key] = _read(archive, f"optimizer/{key}", shapes.get(weight, ()), dtype)
+        dtype = "int64" if count else config["dtype"]
+        getattr(snapshot, part)[key] = _read(archive, name, shapes.get(weight, ()), dtype)
         members.discard(member)
     if members:
         raise ModelFileError(f"{min(members)!r:.200}: not a member of a nanocnn file")
@@ -96,6 +98,7 @@ def write(snapshot: Snapshot, file: BinaryIO) -> None:
     arrays = {"nanocnn": np.frombuffer(text, np.uint8)}
     arrays |= {f"weights/{key}": array for key, array in snapshot.weights.items()}
     arrays |= {f"optimizer/{key}": array for key, array in snapshot.optimizer.items()}
+    arrays |= {f"callbacks/{key}": array for key, array in snapshot.callbacks.items()}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             with add_member(archive, f"{name}.npy", array.nbytes) as stream:
