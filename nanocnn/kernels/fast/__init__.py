@@ -1,0 +1,59 @@
+"""The fast kernels: the operations of `reference` under the same names, compiled by numba.
+
+Each public function is plain Python: it checks, makes room for the result (or takes `out=`), cuts
+the work into parts and hands a compiled loop, named with an underscore, to the threads. Nothing is
+compiled before its first call, and what is compiled is kept on disk (compiler.py).
+"""
+
+from .batch_norm import batch_norm_backward, batch_norm_forward, batch_norm_inference
+from .dense import dense_backward, dense_forward
+from .elementwise import (
+    dropout_backward,
+    dropout_forward,
+    relu_backward,
+    relu_forward,
+    sigmoid_backward,
+    sigmoid_forward,
+    tanh_backward,
+    tanh_forward,
+)
+from .loss import (
+    softmax_backward,
+    softmax_cross_entropy_backward,
+    softmax_cross_entropy_forward,
+    softmax_forward,
+)
+from .optimizers import adam_update, rmsprop_update, sgd_update
+from .pool import (
+    average_pool_backward,
+    average_pool_forward,
+    max_pool_backward,
+    max_pool_forward,
+)
+
+__all__ = [
+    "adam_update",
+    "average_pool_backward",
+    "average_pool_forward",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_inference",
+    "dense_backward",
+    "dense_forward",
+    "dropout_backward",
+    "dropout_forward",
+    "max_pool_backward",
+    "max_pool_forward",
+    "relu_backward",
+    "relu_forward",
+    "rmsprop_update",
+    "sgd_update",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "softmax_backward",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_forward",
+    "softmax_forward",
+    "tanh_backward",
+    "tanh_forward",
+]

@@ -50,7 +50,12 @@ def compiled(function: Any) -> Any:
     return kernel
 
 
-@numba.njit(inline="always")
+def inlined(function: Any) -> Any:
+    """For what compiled kernels are made of: it becomes part of each kernel that calls it."""
+    return numba.njit(forceinline=True, **OPTIONS)(function)
+
+
+@inlined
 def share(part, parts, n):
     """The range (start, stop) of n items that belongs to this part."""
     return part * n // parts, (part + 1) * n // parts
@@ -121,7 +126,7 @@ def source_hash() -> str:
     """Changes with every edit of a kernel or of what it is made of, and with every upgrade."""
     versions = numba.__version__, llvmlite.__version__, np.__version__, sys.version
     digest = hashlib.sha256(repr((versions, sorted(OPTIONS.items()))).encode())
-    for path in sorted([KERNELS / "host.py", KERNELS / "simd.py", *KERNELS.glob("fast/**/*.py")]):
+    for path in sorted([*KERNELS.glob("[!r]*.py"), *KERNELS.glob("fast/**/*.py")]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -1,0 +1,60 @@
+"""What the public kernels share: results to write into, and how many parts to cut work into."""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ShapeError
+
+Array = NDArray[Any]
+
+GRAIN = 1 << 14  # simple operations (about a nanosecond each, or less) that are worth a hand-over
+MOST = 64  # parts: enough for any number of cores, few enough to cost nothing on two
+
+
+def parts_of(work: int, grain: int = GRAIN, most: int = MOST) -> int:
+    """How many parts to cut `work` into: by its size alone, so results are alike everywhere."""
+    return max(1, min(work // grain, most))
+
+
+def result(out: Array | None, shape: tuple[int, ...], dtype: Any) -> Array:
+    """The array to write a result into: a new one, or `out` when it is fit for that."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if out.shape != shape or out.dtype != dtype or not writable(out):
+        raise ShapeError(
+            f"out: expected a writable C-contiguous {np.dtype(dtype)} array of shape {shape}, "
+            f"got {out.dtype} {out.shape}"
+        )
+    return out
+
+
+def results(out: tuple[Array | None, ...] | None, *shapes: Any) -> list[Array]:
+    """The same for several results; each of `shapes` is (shape, dtype)."""
+    outs = (None,) * len(shapes) if out is None else out
+    return [result(o, shape, dtype) for o, (shape, dtype) in zip(outs, shapes, strict=True)]
+
+
+def writable(x: Array) -> bool:
+    return x.flags.c_contiguous and x.flags.writeable
+
+
+def flat(x: Array, size: int | None = None, name: str = "array") -> Array:
+    """`x` as one row of items (copied only when it is not contiguous), checked to have `size`."""
+    if size is not None and x.size != size:
+        raise ShapeError(f"{name}: expected {size} items, got shape {x.shape}")
+    return x.reshape(-1)
+
+
+def rows(x: Array) -> Array:
+    """`x` as a matrix: all axes but the last in one."""
+    return np.ascontiguousarray(x).reshape(prod(x.shape[:-1]), x.shape[-1])
+
+
+def same(dtype: Any, **arrays: Array | None) -> None:
+    """Raise unless all are of one dtype: a kernel never mixes float32 and float64."""
+    for name, x in arrays.items():
+        if x is not None and x.dtype != dtype:
+            raise ShapeError(f"{name}: expected {np.dtype(dtype)}, got {x.dtype}")

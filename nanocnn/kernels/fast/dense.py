@@ -1,0 +1,54 @@
+"""Dense layers: three matrix products, with the bias and a ReLU fused into the first.
+
+A transposed operand is only another pair of strides to the product.
+"""
+
+from ...errors import ShapeError
+from ...threads import run
+from .arrays import Array, parts_of, result, results, rows, same
+from .compiler import compiled, share
+from .gemm import matmul
+
+
+def dense_forward(
+    x: Array, weight: Array, bias: Array | None, out: Array | None = None, relu: bool = False
+) -> Array:
+    """y = x @ weight + bias, then max(y, 0) if `relu`. x (N,D), weight (D,U), bias (U,) or None."""
+    same(x.dtype, weight=weight, bias=bias)
+    (N, D), (wanted, U) = x.shape, weight.shape
+    if wanted != D or (bias is not None and bias.shape != (U,)):
+        raise ShapeError(f"dense: x {x.shape} does not fit weight {weight.shape} and its bias")
+    y = result(out, (N, U), x.dtype)
+    matmul(x, weight, y, bias, relu)
+    return y
+
+
+def dense_backward(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    need_dx: bool = True,
+    out: tuple[Array | None, Array, Array] | None = None,
+) -> tuple[Array | None, Array, Array]:
+    """dy (N,U) -> dx = dy @ weight^T or None, dweight = x^T @ dy, dbias = dy summed over N."""
+    same(dy.dtype, x=x, weight=weight)
+    (N, D), U = x.shape, weight.shape[1]
+    if dy.shape != (N, U) or weight.shape[0] != D:
+        raise ShapeError(f"dense: dy {dy.shape}, x {x.shape}, weight {weight.shape} do not fit")
+    dx, dweight, dbias = (None, None, None) if out is None else out
+    dweight, dbias = results((dweight, dbias), ((D, U), x.dtype), ((U,), x.dtype))
+    matmul(x.T, dy, dweight)
+    run(_sum_rows, min(parts_of(dy.size), U), rows(dy), dbias)
+    if need_dx:
+        dx = result(dx, (N, D), x.dtype)
+        matmul(dy, weight.T, dx)
+    return (dx if need_dx else None), dweight, dbias
+
+
+@compiled
+def _sum_rows(part, parts, dy, dbias):
+    start, stop = share(part, parts, dbias.size)
+    dbias[start:stop] = 0
+    for n in range(dy.shape[0]):
+        for u in range(start, stop):
+            dbias[u] += dy[n, u]

@@ -1,0 +1,105 @@
+"""Softmax and cross-entropy, row by row; sums over the classes are taken in float64."""
+
+from math import exp, log
+
+from ...threads import run
+from .arrays import Array, parts_of, result, results, rows, same
+from .compiler import compiled, inlined, share
+
+SLOW = 1 << 10  # items with an exponential each that are worth a hand-over
+
+
+@inlined
+def _softmax_row(x, y, n):
+    """y[n] = softmax(x[n]); returns the row's maximum and the logarithm of its sum."""
+    K = x.shape[1]
+    largest = x[n, 0]
+    for k in range(1, K):
+        if x[n, k] > largest:
+            largest = x[n, k]
+    total = 0.0
+    for k in range(K):
+        e = exp(x[n, k] - largest)  # never over 1: no overflow
+        y[n, k] = e
+        total += e
+    for k in range(K):
+        y[n, k] /= total
+    return largest, log(total)
+
+
+def softmax_forward(x: Array, out: Array | None = None) -> Array:
+    """y = exp(x) / sum(exp(x)) over the last axis."""
+    y = result(out, x.shape, x.dtype)
+    run(_softmax_forward, parts_of(x.size, SLOW), rows(x), y.reshape(-1, x.shape[-1]))
+    return y
+
+
+@compiled
+def _softmax_forward(part, parts, x, y):
+    start, stop = share(part, parts, len(x))
+    for n in range(start, stop):
+        _softmax_row(x, y, n)
+
+
+def softmax_backward(dy: Array, y: Array, out: Array | None = None) -> Array:
+    """dx = y * (dy - sum(dy * y)) over the last axis."""
+    same(dy.dtype, y=y)
+    dx = result(out, dy.shape, dy.dtype)
+    run(_softmax_backward, parts_of(y.size), rows(dy), rows(y), dx.reshape(-1, dy.shape[-1]))
+    return dx
+
+
+@compiled
+def _softmax_backward(part, parts, dy, y, dx):
+    start, stop = share(part, parts, len(y))
+    for n in range(start, stop):
+        total = 0.0
+        for k in range(y.shape[1]):
+            total += dy[n, k] * y[n, k]
+        for k in range(y.shape[1]):
+            dx[n, k] = y[n, k] * (dy[n, k] - total)
+
+
+def softmax_cross_entropy_forward(
+    logits: Array, target: Array, out: tuple[Array, Array] | None = None
+) -> tuple[Array, Array]:
+    """logits, target (N,K) -> losses (N,), probabilities (N,K); one pass for both."""
+    same(logits.dtype, target=target)
+    N, K = logits.shape
+    losses, y = results(out, ((N,), logits.dtype), ((N, K), logits.dtype))
+    run(_cross_entropy_forward, parts_of(logits.size, SLOW), rows(logits), rows(target), losses, y)
+    return losses, y
+
+
+@compiled
+def _cross_entropy_forward(part, parts, logits, target, losses, y):
+    start, stop = share(part, parts, len(y))
+    for n in range(start, stop):
+        largest, log_total = _softmax_row(logits, y, n)
+        loss = 0.0
+        for k in range(y.shape[1]):
+            if target[n, k] != 0:
+                loss -= target[n, k] * (logits[n, k] - largest - log_total)
+        losses[n] = loss
+
+
+def softmax_cross_entropy_backward(
+    probabilities: Array, target: Array, weight: Array, out: Array | None = None
+) -> Array:
+    """dlogits (N,K) = (p * sum(target) - target) * weight, weight (N,)."""
+    p = probabilities
+    same(p.dtype, target=target, weight=weight)
+    dlogits = result(out, p.shape, p.dtype)
+    run(_cross_entropy_backward, parts_of(p.size), rows(p), rows(target), weight, dlogits)
+    return dlogits
+
+
+@compiled
+def _cross_entropy_backward(part, parts, p, target, weight, dlogits):
+    start, stop = share(part, parts, len(p))
+    for n in range(start, stop):
+        total = 0.0
+        for k in range(p.shape[1]):
+            total += target[n, k]
+        for k in range(p.shape[1]):
+            dlogits[n, k] = (p[n, k] * total - target[n, k]) * weight[n]

@@ -1,0 +1,138 @@
+"""One optimizer step for one parameter: one pass over memory, each array read and written once.
+
+Numbers go in as scalars of the parameter's dtype: a float64 factor would turn a float32 loop into
+a slower float64 one.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...threads import run
+from .arrays import Array, flat, parts_of, writable
+from .compiler import compiled, share
+
+
+def _step(kernel: Any, states: dict[str, Array | None], grad: Array, *numbers: float) -> None:
+    """Run kernel(part, parts, grad, *states, *numbers) in place over the flat arrays."""
+    param = states["param"]
+    assert param is not None
+    for name, x in {"grad": grad, **states}.items():
+        if x is not None and (x.shape != param.shape or x.dtype != param.dtype):
+            raise ShapeError(
+                f"{name}: expected {param.dtype} {param.shape}, got {x.dtype} {x.shape}"
+            )
+        if x is not None and x is not grad and not writable(x):
+            raise ShapeError(f"{name}: expected a writable C-contiguous array, to update in place")
+    arrays = [None if x is None else flat(x) for x in states.values()]
+    scalars = [param.dtype.type(number) for number in numbers]
+    run(kernel, parts_of(param.size), flat(grad), *arrays, *scalars)
+
+
+def sgd_update(
+    param: Array,
+    grad: Array,
+    velocity: Array | None,
+    learning_rate: float,
+    momentum: float,
+    nesterov: bool,
+    rate_inside: bool = True,
+) -> None:
+    """velocity = momentum*velocity - learning_rate*grad; param += velocity (in place)."""
+    inside, outside = (learning_rate, 1.0) if rate_inside else (1.0, learning_rate)
+    if velocity is None:
+        inside, outside = learning_rate, 1.0
+    ahead, direct = (momentum, inside) if nesterov else (1.0, 0.0)
+    states = {"param": param, "velocity": velocity}
+    _step(_sgd, states, grad, inside, outside, momentum, ahead, direct)
+
+
+@compiled
+def _sgd(part, parts, grad, param, velocity, inside, outside, momentum, ahead, direct):
+    # param += outside * (ahead * velocity - direct * grad): ahead = 1, direct = 0 unless Nesterov
+    start, stop = share(part, parts, param.size)
+    if velocity is None:
+        for i in range(start, stop):
+            param[i] -= inside * grad[i]
+    elif direct == 0:
+        for i in range(start, stop):
+            velocity[i] = momentum * velocity[i] - inside * grad[i]
+            param[i] += outside * velocity[i]
+    else:
+        for i in range(start, stop):
+            velocity[i] = momentum * velocity[i] - inside * grad[i]
+            param[i] += outside * (ahead * velocity[i] - direct * grad[i])
+
+
+def rmsprop_update(
+    param: Array,
+    grad: Array,
+    v: Array,
+    average: Array | None,
+    buffer: Array | None,
+    learning_rate: float,
+    rho: float,
+    momentum: float,
+    epsilon: float,
+    epsilon_inside: bool,
+) -> None:
+    """v = rho*v + (1-rho)*grad^2; param -= learning_rate * grad / sqrt(v + epsilon) (in place)."""
+    inside, outside = (learning_rate, 1.0) if epsilon_inside else (1.0, learning_rate)
+    epsilons = (epsilon, 0.0) if epsilon_inside else (0.0, epsilon)
+    states = {"param": param, "v": v, "average": average, "buffer": buffer}
+    _step(_rmsprop, states, grad, inside, outside, rho, momentum, *epsilons)
+
+
+@compiled
+def _rmsprop(
+    part, parts, grad, param, v, average, buffer, inside, outside, rho, momentum, under, beside
+):
+    # `under` is the epsilon under the root, `beside` the one beside it: one of them is 0
+    start, stop = share(part, parts, param.size)
+    rest = param.dtype.type(1) - rho
+    for i in range(start, stop):
+        g = grad[i]
+        v[i] += (g * g - v[i]) * rest
+        spread = v[i]
+        if average is not None:
+            average[i] += (g - average[i]) * rest
+            spread -= average[i] * average[i]
+        step = inside * g / (np.sqrt(spread + under) + beside)
+        if buffer is not None:
+            step = buffer[i] * momentum + step
+            buffer[i] = step
+        param[i] -= outside * step
+
+
+def adam_update(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    vmax: Array | None,
+    step_size: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    v_scale: float,
+) -> None:
+    """m, v: running means of grad, grad^2; param -= step_size * m / (sqrt(v)*v_scale + epsilon)."""
+    states = {"param": param, "m": m, "v": v, "vmax": vmax}
+    _step(_adam, states, grad, step_size, beta1, beta2, epsilon, v_scale)
+
+
+@compiled
+def _adam(part, parts, grad, param, m, v, vmax, step_size, beta1, beta2, epsilon, v_scale):
+    start, stop = share(part, parts, param.size)
+    one = param.dtype.type(1)
+    rest1, rest2 = one - beta1, one - beta2
+    for i in range(start, stop):
+        g = grad[i]
+        m[i] += (g - m[i]) * rest1
+        v[i] += (g * g - v[i]) * rest2
+        spread = v[i]
+        if vmax is not None:
+            spread = vmax[i] if vmax[i] > spread or vmax[i] != vmax[i] else spread
+            vmax[i] = spread
+        param[i] -= step_size * m[i] / (np.sqrt(spread) * v_scale + epsilon)
