@@ -89,6 +89,7 @@ class _Case:
     arrays: dict[str, Array]
     value: Callable[[], float]
     gradient: Callable[[], dict[str, Array]]
+    restore: Callable[[], None] = lambda: None
 
 
 def check(
@@ -111,8 +112,8 @@ def check(
     training  whether dropout and batch statistics are on; dropout's mask is held fixed
     limit     at most this many elements of each array are checked, drawn at random; None: all
 
-    Every parameter and the input are checked. Returns a `Report`; raises ValueError for a target
-    that cannot be checked.
+    Every parameter and the input are checked; all are left as they were. Returns a `Report`;
+    raises ValueError for a target that cannot be checked.
     """
     rng = np.random.default_rng(seed)
     x = np.array(x, np.float64)
@@ -123,6 +124,7 @@ def check(
         count = array.size if limit is None else min(limit, array.size)
         picked = np.sort(rng.permutation(array.size)[:count])
         checks.append(_compare(case, name, array, analytic[name], picked, step, tolerance))
+    case.restore()
     return Report(tuple(checks), tolerance)
 
 
@@ -197,7 +199,7 @@ def _chain_case(
         return _backward(chain, layers, R, memory, x)
 
     arrays = {**_params(layers), "input": x}
-    return _Case(arrays, lambda: float((R * frozen(output)).sum()), gradient)
+    return _Case(arrays, lambda: float((R * frozen(output)).sum()), gradient, frozen.restore)
 
 
 def _model_case(
@@ -225,7 +227,7 @@ def _model_case(
         return _backward(plan.stages, model.layers, dy, memory, x)
 
     arrays = {**_params(model.layers), "input": x}
-    return _Case(arrays, lambda: float(weight @ frozen(losses)), gradient)
+    return _Case(arrays, lambda: float(weight @ frozen(losses)), gradient, frozen.restore)
 
 
 def _loss_case(loss: Loss, prediction: Array, y: Any, rng: np.random.Generator) -> _Case:
@@ -261,11 +263,14 @@ class _Frozen:
         self.state = [{k: v.copy() for k, v in layer.state.items()} for layer in layers]
 
     def __call__(self, function: Callable[[], Array]) -> Array:
+        self.restore()
+        return function()
+
+    def restore(self) -> None:
         for layer, random, state in zip(self.layers, self.random, self.state, strict=True):
             layer.rng.bit_generator.state = random
             for name, value in state.items():
                 layer.state[name][...] = value
-        return function()
 
 
 def _params(layers: Any) -> dict[str, Array]:
