@@ -164,7 +164,7 @@ def usable_cores() -> int:
 def describe(host: Mapping[str, Any]) -> str:
     """The machine in two lines, for under a table."""
     versions = ", ".join(f"{name} {version}" for name, version in host["versions"].items())
-    held = "" if host["isa"] == "native" else f" held to {host['isa']}"
+    held = "" if host["isa"] == "native" else f", everyone held to {host['isa']}"
     return (
         f"{host['cpu']}, {host['cores']} cores, {host['threads']} threads, {host['simd']}{held}; "
         f"{host['system']}\nPython {host['python']}, {versions}"

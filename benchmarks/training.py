@@ -5,6 +5,7 @@ turns. A step is one minibatch through its library's usual training loop: for na
 is model.fit, for PyTorch a plain loop without waits. The last column is how many times faster
 nanocnn is, with the quartiles of the rounds' own ratios. What a call of fit costs before its first
 step is left out by subtracting a fit of one step: an epoch of MNIST has 469, not the dozens here.
+Peak memory is that of the whole process, libraries and all, less the bytes of its training data.
 
     python benchmarks/training.py                        simple, lenet, dropout
     python benchmarks/training.py --preset lenet cifar
@@ -104,20 +105,24 @@ def conclude(results: dict[str, dict[str, Any]]) -> dict[str, float]:
     rows, ratios = [], {}
     for name, result in results.items():
         samples = result["step_seconds"]
-        best = harness.fastest(samples, [who for who in samples if not who.startswith(OURS)])
+        peers = [who for who in samples if not who.startswith(OURS)]
+        best = harness.fastest(samples, peers)
         if OURS not in samples or best is None:
             continue
         ratio = harness.speed_up(samples[OURS], samples[best])
         ratios[name] = ratio.median
         ours, theirs = (harness.summarize(samples[who]).median * 1e3 for who in (OURS, best))
-        rows.append(
-            [name, ours, theirs, title(best), f"{ratio.median:.2f}x", harness.spread(ratio)]
-        )
+        of_bests = min(min(samples[who]) for who in peers) / min(samples[OURS])
+        beyond = {who: m["peak"] - m["data"] for who, m in result["memory"].items()}
+        torch = min((beyond[who] for who in peers if who.startswith("torch")), default=None)
+        share = f"{beyond[OURS] / torch:.2f}" if torch else ""
+        measured = [f"{ratio.median:.2f}x", harness.spread(ratio), f"{of_bests:.2f}x", share]
+        rows.append([name, ours, theirs, title(best), *measured])
     if not rows:
         return ratios
     print("\n### against the fastest peer\n")
     header = ["network", "nanocnn ms", "fastest peer ms", "which", "ratio", "quartiles"]
-    print(harness.table(header, rows))
+    print(harness.table([*header, "ratio of bests", "memory / PyTorch's"], rows))
     listed = [ratios[name] for name in MNIST if name in ratios]
     if len(listed) == len(MNIST):
         mean = harness.geometric_mean(listed)
