@@ -9,7 +9,7 @@ may call `run` at once and nothing can wait in a circle.
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from queue import SimpleQueue
 from typing import Any
@@ -35,7 +35,7 @@ class _Job:
         self.todo = iter(range(parts))  # shared by all threads: each `next` is atomic
         self.error: BaseException | None = None
         self.lock = threading.Lock()
-        self.closed = False
+        self.closed = self.done = False
         self.helpers = 0
         self.left = threading.Lock()  # released by the last helper to leave a closed job
         self.left.acquire()
@@ -68,21 +68,13 @@ class _Job:
             pass
 
     def close(self) -> None:
-        """Let no more helpers in and wait for those inside, however often Ctrl-C is pressed."""
-        interrupt: BaseException | None = None
-        while True:
-            try:
-                with self.lock:
-                    self.closed = True
-                    waiting = self.helpers > 0
-                if waiting:
-                    self.left.acquire()
-                break
-            except BaseException as error:
-                interrupt = error
-                self.drop()
-        if interrupt is not None:
-            raise interrupt
+        """Let no more helpers in and wait for those inside; may be interrupted and called again."""
+        with self.lock:
+            self.closed = True
+            waiting = self.helpers > 0
+        if waiting:
+            self.left.acquire()
+        self.done = True
 
 
 class _Pool:
@@ -97,14 +89,15 @@ class _Pool:
     def post(self, job: _Job) -> None:
         """Ask idle threads to help; no more often than there are threads to hear it."""
         if not self.started:
-            with self.starting:
-                if not self.started:
-                    for i in range(self.size):
-                        name = f"nanocnn-{i + 1}"
-                        threading.Thread(target=self.serve, name=name, daemon=True).start()
-                    self.started = True
+            self.start()
         for _ in range(min(job.parts - 1, self.size - self.jobs.qsize())):
             self.jobs.put(job)
+
+    def start(self) -> None:
+        with self.starting:
+            for i in range(0 if self.started else self.size):
+                threading.Thread(target=self.serve, name=f"nanocnn-{i + 1}", daemon=True).start()
+            self.started = True
 
     def serve(self) -> None:
         while (job := self.jobs.get()) is not None:
@@ -112,8 +105,11 @@ class _Pool:
             del job  # while waiting, keep no one's arrays alive
 
     def stop(self) -> None:
-        for _ in range(self.size if self.started else 0):
-            self.jobs.put(None)
+        """Let the threads end when they have finished what they are doing, and start no more."""
+        with self.starting:
+            for _ in range(self.size if self.started else 0):
+                self.jobs.put(None)
+            self.started = True
 
 
 _lock = threading.Lock()
@@ -135,7 +131,7 @@ def set_num_threads(n: int) -> None:
         raise ValueError(f"set_num_threads: expected a whole number from 1 to 1024, got {n!r}")
     with _lock:
         old, _pool = _pool, _Pool(int(n) - 1)
-        old.stop()  # its threads end when they have finished what they are doing
+        old.stop()
         _blas_limit(int(n))
 
 
@@ -155,11 +151,11 @@ def run(kernel: Callable[..., object], parts: int, *args: Any) -> None:
         pool.post(job)
         job.work()
         job.close()
-    except BaseException:
-        job.drop()
-        job.close()
-        raise
     finally:
+        while not job.done:  # an error; and meanwhile Ctrl-C may be pressed again and again
+            with suppress(BaseException):
+                job.drop()
+                job.close()
         job.args = ()  # the job may still lie in the queue: let go of the arrays
     if job.error is not None:
         try:
@@ -182,12 +178,21 @@ def _blas() -> list[Any]:
     return list(ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
+def _set(blas: Any, n: int) -> None:
+    release = getattr(blas, "clear_controlling_thread", None)
+    if release:  # newer versions of threadpoolctl listen to one thread only; here we are many
+        release(force=True)
+    blas.set_num_threads(n)
+    if release:
+        release()
+
+
 def _blas_limit(n: int) -> None:
     if _blas_users:
         _blas_threads[:] = [n] * len(_blas())
     else:
         for blas in _blas():
-            blas.set_num_threads(n)
+            _set(blas, n)
 
 
 @contextmanager
@@ -198,7 +203,7 @@ def single_threaded_blas() -> Iterator[None]:
         if not _blas_users and not _blas_threads:
             _blas_threads[:] = [blas.get_num_threads() for blas in _blas()]
             for blas in _blas():
-                blas.set_num_threads(1)
+                _set(blas, 1)
         _blas_users.append(me)
     try:
         yield
@@ -207,7 +212,7 @@ def single_threaded_blas() -> Iterator[None]:
             _blas_users.remove(me)
             if not _blas_users:
                 for blas, n in zip(_blas(), _blas_threads, strict=True):
-                    blas.set_num_threads(n)
+                    _set(blas, n)
                 _blas_threads.clear()
 
 

@@ -1,0 +1,316 @@
+"""The pool of threads: every part once, any number of callers, errors, Ctrl-C, fork and exit."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from nanocnn import threads
+
+
+@pytest.fixture(params=[1, 2, 4])
+def pool(request):
+    before = threads.get_num_threads()
+    threads.set_num_threads(request.param)
+    yield request.param
+    threads.set_num_threads(before)
+
+
+@pytest.fixture
+def two():
+    before = threads.get_num_threads()
+    threads.set_num_threads(2)
+    yield
+    threads.set_num_threads(before)
+
+
+def count(part, parts, done):
+    done[part] += 1
+
+
+def meet(part, parts, seconds):
+    """A part that takes its time, so that other threads have to take the other parts."""
+    time.sleep(seconds)
+
+
+def python(code, **options):
+    """Run `code` in a new process; its output, after it has ended well."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True, text=True, timeout=60, **options,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("parts", [0, 1, 2, 7, 64])
+def test_every_part_is_done_once(pool, parts):
+    done = np.zeros(parts, int)
+    for _ in range(20):
+        threads.run(count, parts, done)
+    assert (done == 20).all()
+
+
+def test_the_number_of_threads_is_used(pool):
+    names = set()
+
+    def kernel(part, parts):
+        names.add(threading.get_ident())
+        time.sleep(0.02)
+
+    threads.run(kernel, 12)
+    assert len(names) == pool
+
+
+def test_many_callers_at_once(pool):
+    wrong = []
+
+    def caller(i):
+        for n in range(50):
+            done = np.zeros(1 + (i + n) % 9, int)
+            threads.run(count, len(done), done)
+            if not (done == 1).all():
+                wrong.append((i, n))
+
+    callers = [threading.Thread(target=caller, args=(i,)) for i in range(16)]
+    for thread in callers:
+        thread.start()
+    for thread in callers:
+        thread.join(30)
+    assert not wrong and not any(thread.is_alive() for thread in callers)
+
+
+def test_a_kernel_may_call_kernels(pool):
+    done = np.zeros((6, 5), int)
+    threads.run(lambda part, parts: threads.run(count, 5, done[part]), 6)
+    assert (done == 1).all()
+
+
+@pytest.mark.parametrize("bad", [0, 3, 7])
+def test_an_error_comes_out_once_all_have_left(pool, bad):
+    inside = []
+
+    def kernel(part, parts):
+        inside.append(part)
+        time.sleep(0.002)
+        inside.remove(part)
+        if part == bad:
+            raise ArithmeticError(part)
+
+    for _ in range(5):
+        with pytest.raises(ArithmeticError, match=str(bad)):
+            threads.run(kernel, 8)
+        assert inside == []
+    done = np.zeros(8, int)
+    threads.run(count, 8, done)  # the pool has survived
+    assert (done == 1).all()
+
+
+def test_arrays_are_let_go(two):
+    class Kept:
+        alive = 0
+
+        def __init__(self):
+            Kept.alive += 1
+
+        def __del__(self):
+            Kept.alive -= 1
+
+    threads.run(lambda part, parts, kept: time.sleep(0.001), 4, Kept())
+    time.sleep(0.05)
+    assert Kept.alive == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
+def test_ctrl_c_returns_when_nobody_writes_any_more(two):
+    """Interrupted again and again at random moments: afterwards the array no longer changes."""
+    array = np.zeros(40)
+
+    def kernel(part, parts):
+        for _ in range(20):
+            time.sleep(0.0002)
+            array[part] += 1
+
+    rng, interrupts = np.random.default_rng(0), 0
+    for _ in range(40):
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0005, 0.03), 0.003)
+            threads.run(kernel, 40)
+        except KeyboardInterrupt:
+            interrupts += 1
+        finally:
+            while True:  # the timer goes on: switch it off in spite of it
+                try:
+                    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                    break
+                except KeyboardInterrupt:
+                    pass
+        before = array.copy()
+        time.sleep(0.002)
+        np.testing.assert_array_equal(array, before)
+    assert interrupts > 20
+
+
+FORK = """
+import os, sys, threading, time, warnings
+import numpy as np
+from nanocnn import threads
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: fork with threads
+threads.set_num_threads(3)
+def busy(part, parts):
+    time.sleep(0.01)
+stop = False
+def caller():
+    while not stop:
+        with threads.single_threaded_blas():
+            threads.run(busy, 6)
+callers = [threading.Thread(target=caller) for _ in range(2)]
+[t.start() for t in callers]
+for i in range(20):
+    time.sleep(0.003 * (i % 5))
+    child = os.fork()
+    if child == 0:
+        done = np.zeros(9, int)
+        seen = set()
+        def kernel(part, parts):
+            done[part] += 1
+            seen.add(threading.get_ident())
+            time.sleep(0.005)
+        with threads.single_threaded_blas():
+            threads.run(kernel, 9)
+        threads.set_num_threads(2)
+        os._exit(0 if (done == 1).all() and len(seen) == 3 else 1)
+    deadline = time.time() + 20
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            break
+        if time.time() > deadline:
+            os.kill(child, 9)
+            sys.exit("the child hangs")
+        time.sleep(0.005)
+    assert status == 0, status
+stop = True
+[t.join() for t in callers]
+print("fine")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_forked_from_a_busy_process_has_its_own_pool():
+    assert python(FORK) == "fine\n"
+
+
+def test_the_interpreter_ends_while_threads_work():
+    code = """
+import threading, time
+from nanocnn import threads
+threads.set_num_threads(4)
+work = lambda part, parts: time.sleep(0.01)
+def forever():
+    while True:
+        threads.run(work, 8)
+for _ in range(3):
+    threading.Thread(target=forever, daemon=True).start()
+time.sleep(0.1)
+print("end")
+"""
+    start = time.perf_counter()
+    assert python(code) == "end\n"
+    assert time.perf_counter() - start < 30
+
+
+def test_the_number_of_threads_is_checked():
+    before = threads.get_num_threads()
+    for bad in (0, -1, 1.5, "2", None, True, 10**6, float("nan")):
+        with pytest.raises(ValueError, match="set_num_threads"):
+            threads.set_num_threads(bad)
+    threads.set_num_threads(np.int64(3))
+    assert threads.get_num_threads() == 3
+    threads.set_num_threads(before)
+
+
+def test_changing_the_number_while_others_work(two):
+    stop, wrong = False, []
+
+    def caller():
+        while not stop:
+            done = np.zeros(8, int)
+            threads.run(count, 8, done)
+            if not (done == 1).all():
+                wrong.append(done)
+
+    callers = [threading.Thread(target=caller) for _ in range(3)]
+    for thread in callers:
+        thread.start()
+    for n in [1, 4, 2, 3] * 10:
+        threads.set_num_threads(n)
+        time.sleep(0.002)
+    stop = True
+    for thread in callers:
+        thread.join(30)
+    assert not wrong
+    deadline = time.time() + 10
+    names = ["?"] * 9
+    while len(names) > 2 and time.time() < deadline:  # the threads of the old pools have ended
+        names = [t.name for t in threading.enumerate() if t.name.startswith("nanocnn")]
+        time.sleep(0.01)
+    assert len(names) <= 2, names
+
+
+def test_the_default_is_the_usable_cores():
+    code = "from nanocnn import get_num_threads; print(get_num_threads())"
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert int(python(code, env=environment)) == cores
+    for asked, got in [("1", 1), ("999", cores), ("1,2", 1), ("no", cores), ("", cores)]:
+        assert int(python(code, env={**environment, "OMP_NUM_THREADS": asked})) == got
+
+
+def blas_threads():
+    from threadpoolctl import threadpool_info
+
+    return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
+
+
+def test_single_threaded_blas(two):
+    assert blas_threads() and set(blas_threads()) == {2}  # set_num_threads has set them too
+    with threads.single_threaded_blas():
+        assert set(blas_threads()) == {1}
+        with threads.single_threaded_blas():
+            assert set(blas_threads()) == {1}
+        assert set(blas_threads()) == {1}
+        threads.set_num_threads(3)
+        assert set(blas_threads()) == {1}
+    assert set(blas_threads()) == {3}
+    with pytest.raises(ZeroDivisionError), threads.single_threaded_blas():
+        raise ZeroDivisionError
+    assert set(blas_threads()) == {3}
+
+
+def test_single_threaded_blas_from_many_threads(two):
+    wrong = []
+
+    def caller():
+        for _ in range(30):
+            with threads.single_threaded_blas():
+                if set(blas_threads()) != {1}:
+                    wrong.append(blas_threads())
+
+    callers = [threading.Thread(target=caller) for _ in range(4)]
+    for thread in callers:
+        thread.start()
+    for thread in callers:
+        thread.join()
+    assert not wrong and set(blas_threads()) == {2}
+
+
+def test_threads_does_not_load_numba():
+    assert python("import sys, nanocnn.threads; print('numba' in sys.modules)") == "False\n"
