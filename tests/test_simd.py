@@ -15,13 +15,13 @@ from nanocnn.kernels.host import Host, find_host
 from nanocnn.kernels.host import host as this_host
 from nanocnn.kernels.simd import (
     columns,
+    convert,
     fma,
     indices,
     lanes,
     load,
     load_partial,
     maximum,
-    narrow,
     pointer,
     rows,
     select,
@@ -110,7 +110,7 @@ def other_widths(x, codes, out, small):
     v = load(px, 0)
     c = load(pc, 0, v)  # as many whole numbers as v has lanes
     marked = select(v > splat(v, 0), c + c, splat(c, 9))
-    store(ps, 0, narrow(marked, ps))
+    store(ps, 0, convert(marked, ps))
     q = p + 2
     q[1] = q[0] + px[3]
 

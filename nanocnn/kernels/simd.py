@@ -210,12 +210,15 @@ def total(typingctx, vector):
 
 
 @intrinsic
-def narrow(typingctx, vector, p):
-    """A vector of whole numbers cut down (modulo) to the type of the pointer `p`'s items."""
+def convert(typingctx, vector, p):
+    """The lanes as items of pointer `p`'s whole-number type: fractions cut off, in its range."""
     kind = Vector(p.dtype, vector.count)
 
     def emit(context, builder, sig, args):
-        return builder.trunc(args[0], llvm_type(kind))
+        value, whole = args[0], ir.VectorType(INT32, vector.count)
+        if isinstance(vector.dtype, types.Float):
+            value = builder.fptosi(value, whole)
+        return builder.trunc(value, llvm_type(kind)) if p.dtype.bitwidth < 32 else value
 
     return kind(vector, p), emit
 

@@ -1,0 +1,260 @@
+"""Convolution, fast: the public functions, and the choice of the algorithm in one place.
+
+| algorithm | what it does | files |
+| direct    | im2col that is never written, any window forward, unit strides for dx | conv_direct |
+| im2col    | the matrix written in groups of samples, products by BLAS: any window  | conv_im2col |
+
+All compute what `reference` computes; they differ in the order of sums only.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...errors import unknown
+from ..geometry import Window
+from . import conv_direct as direct
+from . import conv_im2col as im2col
+from .arrays import Array, result, same
+from .conv_tiles import MASKED, PLAIN, UNPOOLED
+from .conv_work import (
+    NO_CODES,
+    PARTIALS,
+    SMALL,
+    cut,
+    packed_weights,
+    padded_items,
+    panel_size,
+    pixel_table,
+    run,
+    scratch,
+    tap_table,
+    transposed_window,
+)  # fmt: skip
+
+ALGORITHMS = ("direct", "im2col")
+Gradients = tuple[Array | None, Array, Array]
+
+
+class Choice(NamedTuple):
+    """The algorithm of each of a layer's three products."""
+
+    forward: str
+    dweight: str
+    dx: str
+
+
+def choose(
+    window: Window, C: int, F: int, N: int, pooled: bool = False, algorithm: str | None = None
+) -> Choice:
+    """The algorithms for a layer of this shape; `algorithm` asks for one wherever it can serve.
+
+    Raises ValueError for a name that isn't in ALGORITHMS.
+    """
+    if algorithm is not None and algorithm not in ALGORITHMS:
+        raise unknown("convolution algorithm", algorithm, ALGORITHMS)
+    turned = transposed_window(window)
+    direct_dx = (window.SH, window.SW) == (1, 1) and min(turned[8:12]) >= 0
+    if algorithm == "im2col" and not pooled:
+        return Choice("im2col", "im2col", "im2col")
+    return Choice("direct", "direct", "direct" if direct_dx else "im2col")
+
+
+def conv2d_forward(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    window: Window,
+    out: Array | None = None,
+    relu: bool = False,
+    algorithm: str | None = None,
+) -> Array:
+    """x (N,H,W,C), weight (KH,KW,C,F), bias (F,) or None -> y (N,OH,OW,F), rectified if `relu`."""
+    *_, C, F = weight.shape
+    same(x.dtype, weight=weight, bias=bias)
+    y = result(out, (len(x), window.OH, window.OW, F), x.dtype)
+    if choose(window, C, F, len(x), algorithm=algorithm).forward == "im2col":
+        im2col.forward(x, weight, bias, window, y, relu)
+    else:
+        _correlate(x, packed_weights(weight), bias, window, y, positive=relu)
+    return y
+
+
+def conv2d_backward(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    window: Window,
+    need_dx: bool = True,
+    out: tuple[Array | None, Array | None, Array | None] | None = None,
+    algorithm: str | None = None,
+    relu_output: Array | None = None,
+) -> Gradients:
+    """dy (N,OH,OW,F) -> dx (N,H,W,C) or None, dweight (KH,KW,C,F), dbias (F,).
+
+    With `relu_output`, the result of the forward with `relu`, dy is the gradient of that result.
+    """
+    *_, C, F = weight.shape
+    same(x.dtype, dy=dy, weight=weight, relu_output=relu_output)
+    dy = np.ascontiguousarray(dy)
+    chosen = choose(window, C, F, len(x), algorithm=algorithm)
+    dx, dweight, dbias = _outputs(out, x, weight, need_dx)
+    mode, other = (PLAIN, dy) if relu_output is None else (MASKED, relu_output)
+    if "im2col" in chosen.dweight + chosen.dx * need_dx:
+        if relu_output is not None:
+            dy = np.where(relu_output > 0, dy, dy.dtype.type(0))
+        _im2col_backward(dy, x, weight, window, dx, dweight, dbias)
+    else:
+        _weight_gradient(dy, other, NO_CODES, x, window, mode, dweight, dbias)
+        if dx is not None:
+            turned = transposed_window(window)
+            _correlate(dy, packed_weights(weight, True), None, turned, dx, other, mode=mode)
+    return dx, dweight, dbias
+
+
+def conv2d_relu_pool_forward(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    window: Window,
+    pool_window: Window,
+    out: tuple[Array, Array | None] | None = None,
+    want_winner: bool = True,
+    algorithm: str | None = None,
+) -> tuple[Array, Array | None]:
+    """max_pool_forward(relu(conv2d_forward(x))) in one pass, for 2x2 pools side by side.
+
+    Returns y (N,OH//2,OW//2,F) and `winner` (the same shape, uint8; None unless wanted): which of
+    the four was the largest, as in max_pool_forward, or 4 where none was positive.
+    """
+    *_, C, F = weight.shape
+    same(x.dtype, weight=weight, bias=bias)
+    _check_pool(window, pool_window)
+    y_out, winner_out = out or (None, None)
+    shape = (len(x), window.OH // 2, window.OW // 2, F)
+    y = result(y_out, shape, x.dtype)
+    winner = result(winner_out, shape, np.uint8) if want_winner else None
+    choose(window, C, F, len(x), True, algorithm)
+    codes = NO_CODES if winner is None else winner.reshape(-1)
+    _correlate(
+        x, packed_weights(weight), bias, window, y, winners=codes, pooled=True, keep=want_winner
+    )
+    return y, winner
+
+
+def conv2d_relu_pool_backward(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    winner: Array,
+    window: Window,
+    pool_window: Window,
+    need_dx: bool = True,
+    out: tuple[Array | None, Array | None, Array | None] | None = None,
+    algorithm: str | None = None,
+) -> Gradients:
+    """dy, winner (N,OH//2,OW//2,F) -> dx (N,H,W,C) or None, dweight, dbias of the fused stage."""
+    *_, C, F = weight.shape
+    same(x.dtype, dy=dy, weight=weight)
+    _check_pool(window, pool_window)
+    dy, codes = np.ascontiguousarray(dy), winner.reshape(-1)
+    dx, dweight, dbias = _outputs(out, x, weight, need_dx)
+    choose(window, C, F, len(x), True, algorithm)
+    _weight_gradient(dy, dy, codes, x, window, UNPOOLED, dweight, dbias)
+    if dx is not None:
+        turned = transposed_window(window)
+        _correlate(dy, packed_weights(weight, True), None, turned, dx, dy, codes, mode=UNPOOLED)
+    return dx, dweight, dbias
+
+
+def _check_pool(window: Window, pool: Window) -> None:
+    OH, OW = window.OH, window.OW
+    wanted = Window(OH, OW, 2, 2, 2, 2, 1, 1, 0, 0, 0, 0, OH // 2, OW // 2)
+    if pool != wanted or (window.SH, window.SW) != (1, 1):
+        raise ValueError(
+            f"conv2d_relu_pool: expected a convolution of stride 1 and then a pool of {wanted}, "
+            f"got {window} and {pool}"
+        )
+
+
+def _outputs(
+    out: tuple[Array | None, Array | None, Array | None] | None,
+    x: Array,
+    weight: Array,
+    need_dx: bool,
+) -> tuple[Array | None, Array, Array]:
+    dx, dweight, dbias = out or (None, None, None)
+    return (
+        result(dx, x.shape, x.dtype) if need_dx else None,
+        result(dweight, weight.shape, x.dtype),
+        result(dbias, weight.shape[3:], x.dtype),
+    )
+
+
+def _correlate(
+    x: Array,
+    packed: Array,
+    bias: Array | None,
+    window: Window,
+    y: Array,
+    other: Array | None = None,
+    codes: Array = NO_CODES,
+    winners: Array = NO_CODES,
+    mode: int = PLAIN,
+    positive: bool = False,
+    pooled: bool = False,
+    keep: bool = False,
+) -> None:
+    """The direct forward kernel over all samples; also the input gradient's, of a turned window."""
+    C, F = x.shape[3], y.shape[3]
+    pixels, taps = pixel_table(window, C, pooled), tap_table(window, C)
+    parts, strips = cut(len(y), y.shape[1], len(pixels) * len(taps) * F)
+    run(
+        direct._forward, parts, {"padded": padded_items(window, C), "block": direct.BLOCK},
+        x, x if other is None else other, codes, packed,
+        scratch("zeros", F, x.dtype) if bias is None else bias, y, winners, pixels, taps, window,
+        strips, mode, positive, pooled, keep,
+    )  # fmt: skip
+
+
+def _weight_gradient(
+    dy: Array,
+    other: Array,
+    codes: Array,
+    x: Array,
+    window: Window,
+    mode: int,
+    dweight: Array,
+    dbias: Array,
+) -> None:
+    """The direct kernel for dweight and dbias: sums over parts of the batch, then their sum."""
+    C, F = dweight.shape[2:]
+    pixels, taps = pixel_table(window, C, mode == UNPOOLED), tap_table(window, C)
+    K, size = len(taps), panel_size(F, x.dtype)
+    parts = _partials(len(x), len(pixels) * K * F)
+    dweights = scratch("dweights", parts * K * size, x.dtype)
+    dbiases = scratch("dbiases", parts * size, x.dtype)[: parts * size]
+    buffers = {"padded": padded_items(window, C), "panel": len(pixels) * 48}
+    run(
+        direct._weight_gradient, parts, buffers, x, dy, other, codes, dweights, dbiases, pixels,
+        taps, window, mode,
+    )  # fmt: skip
+    direct._sum_panels(0, 1, dweights, dbiases, dweight.reshape(K, F), dbias, parts)
+
+
+def _partials(N: int, work: float) -> int:
+    return 1 if N * work < SMALL else min(N, PARTIALS)
+
+
+def _im2col_backward(
+    dy: Array, x: Array, weight: Array, window: Window, dx: Array | None, dweight: Array,
+    dbias: Array,
+) -> None:  # fmt: skip
+    F = weight.shape[3]
+    K = weight.size // F
+    parts = _partials(len(x), window.OH * window.OW * weight.size)
+    partial = scratch("dweights", parts * (K + 1) * F, x.dtype)[: parts * (K + 1) * F]
+    partial = partial.reshape(parts, K + 1, F)
+    im2col.backward(dy, x, weight, window, dx, partial)
+    total = partial.sum(axis=0)
+    dweight[...], dbias[...] = total[:K].reshape(weight.shape), total[K]

@@ -1,0 +1,117 @@
+"""Convolution as matrix products of an im2col matrix: any stride, dilation, padding and size.
+
+What differs from the reference: the matrix is made for a few samples at a time, in memory that is
+kept, and the groups are shared out over the threads; each product is BLAS's, on one thread. Slower
+than `conv_direct` wherever that works, since the matrix is written and read; only the input
+gradient of a strided convolution has no direct kernel.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import threads
+from ..geometry import Window
+from ..simd import pointer
+from .compiler import compiled
+from .conv_read import clear, copy, read_padded
+from .conv_tiles import PLAIN
+from .conv_work import NO_CODES, cut, padded_items, pixel_table, scratch, tap_table
+
+Array = NDArray[Any]
+
+GROUP = 1024  # rows of the matrix that are made at a time
+
+
+@compiled
+def _gather(cols, buffer, x, codes, first, count, pixels, taps, window):
+    """cols (count*P, K) = im2col of `count` samples."""
+    P, run, C = pixels.size, window.KW * x.shape[3], x.shape[3]
+    K, px, b, to = taps.size, pointer(x), pointer(buffer), pointer(cols)
+    for sample in range(first, first + count):
+        height = window.H + window.top + window.bottom
+        read_padded(b, px, px, pointer(codes), sample, 0, height, window, C, PLAIN)
+        for p in range(P):
+            for k in range(0, K, run):
+                if window.DW == 1:
+                    copy(to, b + pixels[p] + taps[k], run)
+                else:
+                    for i in range(run):
+                        to[i] = b[pixels[p] + taps[k + i]]
+                to = to + run
+
+
+@compiled
+def _scatter(cols, buffer, dx, first, count, pixels, taps, window):
+    """dx of `count` samples: the rows of cols (count*P, K) summed up where they came from."""
+    P, C, K = pixels.size, dx.shape[3], taps.size
+    b, source, pitch = pointer(buffer), pointer(cols), (window.left + window.W + window.right) * C
+    for sample in range(first, first + count):
+        clear(b, (window.top + window.H + window.bottom) * pitch)
+        for p in range(P):
+            for k in range(K):
+                b[pixels[p] + taps[k]] = b[pixels[p] + taps[k]] + source[p * K + k]
+        source = source + P * K
+        for h in range(window.H):
+            to = pointer(dx) + (sample * window.H + h) * window.W * C
+            copy(to, b + (window.top + h) * pitch + window.left * C, window.W * C)
+
+
+def _groups(part: int, parts: int, N: int, P: int) -> list[tuple[int, int]]:
+    """This part's samples in groups of about GROUP rows: (first, count)."""
+    begin, end, size = part * N // parts, (part + 1) * N // parts, max(1, GROUP // P)
+    return [(first, min(size, end - first)) for first in range(begin, end, size)]
+
+
+def forward(
+    x: Array, weight: Array, bias: Array | None, window: Window, y: Array, relu: bool
+) -> None:
+    """y = x * weight + bias, rectified if `relu`."""
+    N, P, F = len(x), window.OH * window.OW, weight.shape[3]
+    matrix = weight.reshape(-1, F)
+    tables = pixel_table(window, x.shape[3]), tap_table(window, x.shape[3])
+    rows = y.reshape(N * P, F)
+
+    def work(part: int, parts: int) -> None:
+        buffer = scratch("padded", padded_items(window, x.shape[3]), x.dtype)
+        for first, count in _groups(part, parts, N, P):
+            cols = scratch("cols", count * P * len(matrix), x.dtype)[: count * P * len(matrix)]
+            _gather(cols, buffer, x, NO_CODES, first, count, *tables, window)
+            out = rows[first * P : (first + count) * P]
+            np.matmul(cols.reshape(count * P, -1), matrix, out=out)
+            if bias is not None:
+                np.add(out, bias, out=out)
+            if relu:
+                np.maximum(out, 0, out=out)
+
+    with threads.single_threaded_blas():
+        threads.run(work, cut(N, 1, P * matrix.size)[0])
+
+
+def backward(
+    dy: Array, x: Array, weight: Array, window: Window, dx: Array | None, partial: Array,
+) -> None:  # fmt: skip
+    """dx, and for each part a partial (K+1, F): dweight and, in the last row, dbias."""
+    N, P, (*_, C, F) = len(x), window.OH * window.OW, weight.shape
+    matrix = weight.reshape(-1, F)
+    K = len(matrix)
+    tables = pixel_table(window, C), tap_table(window, C)
+    dY = dy.reshape(N * P, F)
+
+    def work(part: int, parts: int) -> None:
+        buffer = scratch("padded", padded_items(window, C), x.dtype)
+        mine = partial[part]
+        mine[...] = 0
+        for first, count in _groups(part, parts, N, P):
+            cols = scratch("cols", count * P * K, x.dtype)[: count * P * K]
+            rows = dY[first * P : (first + count) * P]
+            _gather(cols, buffer, x, NO_CODES, first, count, *tables, window)
+            mine[:K] += cols.reshape(count * P, K).T @ rows
+            mine[K] += rows.sum(axis=0)
+            if dx is not None:
+                np.matmul(rows, matrix.T, out=cols.reshape(count * P, K))
+                _scatter(cols, buffer, dx, first, count, *tables, window)
+
+    with threads.single_threaded_blas():
+        threads.run(work, len(partial))

@@ -1,0 +1,150 @@
+"""What convolutions prepare: tables of offsets, packed weights, work memory, the cut into parts.
+
+Work memory is kept, not allocated anew in each step. Each thread has its own buffers, by name; a
+buffer only ever grows. A caller's buffers (packed weights, partial sums) are read and written by
+the threads that help it until `threads.run` returns, and by nobody else, so any number of Python
+threads may convolve at once.
+"""
+
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import threads
+from ..geometry import Window
+from ..simd import lanes, pointer
+from ..simd_types import lane_count
+from .compiler import compiled
+from .conv_tiles import panel_width
+
+Array = NDArray[Any]
+
+PARTS = 16  # a fixed number of parts, whatever the number of threads: the same bits for all
+PARTIALS = 8  # the same where each part has sums of its own to be added up
+SMALL = 4e6  # multiply-adds below which handing work to another thread costs more than it saves
+SLACK = 64  # items behind the end of each buffer, for reads of whole vectors
+NO_CODES = np.zeros(1, np.uint8)  # where a kernel wants an array that it will not touch
+
+_mine = threading.local()
+
+
+def scratch(name: str, size: int, dtype: Any) -> Array:
+    """This thread's buffer of that name: `size` items and SLACK; what they hold is left over."""
+    key = name + np.dtype(dtype).char
+    found: Array | None = _mine.__dict__.get(key)
+    if found is None or found.size < size + SLACK:
+        found = _mine.__dict__[key] = np.zeros(size + SLACK, dtype)
+    return found
+
+
+def run(kernel: Callable[..., None], parts: int, sizes: dict[str, int], *args: Any) -> None:
+    """`threads.run`, with a buffer of the working thread for each of `sizes` before the args."""
+    dtype = args[0].dtype
+
+    def with_buffers(part: int, parts: int) -> None:
+        kernel(part, parts, *[scratch(name, n, dtype) for name, n in sizes.items()], *args)
+
+    threads.run(with_buffers, parts)
+
+
+def cut(N: int, rows: int, work: float) -> tuple[int, int]:
+    """How N samples of `rows` output rows and `work` multiply-adds each are shared out.
+
+    Returns (parts, strips a sample). Samples are cut into strips only when there are few of them.
+    """
+    if N * work < SMALL:
+        return 1, 1
+    strips = 1 if 2 * N > PARTS else min(rows, PARTS // N, max(1, int(4 * work / SMALL)))
+    return min(N * strips, PARTS), strips
+
+
+def padded_items(window: Window, C: int) -> int:
+    """Items of one sample with its padding."""
+    return (window.H + window.top + window.bottom) * (window.W + window.left + window.right) * C
+
+
+@lru_cache(maxsize=256)
+def tap_table(window: Window, C: int) -> Array:
+    """Offset of each weight (kh,kw,c) in a padded sample: (KH*KW*C,) whole numbers."""
+    WP = window.W + window.left + window.right
+    kh, kw, c = np.ogrid[: window.KH, : window.KW, :C]
+    return np.ravel((kh * window.DH * WP + kw * window.DW) * C + c).astype(np.intp)
+
+
+@lru_cache(maxsize=256)
+def pixel_table(window: Window, C: int, pool: bool = False) -> Array:
+    """Offset of each output pixel's window in a padded sample, row by row: (OH*OW,).
+
+    With `pool` the pixels come four by four, as 2x2 pooling takes them: (OH//2 * OW//2 * 4,).
+    """
+    WP = window.W + window.left + window.right
+    oh, ow = np.ogrid[: window.OH, : window.OW]
+    table = (oh * window.SH * WP + ow * window.SW) * C
+    if pool:
+        PH, PW = window.OH // 2, window.OW // 2
+        table = table[: 2 * PH, : 2 * PW].reshape(PH, 2, PW, 2).transpose(0, 2, 1, 3)
+    return np.ravel(table).astype(np.intp)
+
+
+def transposed_window(window: Window) -> Window:
+    """The window that slides over dy when dx is computed (strides 1)."""
+    reach_h, reach_w = (window.KH - 1) * window.DH, (window.KW - 1) * window.DW
+    return Window(
+        window.OH,
+        window.OW,
+        window.KH,
+        window.KW,
+        1,
+        1,
+        window.DH,
+        window.DW,
+        reach_h - window.top,
+        reach_h - window.bottom,
+        reach_w - window.left,
+        reach_w - window.right,
+        window.H,
+        window.W,
+    )
+
+
+def panel_size(F: int, dtype: Any) -> int:
+    """The width of all panels together for F filters: whole vectors, and at least two."""
+    n = lane_count(numba.from_dtype(np.dtype(dtype)))
+    return max(-(-F // n), 2) * n
+
+
+@compiled
+def _pack(weight, packed, T, C, F, flipped):
+    """weight (T,C,F) -> panels of (T*C, width); flipped: (T,F,C), taps reversed, panels of C."""
+    source, target = pointer(weight), pointer(packed)
+    n = lanes(source)
+    inputs, outputs = (F, C) if flipped else (C, F)
+    vectors, done = (outputs + n - 1) // n, 0
+    while done < vectors:
+        width, o = panel_width(vectors - done) * n, done * n
+        count = min(width, outputs - o)
+        for t in range(T):
+            for i in range(inputs):
+                for j in range(count):
+                    if flipped:
+                        target[j] = source[((T - 1 - t) * C + o + j) * F + i]
+                    else:
+                        target[j] = source[(t * C + i) * F + o + j]
+                for j in range(count, width):
+                    target[j] = 0
+                target = target + width
+        done += width // n
+
+
+def packed_weights(weight: Array, flipped: bool = False) -> Array:
+    """The weights in panels, in this thread's work memory; flipped for the input gradient."""
+    KH, KW, C, F = weight.shape
+    inputs, outputs = (F, C) if flipped else (C, F)
+    packed = scratch("weights", KH * KW * inputs * panel_size(outputs, weight.dtype), weight.dtype)
+    _pack(weight, packed, KH * KW, C, F, flipped)
+    return packed

@@ -1,0 +1,51 @@
+"""`inlined`: the parts a kernel is written in, compiled once, as a piece of the kernel.
+
+numba compiles every function that a compiled function calls for its own sake first: optimized,
+turned into machine code, wrapped for Python. A kernel written as ten small functions costs ten
+compilations that way, most of them for nothing, since LLVM then inlines the ten into the kernel and
+optimizes all of it again. An inlined function stops after LLVM's intermediate code: it can only be
+called by compiled functions, and costs a tenth.
+"""
+
+from typing import Any
+
+import numba
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
+
+
+class Piece(JITCodeLibrary):
+    """Code that is linked into its callers, and never optimized or made executable by itself."""
+
+    def finalize(self) -> None:
+        for library in dict.fromkeys(self._linking_libraries):
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+        self._finalized = True
+
+
+class PieceCompiler(Compiler):
+    """numba's compiler, up to LLVM's intermediate code."""
+
+    def __init__(self, typingctx, targetctx, library, args, return_type, flags, local):
+        flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+        super().__init__(typingctx, targetctx, library, args, return_type, flags, local)
+
+    def define_pipelines(self):
+        state = self.state
+        name = state.func_id.func_qualname
+        state.library = Piece(state.targetctx.codegen(), name)
+        return super().define_pipelines()
+
+    def _compile_core(self):
+        result = super()._compile_core()
+        # numba looks a callee up by its entry point, a built-in function: any, of its own
+        key = [result.fndesc.mangled_name].append
+        self.state.targetctx.insert_user_function(key, result.fndesc, [result.library])
+        return result._replace(entry_point=key)
+
+
+def inlined(function: Any) -> Any:
+    """A function that compiled functions may call: it becomes a part of each of them."""
+    return numba.njit(
+        forceinline=True, fastmath={"contract"}, error_model="numpy", pipeline_class=PieceCompiler
+    )(function)
