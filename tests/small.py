@@ -1,0 +1,83 @@
+"""Small models and data that several tests train, and what is left of a model as bytes."""
+
+import numpy as np
+import pytest
+
+from nanocnn import (
+    Activation,
+    AveragePooling2D,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Input,
+    MaxPooling2D,
+    Sequential,
+)
+from nanocnn.kernels import KERNEL_SETS
+
+BOTH_SETS = pytest.mark.parametrize("kernels", sorted(KERNEL_SETS, reverse=True))
+SPARSE = "sparse_categorical_crossentropy"
+
+
+def digits(count, seed=0, classes=10, shape=(12, 10)):
+    """Noisy uint8 images (N,H,W), each with one bright block whose place is the class."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(classes, size=count)
+    x = rng.integers(0, 60, size=(count, *shape), dtype=np.uint8)
+    for image, label in zip(x, y, strict=True):
+        row, column = divmod(int(label), 3)
+        image[3 * row : 3 * row + 3, 3 * column : 3 * column + 3] += 150
+    return x, y
+
+
+def small_model(kernels="reference", seed=0, dtype="float32", optimizer="adam", loss=SPARSE):
+    """Convolution, pool, dense, for `digits`; compiled."""
+    model = Sequential(
+        [
+            Input((12, 10, 1)),
+            Conv2D(6, 3, activation="relu"),
+            MaxPooling2D(2),
+            Flatten(),
+            Dense(24, activation="relu"),
+            Dense(10, activation="softmax"),
+        ],
+        seed=seed, dtype=dtype, kernels=kernels,
+    )  # fmt: skip
+    model.compile(optimizer, loss, ["accuracy"])
+    return model
+
+
+def every_layer(kernels="reference", seed=0, dtype="float32", optimizer="adam"):
+    """Every layer, both paddings, strides, dilation, each activation and an L2 term; compiled."""
+    model = Sequential(
+        [
+            Input((12, 10, 1)),
+            Conv2D(8, 3, padding="same", use_bias=False, kernel_regularizer="l2"),
+            BatchNormalization(momentum=0.8),
+            Activation("relu"),
+            MaxPooling2D(2),
+            Dropout(0.2),
+            Conv2D(9, (3, 2), padding="same", activation="relu"),
+            AveragePooling2D(3, strides=1, padding="same"),
+            Conv2D(7, 2, dilation_rate=2, activation="tanh"),
+            Conv2D(5, 2, strides=2, padding="same", activation="relu"),
+            MaxPooling2D(2, strides=1, padding="same"),
+            Flatten(),
+            Dense(33, activation="sigmoid"),
+            Dropout(0.3),
+            Dense(21, activation="relu"),
+            Dense(10, activation="softmax"),
+        ],
+        seed=seed, dtype=dtype, kernels=kernels,
+    )  # fmt: skip
+    model.compile(optimizer, SPARSE, ["accuracy"])
+    return model
+
+
+def bits(model):
+    """Weights, optimizer state and random state, byte for byte."""
+    snapshot = model.snapshot()
+    arrays = [*snapshot.weights.values(), *snapshot.optimizer.values()]
+    return b"".join(array.tobytes() for array in arrays), snapshot.progress["random_state"]
