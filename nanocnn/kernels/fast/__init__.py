@@ -6,6 +6,12 @@ compiled before its first call, and what is compiled is kept on disk (compiler.p
 """
 
 from .batch_norm import batch_norm_backward, batch_norm_forward, batch_norm_inference
+from .conv import (
+    conv2d_backward,
+    conv2d_forward,
+    conv2d_relu_pool_backward,
+    conv2d_relu_pool_forward,
+)
 from .dense import dense_backward, dense_forward
 from .elementwise import (
     dropout_backward,
@@ -31,13 +37,21 @@ from .pool import (
     max_pool_forward,
 )
 
+# What this set has beyond the reference: one kernel for neighbouring layers (see plan.py).
+FUSED = ("conv2d_relu_pool_forward", "conv2d_relu_pool_backward")
+
 __all__ = [
+    "FUSED",
     "adam_update",
     "average_pool_backward",
     "average_pool_forward",
     "batch_norm_backward",
     "batch_norm_forward",
     "batch_norm_inference",
+    "conv2d_backward",
+    "conv2d_forward",
+    "conv2d_relu_pool_backward",
+    "conv2d_relu_pool_forward",
     "dense_backward",
     "dense_forward",
     "dropout_backward",
