@@ -5,7 +5,7 @@ import shlex
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -206,7 +206,7 @@ def bench(options: Namespace) -> int:
     return 0
 
 
-def _fastest(tasks: dict[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
+def _fastest(tasks: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
     """The shortest time of each task, in turns, about `seconds` each; compiling is not timed."""
     best = dict.fromkeys(tasks, float("inf"))
     for task in tasks.values():

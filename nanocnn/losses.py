@@ -20,6 +20,14 @@ Array = NDArray[Any]
 EPSILON = 1e-7
 
 
+def as_array(y: Any, where: str) -> Array:
+    """`y` as an array; raises ValueError for lists of unequal lengths."""
+    try:
+        return np.asarray(y)
+    except ValueError as error:
+        raise ValueError(f"{where}: expected an array of numbers: {error}") from error
+
+
 class Loss:
     """A loss of predictions (N, ...) against a target of the same shape."""
 
@@ -27,7 +35,7 @@ class Loss:
 
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
         """`y` as an array, after all checks: count, shape, range, finiteness. Raises ValueError."""
-        y = np.asarray(y)
+        y = as_array(y, where)
         if y.dtype == object or (not np.issubdtype(y.dtype, np.number) and y.dtype != bool):
             raise ValueError(f"{where}: labels of type {y.dtype}, expected numbers")
         if y.shape[1:] != output_shape:
@@ -145,7 +153,7 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
     """The same for labels that are class numbers, (N,) or (N,1), 0 <= label < K."""
 
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
-        y = np.asarray(y)
+        y = as_array(y, where)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
         if y.ndim != 1:

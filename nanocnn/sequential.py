@@ -103,7 +103,7 @@ class Sequential(Chain):
         self._ready(x)
         return training.fit(
             self, x, y, batch_size, epochs, validation_data, validation_split, shuffle,
-            list(callbacks or ()), class_weight, sample_weight, initial_epoch, verbose,
+            callbacks or (), class_weight, sample_weight, initial_epoch, verbose,
         )  # fmt: skip
 
     def train_on_batch(

@@ -181,6 +181,8 @@ def fit(
     epochs = positive(epochs, "epochs")
     if not isinstance(initial_epoch, (int, np.integer)) or initial_epoch < 0:
         raise ValueError(f"initial_epoch={initial_epoch!r}, expected a whole number of 0 or more")
+    if not isinstance(callbacks, (list, tuple)):
+        raise ValueError(f"callbacks: {callbacks!r}, expected a list of Callback objects")
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise ValueError(f"callbacks: {callback!r}, expected Callback objects")

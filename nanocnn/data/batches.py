@@ -108,7 +108,7 @@ def split(fraction: float, *arrays: Any) -> tuple[tuple[Any, ...], tuple[Any, ..
 
     Raises ValueError where a side would be empty (Keras: trainers/data_adapters/array_slicing.py).
     """
-    if not 0 < fraction < 1:
+    if not isinstance(fraction, (float, np.floating)) or not 0 < fraction < 1:
         raise ValueError(f"validation_split: expected a number between 0 and 1, got {fraction!r}")
     counts = {len(a) for a in arrays if a is not None}
     if len(counts) != 1:
