@@ -1,5 +1,6 @@
 """Saved models: every bit comes back, and a hostile or damaged file is a clear error."""
 
+import contextlib
 import io
 import json
 import struct
@@ -7,6 +8,7 @@ import sys
 import tracemalloc
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,6 +98,16 @@ def test_not_compiled_and_not_trained(tmp_path, suffix):
     storage.save(snapshot, path)
     loaded = storage.load(path)
     assert loaded.compile_config is None and loaded.optimizer == {}
+
+
+def test_weights_in_another_memory_order(tmp_path):
+    snapshot = small()
+    kernel = snapshot.weights["dense/kernel"]
+    snapshot.weights["dense/kernel"] = np.asfortranarray(kernel)
+    for suffix in SUFFIXES:
+        storage.save(snapshot, tmp_path / f"m{suffix}")
+        loaded = storage.load(tmp_path / f"m{suffix}").weights["dense/kernel"]
+        assert loaded.tobytes() == kernel.tobytes() and loaded.flags.c_contiguous
 
 
 def test_equal_models_give_equal_npz_bytes(tmp_path):
@@ -344,12 +356,12 @@ def test_hostile_archives(tmp_path, suffix):
     start = directory.index(b"PK\1\2")
     length = 46 + len(name) + struct.unpack_from("<H", directory, start + 30)[0]
     entries = b"".join(
-        bytes(directory[start : start + 46]) + struct.pack(">H", n) + name[2:] for n in range(9999)
+        bytes(directory[start : start + 46]) + b"%04d" % n + name[4:] for n in range(9999)
     )
     struct.pack_into("<HHL", end, 8, 9999, 9999, len(entries))
     assert len(entries) == 9999 * length
     path.write_bytes(good[:at] + entries + bytes(end))
-    refused("bytes together in a file of|damaged zip|there twice")
+    refused("bytes together in a file of")
     for cut in (0, 3, 21, 22, 60, len(good) // 2, len(good) - 1):
         path.write_bytes(good[:cut])
         refused("not a zip archive, or one that was cut short|damaged")
@@ -513,3 +525,14 @@ def test_files_of_another_kind(tmp_path, suffix, content):
         storage.load(path)
     with pytest.raises(FileNotFoundError):
         storage.load(tmp_path / f"missing{suffix}")
+
+
+def test_fuzz_corpus():
+    """What fuzz_npz.py starts from, and whatever it has found: a model or a clear error."""
+    files = sorted((Path(__file__).parent / "corpus" / "npz").iterdir())
+    loaded = 0
+    for path in files:
+        with contextlib.suppress(ModelFileError), path.open("rb") as file:
+            storage.npz.read(file)
+            loaded += 1
+    assert loaded >= 3
