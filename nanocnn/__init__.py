@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from . import data, gradcheck
+    from . import data, gradcheck, plots, trace
     from .callbacks import (
         Callback,
         EarlyStopping,
@@ -72,7 +72,7 @@ _HOMES = {
     "sequential": "Sequential load_model",
     "threads": "get_num_threads set_num_threads",
 }
-_MODULES = ("data", "gradcheck")
+_MODULES = ("data", "gradcheck", "plots", "trace")
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
@@ -119,7 +119,9 @@ __all__ = [
     "get_num_threads",
     "gradcheck",
     "load_model",
+    "plots",
     "set_num_threads",
+    "trace",
 ]
 
 

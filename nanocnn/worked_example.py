@@ -125,26 +125,28 @@ def _forward_lines(layer: "LayerTrace") -> list[str]:
     return [*lines, f"  kept for the backward pass: {names}"] if names else lines
 
 
+def backward_formulas(layer: "LayerTrace") -> dict[str, str]:
+    """What the layer's backward computes, by its name: {"dz": "dz = ...", "dweight": ...}."""
+    found = {}
+    if layer.activation and layer.dy is not None:
+        found["dz"] = BACKWARD[layer.activation]["dx"].format(d="dy", dx="dz")
+    elif layer.dy is None and layer.kind == "Activation":
+        return found
+    for result, formula in BACKWARD.get(layer.operation, {"dx": "dx = dy, reshaped"}).items():
+        if result == "dx" or hasattr(layer, result):
+            found[result] = formula.format(d="dz" if layer.activation else "dy", dx="dx")
+    return found
+
+
 def _backward_lines(layer: "LayerTrace") -> list[str]:
     lines = [f"{layer.name} ({layer.kind})  {layer.y.shape} -> {layer.x.shape}"]
-    own = not layer.activation
     if layer.dy is None:
         lines.append("  dz comes from the loss, which does the softmax too: dy is never formed")
-        if own:
-            return lines
-    elif layer.activation:
-        assert layer.dz is not None
-        formula = BACKWARD[layer.activation]["dx"].format(d="dy", dx="dz")
-        lines.append(_headline(f"  {formula}", where(f"{layer.activation}_backward")))
-        lines += _value("dz", layer.dz)
-    table = BACKWARD.get(layer.operation, {"dx": "dx = dy in the shape of x"})
-    function = layer.operation.removesuffix("_inference") + "_backward"
-    for result, formula in table.items():
-        array = layer.dx if result == "dx" else getattr(layer, result, None)
-        if array is not None:
-            text = formula.format(d="dy" if own else "dz", dx="dx")
-            lines.append(_headline(f"  {text}", where(function, result)))
-            lines += _value(result, array)
+    for result, formula in backward_formulas(layer).items():
+        operation = layer.activation if result == "dz" else layer.operation
+        function = f"{operation.removesuffix('_inference')}_backward"
+        lines.append(_headline(f"  {formula}", where(function, result)))
+        lines += _value(result, getattr(layer, result))
     return lines
 
 

@@ -1,0 +1,25 @@
+"""Pictures of a training, of what a network has learned, and of how its numbers come about.
+
+Every function returns a matplotlib Figure and opens no window: `figure.savefig("x.png")`, or let a
+notebook show it. All of them can be read in black and white: lines differ by dashes and markers,
+areas by hatches, and maps run from dark to light.
+"""
+
+from .explain import grad_cam, saliency
+from .inside import GradientRecorder, activations, filters, gradient_flow
+from .mechanics import im2col, network_pass
+from .results import confusion_matrix, prediction_grid, training_curves
+
+__all__ = [
+    "GradientRecorder",
+    "activations",
+    "confusion_matrix",
+    "filters",
+    "grad_cam",
+    "gradient_flow",
+    "im2col",
+    "network_pass",
+    "prediction_grid",
+    "saliency",
+    "training_curves",
+]

@@ -1,0 +1,122 @@
+"""Pictures of why: which pixels moved the network towards its answer."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..layers import Layer
+from ..layers.linear import Linear
+from ..memory import Memory
+from ..trace import unchanged
+from .inside import find_conv
+from .style import INK, Array, new_figure, one_image, show_image
+
+if TYPE_CHECKING:
+    from ..sequential import Sequential
+
+
+def saliency(model: "Sequential", image: Any, label: int | None = None) -> Figure:
+    """Where a small change of a pixel changes the score of `label` most: |d score / d pixel|.
+
+    image  (H,W) or (H,W,C). The score is the class's logit, before the softmax; None takes the
+    class predicted. Source: Simonyan, Vedaldi & Zisserman 2013.
+    """
+    x, label, _, dx = score_gradients(model, image, label)
+    size = np.abs(dx[0]).max(axis=-1)
+    figure = new_figure(3.1)
+    left, middle, right = figure.subplots(1, 3)
+    show_image(left, _grey(x), INK)
+    left.set_title("image", fontsize=10)
+    picture = show_image(middle, size, INK)
+    middle.set_title(f"|d score of {label} / d pixel|", fontsize=10)
+    figure.colorbar(picture, ax=middle, shrink=0.75, format="%.2g")
+    _outlined(right, _grey(x), size, (0.5,))
+    right.set_title("image, strongest half outlined", fontsize=10)
+    return figure
+
+
+def grad_cam(
+    model: "Sequential", image: Any, label: int | None = None, layer: str | None = None
+) -> Figure:
+    """Which places of a convolution's output speak for `label`, laid over the image.
+
+    layer  its name; None takes the last Conv2D. Maps are weighted by the mean of their gradient,
+    summed, and what speaks against is cut off. Source: Selvaraju et al. 2017 (Grad-CAM).
+    """
+    conv = find_conv(model, layer, first=False)
+    x, label, found, _ = score_gradients(model, image, label)
+    y, dy = found[conv.name]
+    cam = np.maximum((y[0] * dy[0].mean(axis=(0, 1))).sum(axis=-1), 0)  # (OH,OW)
+    cam = cam / (cam.max() or 1)
+    grey = _grey(x)
+    figure = new_figure(3.1)
+    left, middle, right = figure.subplots(1, 3)
+    show_image(left, grey, INK)
+    left.set_title("image", fontsize=10)
+    picture = show_image(middle, cam, INK, vmin=0, vmax=1)
+    middle.set_title(f"what speaks for {label} in {conv.name}", fontsize=10)
+    figure.colorbar(picture, ax=middle, shrink=0.75)
+    _outlined(right, grey, enlarged(cam, grey.shape), (0.25, 0.5, 0.75))
+    right.set_title("laid over the image", fontsize=10)
+    return figure
+
+
+def score_gradients(
+    model: "Sequential", image: Any, label: int | None
+) -> tuple[Array, int, dict[str, tuple[Array, Array]], Array]:
+    """The image (1,H,W,C), the class, each layer's output and d score / d output, d score / d x."""
+    x, memory = one_image(model, image), Memory()
+    backwards: list[tuple[Layer, Any, Array]] = []
+    softmax = model.layers[-1]
+    with unchanged(model):
+        a = x
+        for layer in model.layers:
+            if layer is softmax and getattr(layer, "activation", None) == "softmax":
+                break  # an Activation layer: the score is its input
+            if layer is softmax and isinstance(layer, Linear) and (
+                layer.activation.activation == "softmax"
+            ):  # fmt: skip
+                a = layer.transform(a, memory)
+                backwards.append((layer, layer.transform_backward, a))
+                break
+            a = layer.forward(a, memory=memory)
+            backwards.append((layer, layer.backward, a))
+        K = a.shape[1]
+        label = int(a[0].argmax()) if label is None else label
+        if not 0 <= label < K:
+            raise ValueError(f"label={label}, expected a class from 0 to {K - 1}")
+        d = np.zeros_like(a)
+        d[0, label] = 1
+        found = {}
+        for layer, backward, y in reversed(backwards):
+            found[layer.name] = (y, d)
+            d = backward(d, True, memory)
+    return x, label, found, d
+
+
+def enlarged(small: Array, shape: tuple[int, ...]) -> Array:
+    """A map (h,w) stretched to `shape` (H,W), linear between the cells' centres."""
+    rows, columns = (
+        np.clip((np.arange(n) + 0.5) * m / n - 0.5, 0, m - 1)
+        for n, m in zip(shape, small.shape, strict=True)
+    )
+    wide = np.stack([np.interp(columns, np.arange(small.shape[1]), row) for row in small])
+    return np.stack([np.interp(rows, np.arange(small.shape[0]), column) for column in wide.T]).T
+
+
+def _grey(x: Array) -> Array:
+    grey: Array = x[0].mean(axis=-1)
+    return grey
+
+
+def _outlined(axis: Any, grey: Array, strength: Array, levels: tuple[float, ...]) -> None:
+    """The image, pale, with contours of `strength` at these shares of its largest value."""
+    show_image(axis, grey, INK, vmin=float(grey.min()), vmax=2 * float(grey.max()))
+    top = float(strength.max())
+    if top > 0:
+        lines = axis.contour(
+            strength / top, levels, colors="#D55E00", linewidths=(1.0, 1.6, 2.2)[-len(levels) :]
+        )
+        if len(levels) > 1:
+            axis.clabel(lines, fmt="%.2g", fontsize=8)

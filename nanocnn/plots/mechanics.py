@@ -1,0 +1,223 @@
+"""Pictures of how the numbers come about: im2col pixel by pixel, and a pass through a network."""
+
+from textwrap import wrap
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from ..kernels.geometry import Window
+from ..kernels.reference import im2col as lay_out
+from ..trace import LayerTrace, Trace
+from ..worked_example import backward_formulas
+from .style import WIDTH, Array, new_figure
+
+PAD = -1  # what stands for padding among pixel numbers
+
+
+def im2col(window: Window, place: int | None = None) -> Figure:
+    """Which pixel goes where: the image on the left, the matrix of windows on the right.
+
+    window  of `kernels.geometry.sliding_window`, for an image of up to 64 pixels and up to 36
+            windows of up to 16 cells
+    place   the window that is outlined, by its row in the matrix; None takes one in the middle.
+            Its hatched pixel is hatched wherever the matrix holds a copy of it
+    """
+    H, W, OH, OW = window.H, window.W, window.OH, window.OW
+    cells = window.KH * window.KW
+    if H * W > 64 or OH * OW > 36 or cells > 16:
+        raise ValueError(
+            f"im2col: {H}x{W} pixels, {OH * OW} windows of {cells} cells, expected at most 64 "
+            "pixels and 36 windows of 16 cells: more cannot be read"
+        )
+    place = (OH // 2) * OW + OW // 2 if place is None else place
+    if not 0 <= place < OH * OW:
+        raise ValueError(f"im2col: place={place}, expected 0 to {OH * OW - 1}")
+    pixels = np.arange(H * W).reshape(1, H, W, 1)
+    matrix = lay_out(pixels, window, PAD)  # (OH*OW, KH*KW)
+    rows, columns = (window.top + H + window.bottom), (window.left + W + window.right)
+    image = np.full((rows, columns), PAD)
+    image[window.top : window.top + H, window.left : window.left + W] = pixels[0, :, :, 0]
+    copies = {int(pixel): int((matrix == pixel).sum()) for pixel in matrix[place] if pixel != PAD}
+    often = [pixel for pixel, count in copies.items() if count == max(copies.values())]
+    star = often[len(often) // 2]
+
+    wide = columns + 1.5 + cells + 1.5
+    unit = min((WIDTH - 0.2) / wide, 0.42)
+    figure = new_figure(max(rows, OH * OW) * unit + 0.9, max(wide * unit + 0.2, 6.4))
+    left, right = figure.subplots(1, 2, width_ratios=(columns + 0.5, cells + 0.5))
+    _grid(left, image, star)
+    oh, ow = divmod(place, OW)
+    for kh in range(window.KH):
+        for kw in range(window.KW):
+            corner = (ow * window.SW + kw * window.DW, oh * window.SH + kh * window.DH)
+            left.add_patch(_frame(corner, 1, 1))
+    _grid(right, matrix, star)
+    right.add_patch(_frame((0, place), cells, 1))
+    padding = " (grey: padding)" if (image == PAD).any() else ""
+    left.set_title(f"image{padding}", fontsize=10)
+    right.set_title(f"im2col: {OH * OW} windows \N{MULTIPLICATION SIGN} {cells} cells", fontsize=10)
+    right.text(cells + 0.2, place + 0.5, f"\N{LEFTWARDS ARROW} {place}", va="center", fontsize=9)
+    figure.supxlabel(
+        f"thick frame: window {place} and its row; hatched: pixel {star} and its copies "
+        f"({copies[star]}).\nBackward (col2im) a pixel's gradient is the sum over its copies.",
+        fontsize=9,
+    )
+    return figure
+
+
+def _grid(axis: Axes, numbers: Array, star: int) -> None:
+    rows, columns = numbers.shape
+    axis.set(xlim=(-0.1, columns + 0.1), ylim=(rows + 0.1, -0.1), aspect="equal")
+    axis.axis("off")
+    for (r, c), number in np.ndenumerate(numbers):
+        pad, marked = number == PAD, number == star
+        axis.add_patch(
+            Rectangle((c, r), 1, 1, facecolor="#DDDDDD" if pad else "white", edgecolor="#888888",
+                      hatch="////" if marked else None, lw=0.6)
+        )  # fmt: skip
+        axis.text(
+            c + 0.5, r + 0.5, "0" if pad else str(number), ha="center", va="center", fontsize=9,
+            color="#666666" if pad else "black",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8} if marked else None,
+        )  # fmt: skip
+
+
+def _frame(corner: tuple[int, int], width: int, height: int) -> Rectangle:
+    return Rectangle(corner, width, height, fill=False, edgecolor="#D55E00", lw=2.4)
+
+
+def network_pass(trace: Trace, sample: int = 0) -> Figure:
+    """A small network's pass: numbers run to the right above, their gradients to the left below.
+
+    trace   of a network with images of up to 8x8 and up to 12 units; of several channels and
+            filters the first is drawn
+    sample  which one of the batch; the gradients of parameters are sums over the whole batch
+    """
+    if not 0 <= sample < len(trace.x):
+        raise ValueError(f"sample={sample}, expected 0 to {len(trace.x) - 1}")
+    steps = [_Step("input", "x", trace.x[sample], trace.dx[sample], None)]
+    for layer in trace:
+        steps += _steps(layer, sample)
+    size = max(max(_table(step.up).shape) for step in steps)
+    if size > 12 or len(steps) > 9:
+        raise ValueError(
+            f"network_pass: {len(steps)} steps with arrays of up to {size} rows or columns, "
+            "expected at most 9 and 12: more cannot be read; print(trace) shows any network"
+        )
+    figure = new_figure(1.0)
+    figure.set_layout_engine("none")
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.axis("off")
+    # Everything is placed in cells: one cell is as wide and as high as one number.
+    tall = max(_table(step.up).shape[0] for step in steps)
+    kernels = [_table(p, True) for s in steps if s.layer for p in s.layer.params.values()]
+    deep = max((kernel.shape[0] for kernel in kernels), default=0)
+    rows = (1.6, tall + 3.4, 2 * tall + 5.0, 2 * tall + deep + 6.8)
+    left = 1.8
+    for i, step in enumerate(steps):
+        kernel = None if step.layer is None else step.layer.params.get("kernel")
+        up, wide = _table(step.up), 0 if kernel is None else _table(kernel, True).shape[1]
+        width = max(up.shape[1], wide, 0.32 * len(step.title), 2.4)
+        middle = left + width / 2
+        axis.text(middle, 0.0, step.title, ha="center", va="center", fontsize=9, weight="bold")
+        _numbers(axis, up, middle, rows[0], step.symbol)
+        if step.down is None:
+            axis.text(middle, rows[1] + 1, "never\nformed", ha="center", va="center", fontsize=9)
+        else:
+            _numbers(axis, _table(step.down), middle, rows[1], f"d{step.symbol}")
+        if step.layer is not None and kernel is not None:
+            _numbers(axis, _table(kernel, True), middle, rows[2], "kernel")
+            _numbers(axis, _table(step.layer.dweight, True), middle, rows[3], "dweight")
+        if i + 1 < len(steps):
+            ends = np.array([left + width + 0.15, left + width + 1.05])
+            _arrow(axis, ends, rows[0] + 0.5)
+            _arrow(axis, ends[::-1], rows[1] + 0.5)
+        left += width + 1.2
+    bottom = rows[3] + deep if kernels else rows[1] + tall
+    for row, text in zip(rows, ("forward", "backward", "parameter", "its gradient"), strict=True):
+        if row < bottom:
+            axis.text(0.2, row + 1, text, rotation=90, ha="center", va="center", weight="bold",
+                      fontsize=9)  # fmt: skip
+    wide = max(len(layer.name) for layer in trace) + 2
+    lines: list[str] = []
+    for layer in trace:
+        formulas = [f.replace(" ", "\xa0") for f in backward_formulas(layer).values()]
+        first = f"{layer.name:<{wide}}"
+        lines += wrap("; ".join(formulas), 112, initial_indent=first, subsequent_indent=" " * wide)
+    axis.text(0, bottom + 0.9, "\n".join(lines), family="monospace", fontsize=8, va="top")
+    label = f", true class {trace.target[sample].argmax()}" if trace.target.ndim == 2 else ""
+    axis.text(
+        left / 2 - 0.5, -1.5, f"sample {sample}{label}: loss {trace.losses[sample]:.4f}; "
+        f"L, the mean over {len(trace.losses)}: {trace.loss:.4f}", ha="center", fontsize=10,
+    )  # fmt: skip
+    across = left - 0.7
+    cell = WIDTH / across  # inches
+    high = bottom + 3.4 + cell + 0.16 * len(lines) / cell
+    axis.set(xlim=(-0.4, across - 0.4), ylim=(high - 2.8, -2.8))
+    figure.set_size_inches(WIDTH, high * cell)
+    return figure
+
+
+class _Step(NamedTuple):
+    """One column: a value, its gradient, and the layer whose parameters made it."""
+
+    title: str
+    symbol: str
+    up: Array
+    down: Array | None
+    layer: LayerTrace | None
+
+
+def _steps(layer: LayerTrace, n: int) -> list[_Step]:
+    """What is drawn of a layer: its output, and z before the activation."""
+    if layer.kind == "Flatten":
+        return []
+    y, dy = layer.y[n], None if layer.dy is None else layer.dy[n]
+    if not layer.activation:
+        return [_Step(layer.name, "y", y, dy, layer)]
+    assert layer.dz is not None
+    return [
+        _Step(layer.name, "z", layer.z[n], layer.dz[n], layer),
+        _Step(layer.activation, "y", y, dy, None),
+    ]
+
+
+def _table(array: Array, kernel: bool = False) -> Array:
+    """Two axes of it: the first channel of an image, the first of a kernel, units as a column."""
+    while array.ndim > 2:
+        array = array[..., 0]
+    return array if array.ndim == 2 else array.reshape((1, -1) if kernel else (-1, 1))
+
+
+def _numbers(axis: Axes, table: Array, middle: float, top: float, name: str) -> None:
+    """A table of numbers below its name; the larger a number, the darker its cell."""
+    rows, columns = table.shape
+    left, limit = middle - columns / 2, float(np.abs(table).max()) or 1.0
+    shade = np.abs(table) / (1.8 * limit)
+    axis.text(middle, top - 0.25, name, ha="center", va="bottom", fontsize=9)
+    for (r, c), value in np.ndenumerate(table):
+        cell = Rectangle((left + c, top + r), 1, 1, lw=0.4, edgecolor="#888888",
+                         facecolor=str(1 - shade[r, c]))  # fmt: skip
+        axis.add_patch(cell)
+        axis.text(left + c + 0.5, top + r + 0.5, _short(value), ha="center", va="center",
+                  fontsize=7.5)  # fmt: skip
+    axis.add_patch(Rectangle((left, top), columns, rows, fill=False, lw=1.0))
+
+
+def _short(value: float) -> str:
+    """Two digits: .46, -.03, 1.2, 12; a bare 0 is an exact one."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 9.95:
+        return f"{value:.0f}"
+    if abs(value) >= 0.995:
+        return f"{value:.1f}"
+    return f"{value:.2f}".replace("0.", ".", 1).replace("-.00", ".00")
+
+
+def _arrow(axis: Axes, ends: Array, height: float) -> None:
+    style = {"arrowstyle": "-|>", "lw": 1.2, "color": "black", "shrinkA": 0, "shrinkB": 0}
+    axis.annotate("", (ends[1], height), (ends[0], height), arrowprops=style)
