@@ -41,20 +41,20 @@ def writable(x: Array) -> bool:
     return x.flags.c_contiguous and x.flags.writeable
 
 
-def flat(x: Array, size: int | None = None, name: str = "array") -> Array:
-    """`x` as one row of items (copied only when it is not contiguous), checked to have `size`."""
-    if size is not None and x.size != size:
-        raise ShapeError(f"{name}: expected {size} items, got shape {x.shape}")
-    return x.reshape(-1)
-
-
 def rows(x: Array) -> Array:
     """`x` as a matrix: all axes but the last in one."""
     return np.ascontiguousarray(x).reshape(prod(x.shape[:-1]), x.shape[-1])
 
 
+def expect(shape: tuple[int, ...], dtype: Any, **arrays: Array | None) -> None:
+    """Raise unless all (but None) have this shape and dtype: a loop reads by them, unchecked."""
+    for name, x in arrays.items():
+        if x is not None and (x.shape != shape or x.dtype != dtype):
+            raise ShapeError(f"{name}: expected {np.dtype(dtype)} {shape}, got {x.dtype} {x.shape}")
+
+
 def same(dtype: Any, **arrays: Array | None) -> None:
     """Raise unless all are of one dtype: a kernel never mixes float32 and float64."""
     for name, x in arrays.items():
-        if x is not None and x.dtype != dtype:
-            raise ShapeError(f"{name}: expected {np.dtype(dtype)}, got {x.dtype}")
+        if x is not None:
+            expect(x.shape, dtype, **{name: x})

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...threads import run
-from .arrays import Array, parts_of, result, results, rows, same
+from .arrays import Array, expect, parts_of, result, results, rows
 from .compiler import compiled, share
 
 
@@ -29,8 +29,8 @@ def batch_norm_forward(
     out: tuple[Array, Array, Array] | None = None,
 ) -> tuple[Array, Array, Array]:
     """x (..., C) -> y (..., C), mean (C,), variance (C,): two passes that sum, one that applies."""
-    same(x.dtype, gamma=gamma, beta=beta)
     C = x.shape[-1]
+    expect((C,), x.dtype, gamma=gamma, beta=beta)
     y, mean, variance = results(out, (x.shape, x.dtype), ((C,), x.dtype), ((C,), x.dtype))
     X = rows(x)
     center = _sums(_sum, 1, X)[0] / len(X)
@@ -65,8 +65,9 @@ def batch_norm_backward(
     out: tuple[Array, Array, Array] | None = None,
 ) -> tuple[Array, Array, Array]:
     """dy (..., C) -> dx (..., C), dgamma (C,), dbeta (C,): one pass that sums, one that applies."""
-    same(x.dtype, dy=dy, gamma=gamma, mean=mean, variance=variance)
     C, M = x.shape[-1], x.size // x.shape[-1]
+    expect(x.shape, x.dtype, dy=dy)
+    expect((C,), x.dtype, gamma=gamma, mean=mean, variance=variance)
     dx, dgamma, dbeta = results(out, (x.shape, x.dtype), ((C,), x.dtype), ((C,), x.dtype))
     X, dY = rows(x), rows(dy)
     s = 1 / np.sqrt(variance.astype(np.float64) + epsilon)
@@ -106,7 +107,7 @@ def batch_norm_inference(
     out: Array | None = None,
 ) -> Array:
     """y = gamma * (x - mean) / sqrt(variance + epsilon) + beta."""
-    same(x.dtype, gamma=gamma, beta=beta, mean=mean, variance=variance)
+    expect(x.shape[-1:], x.dtype, gamma=gamma, beta=beta, mean=mean, variance=variance)
     y = result(out, x.shape, x.dtype)
     scale = gamma / np.sqrt(variance + x.dtype.type(epsilon))
     run(_apply, parts_of(x.size), rows(x), mean, scale, beta, y.reshape(-1, x.shape[-1]))

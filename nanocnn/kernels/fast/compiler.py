@@ -29,6 +29,8 @@ from numba.core.compiler import CompileResult
 from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
 
+from ..inlining import inlined
+
 OPTIONS = {
     "nogil": True,
     "fastmath": {"contract"},
@@ -48,11 +50,6 @@ def compiled(function: Any) -> Any:
     if isinstance(getattr(kernel, "_cache", None), caching.NullCache):
         kernel._cache = KernelCache(function, folder)
     return kernel
-
-
-def inlined(function: Any) -> Any:
-    """For what compiled kernels are made of: it becomes part of each kernel that calls it."""
-    return numba.njit(forceinline=True, **OPTIONS)(function)
 
 
 @inlined

@@ -3,9 +3,8 @@
 A transposed operand is only another pair of strides to the product.
 """
 
-from ...errors import ShapeError
 from ...threads import run
-from .arrays import Array, parts_of, result, results, rows, same
+from .arrays import Array, expect, parts_of, result, results, rows
 from .compiler import compiled, share
 from .gemm import matmul
 
@@ -14,10 +13,9 @@ def dense_forward(
     x: Array, weight: Array, bias: Array | None, out: Array | None = None, relu: bool = False
 ) -> Array:
     """y = x @ weight + bias, then max(y, 0) if `relu`. x (N,D), weight (D,U), bias (U,) or None."""
-    same(x.dtype, weight=weight, bias=bias)
-    (N, D), (wanted, U) = x.shape, weight.shape
-    if wanted != D or (bias is not None and bias.shape != (U,)):
-        raise ShapeError(f"dense: x {x.shape} does not fit weight {weight.shape} and its bias")
+    (N, D), U = x.shape, weight.shape[1]
+    expect((D, U), x.dtype, weight=weight)
+    expect((U,), x.dtype, bias=bias)
     y = result(out, (N, U), x.dtype)
     matmul(x, weight, y, bias, relu)
     return y
@@ -31,10 +29,9 @@ def dense_backward(
     out: tuple[Array | None, Array, Array] | None = None,
 ) -> tuple[Array | None, Array, Array]:
     """dy (N,U) -> dx = dy @ weight^T or None, dweight = x^T @ dy, dbias = dy summed over N."""
-    same(dy.dtype, x=x, weight=weight)
     (N, D), U = x.shape, weight.shape[1]
-    if dy.shape != (N, U) or weight.shape[0] != D:
-        raise ShapeError(f"dense: dy {dy.shape}, x {x.shape}, weight {weight.shape} do not fit")
+    expect((D, U), x.dtype, weight=weight)
+    expect((N, U), x.dtype, dy=dy)
     dx, dweight, dbias = (None, None, None) if out is None else out
     dweight, dbias = results((dweight, dbias), ((D, U), x.dtype), ((U,), x.dtype))
     matmul(x.T, dy, dweight)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...threads import run
-from .arrays import Array, flat, parts_of, result, same
+from .arrays import Array, expect, parts_of, result
 from .compiler import compiled, inlined, share
 
 SLOW = 1 << 10  # items with an exponential each that are worth a hand-over
@@ -19,9 +19,10 @@ def _map(kernel: Any, out: Array | None, grain: int, *inputs: Array, scalars: An
     """Run kernel(part, parts, *inputs, y, *scalars) over flat arrays; y has the inputs' shape."""
     x = inputs[0]
     y = result(out, x.shape, x.dtype)
-    same(x.dtype, **{f"input {i}": other for i, other in enumerate(inputs)})
-    arrays = [flat(other, x.size) for other in inputs]
-    run(kernel, parts_of(x.size, grain), *arrays, flat(y), *scalars)
+    for other in inputs:
+        expect(x.shape, x.dtype, input=other)
+    arrays = [other.reshape(-1) for other in inputs]
+    run(kernel, parts_of(x.size, grain), *arrays, y.reshape(-1), *scalars)
     return y
 
 

@@ -2,8 +2,10 @@
 
 from math import exp, log
 
+import numpy as np
+
 from ...threads import run
-from .arrays import Array, parts_of, result, results, rows, same
+from .arrays import Array, expect, parts_of, result, results, rows
 from .compiler import compiled, inlined, share
 
 SLOW = 1 << 10  # items with an exponential each that are worth a hand-over
@@ -43,7 +45,7 @@ def _softmax_forward(part, parts, x, y):
 
 def softmax_backward(dy: Array, y: Array, out: Array | None = None) -> Array:
     """dx = y * (dy - sum(dy * y)) over the last axis."""
-    same(dy.dtype, y=y)
+    expect(dy.shape, dy.dtype, y=y)
     dx = result(out, dy.shape, dy.dtype)
     run(_softmax_backward, parts_of(y.size), rows(dy), rows(y), dx.reshape(-1, dy.shape[-1]))
     return dx
@@ -64,8 +66,8 @@ def softmax_cross_entropy_forward(
     logits: Array, target: Array, out: tuple[Array, Array] | None = None
 ) -> tuple[Array, Array]:
     """logits, target (N,K) -> losses (N,), probabilities (N,K); one pass for both."""
-    same(logits.dtype, target=target)
     N, K = logits.shape
+    expect((N, K), logits.dtype, target=target)
     losses, y = results(out, ((N,), logits.dtype), ((N, K), logits.dtype))
     run(_cross_entropy_forward, parts_of(logits.size, SLOW), rows(logits), rows(target), losses, y)
     return losses, y
@@ -88,9 +90,17 @@ def softmax_cross_entropy_backward(
 ) -> Array:
     """dlogits (N,K) = (p * sum(target) - target) * weight, weight (N,)."""
     p = probabilities
-    same(p.dtype, target=target, weight=weight)
+    expect(p.shape, p.dtype, target=target)
+    expect(p.shape[:1], p.dtype, weight=weight)
     dlogits = result(out, p.shape, p.dtype)
-    run(_cross_entropy_backward, parts_of(p.size), rows(p), rows(target), weight, dlogits)
+    run(
+        _cross_entropy_backward,
+        parts_of(p.size),
+        rows(p),
+        rows(target),
+        np.ascontiguousarray(weight),
+        dlogits,
+    )
     return dlogits
 
 

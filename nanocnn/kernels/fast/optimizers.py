@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import ShapeError
 from ...threads import run
-from .arrays import Array, flat, parts_of, writable
+from .arrays import Array, expect, parts_of, writable
 from .compiler import compiled, share
 
 
@@ -18,16 +18,13 @@ def _step(kernel: Any, states: dict[str, Array | None], grad: Array, *numbers: f
     """Run kernel(part, parts, grad, *states, *numbers) in place over the flat arrays."""
     param = states["param"]
     assert param is not None
-    for name, x in {"grad": grad, **states}.items():
-        if x is not None and (x.shape != param.shape or x.dtype != param.dtype):
-            raise ShapeError(
-                f"{name}: expected {param.dtype} {param.shape}, got {x.dtype} {x.shape}"
-            )
-        if x is not None and x is not grad and not writable(x):
+    expect(param.shape, param.dtype, grad=grad, **states)
+    for name, x in states.items():
+        if x is not None and not writable(x):
             raise ShapeError(f"{name}: expected a writable C-contiguous array, to update in place")
-    arrays = [None if x is None else flat(x) for x in states.values()]
+    arrays = [None if x is None else x.reshape(-1) for x in states.values()]
     scalars = [param.dtype.type(number) for number in numbers]
-    run(kernel, parts_of(param.size), flat(grad), *arrays, *scalars)
+    run(kernel, parts_of(param.size), grad.reshape(-1), *arrays, *scalars)
 
 
 def sgd_update(

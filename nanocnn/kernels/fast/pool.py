@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import ShapeError
 from ...threads import run
 from ..geometry import Window
-from .arrays import Array, parts_of, result, results
+from .arrays import Array, expect, parts_of, result, results
 from .compiler import compiled, inlined, share
 
 
@@ -72,8 +72,7 @@ def _max_pool_forward(part, parts, x, y, winner, window):
 def max_pool_backward(dy: Array, winner: Array, window: Window, out: Array | None = None) -> Array:
     """dy, winner (N,OH,OW,C) -> dx (N,H,W,C): each gradient goes to its window's winner."""
     _check("dy", dy, window.OH, window.OW)
-    if winner.shape != dy.shape:
-        raise ShapeError(f"winner: expected {dy.shape}, got {winner.shape}")
+    expect(dy.shape, winner.dtype, winner=winner)
     dx = result(out, (len(dy), window.H, window.W, dy.shape[3]), dy.dtype)
     arrays = np.ascontiguousarray(dy), np.ascontiguousarray(winner), dx
     run(_max_pool_backward, _parts(dy, window), *arrays, tuple(window))
