@@ -54,7 +54,7 @@ class Arena(Memory):
     def out(self, owner: object, **shapes: tuple[int, ...] | None) -> dict[str, Any]:
         """`{"out": array}`, or a tuple of arrays when several shapes are named; None stays None.
 
-        Results are of the arena's dtype, but `winner`, which holds bytes.
+        Results are of the arena's dtype, but `winner` (bytes) and `wide_winner` (int32).
         """
         arrays = tuple(
             None if shape is None else self.array(owner, name, shape)
@@ -64,7 +64,7 @@ class Arena(Memory):
 
     def array(self, owner: object, name: str, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """The buffer called `name` of `owner`, as a contiguous array of `shape`."""
-        dtype = dtype or (np.uint8 if name == "winner" else self.dtype)
+        dtype = dtype or {"winner": np.uint8, "wide_winner": np.int32}.get(name, self.dtype)
         size = prod(shape)
         buffer = self._buffers.get((id(owner), name))
         if buffer is None or buffer.size < size:

@@ -51,9 +51,9 @@ class MaxPooling2D(Pooling2D):
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         shape = (len(x), *self.output_shape)
-        y, winner = self.kernels.max_pool_forward(
-            x, self.window, **memory.out(self, y=shape, winner=shape)
-        )
+        name = "winner" if self.window.KH * self.window.KW <= 255 else "wide_winner"
+        out = memory.out(self, **{"y": shape, name: shape})
+        y, winner = self.kernels.max_pool_forward(x, self.window, **out)
         memory.save(self, winner)
         return y
 

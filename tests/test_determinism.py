@@ -1,0 +1,132 @@
+"""The same bits: in every run and process, for every number of threads, stopped or not."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small import BOTH_SETS, bits, digits, every_layer
+
+from nanocnn import (
+    SGD,
+    Adam,
+    CosineDecay,
+    EarlyStopping,
+    LearningRateScheduler,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+    RMSprop,
+    get_num_threads,
+    load_model,
+    set_num_threads,
+)
+
+# Enough samples and pixels that the kernels cut the work into several parts.
+X, Y = digits(150, shape=(24, 22))
+VALIDATION = digits(70, seed=1, shape=(24, 22))
+
+
+def wide(kernels, dtype="float32", optimizer="adam", seed=5):
+    """`every_layer` for larger images."""
+    from nanocnn import Input, Sequential
+
+    small = every_layer(kernels, seed, dtype)
+    config = [type(layer).from_config(layer.get_config()) for layer in small.layers[1:]]
+    model = Sequential([Input((24, 22, 1)), *config], seed=seed, dtype=dtype, kernels=kernels)
+    model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
+    return model
+
+
+@pytest.fixture
+def threads():
+    before = get_num_threads()
+    yield set_num_threads
+    set_num_threads(before)
+
+
+@BOTH_SETS
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_any_number_of_threads_gives_the_same_bits(threads, kernels, dtype):
+    results = []
+    for n in (1, 2, 4):
+        threads(n)
+        model = wide(kernels, dtype, Adam(0.01, global_clipnorm=1.0, weight_decay=0.01))
+        history = model.fit(X, Y, 64, epochs=2, validation_data=VALIDATION, verbose=0)
+        results.append((bits(model), history.history, model.predict(X).tobytes()))
+    assert results[0] == results[1] == results[2]
+
+
+OPTIMIZERS = {
+    "sgd": lambda: SGD(0.05, momentum=0.9, nesterov=True, clipnorm=0.5),
+    "rmsprop": lambda: RMSprop(0.002, momentum=0.5, centered=True, clipvalue=0.1),
+    "amsgrad": lambda: Adam(0.002, amsgrad=True),
+    "schedule": lambda: Adam(CosineDecay(0.001, 20, warmup_target=0.01, warmup_steps=4)),
+}
+
+
+@BOTH_SETS
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_gives_the_same_bits_and_goes_on_with_them(
+    threads, kernels, optimizer, tmp_path
+):
+    x, y = digits(60)
+    whole = every_layer(kernels, optimizer=OPTIMIZERS[optimizer]())
+    threads(1)
+    whole.fit(x, y, epochs=4, verbose=0)
+    threads(2)
+    part = every_layer(kernels, optimizer=OPTIMIZERS[optimizer]())
+    part.fit(x, y, epochs=2, callbacks=[ModelCheckpoint(tmp_path / "a.npz")], verbose=0)
+    resumed = load_model(tmp_path / "a.npz", kernels=kernels)
+    resumed.fit(x, y, epochs=4, initial_epoch=2, verbose=0)
+    assert bits(resumed) == bits(whole)
+
+
+def callbacks(path):
+    return [
+        ModelCheckpoint(path),
+        LearningRateScheduler(lambda epoch, rate: rate * 0.97),
+        ReduceLROnPlateau("val_loss", patience=1, min_delta=0.1),
+        EarlyStopping("val_accuracy", patience=8, restore_best_weights=True),
+    ]
+
+
+@BOTH_SETS
+def test_a_resumed_run_with_callbacks_ends_with_the_same_file(threads, kernels, tmp_path):
+    def train(model, epochs):
+        model.fit(
+            X, Y, 64, epochs, validation_data=VALIDATION, callbacks=callbacks(tmp_path / "a.npz"),
+            initial_epoch=model.progress.get("epoch", 0), verbose=0,
+        )  # fmt: skip
+        return (tmp_path / "a.npz").read_bytes(), bits(model)
+
+    threads(2)
+    straight = train(wide(kernels), 5)
+    train(wide(kernels), 1)
+    threads(1)
+    train(load_model(tmp_path / "a.npz", kernels=kernels), 3)
+    threads(4)
+    assert train(load_model(tmp_path / "a.npz", kernels=kernels), 5) == straight
+
+
+PROGRAM = """
+import hashlib, sys
+sys.path.insert(0, {tests!r})
+from test_determinism import digest
+print(digest({kernels!r}))
+"""
+
+
+def digest(kernels):
+    """A hash of a trained model's bits."""
+    model = wide(kernels)
+    model.fit(X, Y, 64, epochs=2, verbose=0)
+    return hashlib.sha256(bits(model)[0]).hexdigest()
+
+
+@BOTH_SETS
+def test_another_process_gives_the_same_bits(kernels):
+    program = PROGRAM.format(tests=str(Path(__file__).parent), kernels=kernels)
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split()[-1] == digest(kernels)
