@@ -1,10 +1,11 @@
 """Convolution, fast: the public functions, and the choice of the algorithm in one place.
 
-| algorithm | what it does | files |
-| direct    | im2col that is never written, any window forward, unit strides for dx | conv_direct |
-| im2col    | the matrix written in groups of samples, products by BLAS: any window  | conv_im2col |
+direct     im2col that is never written; dx for strides of 1 only        conv_direct.py
+winograd   fewer multiplications for 3x3 and 5x5 kernels of stride 1      conv_winograd.py
+im2col     the matrix written, its products by BLAS: any window           conv_im2col.py
 
-All compute what `reference` computes; they differ in the order of sums only.
+All compute what `reference` computes. Only the order of the sums differs, and for Winograd the
+rounding of its transforms: 1e-5 of the largest value at most, where the others have 1e-6.
 """
 
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from ...errors import unknown
 from ..geometry import Window
 from . import conv_direct as direct
 from . import conv_im2col as im2col
+from . import conv_winograd as winograd
 from .arrays import Array, result, same
 from .conv_tiles import MASKED, PLAIN, UNPOOLED
 from .conv_work import (
@@ -32,7 +34,7 @@ from .conv_work import (
     transposed_window,
 )  # fmt: skip
 
-ALGORITHMS = ("direct", "im2col")
+ALGORITHMS = ("direct", "im2col", "winograd")
 Gradients = tuple[Array | None, Array, Array]
 
 
@@ -53,11 +55,16 @@ def choose(
     """
     if algorithm is not None and algorithm not in ALGORITHMS:
         raise unknown("convolution algorithm", algorithm, ALGORITHMS)
-    turned = transposed_window(window)
-    direct_dx = (window.SH, window.SW) == (1, 1) and min(turned[8:12]) >= 0
     if algorithm == "im2col" and not pooled:
         return Choice("im2col", "im2col", "im2col")
-    return Choice("direct", "direct", "direct" if direct_dx else "im2col")
+    back = transposed_window(window)
+    if (window.SH, window.SW) != (1, 1) or min(back[8:12]) < 0:
+        return Choice("direct", "direct", "im2col")
+    pays = [winograd.pays(window, C, F, N), winograd.pays(back, F, C, N)]
+    if algorithm is not None:
+        pays = [algorithm == "winograd" and winograd.fits(window)] * 2
+    forward, dx = ("winograd" if p else "direct" for p in pays)
+    return Choice(forward, "direct", dx)
 
 
 def conv2d_forward(
@@ -73,10 +80,11 @@ def conv2d_forward(
     *_, C, F = weight.shape
     same(x.dtype, weight=weight, bias=bias)
     y = result(out, (len(x), window.OH, window.OW, F), x.dtype)
-    if choose(window, C, F, len(x), algorithm=algorithm).forward == "im2col":
+    chosen = choose(window, C, F, len(x), algorithm=algorithm).forward
+    if chosen == "im2col":
         im2col.forward(x, weight, bias, window, y, relu)
     else:
-        _correlate(x, packed_weights(weight), bias, window, y, positive=relu)
+        _correlate(chosen, x, weight, bias, window, y, positive=relu)
     return y
 
 
@@ -107,8 +115,8 @@ def conv2d_backward(
     else:
         _weight_gradient(dy, other, NO_CODES, x, window, mode, dweight, dbias)
         if dx is not None:
-            turned = transposed_window(window)
-            _correlate(dy, packed_weights(weight, True), None, turned, dx, other, mode=mode)
+            back = transposed_window(window)
+            _correlate(chosen.dx, dy, weight, None, back, dx, other, mode=mode, turned=True)
     return dx, dweight, dbias
 
 
@@ -134,10 +142,10 @@ def conv2d_relu_pool_forward(
     shape = (len(x), window.OH // 2, window.OW // 2, F)
     y = result(y_out, shape, x.dtype)
     winner = result(winner_out, shape, np.uint8) if want_winner else None
-    choose(window, C, F, len(x), True, algorithm)
+    chosen = choose(window, C, F, len(x), True, algorithm)
     codes = NO_CODES if winner is None else winner.reshape(-1)
     _correlate(
-        x, packed_weights(weight), bias, window, y, winners=codes, pooled=True, keep=want_winner
+        chosen.forward, x, weight, bias, window, y, winners=codes, pooled=True, keep=want_winner
     )
     return y, winner
 
@@ -159,11 +167,11 @@ def conv2d_relu_pool_backward(
     _check_pool(window, pool_window)
     dy, codes = np.ascontiguousarray(dy), winner.reshape(-1)
     dx, dweight, dbias = _outputs(out, x, weight, need_dx)
-    choose(window, C, F, len(x), True, algorithm)
+    chosen = choose(window, C, F, len(x), True, algorithm)
     _weight_gradient(dy, dy, codes, x, window, UNPOOLED, dweight, dbias)
     if dx is not None:
-        turned = transposed_window(window)
-        _correlate(dy, packed_weights(weight, True), None, turned, dx, dy, codes, mode=UNPOOLED)
+        back = transposed_window(window)
+        _correlate(chosen.dx, dy, weight, None, back, dx, codes=codes, mode=UNPOOLED, turned=True)
     return dx, dweight, dbias
 
 
@@ -192,8 +200,9 @@ def _outputs(
 
 
 def _correlate(
+    algorithm: str,
     x: Array,
-    packed: Array,
+    weight: Array,
     bias: Array | None,
     window: Window,
     y: Array,
@@ -201,18 +210,26 @@ def _correlate(
     codes: Array = NO_CODES,
     winners: Array = NO_CODES,
     mode: int = PLAIN,
+    turned: bool = False,
     positive: bool = False,
     pooled: bool = False,
     keep: bool = False,
 ) -> None:
-    """The direct forward kernel over all samples; also the input gradient's, of a turned window."""
+    """Forward over all samples; with `turned` the input gradient, of a turned window."""
     C, F = x.shape[3], y.shape[3]
+    other = x if other is None else other
+    bias = scratch("zeros", F, x.dtype) if bias is None else bias
+    if algorithm == "winograd":
+        packed = winograd.transformed_weights(weight, turned)
+        winograd.correlate(
+            x, other, codes, packed, bias, y, winners, window, mode, positive, pooled, keep
+        )
+        return
     pixels, taps = pixel_table(window, C, pooled), tap_table(window, C)
     parts, strips = cut(len(y), y.shape[1], len(pixels) * len(taps) * F)
     run(
         direct._forward, parts, {"padded": padded_items(window, C), "block": direct.BLOCK},
-        x, x if other is None else other, codes, packed,
-        scratch("zeros", F, x.dtype) if bias is None else bias, y, winners, pixels, taps, window,
+        x, other, codes, packed_weights(weight, turned), bias, y, winners, pixels, taps, window,
         strips, mode, positive, pooled, keep,
     )  # fmt: skip
 

@@ -63,7 +63,7 @@ def write_pooled(block, width, bias, y, codes, keep_codes, count, f, F):
         left = F - f - j * n
         b = load_row(bias, f + j * n, left)
         for i in range(count // 4):
-            best, code = pool_four(block + (4 * i * width + j) * n, width * n)
+            best, code = pool_four(block + (4 * i * width + j) * n, width * n, 2 * width * n)
             best = best + b
             store_row(y, i * F + f + j * n, relu(best), left)
             if keep_codes:

@@ -75,14 +75,14 @@ def relu(v):
 
 
 @inlined
-def pool_four(p, width):
-    """The maximum of the vectors p[0], p[width], p[2*width], p[3*width] and which it was: 0 to 3.
+def pool_four(p, right, down):
+    """The maximum of p[0], p[right], p[down], p[down + right] (vectors) and which it was: 0 to 3.
 
     The first of equals wins; a NaN beats every number and is beaten by nothing.
     """
     best, code = load(p, 0), splat(p, 0)
     for q in range(1, 4):
-        value = load(p, q * width)
+        value = load(p, q % 2 * right + q // 2 * down)
         wins = ((value > best) | (value != value)) & (best == best)
         best, code = select(wins, value, best), select(wins, splat(p, q), code)
     return best, code

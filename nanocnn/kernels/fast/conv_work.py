@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from ... import threads
 from ..geometry import Window
-from ..simd import lanes, pointer
+from ..simd import lanes, pointer, store
 from ..simd_types import lane_count
 from .compiler import compiled
-from .conv_tiles import panel_width
+from .conv_tiles import load_row, panel_width
 
 Array = NDArray[Any]
 
@@ -130,21 +130,26 @@ def _pack(weight, packed, T, C, F, flipped):
         count = min(width, outputs - o)
         for t in range(T):
             for i in range(inputs):
-                for j in range(count):
-                    if flipped:
-                        target[j] = source[((T - 1 - t) * C + o + j) * F + i]
-                    else:
-                        target[j] = source[(t * C + i) * F + o + j]
-                for j in range(count, width):
-                    target[j] = 0
+                if flipped:
+                    for j in range(width):
+                        at = ((T - 1 - t) * C + min(o + j, C - 1)) * F + i
+                        target[j] = source[at] if j < count else 0
+                else:
+                    for j in range(0, width, n):
+                        store(target, j, load_row(source, (t * C + i) * F + o + j, count - j))
                 target = target + width
         done += width // n
 
 
-def packed_weights(weight: Array, flipped: bool = False) -> Array:
-    """The weights in panels, in this thread's work memory; flipped for the input gradient."""
-    KH, KW, C, F = weight.shape
+def pack(weight: Array, T: int, C: int, F: int, flipped: bool) -> Array:
+    """weight (T,C,F) in panels, in this thread's work memory; flipped for the input gradient."""
     inputs, outputs = (F, C) if flipped else (C, F)
-    packed = scratch("weights", KH * KW * inputs * panel_size(outputs, weight.dtype), weight.dtype)
-    _pack(weight, packed, KH * KW, C, F, flipped)
+    packed = scratch("weights", T * inputs * panel_size(outputs, weight.dtype), weight.dtype)
+    _pack(weight, packed, T, C, F, flipped)
     return packed
+
+
+def packed_weights(weight: Array, flipped: bool = False) -> Array:
+    """A layer's weights (KH,KW,C,F) in panels."""
+    KH, KW, C, F = weight.shape
+    return pack(weight.reshape(-1), KH * KW, C, F, flipped)
