@@ -228,11 +228,11 @@ def _winograd(
                     transform_back(M + (t * width + j) * n, pitch, tmp, out, m)
                     add = load_row(pointer(bias), f + j * n, left)
                     if pooled:
-                        write_pooled_tile(
+                        write_pooled(
                             out, add, m, y, winners, keep_codes, image, h // 2, v // 2, f + j * n
                         )
                     else:
-                        write_tile(out, add, m, y, positive, image, h, v, f + j * n)
+                        write_plain(out, add, m, y, positive, image, h, v, f + j * n)
             done += width
 
 
