@@ -20,7 +20,7 @@ import harness
 from harness import say
 from peers import CONTESTANTS, DEFAULT, OURS, title
 from presets import MNIST, PRESETS
-from workers import HELD_TO, Worker, workers
+from workers import CLOCKS, HELD_TO, Worker, workers
 
 
 def measure(name: str, options: Any, contestants: list[str]) -> dict[str, Any]:
@@ -32,17 +32,19 @@ def measure(name: str, options: Any, contestants: list[str]) -> dict[str, Any]:
     with workers(contestants, name, images, options.batch, options.threads, options.isa) as running:
         if not running:
             raise SystemExit("none of the contestants is installed")
-        first = {who: train(worker, 1)["call"] for who, worker in running.items()}
-        quickest = min(train(worker, min(most, 8))["step"] for worker in running.values())
+        first = {who: train(worker, 1, options.clock)["call"] for who, worker in running.items()}
+        quickest = min(
+            train(worker, min(most, 8), options.clock)["step"] for worker in running.values()
+        )
         steps = max(1, min(most, round(options.seconds / quickest)))
         for worker in running.values():
-            train(worker, steps)
+            train(worker, steps, options.clock)
         seconds = ", ".join(f"{who} {first[who]:.2f}" for who in running)
         say(f"{name}: {steps} steps a turn; seconds of the first step: {seconds}")
         losses: dict[str, float] = {}
 
         def turn(who: str) -> float:
-            result = train(running[who], steps)
+            result = train(running[who], steps, options.clock)
             losses[who] = result["loss"]
             return float(result["step"])
 
@@ -57,9 +59,9 @@ def measure(name: str, options: Any, contestants: list[str]) -> dict[str, Any]:
     }
 
 
-def train(worker: Worker, steps: int) -> dict[str, float]:
+def train(worker: Worker, steps: int, clock: str) -> dict[str, float]:
     """Let the worker train; seconds per step and of a one-step fit, and the loss: a number."""
-    result = worker.ask(do="train", steps=steps)
+    result = worker.ask(do="train", steps=steps, clock=clock)
     if not math.isfinite(result["loss"]):
         raise RuntimeError(f"{worker.name} does not train: its loss is {result['loss']}")
     return result
@@ -141,6 +143,12 @@ def main() -> None:
         type=float,
         default=1.0,
         help="length of a turn for the quickest contestant (%(default)s)",
+    )
+    options.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="cpu: processor time, for a busy machine, with --threads 1 (%(default)s)",
     )
     options = options.parse_args()
     if options.quick:
