@@ -3,8 +3,9 @@
 Reading trusts nothing. Only known layer, optimizer and loss names are accepted and nothing is ever
 unpickled, imported or evaluated by name; the shapes of all weights follow from the layers and are
 compared before a weight is read; and all arrays together may not be larger than the file that
-holds them (so compressed members and datasets are refused), which bounds memory to about three
-times the file's size plus 100 MB for the JSON inside, whatever a header promises.
+holds them (so compressed members and datasets are refused). That bounds memory to a few times the
+file's size plus 100 MB for the JSON inside, whatever a header promises. Keras's files are read in
+a process of their own, with a limit of time, because the HDF5 library is no match for every file.
 """
 
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import ModelFileError
-from . import keras_hdf5, keras_zip, npz
+from . import isolated, keras_hdf5, keras_zip, npz
 from .architecture import checked
 from .files import atomic_write
 from .snapshot import Snapshot
@@ -47,12 +48,13 @@ def load(path: str | os.PathLike[str], compile: bool = True) -> Snapshot:
     handler = _format(path)
     with open(path, "rb") as file:
         try:
-            snapshot: Snapshot = handler.read(file, compile)
+            if handler is npz:
+                return npz.read(file, compile)
+            return isolated.read(file, Path(path).suffix.lower(), compile)
         except ModelFileError as error:
             raise ModelFileError(f"{os.fspath(path)}: {error}") from error
         except RecursionError as error:
             raise ModelFileError(f"{os.fspath(path)}: JSON nested too deeply") from error
-    return snapshot
 
 
 def check_path(path: str | os.PathLike[str]) -> None:

@@ -16,6 +16,7 @@ REQUIRED = object()
 STATE = ("moving_mean", "moving_variance")  # weights that are not trained
 ACTIVATIONS = ("linear", "relu", "sigmoid", "softmax", "tanh")
 MAX_SIZE = 2**31 - 1
+MAX_BYTES = 2**31 - 2**23  # of all arrays: beyond, zip needs 64-bit fields, which are not read
 
 
 # Each takes an argument's value and returns it in one form, or raises ValueError("what it is not").
@@ -297,6 +298,10 @@ def checked(snapshot: Snapshot) -> Snapshot:
         raise ModelFileError(f"weights {list(snapshot.weights)}, expected {list(shapes)}")
     for name, shape in shapes.items():
         check_array(name, snapshot.weights[name], shape, config["dtype"])
+    arrays = (*snapshot.weights.values(), *snapshot.optimizer.values())
+    total = sum(array.nbytes for array in arrays)
+    if total > MAX_BYTES:
+        raise ModelFileError(f"{total} bytes of weights and optimizer state, at most {MAX_BYTES}")
     return replace(snapshot, config=config)
 
 

@@ -9,7 +9,6 @@ from ..errors import ModelFileError
 
 MAX_JSON = 4 << 20  # bytes; parsed, JSON takes at most about 25 times its size
 MAX_DIRECTORY = 1 << 20  # bytes of a zip directory: some 10,000 members
-MAX_ARCHIVE = (1 << 31) - (1 << 21)  # beyond, zip needs 64-bit fields, which are not read here
 END = struct.Struct("<4s4H2LH")  # end of central directory, when it has no comment
 
 # All that zipfile raises for a damaged archive, depending on what is damaged.
@@ -83,9 +82,7 @@ def parse_json(text: bytes | str, what: str) -> dict[str, Any]:
     return value
 
 
-def add_member(archive: zipfile.ZipFile, name: str, size: int) -> IO[bytes]:
-    """A stream into the new member `name`, which will hold about `size` bytes."""
-    if (archive.fp.tell() if archive.fp else 0) + size > MAX_ARCHIVE:
-        raise ValueError(f"model of more than {MAX_ARCHIVE} bytes; only .h5 files get that large")
+def add_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    """A stream into the new member `name`."""
     # A ZipInfo of its own has no time of day in it: equal models give equal files.
     return archive.open(zipfile.ZipInfo(name), "w")

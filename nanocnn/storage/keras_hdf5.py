@@ -25,6 +25,17 @@ KERAS_VERSION = "3.10.0"  # whose files these are like
 # Keras 3 restores optimizer_weights into an optimizer that it built without variables and that
 # then refuses to train (seen in 3.15). Without the group it trains, its optimizer started anew.
 OPTIMIZER_GROUP = "nanocnn_optimizer_weights"
+# All that h5py raises for a damaged file, depending on what is damaged.
+DAMAGED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 MAX_DEPTH, MAX_LINKS = 8, 10_000  # of what is looked at while searching a group
 
 
@@ -104,7 +115,7 @@ class SafeFile:
         if name not in self.root.attrs:
             return None
         attribute = self.root.attrs.get_id(name)
-        if attribute.shape != () or attribute.dtype.kind not in "OS":
+        if attribute.shape != () or self.h5py.check_string_dtype(attribute.dtype) is None:
             raise ModelFileError(f"attribute {name}: expected one string")
         value = self.root.attrs[name]
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
@@ -120,7 +131,7 @@ def open_hdf5(file: BinaryIO) -> Iterator[SafeFile]:
             yield SafeFile(h5py, root, size)
     except ModelFileError:
         raise
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+    except DAMAGED as error:
         raise ModelFileError(f"not an HDF5 file, or a damaged one: {error}") from error
 
 

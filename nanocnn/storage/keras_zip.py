@@ -82,7 +82,7 @@ def write(snapshot: Snapshot, file: BinaryIO) -> None:
             ("config.json", json.dumps(model).encode()),
             ("model.weights.h5", image.getbuffer()),
         ):
-            with add_member(archive, name, len(data)) as stream:
+            with add_member(archive, name) as stream:
                 stream.write(data)
 
 

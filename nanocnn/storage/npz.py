@@ -101,6 +101,6 @@ def write(snapshot: Snapshot, file: BinaryIO) -> None:
     arrays |= {f"callbacks/{key}": array for key, array in snapshot.callbacks.items()}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
-            with add_member(archive, f"{name}.npy", array.nbytes) as stream:
+            with add_member(archive, f"{name}.npy") as stream:
                 values = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
                 np.lib.format.write_array(stream, values, (1, 0), allow_pickle=False)
