@@ -2,6 +2,7 @@
 
 direct     im2col that is never written; dx for strides of 1 only        conv_direct.py
 winograd   fewer multiplications for 3x3 and 5x5 kernels of stride 1      conv_winograd.py
+winners    the weight gradient behind ReLU and pool, skipping zeros       conv_winners.py
 im2col     the matrix written, its products by BLAS: any window           conv_im2col.py
 
 All compute what `reference` computes. Only the order of the sums differs, and for Winograd the
@@ -16,6 +17,7 @@ from ...errors import unknown
 from ..geometry import Window
 from . import conv_direct as direct
 from . import conv_im2col as im2col
+from . import conv_winners as winners
 from . import conv_winograd as winograd
 from .arrays import Array, result, same
 from .conv_tiles import MASKED, PLAIN, UNPOOLED
@@ -34,7 +36,7 @@ from .conv_work import (
     transposed_window,
 )  # fmt: skip
 
-ALGORITHMS = ("direct", "im2col", "winograd")
+ALGORITHMS = ("direct", "im2col", "winners", "winograd")
 Gradients = tuple[Array | None, Array, Array]
 
 
@@ -64,7 +66,8 @@ def choose(
     if algorithm is not None:
         pays = [algorithm == "winograd" and winograd.fits(window)] * 2
     forward, dx = ("winograd" if p else "direct" for p in pays)
-    return Choice(forward, "direct", dx)
+    sparse = pooled and window.DW == 1 and algorithm in (None, "winners")
+    return Choice(forward, "winners" if sparse else "direct", dx)
 
 
 def conv2d_forward(
@@ -145,7 +148,7 @@ def conv2d_relu_pool_forward(
     chosen = choose(window, C, F, len(x), True, algorithm)
     codes = NO_CODES if winner is None else winner.reshape(-1)
     _correlate(
-        chosen.forward, x, weight, bias, window, y, winners=codes, pooled=True, keep=want_winner
+        chosen.forward, x, weight, bias, window, y, kept=codes, pooled=True, keep=want_winner
     )
     return y, winner
 
@@ -168,7 +171,11 @@ def conv2d_relu_pool_backward(
     dy, codes = np.ascontiguousarray(dy), winner.reshape(-1)
     dx, dweight, dbias = _outputs(out, x, weight, need_dx)
     chosen = choose(window, C, F, len(x), True, algorithm)
-    _weight_gradient(dy, dy, codes, x, window, UNPOOLED, dweight, dbias)
+    if chosen.dweight == "winners":
+        parts = _partials(len(x), window.OH * window.OW * weight.size)
+        winners.weight_gradient(dy, codes, x, window, parts, dweight, dbias)
+    else:
+        _weight_gradient(dy, dy, codes, x, window, UNPOOLED, dweight, dbias)
     if dx is not None:
         back = transposed_window(window)
         _correlate(chosen.dx, dy, weight, None, back, dx, codes=codes, mode=UNPOOLED, turned=True)
@@ -208,7 +215,7 @@ def _correlate(
     y: Array,
     other: Array | None = None,
     codes: Array = NO_CODES,
-    winners: Array = NO_CODES,
+    kept: Array = NO_CODES,
     mode: int = PLAIN,
     turned: bool = False,
     positive: bool = False,
@@ -222,14 +229,14 @@ def _correlate(
     if algorithm == "winograd":
         packed = winograd.transformed_weights(weight, turned)
         winograd.correlate(
-            x, other, codes, packed, bias, y, winners, window, mode, positive, pooled, keep
+            x, other, codes, packed, bias, y, kept, window, mode, positive, pooled, keep
         )
         return
     pixels, taps = pixel_table(window, C, pooled), tap_table(window, C)
     parts, strips = cut(len(y), y.shape[1], len(pixels) * len(taps) * F)
     run(
         direct._forward, parts, {"padded": padded_items(window, C), "block": direct.BLOCK},
-        x, other, codes, packed_weights(weight, turned), bias, y, winners, pixels, taps, window,
+        x, other, codes, packed_weights(weight, turned), bias, y, kept, pixels, taps, window,
         strips, mode, positive, pooled, keep,
     )  # fmt: skip
 

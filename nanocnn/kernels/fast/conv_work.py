@@ -29,6 +29,7 @@ PARTIALS = 8  # the same where each part has sums of its own to be added up
 SMALL = 4e6  # multiply-adds below which handing work to another thread costs more than it saves
 SLACK = 64  # items behind the end of each buffer, for reads of whole vectors
 NO_CODES = np.zeros(1, np.uint8)  # where a kernel wants an array that it will not touch
+WHOLE = ("where", "counts")  # the names of buffers that hold whole numbers
 
 _mine = threading.local()
 
@@ -45,9 +46,10 @@ def scratch(name: str, size: int, dtype: Any) -> Array:
 def run(kernel: Callable[..., None], parts: int, sizes: dict[str, int], *args: Any) -> None:
     """`threads.run`, with a buffer of the working thread for each of `sizes` before the args."""
     dtype = args[0].dtype
+    wanted = [(name, n, np.intp if name in WHOLE else dtype) for name, n in sizes.items()]
 
     def with_buffers(part: int, parts: int) -> None:
-        kernel(part, parts, *[scratch(name, n, dtype) for name, n in sizes.items()], *args)
+        kernel(part, parts, *[scratch(*what) for what in wanted], *args)
 
     threads.run(with_buffers, parts)
 
@@ -112,9 +114,14 @@ def transposed_window(window: Window) -> Window:
     )
 
 
+def lanes_of(dtype: Any) -> int:
+    """How many items of a NumPy dtype a register holds."""
+    return lane_count(numba.from_dtype(np.dtype(dtype)))
+
+
 def panel_size(F: int, dtype: Any) -> int:
     """The width of all panels together for F filters: whole vectors, and at least two."""
-    n = lane_count(numba.from_dtype(np.dtype(dtype)))
+    n = lanes_of(dtype)
     return max(-(-F // n), 2) * n
 
 
