@@ -53,6 +53,16 @@ def compiled(function: Any) -> Any:
 
 
 @inlined
+def places(start, stop):
+    """The indices from start to stop, known not to be negative.
+
+    With a plain range NumPy's rule that a negative index counts from the end has to be checked for
+    every item, and LLVM then leaves the loop as it is instead of using vector instructions.
+    """
+    return range(np.uintp(start), np.uintp(stop))
+
+
+@inlined
 def share(part, parts, n):
     """The range (start, stop) of n items that belongs to this part."""
     return part * n // parts, (part + 1) * n // parts

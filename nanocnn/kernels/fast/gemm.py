@@ -1,9 +1,10 @@
 """Matrix products by a tile of registers: C = A @ B (+ bias) (then ReLU), float32 and float64.
 
 A ROWS x (VECTORS registers) tile of C is summed in registers while A's numbers and B's rows stream
-past. B is copied, a panel as wide as the tile and DEPTH rows deep at a time, to where it is read
-once per tile from the nearest cache (Goto & van de Geijn, "Anatomy of High-Performance Matrix
-Multiplication", 2008); A is read where it lies, by strides, so a transposed A costs nothing.
+past. Both are copied first, in the order in which they will be read: of B a panel as wide as the
+tile and DEPTH deep, which stays in the first cache, of A a block of HEIGHT rows in the second (Goto
+& van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008). So a transposed factor
+costs nothing more.
 
 Each number of C is summed by one thread, in the same order whatever the parts: the bits depend on
 the shape only. With BLAS they depend on its number of threads.
@@ -20,28 +21,28 @@ from ..simd import (  # isort: skip
 from .arrays import Array
 from .compiler import compiled, inlined, share
 
-# 12 of AVX2's 16 registers hold sums (24 of AVX-512's and NEON's 32), the rest B's row, A's number
-ROWS, VECTORS = (4, 3) if host.registers < 32 else (8, 3)
+# 12 of AVX2's 16 registers hold sums, 24 of AVX-512's and NEON's 32; the rest B's row, A's number
+ROWS, VECTORS = (6, 2) if host.registers < 32 else (8, 3)
 LINE = 8  # registers of sums when C has one row: B is then read once, straight from memory
 DEPTH = 1024  # bytes of a column of a panel: a panel of the tile's width fits the first cache
-TALL = 256  # rows of C in a part
+HEIGHT = 96  # rows of A copied at a time: they fit the second cache
 WORK = 1 << 18  # multiplications worth a hand-over
 
 
 def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool = False) -> None:
     """c = a @ b + bias, then ReLU if asked. a (M,K) and b (K,N) may be transposed views."""
     (M, K), N = a.shape, b.shape[1]
-    if c.size == 0:
-        return
     A, a_row, a_column = _strided(a)
     B, b_row, b_column = _strided(b)
-    line = M == 1 and b_column == 1
-    wide = (LINE if line else VECTORS) * host.bytes // c.itemsize
-    across = min(-(-N // wide), max(M * N * K // WORK, 1), 32)  # parts side by side: panels of B
-    down = 1 if M * N * K < WORK else -(-M // TALL)
-    kernel, bias = _line if line else _matmul, c[0, :0] if bias is None else bias
-    arguments = A, a_row, a_column, B, b_row, b_column, c.reshape(-1), M, N, K, across, bias, relu
-    run(kernel, across * down, *arguments)
+    most = min(max(M * K * N // WORK, 1), 8)  # parts
+    if line := M == 1 and b_column == 1:
+        across, down = min(-(-N * c.itemsize // (LINE * host.bytes)), most), 1
+    else:  # each part copies its share of both factors, so it should be large
+        across = min(max(N // 256, 1), most)
+        down = min(max(M // 64, 1), most // across)
+    arguments = (A, a_row, a_column, B, b_row, b_column, c.reshape(-1), M, N, K, across)
+    empty = c.reshape(-1)[:0] if bias is None else bias
+    run(_line if line else _matmul, across * down, *arguments, empty, relu)
 
 
 def _strided(x: Array) -> tuple[Array, int, int]:
@@ -54,17 +55,35 @@ def _strided(x: Array) -> tuple[Array, int, int]:
 
 
 @inlined
-def _pack(pb, first, b_row, b_column, depth, width, pp):
-    """Copy `depth` rows of `width` numbers into rows as wide as a panel, the last one repeated."""
-    L = lanes(pp)
-    wide = VECTORS * L
-    for k in range(depth):
-        if b_column == 1 and width == wide:
-            for j in range(VECTORS):
-                store(pp, k * wide + j * L, load(pb, first + k * b_row + j * L))
+def _pack_rows(pa, first, a_row, a_column, height, depth, packed):
+    """Copy `height` rows of A as tiles (depth, ROWS); rows that are not there repeat the last."""
+    for top in range(0, height, ROWS):
+        tile_start = top * depth
+        if a_row == 1 and top + ROWS <= height:
+            for k in range(depth):
+                for i in range(ROWS):
+                    packed[tile_start + k * ROWS + i] = pa[first + top + i + k * a_column]
         else:
-            for j in range(wide):
-                pp[k * wide + j] = pb[first + k * b_row + min(j, width - 1) * b_column]
+            for i in range(ROWS):
+                start = first + min(top + i, height - 1) * a_row
+                for k in range(depth):
+                    packed[tile_start + k * ROWS + i] = pa[start + k * a_column]
+
+
+@inlined
+def _pack_panel(pb, first, b_row, b_column, depth, width, packed):
+    """Copy `width` columns of B as (depth, full width); columns that are not there are the last."""
+    L = lanes(packed)
+    wide = VECTORS * L
+    if b_column == 1 and width == wide:
+        for k in range(depth):
+            for j in range(VECTORS):
+                store(packed, k * wide + j * L, load(pb, first + k * b_row + j * L))
+    else:
+        for j in range(wide):
+            start = first + min(j, width - 1) * b_column
+            for k in range(depth):
+                packed[k * wide + j] = pb[start + k * b_row]
 
 
 @inlined
@@ -89,49 +108,57 @@ def _copy(source, i, i_step, target, t, t_step, height, width):
             target[t + row * t_step + column] = source[i + row * i_step + column]
 
 
+@inlined
+def _accumulate(acc, rows_of_a, panel_of_b, depth):
+    """acc += the product of a tile's rows (depth, ROWS) and a panel (depth, VECTORS registers)."""
+    row, L = tile(1, VECTORS, panel_of_b), lanes(panel_of_b)
+    for k in range(depth):
+        for j in range(VECTORS):
+            row[0, j] = load(panel_of_b, (k * VECTORS + j) * L)
+        for i in range(ROWS):
+            a = splat(rows_of_a, rows_of_a[k * ROWS + i])
+            for j in range(VECTORS):
+                acc[i, j] = fma(a, row[0, j], acc[i, j])
+
+
 @compiled
 def _matmul(part, parts, A, a_row, a_column, B, b_row, b_column, C, M, N, K, across, bias, relu):
     pa, pb, pc = pointer(A), pointer(B), pointer(C)
-    L = lanes(pc)
-    wide = VECTORS * L
+    wide = VECTORS * lanes(pc)
     depth = DEPTH // C.itemsize
-    panel = np.empty(depth * wide, C.dtype)
+    block, panel = np.empty(HEIGHT * depth, C.dtype), np.empty(depth * wide, C.dtype)
     margin, edge = np.zeros(wide, C.dtype), np.zeros(ROWS * wide, C.dtype)
-    pp, pm, pe = pointer(panel), pointer(margin), pointer(edge)
+    qa, qb, pm, pe = pointer(block), pointer(panel), pointer(margin), pointer(edge)
     first, end = share(part % across, across, (N + wide - 1) // wide)
-    top, bottom = share(part // across, parts // across, M)
-    acc, row = tile(ROWS, VECTORS, pc), tile(1, VECTORS, pc)
-    for p in range(first, end):
-        column = p * wide
-        width = min(wide, N - column)
-        _copy(pointer(bias), column, 0, pm, 0, 0, 1, min(width, bias.size))
-        for k0 in range(0, max(K, 1), depth):
-            size = min(depth, K - k0)
-            floor = C.dtype.type(0 if relu and k0 + size >= K else -np.inf)
-            _pack(pb, k0 * b_row + column * b_column, b_row, b_column, size, width, pp)
-            for i0 in range(top, bottom, ROWS):
-                tall = min(ROWS, bottom - i0)
-                place = i0 * N + column
-                # a tile that stands out over the edge of C is written beside it first
-                inside = tall == ROWS and width == wide
-                pd, d, step = (pc, place, N) if inside else (pe, 0, wide)
-                if k0 == 0:
-                    _start(acc, pm, 0, 0)
-                else:
+    first_tile, end_tile = share(part // across, parts // across, (M + ROWS - 1) // ROWS)
+    acc = tile(ROWS, VECTORS, pc)
+    for k0 in range(0, max(K, 1), depth):
+        size = min(depth, K - k0)
+        floor = C.dtype.type(0 if relu and k0 + size >= K else -np.inf)
+        for r0 in range(first_tile * ROWS, min(end_tile * ROWS, M), HEIGHT):
+            height = min(HEIGHT, min(end_tile * ROWS, M) - r0)
+            _pack_rows(pa, r0 * a_row + k0 * a_column, a_row, a_column, height, size, qa)
+            for p in range(first, end):
+                column = p * wide
+                width = min(wide, N - column)
+                _copy(pointer(bias), column, 0, pm, 0, 0, 1, min(width, bias.size))
+                _pack_panel(pb, k0 * b_row + column * b_column, b_row, b_column, size, width, qb)
+                for i0 in range(0, height, ROWS):
+                    tall = min(ROWS, height - i0)
+                    place = (r0 + i0) * N + column
+                    # a tile that stands out over the edge of C is written beside it first
+                    inside = tall == ROWS and width == wide
+                    pd, d, step = (pc, place, N) if inside else (pe, 0, wide)
+                    if k0 == 0:
+                        _start(acc, pm, 0, 0)
+                    else:
+                        if not inside:
+                            _copy(pc, place, N, pe, 0, wide, tall, width)
+                        _start(acc, pd, d, step)
+                    _accumulate(acc, qa + i0 * size, qb, size)
+                    _write(acc, pd, d, step, floor)
                     if not inside:
-                        _copy(pc, place, N, pe, 0, wide, tall, width)
-                    _start(acc, pd, d, step)
-                at = i0 * a_row + k0 * a_column
-                for k in range(size):
-                    for j in range(VECTORS):
-                        row[0, j] = load(pp, k * wide + j * L)
-                    for i in range(ROWS):  # rows that are not there repeat the last one
-                        a = splat(pc, pa[at + min(i, tall - 1) * a_row + k * a_column])
-                        for j in range(VECTORS):
-                            acc[i, j] = fma(a, row[0, j], acc[i, j])
-                _write(acc, pd, d, step, floor)
-                if not inside:
-                    _copy(pe, 0, wide, pc, place, N, tall, width)
+                        _copy(pe, 0, wide, pc, place, N, tall, width)
 
 
 @compiled

@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import ShapeError
 from ...threads import run
 from .arrays import Array, expect, parts_of, writable
-from .compiler import compiled, share
+from .compiler import compiled, places, share
 
 
 def _step(kernel: Any, states: dict[str, Array | None], grad: Array, *numbers: float) -> None:
@@ -50,14 +50,14 @@ def _sgd(part, parts, grad, param, velocity, inside, outside, momentum, ahead, d
     # param += outside * (ahead * velocity - direct * grad): ahead = 1, direct = 0 unless Nesterov
     start, stop = share(part, parts, param.size)
     if velocity is None:
-        for i in range(start, stop):
+        for i in places(start, stop):
             param[i] -= inside * grad[i]
     elif direct == 0:
-        for i in range(start, stop):
+        for i in places(start, stop):
             velocity[i] = momentum * velocity[i] - inside * grad[i]
             param[i] += outside * velocity[i]
     else:
-        for i in range(start, stop):
+        for i in places(start, stop):
             velocity[i] = momentum * velocity[i] - inside * grad[i]
             param[i] += outside * (ahead * velocity[i] - direct * grad[i])
 
@@ -88,7 +88,7 @@ def _rmsprop(
     # `under` is the epsilon under the root, `beside` the one beside it: one of them is 0
     start, stop = share(part, parts, param.size)
     rest = param.dtype.type(1) - rho
-    for i in range(start, stop):
+    for i in places(start, stop):
         g = grad[i]
         v[i] += (g * g - v[i]) * rest
         spread = v[i]
@@ -124,7 +124,7 @@ def _adam(part, parts, grad, param, m, v, vmax, step_size, beta1, beta2, epsilon
     start, stop = share(part, parts, param.size)
     one = param.dtype.type(1)
     rest1, rest2 = one - beta1, one - beta2
-    for i in range(start, stop):
+    for i in places(start, stop):
         g = grad[i]
         m[i] += (g - m[i]) * rest1
         v[i] += (g * g - v[i]) * rest2
