@@ -116,7 +116,7 @@ def _outlined(axis: Any, grey: Array, strength: Array, levels: tuple[float, ...]
     top = float(strength.max())
     if top > 0:
         lines = axis.contour(
-            strength / top, levels, colors="#D55E00", linewidths=(1.0, 1.6, 2.2)[-len(levels) :]
+            strength / top, levels, colors="black", linewidths=(1.0, 1.6, 2.2)[-len(levels) :]
         )
         if len(levels) > 1:
             axis.clabel(lines, fmt="%.2g", fontsize=8)
