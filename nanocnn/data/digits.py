@@ -1,0 +1,217 @@
+"""The digit in a photo or scan, made to look as MNIST's do.
+
+MNIST's digits were scaled into 20x20 pixels, proportions kept, with grey edges, and placed in 28x28
+so that their centre of mass is its middle; paper is 0, ink is 255.
+"""
+
+import math
+import os
+import warnings
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nanocnn.errors import DatasetError
+
+Array = NDArray[Any]
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF")  # decoders without scripts, links or other files
+MAX_PIXELS = 1 << 26
+WORK = 400  # the longest side that is worked on
+THIN = 0.09  # a stroke narrower than this part of the digit is thickened to it
+
+
+def read_digit(source: str | os.PathLike[str] | BinaryIO | Array) -> Array:
+    """Find the digit in an image and return it as MNIST has them: uint8 (28,28), ink 255 on 0.
+
+    source  a PNG, JPEG, BMP or GIF file, or an array, (H,W) of any numbers or (H,W,3|4) of uint8;
+            one digit, darker or lighter than its paper, of any size; the paper may be lit unevenly
+
+    Raises DatasetError for what is no image, is damaged, has more than 2**26 pixels (before it is
+    decoded), or shows nothing.
+    """
+    if isinstance(source, np.ndarray):
+        return _digit(_grey_array(source), "the array")
+    if isinstance(source, (str, os.PathLike)):
+        with open(source, "rb") as file:
+            return _digit(_decode(file, os.fspath(source)), os.fspath(source))
+    name = str(getattr(source, "name", None) or "<open file>")
+    return _digit(_decode(source, name), name)
+
+
+def _decode(file: BinaryIO, name: str) -> Array:
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height <= MAX_PIXELS:
+                return _grey(ImageOps.exif_transpose(image))
+            size = f"{image.width}x{image.height}"
+    except Exception as error:  # decoders meet damage with a dozen kinds of error
+        raise DatasetError(
+            f"{name}: expected an image ({', '.join(FORMATS)}), whole and readable: {error}"
+        ) from error
+    raise DatasetError(f"{name}: expected at most {MAX_PIXELS:,} pixels, got {size}")
+
+
+def _grey_array(array: Array) -> Array:
+    from PIL import Image
+
+    if array.ndim == 2 and array.dtype.kind in "buif" and 0 < array.size <= MAX_PIXELS:
+        if not np.isfinite(array).all():
+            raise DatasetError("the array: expected finite pixels, got NaN or infinity")
+        array = array.astype(np.float64)  # 1e300 is a shade too
+        return _shrink(Image.fromarray((array / (abs(array).max() or 1)).astype(np.float32)))
+    if array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8 and array.size:
+        return _grey(Image.fromarray(array))
+    raise DatasetError(
+        f"the array: expected (H, W) numbers or (H, W, 3|4) uint8, got {array.dtype} {array.shape}"
+    )
+
+
+def _grey(image: Any) -> Array:
+    """Brightness, float32 (H,W); what is transparent becomes paper that the ink stands out from."""
+    if image.mode[0] in "IF":
+        return _shrink(image.convert("F"))
+    red, green, blue, alpha = (_shrink(band) for band in image.convert("RGBA").split())
+    grey, alpha = 0.299 * red + 0.587 * green + 0.114 * blue, alpha / 255
+    paper = 255 if (grey * alpha).sum() < 127 * alpha.sum() else 0
+    return np.asarray(paper + (grey - paper) * alpha, np.float32)
+
+
+def _shrink(image: Any) -> Array:
+    return np.asarray(image.reduce(-(-max(image.size) // WORK)), np.float32)
+
+
+def _digit(grey: Array, name: str) -> Array:
+    ink, noise = _ink(grey)
+    peak = float(ink.max())
+    # Less than 3 % of the brightness is no ink, nor is what the paper's own noise reaches.
+    if peak <= max(8 * noise, 0.03 * float(np.abs(grey).max())):
+        raise DatasetError(
+            f"{name}: expected a digit, found nothing that stands out from its paper"
+        )
+    mask = _main_part(ink, ink > max(0.3 * peak, 4 * noise))
+    level = np.median(ink[mask])
+    ink = np.clip((ink - 3 * noise) / (level - 3 * noise), 0, 1) * _grow(mask)
+    rows, columns = (np.flatnonzero((ink > 0.1).any(axis)) for axis in (1, 0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return _place(_scale(_thicken(ink[box], mask[box])))
+
+
+def _ink(grey: Array) -> tuple[Array, float]:
+    """How far each pixel stands out from the paper, ink positive, and the paper's noise.
+
+    The paper is a quadratic surface, fitted again and again to what lies near the last fit.
+    """
+    if max(grey.shape) > WORK // 4:
+        grey = _blur(grey)
+    y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in grey.shape)
+    y = y[:, np.newaxis]
+    terms = np.stack(
+        [np.ones_like(grey), x + 0 * y, y + 0 * x, x * x + 0 * y, x * y, y * y + 0 * x]
+    )
+    # A few thousand pixels fix the six coefficients; those near the border come first.
+    step = max(1, math.isqrt(grey.size) // 64)
+    few = terms[:, ::step, ::step].reshape(6, -1).T.astype(np.float64)
+    values = grey[::step, ::step].ravel().astype(np.float64)
+    near = np.abs(few[:, 1:3]).max(axis=1) > 0.8
+    for _ in range(8):
+        a = few[near]
+        surface = np.linalg.lstsq(a.T @ a, a.T @ values[near])[0]
+        apart = np.abs(values - few @ surface)
+        spread = 1.4826 * float(np.median(apart[near]))
+        near = apart <= max(2.5 * spread, 1e-3 * float(np.abs(values).max()))
+    apart = grey - np.tensordot(surface.astype(np.float32), terms, 1)
+    ink = apart if (apart**3).sum() > 0 else -apart
+    return ink, spread
+
+
+def _main_part(ink: Array, mask: Array) -> Array:
+    """The digit among the parts of `mask`: the most ink clear of the border, and pieces near it."""
+    labels = _label(mask)
+    rows, columns = np.nonzero(mask)
+    _, part = np.unique(labels[mask], return_inverse=True)
+    mass = np.bincount(part, ink[mask])
+    low, high = np.full((2, len(mass)), max(mask.shape)), np.zeros((2, len(mass)), int)
+    for axis, where in enumerate((rows, columns)):
+        np.minimum.at(low[axis], part, where)
+        np.maximum.at(high[axis], part, where)
+    at_border = (low == 0).any(0) | (high == np.array(mask.shape)[:, np.newaxis] - 1).any(0)
+    main = int(np.argmax(np.where(at_border, 0.1, 1) * mass))
+    reach = 0.3 * (high - low)[:, main].max() + 1
+    near = (low <= high[:, [main]] + reach).all(0) & (high >= low[:, [main]] - reach).all(0)
+    shadow = at_border & (mass > mass[main])
+    chosen = near & (mass > 0.03 * mass[main]) & ~shadow
+    result = np.zeros_like(mask)
+    result[rows, columns] = chosen[part]
+    return result
+
+
+def _label(mask: Array) -> Array:
+    """Number the parts of `mask` that hang together (8 neighbours); the rest has one number.
+
+    Each round every part takes the lowest number it touches, so a few rounds do for any shape.
+    """
+    labels = np.where(mask, np.arange(mask.size).reshape(mask.shape), mask.size)
+    while True:
+        lowest = _neighbours(labels, np.minimum, mask.size)
+        parent = np.arange(mask.size + 1)
+        np.minimum.at(parent, labels[mask], lowest[mask])
+        while (parent[parent] != parent).any():
+            parent = parent[parent]
+        merged = parent[labels]
+        if (merged == labels).all():
+            return merged
+        labels = merged
+
+
+def _neighbours(a: Array, combine: np.ufunc, outside: float) -> Array:
+    """`combine` over each pixel's 3x3 neighbourhood."""
+    padded = np.pad(a, 1, constant_values=outside)
+    a = combine(combine(padded[:-2], padded[1:-1]), padded[2:])
+    return np.asarray(combine(combine(a[:, :-2], a[:, 1:-1]), a[:, 2:]))
+
+
+def _grow(mask: Array) -> Array:
+    return _neighbours(mask, np.logical_or, False)
+
+
+def _blur(a: Array) -> Array:
+    padded = np.pad(a, 1, mode="edge")
+    a = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+    return (a[:, :-2] + a[:, 1:-1] + a[:, 2:]) / 3
+
+
+def _thicken(ink: Array, mask: Array) -> Array:
+    """Widen a thin pen's strokes: 20x20 pixels would turn them into a grey breath."""
+    edge = sum(
+        int(np.diff(mask, axis=axis, prepend=0, append=0).astype(bool).sum()) for axis in (0, 1)
+    )
+    width = 2.5 * mask.sum() / edge  # area / half the outline, which runs along the pixel grid
+    for _ in range(int((THIN * max(mask.shape) - width) / 2)):
+        ink = _neighbours(ink, np.maximum, 0)
+    return ink
+
+
+def _scale(ink: Array) -> Array:
+    """Into a box of 20x20, proportions kept."""
+    from PIL import Image
+
+    height, width = (max(1, round(n * 20 / max(ink.shape))) for n in ink.shape)
+    image = Image.fromarray(ink.astype(np.float32))
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC)).clip(0, 1)
+
+
+def _place(ink: Array) -> Array:
+    """Into 28x28, the centre of mass in its middle."""
+    result = np.zeros((28, 28), np.uint8)
+    corner = []
+    for axis, size in enumerate(ink.shape):
+        along = ink.sum(1 - axis)
+        centre = (along @ np.arange(size)) / along.sum()
+        corner.append(min(max(round(14 - centre), 0), 28 - size))  # as measured on MNIST
+    top, left = corner
+    result[top : top + ink.shape[0], left : left + ink.shape[1]] = np.rint(255 * ink)
+    return result
