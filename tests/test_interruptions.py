@@ -34,7 +34,7 @@ for kill in range(kills):
     child = os.fork()
     if child == 0:
         while True:
-            for model in models:
+            for model in models if kill % 2 else reversed(models):
                 storage.save(model, path)
     time.sleep(random.uniform(0, 3 * duration))
     os.kill(child, signal.SIGKILL)
