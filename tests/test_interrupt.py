@@ -1,0 +1,179 @@
+"""Ctrl-C during fit: it ends within a second, nothing is lost, and it says how to go on."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small import BOTH_SETS, bits, digits, every_layer, small_model
+
+from nanocnn import Callback, ModelCheckpoint, load_model
+
+X, Y = digits(90)
+
+
+class Press(Callback):
+    """Presses Ctrl-C at one moment of the training."""
+
+    def __init__(self, event, epoch=1, batch=1):
+        self.event, self.epoch, self.batch, self.now = event, epoch, batch, 0
+
+    def press(self, event):
+        if event == self.event and self.now == self.epoch:
+            signal.raise_signal(signal.SIGINT)
+
+    def on_epoch_begin(self, epoch):
+        self.now = epoch
+        self.press("epoch begin")
+
+    def on_batch_end(self, batch, logs):
+        if batch == self.batch:
+            self.press("batch end")
+
+    def on_epoch_end(self, epoch, logs):
+        self.press("epoch end")
+
+    def on_epoch_saved(self, epoch, logs):
+        self.press("saving")
+
+
+@BOTH_SETS
+@pytest.mark.parametrize("event", ["epoch begin", "batch end", "epoch end", "saving"])
+def test_ctrl_c_leaves_model_and_checkpoint_and_the_run_ends_with_the_same_bits(
+    event, kernels, tmp_path, capsys
+):
+    path = str(tmp_path / "last.npz")
+    straight = every_layer(kernels)
+    straight.fit(X, Y, epochs=3, verbose=0)
+
+    model = every_layer(kernels)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, epochs=3, callbacks=[Press(event), ModelCheckpoint(path)], verbose=0)
+    assert signal.getsignal(signal.SIGINT) is handler
+    out = capsys.readouterr().out
+    assert f"resume with model = load_model({path!r})" in out
+    assert "model.fit(..., initial_epoch=model.progress['epoch'])" in out
+
+    assert np.isfinite(model.predict(X)).all()
+    model.fit(X, Y, verbose=0)  # it can be trained again
+    resumed = load_model(path, kernels=kernels)
+    epoch = resumed.progress["epoch"]
+    assert epoch == (2 if event in ("epoch end", "saving") else 1)
+    resumed.fit(X, Y, epochs=3, initial_epoch=epoch, verbose=0)
+    assert bits(resumed) == bits(straight)
+
+
+def test_without_a_checkpoint_it_says_how_to_keep_the_model(capsys):
+    model = small_model()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, callbacks=[Press("batch end", epoch=0)], verbose=0)
+    assert "model.save(path) saves them" in capsys.readouterr().out
+
+
+def test_ctrl_c_in_the_last_epoch_is_not_forgotten():
+    with pytest.raises(KeyboardInterrupt):
+        small_model().fit(X, Y, epochs=2, callbacks=[Press("saving")], verbose=0)
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    class Stuck(Callback):
+        def on_batch_end(self, batch, logs):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("the second one was held back")
+
+    with pytest.raises(KeyboardInterrupt):
+        small_model().fit(X, Y, callbacks=[Stuck()], verbose=0)
+
+
+def test_a_step_that_takes_long_is_not_waited_for():
+    class Compile(Callback):
+        def on_batch_end(self, batch, logs):
+            signal.raise_signal(signal.SIGINT)
+            self.start = time.monotonic()
+            while time.monotonic() < self.start + 30:
+                pass
+
+    callback = Compile()
+    with pytest.raises(KeyboardInterrupt):
+        small_model().fit(X, Y, callbacks=[callback], verbose=0)
+    assert 0.4 < time.monotonic() - callback.start < 1
+    threads = [thread.name for thread in threading.enumerate()]
+    assert "nanocnn-interrupt" not in threads
+
+
+def test_a_handler_of_the_program_stays_in_force():
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        small_model().fit(X, Y, callbacks=[Press("batch end", epoch=0)], verbose=0)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert pressed == [signal.SIGINT]
+
+
+def test_in_another_thread_fit_leaves_signals_alone():
+    handlers = []
+
+    class Look(Callback):
+        def on_batch_end(self, batch, logs):
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=lambda: small_model().fit(X, Y, callbacks=[Look()], verbose=0))
+    thread.start()
+    thread.join()
+    assert handlers and set(handlers) == {signal.getsignal(signal.SIGINT)}
+
+
+PROGRAM = """
+import sys
+sys.path.insert(0, {tests!r})
+from small import small_model
+import numpy as np
+from nanocnn import ModelCheckpoint
+x = np.random.default_rng(0).integers(256, size=(20000, 12, 10), dtype=np.uint8)
+y = np.arange(20000) % 10
+model = small_model({kernels!r})
+model.train_on_batch(x[:64], y[:64])
+model.evaluate(x[:64], y[:64])
+print("ready", flush=True)
+validation = np.concatenate([x] * {validation}), np.tile(y, {validation})
+try:
+    model.fit(x, y, 64, 1000, validation_data=validation, callbacks=[ModelCheckpoint({path!r})])
+finally:
+    print("ended", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("validation", "wait"), [(1, 0.7), (1, 2.0), (40, 2.5)])
+@BOTH_SETS
+def test_the_process_ends_within_a_second(kernels, validation, wait, tmp_path):
+    """In training, and in a long validation."""
+    path = tmp_path / "last.npz"
+    program = PROGRAM.format(
+        tests=str(Path(__file__).parent), kernels=kernels, path=str(path), validation=validation
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        time.sleep(wait)
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out = ""
+        while "ended\n" not in out and (line := process.stdout.readline()):
+            out += line
+        seconds = time.monotonic() - start  # what Python takes to end after that is its own
+        err = process.communicate(timeout=60)[1]
+    assert "KeyboardInterrupt" in err.splitlines()[-1]
+    assert process.returncode == -signal.SIGINT
+    assert "interrupted; " in out
+    assert seconds < 1, f"ended after {seconds:.2f} s"
+    if path.exists():
+        assert load_model(path, kernels=kernels).progress["epoch"] >= 1
+    print(f"{kernels}: ended {seconds:.2f} s after Ctrl-C")
