@@ -298,8 +298,8 @@ def checked(snapshot: Snapshot) -> Snapshot:
         raise ModelFileError(f"weights {list(snapshot.weights)}, expected {list(shapes)}")
     for name, shape in shapes.items():
         check_array(name, snapshot.weights[name], shape, config["dtype"])
-    arrays = (*snapshot.weights.values(), *snapshot.optimizer.values())
-    total = sum(array.nbytes for array in arrays)
+    parts = (snapshot.weights, snapshot.optimizer, snapshot.callbacks)
+    total = sum(array.nbytes for part in parts for array in part.values())
     if total > MAX_BYTES:
         raise ModelFileError(f"{total} bytes of weights and optimizer state, at most {MAX_BYTES}")
     return replace(snapshot, config=config)
