@@ -1,8 +1,8 @@
 """Keras's files are read in a process of their own: HDF5's C library hangs on some damaged files.
 
 In 14,000 files with a few bytes changed it looped forever in 10, in reading an attribute's text,
-and h5py has no way round it. The child turns the file into an `.npz`, which is read as any other; it
-has a limit of time and memory, and if it crashes that is an error like the others.
+and h5py has no way round it. The child turns the file into an `.npz`, which is read as any other;
+it has a limit of time and memory, and if it crashes that is an error like the others.
 """
 
 import contextlib
