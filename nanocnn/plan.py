@@ -37,9 +37,12 @@ class Stage:
         """dL/dx of the last forward with this memory; fills the layers' `grads`."""
         return self.layers[0]._backward(dy, need_dx, memory)
 
-    def kernel(self) -> str:
-        """What runs, in a few words."""
-        return type(self.layers[0]).__name__
+    def kernel(self, batch: int) -> str:
+        """What runs for a batch of this size, in a few words."""
+        layer = self.layers[0]
+        if isinstance(layer, Conv2D) and hasattr(layer.kernels, "choose"):
+            return f"Conv2D: {chosen(layer, batch)}"
+        return type(layer).__name__
 
 
 class LinearPart(Stage):
@@ -75,8 +78,8 @@ class DenseRelu(Stage):
         dz = dense.kernels.relu_backward(dy, y, **memory.out(self, dz=y.shape))
         return dense.transform_backward(dz, need_dx, memory)
 
-    def kernel(self) -> str:
-        return "dense, ReLU"
+    def kernel(self, batch: int) -> str:
+        return "Dense, ReLU"
 
 
 class ConvRelu(Stage):
@@ -96,12 +99,19 @@ class ConvRelu(Stage):
         conv = self.layers[0]
         assert isinstance(conv, Conv2D)
         x, y = memory.saved(self)
-        memory.save(conv, x)
-        dz = conv.kernels.relu_backward(dy, y, **memory.out(self, dz=y.shape))
-        return conv.transform_backward(dz, need_dx, memory)
+        kernel = conv.params["kernel"]
+        out = memory.out(
+            self, dx=x.shape if need_dx else None, dweight=kernel.shape, dbias=kernel.shape[-1:]
+        )
+        dx, dweight, dbias = conv.kernels.conv2d_backward(
+            dy, x, kernel, conv.window, need_dx, relu_output=y, **out
+        )
+        conv.set_gradients(dweight, dbias)
+        return dx
 
-    def kernel(self) -> str:
-        return "convolution, ReLU"
+    def kernel(self, batch: int) -> str:
+        assert isinstance(self.layers[0], Conv2D)
+        return f"Conv2D, ReLU: {chosen(self.layers[0], batch)}"
 
 
 class ConvReluPool(Stage):
@@ -133,8 +143,15 @@ class ConvReluPool(Stage):
         conv.set_gradients(dweight, dbias)
         return dx
 
-    def kernel(self) -> str:
-        return "convolution, ReLU, 2x2 max-pool"
+    def kernel(self, batch: int) -> str:
+        assert isinstance(self.layers[0], Conv2D)
+        return f"Conv2D, ReLU, pool: {chosen(self.layers[0], batch, pooled=True)}"
+
+
+def chosen(conv: Conv2D, batch: int, pooled: bool = False) -> str:
+    """The algorithm of each of a convolution's three products."""
+    choice = conv.kernels.choose(conv.window, conv.input_shape[2], conv.filters, batch, pooled)
+    return f"{choice.forward} / {choice.dweight} / {choice.dx}"
 
 
 @dataclass(frozen=True)
@@ -230,19 +247,25 @@ def poolable(conv: Conv2D, pool: MaxPooling2D) -> bool:
     ) == (2, 2, 2, 2, 0)  # fmt: skip
 
 
-def describe(plan: Plan, memory: Memory, batch: int) -> str:
-    """The plan as a table: stage, kernel chosen, output shape, FLOPs of one forward pass."""
-    rows = [("stage", "kernel", "output", "forward MFLOP")]
+def describe(plan: Plan, memory: Memory | None, batch: int) -> str:
+    """The plan as a table, for batches of `batch` samples; `memory` is the training's, if any."""
+    rows = [("stage", "kernel", "output", "MFLOP", "MiB")]
     for stage in plan.stages:
         shape = (batch, *stage.layers[-1].output_shape)
-        rows.append((stage.name, stage.kernel(), str(shape), f"{flops(stage) * batch / 1e6:,.1f}"))
+        mflop, size = flops(stage) * batch / 1e6, prod(shape) * plan.dtype.itemsize / 2**20
+        rows.append((stage.name, stage.kernel(batch), str(shape), f"{mflop:,.1f}", f"{size:.2f}"))
     if plan.softmax is not None:
-        rows.append((plan.softmax.name, "softmax (with the loss)", rows[-1][2], "0.0"))
+        rows.append((plan.softmax.name, "softmax, with the loss", rows[-1][2], "0.0", rows[-1][4]))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    lines.insert(1, "-" * max(map(len, lines)))
+    lines = [
+        "  ".join([*map(str.ljust, row[:3], widths), *map(str.rjust, row[3:], widths[3:])])
+        for row in rows
+    ]
+    lines.insert(1, "-" * len(lines[0]))
+    lines.append("MFLOP of one forward pass; MiB of the output; convolutions: the algorithms of")
+    lines.append("forward / weight gradient / input gradient. The first stage's is not computed.")
     if isinstance(memory, Arena):
-        lines.append(f"work memory held for training: {memory.nbytes / 2**20:.1f} MiB")
+        lines.append(f"work memory of the training so far: {memory.nbytes / 2**20:.1f} MiB")
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ compiled before its first call, and what is compiled is kept on disk (compiler.p
 
 from .batch_norm import batch_norm_backward, batch_norm_forward, batch_norm_inference
 from .conv import (
+    choose,
     conv2d_backward,
     conv2d_forward,
     conv2d_relu_pool_backward,
@@ -48,6 +49,7 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_forward",
     "batch_norm_inference",
+    "choose",
     "conv2d_backward",
     "conv2d_forward",
     "conv2d_relu_pool_backward",
