@@ -12,12 +12,13 @@ Gradients that are zero are skipped: zero times an infinity or NaN in x is left 
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Window
 from ..host import host
 from ..inlining import inlined
-from ..simd import fma, lanes, load, pointer, splat, store, tile
+from ..simd import columns, fma, lanes, load, pointer, rows, select, splat, store, tile
 from .compiler import compiled, share
 from .conv_read import clear, read_padded
 from .conv_tiles import NO_WINNER, PLAIN
@@ -25,6 +26,7 @@ from .conv_work import lanes_of, padded_items, run, scratch
 
 Array = NDArray[Any]
 
+FIRST_CACHE = 24 * 1024  # bytes of x to visit at a time
 CELLS = host.registers - 3  # sums in registers, beside a splat and what the compiler needs
 
 
@@ -37,25 +39,47 @@ def block(window: Window, C: int, dtype: Any) -> tuple[int, int, int]:
     return 1, -(-vectors // times), times
 
 
+def band_rows(window: Window, C: int, dtype: Any) -> int:
+    """Rows of pool windows whose rows of x stay in the first-level cache for all filters."""
+    pitch = (window.left + window.W + window.right) * C * np.dtype(dtype).itemsize
+    most = max(1, (FIRST_CACHE // pitch - window.KH + 1) // 2)
+    PH = window.OH // 2
+    return -(-PH // -(-PH // most))
+
+
 @inlined
-def list_winners(x, dy, codes, sample, where, value, counts, dbias, window):
-    """For each filter the winners of one sample: offsets of their windows, gradients, how many."""
-    C, F, R = x.shape[3], dy.shape[3], dy.shape[1] * dy.shape[2]
-    pitch = (window.left + window.W + window.right) * C
-    g, code = pointer(dy) + sample * R * F, pointer(codes) + sample * R * F
+def list_winners(dy, codes, R, F, PW, pitch, C, where, value, counts, dbias):
+    """For each filter the winners among R gradients: offset of the window, gradient, how many."""
     for f in range(F):
         counts[f] = 0
-    for h in range(dy.shape[1]):
-        for w in range(dy.shape[2]):
-            start = 2 * h * pitch + 2 * w * C
-            for f in range(F):
-                q, at = code[f], f * R + counts[f]
-                where[at] = start + (q >> 1) * pitch + (q & 1) * C
-                value[at] = g[f]
-                kept = (q != NO_WINNER) & (g[f] != 0)
-                counts[f] += kept
-                dbias[f] += g[f] if kept else 0
-            g, code = g + F, code + F
+    for r in range(R):
+        start = 2 * (r // PW) * pitch + 2 * (r % PW) * C
+        for f in range(F):
+            q, g, at = codes[f], dy[f], f * R + counts[f]
+            where[at] = start + (q >> 1) * pitch + (q & 1) * C
+            value[at] = g
+            counts[f] = counts[f] + ((q != NO_WINNER) & (g != 0))
+        zero = splat(dy, 0)
+        for f in range(0, F - F % lanes(dy), lanes(dy)):
+            off = load(codes, f, zero)
+            kept = select(off == splat(off, NO_WINNER), zero, load(dy, f))
+            store(dbias, f, load(dbias, f) + kept)
+        for f in range(F - F % lanes(dy), F):
+            dbias[f] = dbias[f] + (dy[f] if codes[f] != NO_WINNER else 0)
+        dy, codes = dy + F, codes + F
+
+
+@inlined
+def add_windows(acc, x, pitch, where, value, count):
+    """acc = the sum of `count` windows of x (rows `pitch` apart), each times its value."""
+    for i in range(rows(acc)):
+        for j in range(columns(acc)):
+            acc[i, j] = splat(x, 0)
+    for e in range(count):
+        source, g = x + where[e], splat(x, value[e])
+        for i in range(rows(acc)):
+            for j in range(columns(acc)):
+                acc[i, j] = fma(g, load(source, i * pitch + j * lanes(x)), acc[i, j])
 
 
 @lru_cache(maxsize=64)
@@ -64,10 +88,11 @@ def weight_kernel(ROWS: int, VECTORS: int) -> Any:
 
     @compiled
     def _winners(
-        part, parts, buffer, value, where, counts, x, dy, codes, dweights, dbiases, window, times
-    ):
+        part, parts, buffer, value, where, counts, x, dy, codes, dweights, dbiases, window, times,
+        band,
+    ):  # fmt: skip
         """This part's samples: dweights[part] (F, KH, times*VECTORS*lanes), dbiases[part] (F,)."""
-        C, F, R = x.shape[3], dy.shape[3], dy.shape[1] * dy.shape[2]
+        C, F, PH, PW = x.shape[3], dy.shape[3], dy.shape[1], dy.shape[2]
         px, pb, pv, pw = pointer(x), pointer(buffer), pointer(value), pointer(where)
         pitch = (window.left + window.W + window.right) * C
         width = VECTORS * lanes(px)
@@ -75,25 +100,24 @@ def weight_kernel(ROWS: int, VECTORS: int) -> Any:
         dbias = pointer(dbiases) + part * F
         clear(pointer(dweights) + part * size, size)
         clear(dbias, F)
-        begin, end = share(part, parts, x.shape[0])
-        for sample in range(begin, end):
-            height = window.top + window.H + window.bottom
-            read_padded(pb, px, px, pointer(codes), sample, 0, height, window, C, PLAIN)
-            list_winners(x, dy, codes, sample, pw, pv, pointer(counts), dbias, window)
+        bands = (PH + band - 1) // band
+        begin, end = share(part, parts, x.shape[0] * bands)
+        for item in range(begin, end):
+            sample, first = item // bands, item % bands * band
+            down = min(band, PH - first)
+            height, R = 2 * down + window.KH - 1, down * PW
+            read_padded(pb, px, px, pointer(codes), sample, 2 * first, height, window, C, PLAIN)
+            at = (sample * PH + first) * PW * F
+            list_winners(
+                pointer(dy) + at, pointer(codes) + at, R, F, PW, pitch, C, pw, pv, pointer(counts),
+                dbias,
+            )  # fmt: skip
             dw = pointer(dweights) + part * size
             for f in range(F):
-                for cell in range(0, window.KH // ROWS * times):
-                    acc = tile(ROWS, VECTORS, px)
-                    for i in range(ROWS):
-                        for j in range(VECTORS):
-                            acc[i, j] = splat(px, 0)
+                for cell in range(window.KH // ROWS * times):
                     source = pb + (cell // times * pitch + cell % times * width)
-                    for e in range(f * R, f * R + counts[f]):
-                        at, g = source + pw[e], splat(px, pv[e])
-                        for i in range(ROWS):
-                            for j in range(VECTORS):
-                                v = load(at, i * pitch + j * lanes(px))
-                                acc[i, j] = fma(g, v, acc[i, j])
+                    acc = tile(ROWS, VECTORS, px)
+                    add_windows(acc, source, pitch, pw + f * R, pv + f * R, counts[f])
                     for i in range(ROWS):
                         for j in range(VECTORS):
                             to = i * width + j * lanes(px)
@@ -136,6 +160,6 @@ def weight_gradient(
     run(
         weight_kernel(ROWS, VECTORS), parts,
         {"padded": padded_items(window, C) + pitch, "value": F * R, "where": F * R, "counts": F},
-        x, dy, codes, dweights, dbiases, window, times,
+        x, dy, codes, dweights, dbiases, window, times, band_rows(window, C, x.dtype),
     )  # fmt: skip
     _sum_rows(0, 1, dweights, dbiases, dweight.reshape(-1, F), dbias, parts, window.KH, pitch)

@@ -28,6 +28,7 @@ PARTS = 16  # a fixed number of parts, whatever the number of threads: the same 
 PARTIALS = 8  # the same where each part has sums of its own to be added up
 SMALL = 4e6  # multiply-adds below which handing work to another thread costs more than it saves
 SLACK = 64  # items behind the end of each buffer, for reads of whole vectors
+LINE = 64  # bytes of a cache line: where buffers begin, so that few vectors lie across two
 NO_CODES = np.zeros(1, np.uint8)  # where a kernel wants an array that it will not touch
 WHOLE = ("where", "counts")  # the names of buffers that hold whole numbers
 
@@ -39,7 +40,10 @@ def scratch(name: str, size: int, dtype: Any) -> Array:
     key = name + np.dtype(dtype).char
     found: Array | None = _mine.__dict__.get(key)
     if found is None or found.size < size + SLACK:
-        found = _mine.__dict__[key] = np.zeros(size + SLACK, dtype)
+        raw = np.zeros((size + SLACK) * np.dtype(dtype).itemsize + LINE, np.uint8)
+        first = -raw.ctypes.data % LINE
+        found = raw[first : raw.size - LINE + first].view(dtype)
+        _mine.__dict__[key] = found
     return found
 
 
