@@ -235,14 +235,23 @@ def add_contest(
     )
 
 
-def finish(name: str, file: Path | None, host: Mapping[str, Any], results: Any) -> None:
-    """Print the machine and the command, and write samples and machine as JSON."""
-    command = "python benchmarks/" + " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    print(f"\n{describe(host)}\n`{command}`")
-    if host["load"] is not None and host["load"] > 0.5:
-        say(f"the machine was busy when this began (load {host['load']:.1f}): expect noise")
+def command() -> str:
+    """What was typed to start this, for under a table."""
+    return "python benchmarks/" + " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def save(name: str, file: Path | None, host: Mapping[str, Any], results: Any) -> Path:
+    """Write samples and machine as JSON, to `file` or results/NAME.json."""
     file = file or RESULTS / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    content = {"benchmark": name, "command": command, "machine": host, "results": results}
+    content = {"benchmark": name, "command": command(), "machine": host, "results": results}
     file.write_text(json.dumps(content, indent=1))
-    say(f"written: {file}")
+    return file
+
+
+def finish(name: str, file: Path | None, host: Mapping[str, Any], results: Any) -> None:
+    """Print the machine and the command, and save the results."""
+    print(f"\n{describe(host)}\n`{command()}`")
+    if host["load"] is not None and host["load"] > 0.5:
+        say(f"the machine was busy when this began (load {host['load']:.1f}): expect noise")
+    say(f"written: {save(name, file, host, results)}")

@@ -102,6 +102,7 @@ def main() -> None:
     for name in options.preset:
         results[name] = measure(name, options, contestants)
         report(name, results[name])
+        harness.save("inference", options.json, host, {"networks": results})
     ratios = conclude(results)
     harness.finish("inference", options.json, host, {"networks": results, "ratios": ratios})
 

@@ -159,6 +159,7 @@ def main() -> None:
     for name in options.preset:
         results[name] = measure(name, options, contestants)
         report(name, results[name])
+        harness.save("training", options.json, host, {"networks": results})
     ratios = conclude(results)
     harness.finish("training", options.json, host, {"networks": results, "ratios": ratios})
 
