@@ -265,15 +265,16 @@ class Sequential(Chain):
         self._build_for(x)
 
 
-def load_model(path: str | Path, kernels: str = "fast") -> Sequential:
+def load_model(path: str | Path, kernels: str = "fast", compile: bool = True) -> Sequential:
     """The model saved at `path`: by nanocnn (.npz, .h5, .keras) or by Keras (.h5, .keras).
 
+    `compile` False leaves out optimizer, loss and metrics, which may be unknown here.
     Raises `ModelFileError` for a file that is not a model.
     """
-    snapshot = storage.load(path)
+    snapshot = storage.load(path, compile)
     try:
         return Sequential.from_snapshot(snapshot, kernels)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: not a model nanocnn can build: {error}") from error
 
 

@@ -8,18 +8,15 @@ import gzip
 import io
 import math
 import os
-import secrets
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nanocnn.errors import DatasetError
+from nanocnn.files import atomic_write
 
 Array = NDArray[Any]
 File = str | os.PathLike[str] | BinaryIO
@@ -117,7 +114,7 @@ def write(file: File, array: Array) -> None:
         raise DatasetError(f"{_name(file)}: IDX holds 1 or more sizes < 2**32, got {array.shape}")
     if not isinstance(file, (str, os.PathLike)):
         return _write(file, code, array)
-    with replacing(file) as part:
+    with atomic_write(file) as part:
         if not os.fspath(file).endswith(".gz"):
             return _write(part, code, array)
         with gzip.GzipFile("", "wb", 9, part, mtime=0) as stream:
@@ -127,21 +124,6 @@ def write(file: File, array: Array) -> None:
 def _write(file: BinaryIO, code: int, array: Array) -> None:
     file.write(struct.pack(f">4B{array.ndim}I", 0, 0, code, array.ndim, *array.shape))
     file.write(np.ascontiguousarray(array, TYPES[code]).tobytes())
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` if the block ends well, and vanishes if not."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(part, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _name(file: File) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from nanocnn.data import idx, mirrors
 from nanocnn.data.mirrors import EMNIST_FILES, EMNIST_ZIP, MNIST_FILES, SOURCES
 from nanocnn.errors import DatasetError, unknown
+from nanocnn.files import atomic_write
 
 Array = NDArray[Any]
 Split = tuple[Array, Array]
@@ -163,7 +164,7 @@ def _fetch(name: str, cache: Path, verbose: bool) -> str:
     mirror = mirrors.fetch(name, cache, verbose)
     # Stream the four members out of the verified .zip, then drop it: half a gigabyte.
     for member in _find([cache], name) or ():
-        with member.open("rb") as packed, idx.replacing(cache / member.name) as file:
+        with member.open("rb") as packed, atomic_write(cache / member.name) as file:
             copyfileobj(packed, file)
     (cache / EMNIST_ZIP).unlink(missing_ok=True)
     return mirror

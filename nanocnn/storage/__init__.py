@@ -13,9 +13,9 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import ModelFileError
+from ..files import atomic_write
 from . import isolated, keras_hdf5, keras_zip, npz
 from .architecture import checked
-from .files import atomic_write
 from .snapshot import Snapshot
 
 # Each module has read(open file, compile) -> Snapshot and write(Snapshot, open file).

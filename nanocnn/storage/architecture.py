@@ -197,7 +197,7 @@ def read_dtype(dtype: Any) -> str | None:
         dtype = dtype["config"].get("name") if isinstance(dtype.get("config"), dict) else dtype
     if dtype is not None and dtype not in ("float32", "float64"):
         raise ModelFileError(f"dtype {dtype!r:.80}, expected float32 or float64")
-    return dtype  # type: ignore[no-any-return]
+    return dtype
 
 
 def read_architecture(model: Any) -> tuple[Config, dict[str, Shape]]:
