@@ -53,16 +53,15 @@ def test_is_made_for_reading(path):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # of the notebook machinery; ours are errors in the kernel
+@pytest.mark.filterwarnings("ignore")  # of the notebook machinery; ours are errors, see `strict`
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_from_start_to_end(path, tmp_path, monkeypatch):
     monkeypatch.setenv("NANOCNN_DATA", str(SAMPLE))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel's own: pictures go inline
     notebook = read(path)
-    notebook.cells.insert(
-        0, nbformat.v4.new_code_cell("import warnings; warnings.simplefilter('error')")
-    )
+    strict = "import warnings; warnings.filterwarnings('error', module='nanocnn|__main__')"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(strict))
     client = NotebookClient(
         notebook, timeout=300, kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path)}},
