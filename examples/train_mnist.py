@@ -1,7 +1,7 @@
 """Train a convolutional network on MNIST, from the IDX files to saved model and pictures.
 
-python examples/train_mnist.py                      LeNet, 10 epochs
-python examples/train_mnist.py --model dropout      or simple, two-block: see nanocnn/presets.py
+python examples/train_mnist.py                      a small network, in about a minute
+python examples/train_mnist.py --model lenet        or dropout, two-block: see nanocnn/presets.py
 python examples/train_mnist.py --help
 """
 

@@ -91,7 +91,7 @@ class Preset(NamedTuple):
 
 PRESETS = {
     "lenet": Preset(lenet, "mnist_LeNet.h5"),
-    "simple": Preset(simple, "mnist_simple.h5"),
+    "simple": Preset(simple, "mnist_simple.h5", epochs=6),
     "dropout": Preset(dropout, "cnn_model.h5", optimizer="rmsprop"),
     "two-block": Preset(two_block, "mnist_two_block.h5", one_hot=True),
 }
@@ -126,10 +126,10 @@ def labels_for(model: Sequential, digits: Array) -> Array:
 def add_options(parser: ArgumentParser) -> None:
     """The options of training a preset."""
     add = parser.add_argument
-    add("--model", choices=PRESETS, default="lenet", help="the network (default: lenet)")
+    add("--model", choices=PRESETS, default="simple", help="the network (default: simple)")
     add("--data", metavar="FOLDER", help="where the four MNIST files are; without it: $NANOCNN_DATA"
         ", the cache, a download, or 5,000 digits that come with nanocnn")  # fmt: skip
-    add("--epochs", type=int, help="passes over the training images (default: the preset's, 10)")
+    add("--epochs", type=int, help="passes over the training images (default: the preset's)")
     add("--batch-size", type=int, default=128, help="images a step (default: 128)")
     add("--optimizer", type=str.lower, choices=[name.lower() for name in OPTIMIZERS],
         help="default: the preset's")  # fmt: skip
