@@ -42,19 +42,23 @@ def check_run(results, expected, tolerance):
     np.testing.assert_allclose(norms, expected["norms"], rtol=tolerance)
 
 
-SETS = [
-    pytest.param("fast", "float64", 1e-6),
-    pytest.param("fast", "float32", 1e-4),
-    pytest.param("reference", "float64", 1e-6),
-    pytest.param("reference", "float32", 1e-4, marks=pytest.mark.slow),
-]
+def runs():
+    """Each run with each kernel set and dtype; the reference set's long ones are slow tests."""
+    for run in RUNS:
+        for kernels, dtype, tolerance in (
+            ("fast", "float64", 1e-6),
+            ("fast", "float32", 1e-4),
+            ("reference", "float64", 1e-6),
+            ("reference", "float32", 1e-4),
+        ):
+            long = kernels == "reference" and (dtype == "float32" or run[:6] != "simple")
+            marks = [pytest.mark.slow] if long else []
+            yield pytest.param(run, kernels, dtype, tolerance, marks=marks)
 
 
-@pytest.mark.parametrize("run", RUNS)
-@pytest.mark.parametrize("kernels, dtype, tolerance", SETS)
+@pytest.mark.parametrize("run, kernels, dtype, tolerance", list(runs()))
 def test_twenty_steps_as_in_keras(run, kernels, dtype, tolerance):
-    results = train(run, kernels, dtype)
-    check_run(results, VALUES[f"keras {dtype}"][run], tolerance)
+    check_run(train(run, kernels, dtype), VALUES[f"keras {dtype}"][run], tolerance)
 
 
 @pytest.mark.parametrize("run", RUNS)

@@ -15,11 +15,12 @@ from compare import relative_error
 
 import nanocnn
 
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # before anything imports Keras
 pytestmark = pytest.mark.slow
 
 STEPS = 5
 BLOCK, BLOCKS = 60, 10
-KERAS_MODELS = 40
+KERAS_MODELS = 25
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 # Two roundings may decide differently about a ReLU this near to its kink, or a pool to a tie.
 TOO_NEAR = {"float64": 1e-12, "float32": 2e-5}
@@ -310,24 +311,28 @@ def test_random_models_against_pytorch(block, capsys):
 
 
 def test_random_models_against_keras(capsys):
-    pytest.importorskip("keras", reason="Keras is not installed: pip install '.[parity]'")
-    compared, error = 0, 0.0
-    for number in range(1000, 1000 + KERAS_MODELS):
-        case = draw(number)
-        # Keras draws other dropout masks.
+    keras = pytest.importorskip("keras", reason="Keras is not installed: pip install '.[parity]'")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip(
+            f"Keras runs on {keras.backend.backend()}, which rounds float64 data to float32"
+        )
+    compared, error, number = 0, 0.0, 1000
+    while compared < KERAS_MODELS:
+        case, number = draw(number), number + 1
+        # Keras draws other dropout masks, and takes the logits of a sigmoid for those of a softmax.
         case["layers"] = [
             (kind, {"rate": 0.0} if kind == "Dropout" else options)
             for kind, options in case["layers"]
         ]
+        last = case["layers"][-1][1]["activation"]
+        if last == "sigmoid" and case["loss"]["class_name"].endswith("Crossentropy"):
+            continue
         for kernels in ("reference", "fast"):
             results, start, names, _ = run_nanocnn(case, kernels, "float64", "keras")
             if kernels == "reference":
                 expected = run_keras(case, start, names)
-            where = f"case {number}, {kernels} kernels, Keras"
+            where = f"case {number - 1}, {kernels} kernels, Keras"
             error = max(error, check(results, expected, 1e-10, where))
         compared += 1
     with capsys.disabled():
         print(f"\nagainst Keras, both kernel sets: {compared} models (worst {error:.0e})")
-
-
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # before anything imports Keras

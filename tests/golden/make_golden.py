@@ -2,8 +2,9 @@
 
 Needs the `[parity]` extra. Writes values.json beside this file, with the versions that made it. The
 models, data and weights are formulas in recipes.py; only results are stored. Keras runs on
-TensorFlow, and on PyTorch where float64 must be exact: on TensorFlow the constants of its
-optimizers (rates, betas) pass through float32.
+TensorFlow, and on PyTorch for the float64 trajectories and the optimizers. Neither is exact in
+float64: on TensorFlow the constants of its optimizers (rates, betas) pass through float32, which
+changes a step by 1e-5; on PyTorch its Dense layers do, which changes a loss by 1e-8.
 """
 
 import json
