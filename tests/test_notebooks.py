@@ -63,7 +63,7 @@ def test_runs_from_start_to_end(path, tmp_path, monkeypatch):
     strict = "import warnings; warnings.filterwarnings('error', module='nanocnn|__main__')"
     notebook.cells.insert(0, nbformat.v4.new_code_cell(strict))
     client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3",
+        notebook, timeout=900, kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path)}},
     )  # fmt: skip
     client.execute()
