@@ -6,13 +6,16 @@ threads. The calling thread works too and idle pool threads help it, so any numb
 may call `run` at once and nothing can wait in a circle.
 """
 
+import atexit
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from queue import SimpleQueue
 from typing import Any
+
+import numpy as np
 
 __all__ = ["get_num_threads", "run", "set_num_threads", "single_threaded_blas"]
 
@@ -27,11 +30,22 @@ def _usable_cores() -> int:
     return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) > 0 else cores
 
 
+# Set by the fast kernels (kernels/fast/waiting.py): spin(flags, i, seen, wait, rest, bump) waits
+# for flags[i] to change without sleeping. Without it threads sleep until they are woken.
+spin: Callable[..., bool] | None = None
+POSTED, LEFT = 0, 1  # flags: how often a job was posted, how often a helper has left one
+IDLE, FINISH = 200, 1000  # microseconds without sleep: for the next job, for the last helper
+ENTER = 8  # microseconds from posting a job to being in compiled code
+WATCHERS = 7  # threads of a pool that wait without sleep
+
+
 class _Job:
     """One call of `run`: its parts are claimed one by one by whoever is free."""
 
-    def __init__(self, kernel: Callable[..., object], parts: int, args: tuple[Any, ...]) -> None:
-        self.kernel, self.parts, self.args = kernel, parts, args
+    def __init__(
+        self, kernel: Callable[..., object], parts: int, args: tuple[Any, ...], flags: Any
+    ) -> None:
+        self.kernel, self.parts, self.args, self.flags = kernel, parts, args, flags
         self.todo = iter(range(parts))  # shared by all threads: each `next` is atomic
         self.error: BaseException | None = None
         self.lock = threading.Lock()
@@ -69,12 +83,23 @@ class _Job:
 
     def close(self) -> None:
         """Let no more helpers in and wait for those inside; may be interrupted and called again."""
+        seen = self.flags[LEFT]
         with self.lock:
             self.closed = True
             waiting = self.helpers > 0
+        while self.helpers and spin is not None and spin(self.flags, LEFT, seen, FINISH):
+            seen = self.flags[LEFT]
         if waiting:
             self.left.acquire()
         self.done = True
+
+    def abandon(self) -> None:
+        """After an error: nothing new is begun, and all have left, however often Ctrl-C is hit."""
+        try:
+            self.drop()
+            self.close()
+        except BaseException:
+            self.abandon()
 
 
 class _Pool:
@@ -83,33 +108,52 @@ class _Pool:
     def __init__(self, size: int) -> None:
         self.size = size
         self.jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self.flags = np.zeros(2, np.int64)
         self.starting = threading.Lock()
-        self.started = False
+        self.threads: list[threading.Thread] | None = None
 
     def post(self, job: _Job) -> None:
         """Ask idle threads to help; no more often than there are threads to hear it."""
-        if not self.started:
+        if self.threads is None:
             self.start()
         for _ in range(min(job.parts - 1, self.size - self.jobs.qsize())):
             self.jobs.put(job)
+        self.flags[POSTED] += 1
 
     def start(self) -> None:
         with self.starting:
-            for i in range(0 if self.started else self.size):
-                threading.Thread(target=self.serve, name=f"nanocnn-{i + 1}", daemon=True).start()
-            self.started = True
+            if self.threads is None:
+                self.threads = [
+                    threading.Thread(target=self.serve, args=(i,), name=f"nanocnn-{i}", daemon=True)
+                    for i in range(self.size)
+                ]
+                for thread in self.threads:
+                    thread.start()
 
-    def serve(self) -> None:
-        while (job := self.jobs.get()) is not None:
+    def serve(self, i: int) -> None:
+        job = self.jobs.get()
+        while job is not None:
             job.help()
             del job  # while waiting, keep no one's arrays alive
+            job = self.next_job(watch=i < WATCHERS)
 
-    def stop(self) -> None:
+    def next_job(self, watch: bool) -> _Job | None:
+        while watch and spin is not None:
+            seen = self.flags[POSTED]
+            if not self.jobs.empty():
+                break
+            watch = spin(self.flags, POSTED, seen, IDLE, ENTER, LEFT)
+        self.flags[LEFT] += 1
+        return self.jobs.get()
+
+    def stop(self) -> list[threading.Thread]:
         """Let the threads end when they have finished what they are doing, and start no more."""
         with self.starting:
-            for _ in range(self.size if self.started else 0):
+            ending, self.threads = self.threads or [], []
+            for _ in ending:
                 self.jobs.put(None)
-            self.started = True
+            self.flags[POSTED] += 1
+            return ending
 
 
 _lock = threading.Lock()
@@ -146,16 +190,14 @@ def run(kernel: Callable[..., object], parts: int, *args: Any) -> None:
         for part in range(parts):
             kernel(part, parts, *args)
         return
-    job = _Job(kernel, parts, args)
+    job = _Job(kernel, parts, args, pool.flags)
     try:
         pool.post(job)
         job.work()
         job.close()
     finally:
-        while not job.done:  # an error; and meanwhile Ctrl-C may be pressed again and again
-            with suppress(BaseException):
-                job.drop()
-                job.close()
+        if not job.done:
+            job.abandon()
         job.args = ()  # the job may still lie in the queue: let go of the arrays
     if job.error is not None:
         try:
@@ -172,7 +214,6 @@ _blas_threads: list[int] = []  # what each BLAS had before the first of them cam
 
 @cache
 def _blas() -> list[Any]:
-    import numpy  # noqa: F401  (loads the BLAS that threadpoolctl is to find)
     from threadpoolctl import ThreadpoolController
 
     return list(ThreadpoolController().select(user_api="blas").lib_controllers)
@@ -216,6 +257,12 @@ def single_threaded_blas() -> Iterator[None]:
                 _blas_threads.clear()
 
 
+def _at_exit() -> None:
+    """No thread of ours is inside compiled code when the interpreter takes that down."""
+    for thread in _pool.stop():
+        thread.join(1)
+
+
 def _after_fork() -> None:
     """In a forked child only the forking thread lives on: new locks, a new pool."""
     global _lock, _pool
@@ -224,5 +271,6 @@ def _after_fork() -> None:
     _blas_users[:] = [user for user in _blas_users if user == me]
 
 
+atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -11,10 +11,17 @@ import numpy as np
 import pytest
 
 from nanocnn import threads
+from nanocnn.kernels.fast import waiting
+
+
+@pytest.fixture(params=["watching", "sleeping"])
+def wait(request, monkeypatch):
+    """Threads wait for one another in both ways: with the help of compiled code and without."""
+    monkeypatch.setattr(threads, "spin", waiting.spin if request.param == "watching" else None)
 
 
 @pytest.fixture(params=[1, 2, 4])
-def pool(request):
+def pool(wait, request):
     before = threads.get_num_threads()
     threads.set_num_threads(request.param)
     yield request.param
@@ -22,7 +29,7 @@ def pool(request):
 
 
 @pytest.fixture
-def two():
+def two(wait):
     before = threads.get_num_threads()
     threads.set_num_threads(2)
     yield
@@ -36,6 +43,18 @@ def count(part, parts, done):
 def meet(part, parts, seconds):
     """A part that takes its time, so that other threads have to take the other parts."""
     time.sleep(seconds)
+
+
+def test_watching_sees_a_change_and_gives_up_in_time():
+    flags = np.zeros(2, np.int64)
+    assert waiting.spin(flags, 0, 1, 1000.0)
+    start = time.perf_counter()
+    assert not waiting.spin(flags, 0, 0, 300.0, bump=1)
+    assert time.perf_counter() - start < 1 and flags.tolist() == [0, 1]
+    other = threading.Timer(0.02, flags.__setitem__, (0, 5))
+    other.start()
+    assert waiting.spin(flags, 0, 0, 10e6)
+    other.join()
 
 
 def python(code, **options):
@@ -140,7 +159,7 @@ def test_ctrl_c_returns_when_nobody_writes_any_more(two):
     for _ in range(40):
         signal.signal(signal.SIGALRM, signal.default_int_handler)
         try:
-            signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0005, 0.03), 0.003)
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0005, 0.03), 0.007)
             threads.run(kernel, 40)
         except KeyboardInterrupt:
             interrupts += 1
@@ -162,6 +181,7 @@ FORK = """
 import os, sys, threading, time, warnings
 import numpy as np
 from nanocnn import threads
+IMPORT
 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: fork with threads
 threads.set_num_threads(3)
 def busy(part, parts):
@@ -171,7 +191,7 @@ def caller():
     while not stop:
         with threads.single_threaded_blas():
             threads.run(busy, 6)
-callers = [threading.Thread(target=caller) for _ in range(2)]
+callers = [threading.Thread(target=caller, daemon=True) for _ in range(2)]
 [t.start() for t in callers]
 for i in range(20):
     time.sleep(0.003 * (i % 5))
@@ -204,14 +224,17 @@ print("fine")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_a_child_forked_from_a_busy_process_has_its_own_pool():
-    assert python(FORK) == "fine\n"
+@pytest.mark.parametrize("load", ["", "import nanocnn.kernels.fast"])
+def test_a_child_forked_from_a_busy_process_has_its_own_pool(load):
+    assert python(FORK.replace("IMPORT", load)) == "fine\n"
 
 
-def test_the_interpreter_ends_while_threads_work():
-    code = """
+@pytest.mark.parametrize("load", ["", "import nanocnn.kernels.fast"])
+def test_the_interpreter_ends_while_threads_work(load):
+    code = f"""
 import threading, time
 from nanocnn import threads
+{load}
 threads.set_num_threads(4)
 work = lambda part, parts: time.sleep(0.01)
 def forever():

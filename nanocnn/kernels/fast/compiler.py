@@ -26,6 +26,7 @@ import numba
 import numpy as np
 from numba.core import caching
 from numba.core.compiler import CompileResult
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
 
@@ -213,3 +214,11 @@ class Progress:
 
 
 progress = Progress()
+
+# A fork waits until nobody compiles: the child could never finish what another thread had begun.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
