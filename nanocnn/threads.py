@@ -93,14 +93,6 @@ class _Job:
             self.left.acquire()
         self.done = True
 
-    def abandon(self) -> None:
-        """After an error: nothing new is begun, and all have left, however often Ctrl-C is hit."""
-        try:
-            self.drop()
-            self.close()
-        except BaseException:
-            self.abandon()
-
 
 class _Pool:
     """`size` daemon threads that wait for jobs; they are started with the first job."""
@@ -196,8 +188,12 @@ def run(kernel: Callable[..., object], parts: int, *args: Any) -> None:
         job.work()
         job.close()
     finally:
-        if not job.done:
-            job.abandon()
+        while not job.done:  # after an error; and Ctrl-C may be pressed again and again
+            try:
+                job.drop()
+                job.close()
+            except BaseException:
+                pass
         job.args = ()  # the job may still lie in the queue: let go of the arrays
     if job.error is not None:
         try:

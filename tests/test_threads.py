@@ -146,35 +146,35 @@ def test_arrays_are_let_go(two):
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
-def test_ctrl_c_returns_when_nobody_writes_any_more(two):
-    """Interrupted again and again at random moments: afterwards the array no longer changes."""
+@pytest.mark.parametrize(
+    "times, first, again, pause", [(60, 0.02, 0, 0.0002), (3, 0.05, 0.05, 0.01)]
+)
+def test_ctrl_c_returns_when_nobody_writes_any_more(two, times, first, again, pause):
+    """Interrupted at random moments, once or again and again: then the array changes no more."""
     array = np.zeros(40)
 
     def kernel(part, parts):
         for _ in range(20):
-            time.sleep(0.0002)
+            time.sleep(pause)
             array[part] += 1
 
     rng, interrupts = np.random.default_rng(0), 0
-    for _ in range(40):
+    before = signal.getsignal(signal.SIGALRM)
+    for _ in range(times):
         signal.signal(signal.SIGALRM, signal.default_int_handler)
         try:
-            signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0005, 0.03), 0.007)
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0005, first), again)
             threads.run(kernel, 40)
         except KeyboardInterrupt:
             interrupts += 1
         finally:
-            while True:  # the timer goes on: switch it off in spite of it
-                try:
-                    signal.signal(signal.SIGALRM, signal.SIG_IGN)
-                    signal.setitimer(signal.ITIMER_REAL, 0)
-                    break
-                except KeyboardInterrupt:
-                    pass
-        before = array.copy()
-        time.sleep(0.002)
-        np.testing.assert_array_equal(array, before)
-    assert interrupts > 20
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        left = array.copy()
+        time.sleep(3 * pause)
+        np.testing.assert_array_equal(array, left)
+    signal.signal(signal.SIGALRM, before)
+    assert interrupts > times // 2
 
 
 FORK = """
