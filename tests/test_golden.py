@@ -10,6 +10,7 @@ from golden import recipes
 
 import nanocnn
 from nanocnn.losses import get_loss
+from nanocnn.memory import Memory
 
 VALUES = json.loads((Path(__file__).parent / "golden" / "values.json").read_text())
 RUNS = [f"{preset} {optimizer}" for preset in recipes.PRESETS for optimizer in recipes.OPTIMIZERS]
@@ -146,7 +147,7 @@ def test_losses(kernels, entry, kind, fused):
     target = loss.target(loss.labels(y, (4,)), (4,), np.float64)
     softmax = nanocnn.Activation("softmax")
     softmax.build((4,), 0, "float64", kernels)
-    memory = nanocnn.memory.Memory()
+    memory = Memory()
     outside = not fused and not options.get("from_logits")
     prediction = softmax.forward(logits) if outside else logits
     losses, _ = loss.forward(prediction, target, kernels, memory, fused)

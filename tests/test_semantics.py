@@ -8,6 +8,7 @@ from compare import TOLERANCE
 import nanocnn
 from nanocnn import initializers
 from nanocnn.kernels import get_kernels
+from nanocnn.memory import Memory
 
 # --- Optimizers: one weight, w = 1; the values are Keras's (and PyTorch's, where it says so)
 
@@ -119,6 +120,22 @@ def test_cross_entropy_of_known_probabilities(smoothing, expected):
     assert dense(np.eye(3)[labels], p) == pytest.approx(np.mean(expected), rel=1e-6)
     doubled = nanocnn.SparseCategoricalCrossentropy()(labels, 2 * p)  # they are normalised first
     assert doubled == pytest.approx(np.mean([0.0512933, 2.3025851]), rel=1e-6)
+
+
+def test_cross_entropy_of_positive_numbers_has_the_gradient_of_its_normalisation():
+    """p = q / sum(q): a softmax in front would hide a mistake there, so here is none."""
+    rng = np.random.default_rng(8)
+    q, direction, weight = rng.uniform(0.2, 1, (3, 4)), rng.standard_normal((3, 4)), rng.random(3)
+    loss, kernels, memory = nanocnn.CategoricalCrossentropy(), get_kernels("reference"), Memory()
+    target = np.eye(4)[[0, 3, 1]]
+
+    def value(t):
+        return loss.forward(q + t * direction, target, kernels, memory, False)[0] @ weight
+
+    slope = (value(1e-6) - value(-1e-6)) / 2e-6
+    value(0)
+    analytic = (loss.backward(weight, kernels, memory) * direction).sum()
+    assert analytic == pytest.approx(slope, rel=1e-8)
 
 
 def test_sample_weights_divide_by_the_number_of_samples():
