@@ -1,10 +1,18 @@
 """Fixtures shared by the tests: both kernel sets, both dtypes, and quiet hypothesis settings."""
 
+import signal
+
 import numpy as np
 import pytest
 from hypothesis import settings
 
 from nanocnn.kernels import KERNEL_SETS, get_kernels
+
+# A program started in the background of a shell ignores Ctrl-C, and so do all it starts: not here,
+# where tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 settings.register_profile("nanocnn", deadline=None, derandomize=True, database=None)
 settings.load_profile("nanocnn")
