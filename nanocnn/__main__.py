@@ -15,6 +15,7 @@ import numpy as np
 from . import gradcheck, presets, threads
 from .callbacks import ModelCheckpoint
 from .data import mnist
+from .data.batches import positive
 from .kernels import KERNEL_SETS
 from .sequential import Sequential, load_model
 
@@ -161,7 +162,7 @@ def check(options: Namespace) -> int:
     x = rng.uniform(size=(1, *model.input_shape))
     y = presets.labels_for(model, rng.integers(model.output_shape[-1], size=1))
     # A short step on one image: fewer of the ReLUs' corners lie within it.
-    report = gradcheck.check(model, x, y, step=1e-6, limit=20)
+    report = gradcheck.check(model, x, y, step=1e-6, limit=10)
     print(report)
     return 0 if report else 1
 
@@ -176,15 +177,15 @@ def bench(options: Namespace) -> int:
     """
     models = {kernels: presets.build(options.model, kernels=kernels) for kernels in KERNEL_SETS}
     rng = np.random.default_rng(0)
-    x = rng.integers(256, size=(options.batch_size, 28, 28), dtype=np.uint8)
-    digits = rng.integers(10, size=options.batch_size)
+    N = positive(options.batch_size, "batch_size")
+    x, digits = rng.integers(256, size=(N, 28, 28), dtype=np.uint8), rng.integers(10, size=N)
     y = presets.labels_for(models["fast"], digits)
     tasks: dict[str, Callable[[Sequential], Any]] = {
         "training step": lambda model: model.train_on_batch(x, y),
-        "prediction": lambda model: model.predict(x, options.batch_size),
+        "prediction": lambda model: model.predict(x, N),
     }
     print(
-        f"{options.model}, {len(x)} images a batch, {threads.get_num_threads()} threads, "
+        f"{options.model}, {N} images a batch, {threads.get_num_threads()} threads, "
         f"{platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}"
     )
     rows: list[tuple[str, ...]] = [("", "fast", "reference", "fast is", "fast")]
@@ -198,7 +199,7 @@ def bench(options: Namespace) -> int:
                 f"{fast * 1e3:.2f} ms",
                 f"{reference * 1e3:.2f} ms",
                 f"{reference / fast:.1f} times as fast",
-                f"{len(x) / fast:,.0f} images/s",
+                f"{N / fast:,.0f} images/s",
             )
         )
     _print_table(rows)
