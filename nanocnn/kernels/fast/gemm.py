@@ -19,11 +19,11 @@ from ..simd import (  # isort: skip
     columns, fma, lanes, load, maximum, pointer, rows, splat, store, tile,
 )  # fmt: skip
 from .arrays import Array
-from .compiler import compiled, inlined, share
+from .compiler import compiled, inlined, places, share
 
 # 12 of AVX2's 16 registers hold sums, 24 of AVX-512's and NEON's 32; the rest B's row, A's number
 ROWS, VECTORS = (6, 2) if host.registers < 32 else (8, 3)
-LINE = 8  # registers of sums when C has one row: B is then read once, straight from memory
+LINE = 2048  # bytes of C in a part when it has one row: B is best read in long runs
 DEPTH = 1024  # bytes of a column of a panel: a panel of the tile's width fits the first cache
 HEIGHT = 96  # rows of A copied at a time: they fit the second cache
 WORK = 1 << 18  # multiplications worth a hand-over
@@ -36,7 +36,7 @@ def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool =
     B, b_row, b_column = _strided(b)
     most = min(max(M * K * N // WORK, 1), 8)  # parts
     if line := M == 1 and b_column == 1:
-        across, down = min(-(-N * c.itemsize // (LINE * host.bytes)), most), 1
+        across, down = min(-(-N * c.itemsize // LINE), most), 1
     else:  # each part copies its share of both factors, so it should be large
         across = min(max(N // 256, 1), most)
         down = min(max(M // 64, 1), most // across)
@@ -163,28 +163,22 @@ def _matmul(part, parts, A, a_row, a_column, B, b_row, b_column, C, M, N, K, acr
 
 @compiled
 def _line(part, parts, A, a_row, a_column, B, b_row, b_column, C, M, N, K, across, bias, relu):
-    """One row of C: every number of B is used once, so it is read where it lies."""
-    pa, pb, pc = pointer(A), pointer(B), pointer(C)
-    L = lanes(pc)
-    wide = LINE * L
-    edge = np.zeros(wide, C.dtype)
-    pe = pointer(edge)
-    floor = C.dtype.type(0 if relu else -np.inf)
-    first, end = share(part, parts, (N + wide - 1) // wide)
-    acc = tile(1, LINE, pc)
-    for p in range(first, end):
-        column = p * wide
-        width = min(wide, N - column)
-        edge[:] = 0
-        _copy(pointer(bias), column, 0, pe, 0, 0, 1, min(width, bias.size))
-        _start(acc, pe, 0, 0)
-        for k in range(K):
-            a = splat(pc, pa[k * a_column])
-            source, at = pb, k * b_row + column
-            if width < wide:
-                _copy(pb, at, 0, pe, 0, 0, 1, width)
-                source, at = pe, 0
-            for j in range(LINE):
-                acc[0, j] = fma(a, load(source, at + j * L), acc[0, j])
-        _write(acc, pe, 0, 0, floor)
-        _copy(pe, 0, 0, pc, column, 0, 1, width)
+    """One row of C: every number of B is used once, so B is read where it lies, row after row."""
+    pa, pb = pointer(A), pointer(B)
+    first, end = share(part, parts, N)
+    n = end - first
+    sums = np.zeros(n, C.dtype)  # not C itself, whose vectors may lie across two cache lines
+    if bias.size:
+        sums[:] = bias[first:end]
+    for k in range(0, K - 3, 4):
+        a0, a1 = pa[k * a_column], pa[(k + 1) * a_column]
+        a2, a3 = pa[(k + 2) * a_column], pa[(k + 3) * a_column]
+        row = pb + (k * b_row + first)
+        for j in places(0, n):
+            value = sums[j] + a0 * row[j] + a1 * row[b_row + j]
+            sums[j] = value + a2 * row[2 * b_row + j] + a3 * row[3 * b_row + j]
+    for k in range(K - K % 4, K):
+        for j in places(0, n):
+            sums[j] += pa[k * a_column] * pb[k * b_row + first + j]
+    for j in places(0, n):
+        C[first + j] = 0 if relu and sums[j] <= 0 else sums[j]
