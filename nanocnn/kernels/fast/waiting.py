@@ -98,4 +98,7 @@ def spin(flags: Any, i: int, seen: int, wait: float, rest: float = 0.0, bump: in
 
 
 if not numba.config.DISABLE_JIT:
+    # Once before any pool thread does it: what numba and NumPy load at their first call must not be
+    # half loaded when the program forks.
+    _pace()
     threads.spin = spin
