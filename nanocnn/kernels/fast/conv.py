@@ -66,7 +66,7 @@ def choose(
     if algorithm is not None:
         pays = [algorithm == "winograd" and winograd.fits(window)] * 2
     forward, dx = ("winograd" if p else "direct" for p in pays)
-    sparse = pooled and window.DW == 1 and algorithm in (None, "winners")
+    sparse = pooled and winners.pays(window, C) and algorithm in (None, "winners")
     return Choice(forward, "winners" if sparse else "direct", dx)
 
 
@@ -107,7 +107,6 @@ def conv2d_backward(
     """
     *_, C, F = weight.shape
     same(x.dtype, dy=dy, weight=weight, relu_output=relu_output)
-    dy = np.ascontiguousarray(dy)
     chosen = choose(window, C, F, len(x), algorithm=algorithm)
     dx, dweight, dbias = _outputs(out, x, weight, need_dx)
     mode, other = (PLAIN, dy) if relu_output is None else (MASKED, relu_output)
@@ -168,13 +167,14 @@ def conv2d_relu_pool_backward(
     *_, C, F = weight.shape
     same(x.dtype, dy=dy, weight=weight)
     _check_pool(window, pool_window)
-    dy, codes = np.ascontiguousarray(dy), winner.reshape(-1)
+    codes = winner.reshape(-1)
     dx, dweight, dbias = _outputs(out, x, weight, need_dx)
     chosen = choose(window, C, F, len(x), True, algorithm)
-    if chosen.dweight == "winners":
-        parts = _partials(len(x), window.OH * window.OW * weight.size)
-        winners.weight_gradient(dy, codes, x, window, parts, dweight, dbias)
-    else:
+    parts = _partials(len(x), window.OH * window.OW * weight.size)
+    done = chosen.dweight == "winners" and winners.weight_gradient(
+        dy, codes, x, window, parts, dweight, dbias
+    )
+    if not done:
         _weight_gradient(dy, dy, codes, x, window, UNPOOLED, dweight, dbias)
     if dx is not None:
         back = transposed_window(window)
@@ -228,10 +228,10 @@ def _correlate(
     bias = scratch("zeros", F, x.dtype) if bias is None else bias
     if algorithm == "winograd":
         packed = winograd.transformed_weights(weight, turned)
-        winograd.correlate(
+        if winograd.correlate(
             x, other, codes, packed, bias, y, kept, window, mode, positive, pooled, keep
-        )
-        return
+        ):
+            return
     pixels, taps = pixel_table(window, C, pooled), tap_table(window, C)
     parts, strips = cut(len(y), y.shape[1], len(pixels) * len(taps) * F)
     run(

@@ -17,7 +17,7 @@ from ..simd import pointer
 from .compiler import compiled
 from .conv_read import clear, copy, read_padded
 from .conv_tiles import PLAIN
-from .conv_work import NO_CODES, cut, padded_items, pixel_table, scratch, tap_table
+from .conv_work import NO_CODES, cut, padded_items, pixel_table, plain, scratch, tap_table
 
 Array = NDArray[Any]
 
@@ -77,7 +77,7 @@ def forward(
         buffer = scratch("padded", padded_items(window, x.shape[3]), x.dtype)
         for first, count in _groups(part, parts, N, P):
             cols = scratch("cols", count * P * len(matrix), x.dtype)[: count * P * len(matrix)]
-            _gather(cols, buffer, x, NO_CODES, first, count, *tables, window)
+            _gather(cols, buffer, plain(x), NO_CODES, first, count, *tables, window)
             out = rows[first * P : (first + count) * P]
             np.matmul(cols.reshape(count * P, -1), matrix, out=out)
             if bias is not None:
@@ -106,7 +106,7 @@ def backward(
         for first, count in _groups(part, parts, N, P):
             cols = scratch("cols", count * P * K, x.dtype)[: count * P * K]
             rows = dY[first * P : (first + count) * P]
-            _gather(cols, buffer, x, NO_CODES, first, count, *tables, window)
+            _gather(cols, buffer, plain(x), NO_CODES, first, count, *tables, window)
             mine[:K] += cols.reshape(count * P, K).T @ rows
             mine[K] += rows.sum(axis=0)
             if dx is not None:

@@ -4,9 +4,10 @@ What differs from the reference: of the four output gradients of a pool window a
 zero, and none where the ReLU was off. So for each filter the places and values of the gradients
 that are left are listed, and the windows of x at those places summed up, times their values: a
 quarter of the multiplications or less. The lanes lie along the row of KW*C items that a window
-shares with the image; `block` rows of it at a time are summed up in registers, over all places.
+shares with the image, and its sums over all places are held in registers.
 
-Gradients that are zero are skipped: zero times an infinity or NaN in x is left out of the sum.
+Zero times an infinity or NaN in x would be left out: where x holds any, the caller does the layer
+again by the direct kernel.
 """
 
 from functools import lru_cache
@@ -18,25 +19,30 @@ from numpy.typing import NDArray
 from ..geometry import Window
 from ..host import host
 from ..inlining import inlined
-from ..simd import columns, fma, lanes, load, pointer, rows, select, splat, store, tile
+from ..simd import columns, fma, lanes, load, pointer, select, splat, store, tile, total
 from .compiler import compiled, share
 from .conv_read import clear, read_padded
-from .conv_tiles import NO_WINNER, PLAIN
+from .conv_tiles import NO_WINNER, PLAIN, load_row
 from .conv_work import lanes_of, padded_items, run, scratch
 
 Array = NDArray[Any]
 
 FIRST_CACHE = 24 * 1024  # bytes of x to visit at a time
-CELLS = host.registers - 3  # sums in registers, beside a splat and what the compiler needs
+# Vectors of sums in registers, beside a splat and what the compiler needs; each width is compiled
+# when it is needed.
+WIDTHS = (2, 4, 6, 8, 10, 12, 13) if host.registers == 16 else (2, 4, 8, 12, 16, 20, 24, 28)
 
 
-def block(window: Window, C: int, dtype: Any) -> tuple[int, int, int]:
-    """How the sums of a filter are cut: (kernel rows, vectors) at a time, so many times a row."""
+def block(window: Window, C: int, dtype: Any) -> tuple[int, int]:
+    """A kernel row of KW*C items as (vectors, times): so many in registers, so many times."""
     vectors = -(-window.KW * C // lanes_of(dtype))
-    if vectors * window.KH <= CELLS:
-        return window.KH, vectors, 1
-    times = -(-vectors // CELLS)
-    return 1, -(-vectors // times), times
+    times = -(-vectors // WIDTHS[-1])
+    return next(w for w in WIDTHS if w * times >= vectors), times
+
+
+def pays(window: Window, C: int) -> bool:
+    """Whether visiting winners is faster than the direct kernel."""
+    return (window.DH, window.DW) == (1, 1) and window.KW * C >= 12
 
 
 def band_rows(window: Window, C: int, dtype: Any) -> int:
@@ -70,28 +76,29 @@ def list_winners(dy, codes, R, F, PW, pitch, C, where, value, counts, dbias):
 
 
 @inlined
-def add_windows(acc, x, pitch, where, value, count):
-    """acc = the sum of `count` windows of x (rows `pitch` apart), each times its value."""
-    for i in range(rows(acc)):
-        for j in range(columns(acc)):
-            acc[i, j] = splat(x, 0)
+def add_runs(acc, x, where, value, count):
+    """acc = the sum of `count` runs of x, each times its value."""
+    for j in range(columns(acc)):
+        acc[0, j] = splat(x, 0)
     for e in range(count):
         source, g = x + where[e], splat(x, value[e])
-        for i in range(rows(acc)):
-            for j in range(columns(acc)):
-                acc[i, j] = fma(g, load(source, i * pitch + j * lanes(x)), acc[i, j])
+        for j in range(columns(acc)):
+            acc[0, j] = fma(g, load(source, j * lanes(x)), acc[0, j])
 
 
 @lru_cache(maxsize=64)
-def weight_kernel(ROWS: int, VECTORS: int) -> Any:
-    """The kernel whose sums are ROWS x VECTORS registers."""
+def weight_kernel(VECTORS: int) -> Any:
+    """The kernel that sums up so many vectors at a time."""
 
     @compiled
     def _winners(
-        part, parts, buffer, value, where, counts, x, dy, codes, dweights, dbiases, window, times,
-        band,
+        part, parts, buffer, value, where, counts, flags, x, dy, codes, dweights, dbiases, window,
+        times, band,
     ):  # fmt: skip
-        """This part's samples: dweights[part] (F, KH, times*VECTORS*lanes), dbiases[part] (F,)."""
+        """This part's samples: dweights[part] (F, KH, times*VECTORS*lanes), dbiases[part] (F,).
+
+        flags[part] tells whether a number of x was not finite.
+        """
         C, F, PH, PW = x.shape[3], dy.shape[3], dy.shape[1], dy.shape[2]
         px, pb, pv, pw = pointer(x), pointer(buffer), pointer(value), pointer(where)
         pitch = (window.left + window.W + window.right) * C
@@ -100,6 +107,7 @@ def weight_kernel(ROWS: int, VECTORS: int) -> Any:
         dbias = pointer(dbiases) + part * F
         clear(pointer(dweights) + part * size, size)
         clear(dbias, F)
+        strange = splat(px, 0)
         bands = (PH + band - 1) // band
         begin, end = share(part, parts, x.shape[0] * bands)
         for item in range(begin, end):
@@ -107,6 +115,9 @@ def weight_kernel(ROWS: int, VECTORS: int) -> Any:
             down = min(band, PH - first)
             height, R = 2 * down + window.KH - 1, down * PW
             read_padded(pb, px, px, pointer(codes), sample, 2 * first, height, window, C, PLAIN)
+            for i in range(0, height * pitch, lanes(px)):
+                v = load_row(pb, i, height * pitch - i)
+                strange = strange + (v - v)
             at = (sample * PH + first) * PW * F
             list_winners(
                 pointer(dy) + at, pointer(codes) + at, R, F, PW, pitch, C, pw, pv, pointer(counts),
@@ -114,15 +125,15 @@ def weight_kernel(ROWS: int, VECTORS: int) -> Any:
             )  # fmt: skip
             dw = pointer(dweights) + part * size
             for f in range(F):
-                for cell in range(window.KH // ROWS * times):
-                    source = pb + (cell // times * pitch + cell % times * width)
-                    acc = tile(ROWS, VECTORS, px)
-                    add_windows(acc, source, pitch, pw + f * R, pv + f * R, counts[f])
-                    for i in range(ROWS):
-                        for j in range(VECTORS):
-                            to = i * width + j * lanes(px)
-                            store(dw, to, load(dw, to) + acc[i, j])
-                    dw = dw + ROWS * width
+                for row in range(window.KH * times):
+                    source = pb + (row // times * pitch + row % times * width)
+                    acc = tile(1, VECTORS, px)
+                    add_runs(acc, source, pw + f * R, pv + f * R, counts[f])
+                    for j in range(VECTORS):
+                        to = j * lanes(px)
+                        store(dw, to, load(dw, to) + acc[0, j])
+                    dw = dw + width
+        flags[part] = total(strange) != 0
 
     return _winners
 
@@ -135,10 +146,10 @@ def _sum_rows(part, parts, dweights, dbiases, dweight, dbias, count, KH, pitch):
     first, out = pointer(dweights), pointer(dweight)
     begin, end = share(part, parts, F)
     for at in range(begin * KH * pitch, end * KH * pitch, n):
-        total = load(first, at)
+        value = load(first, at)
         for i in range(1, count):
-            total = total + load(first, i * size + at)
-        store(first, at, total)
+            value = value + load(first, i * size + at)
+        store(first, at, value)
     for f in range(begin, end):
         for k in range(K):
             out[k * F + f] = first[(f * KH + k // run) * pitch + k % run]
@@ -150,16 +161,23 @@ def _sum_rows(part, parts, dweights, dbiases, dweight, dbias, count, KH, pitch):
 
 def weight_gradient(
     dy: Array, codes: Array, x: Array, window: Window, parts: int, dweight: Array, dbias: Array
-) -> None:
-    """dweight (KH,KW,C,F) and dbias (F,) from the gradient dy behind the pool and its winners."""
+) -> bool:
+    """dweight (KH,KW,C,F) and dbias (F,) from the gradient dy behind the pool and its winners.
+
+    False if they can't be used, x being not finite.
+    """
     _, R, C, F = len(x), dy.shape[1] * dy.shape[2], *dweight.shape[2:]
-    ROWS, VECTORS, times = block(window, C, x.dtype)
+    VECTORS, times = block(window, C, x.dtype)
     pitch = times * VECTORS * lanes_of(x.dtype)
     dweights = scratch("dweights", parts * F * window.KH * pitch, x.dtype)
     dbiases = scratch("dbiases", parts * F, x.dtype)
+    flags = scratch("flags", parts, np.intp)
     run(
-        weight_kernel(ROWS, VECTORS), parts,
+        weight_kernel(VECTORS), parts,
         {"padded": padded_items(window, C) + pitch, "value": F * R, "where": F * R, "counts": F},
-        x, dy, codes, dweights, dbiases, window, times, band_rows(window, C, x.dtype),
+        flags, x, dy, codes, dweights, dbiases, window, times, band_rows(window, C, x.dtype),
     )  # fmt: skip
+    if flags[:parts].any():
+        return False
     _sum_rows(0, 1, dweights, dbiases, dweight.reshape(-1, F), dbias, parts, window.KH, pitch)
+    return True

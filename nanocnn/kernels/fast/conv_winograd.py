@@ -6,7 +6,8 @@ transformed back (A' product A) to m x m outputs, m = 4 for a 3x3 kernel and 2 f
 the channels, the 36 points are 36 matrix products: 2.25 multiplications for each output, filter and
 channel instead of 9, or 9 instead of 25. The transforms are additions of whole vectors of channels.
 The same mathematics, but intermediate values are larger: errors are about 10 times those of the
-direct kernel (float32: 1e-6 to 1e-5 of the largest value).
+direct kernel (float32: 1e-6 to 1e-5 of the largest value). A NaN, an infinity or an overflow would
+spread over a whole patch: where any appears, the caller does the layer again by the direct kernel.
 
 Both kernel sizes share the points 0, 1, -1, 2, -2, infinity, and so B. Source: Lavin and Gray, Fast
 Algorithms for Convolutional Neural Networks, arXiv:1509.09308.
@@ -34,6 +35,7 @@ from ..simd import (
     splat,
     store,
     tile,
+    total,
 )
 from .compiler import compiled, share
 from .conv_read import read_padded
@@ -178,12 +180,13 @@ def multiply(acc, at, patches, pitch, count, C, w, products):
 
 @compiled
 def _winograd(
-    part, parts, buffer, patches, products, temp, x, other, codes, packed, bias, y, winners,
+    part, parts, buffer, patches, products, temp, flags, x, other, codes, packed, bias, y, winners,
     window, m, group, height, mode, positive, pooled, keep_codes,
 ):  # fmt: skip
     """y = x (padded) * weight + bias, rectified, pooled, as `conv_direct._forward`.
 
     A unit of work is `group` samples, or `height` rows of patches of one sample.
+    flags[part] tells whether a number was not finite.
     """
     N, C, F = x.shape[0], x.shape[3], y.shape[3]
     px, n = pointer(x), lanes(pointer(x))
@@ -192,6 +195,7 @@ def _winograd(
     WP = window.W + window.left + window.right
     vectors, CP = (F + n - 1) // n, (C + n - 1) // n * n
     strips = (TH + height - 1) // height
+    strange = splat(px, 0)
     begin, end = share(part, parts, (N + group - 1) // group * strips)
     for unit in range(begin, end):
         sample, top = unit // strips * group, unit % strips * height
@@ -226,6 +230,9 @@ def _winograd(
                         continue
                     out = tmp + 36 * n
                     transform_back(M + (t * width + j) * n, pitch, tmp, out, m)
+                    for i in (0, m - 1, m * (m - 1), m * m - 1):  # each product is in a corner
+                        corner = load(out, i * n)
+                        strange = strange + (corner - corner)
                     add = load_row(pointer(bias), f + j * n, left)
                     if pooled:
                         write_pooled(
@@ -234,6 +241,7 @@ def _winograd(
                     else:
                         write_plain(out, add, m, y, positive, image, h, v, f + j * n)
             done += width
+    flags[part] = total(strange) != 0
 
 
 @inlined
@@ -265,8 +273,8 @@ def write_pooled(out, add, m, y, winners, keep_codes, image, h, v, f):
 def correlate(
     x: Array, other: Array, codes: Array, packed: Array, bias: Array, y: Array, winners: Array,
     window: Window, mode: int, positive: bool, pooled: bool, keep: bool,
-) -> None:  # fmt: skip
-    """`_winograd` over all samples."""
+) -> bool:  # fmt: skip
+    """`_winograd` over all samples; False if the result can't be used, being not finite."""
     N, C = len(x), x.shape[3]
     m = outputs(window.KH)
     TH, TW = -(-window.OH // m), -(-window.OW // m)
@@ -279,10 +287,13 @@ def correlate(
     group, height = max(1, min(N, most // (TH * TW))), max(1, min(TH, most // TW))
     tiles = group * height * TW
     units = -(-N // group) * -(-TH // height)
+    parts = min(units, PARTS)
+    flags = scratch("flags", parts, np.intp)
     run(
-        _winograd, min(units, PARTS),
+        _winograd, parts,
         {"padded": padded_items(window, C), "patches": (POINTS * tiles + 8) * CP,
          "products": POINTS * (tiles + 8) * 48, "temp": 64 * 16},
-        x, other, codes, packed, bias, y, winners, window, m, group, height, mode,
+        flags, x, other, codes, packed, bias, y, winners, window, m, group, height, mode,
         positive, pooled, keep,
     )  # fmt: skip
+    return not flags[:parts].any()

@@ -47,13 +47,31 @@ def scratch(name: str, size: int, dtype: Any) -> Array:
     return found
 
 
+class _Address:
+    """Where an array's data lies, in NumPy's terms, and that it may be written to."""
+
+    def __init__(self, x: Array) -> None:
+        self.__array_interface__ = {**x.__array_interface__, "data": (x.ctypes.data, False)}
+
+
+def plain(x: Array) -> Array:
+    """`x` in the form all kernels are compiled for: contiguous, and not typed as read-only.
+
+    numba would compile each kernel anew for each argument that is read-only. Kernels don't write to
+    their inputs, so a second view will do.
+    """
+    x = np.ascontiguousarray(x)
+    return x if x.flags.writeable else np.asarray(_Address(x))
+
+
 def run(kernel: Callable[..., None], parts: int, sizes: dict[str, int], *args: Any) -> None:
     """`threads.run`, with a buffer of the working thread for each of `sizes` before the args."""
-    dtype = args[0].dtype
+    dtype = next(a.dtype for a in args if isinstance(a, np.ndarray) and a.dtype.kind == "f")
+    ready = [plain(a) if isinstance(a, np.ndarray) else a for a in args]
     wanted = [(name, n, np.intp if name in WHOLE else dtype) for name, n in sizes.items()]
 
     def with_buffers(part: int, parts: int) -> None:
-        kernel(part, parts, *[scratch(*what) for what in wanted], *args)
+        kernel(part, parts, *[scratch(*what) for what in wanted], *ready)
 
     threads.run(with_buffers, parts)
 
@@ -156,7 +174,7 @@ def pack(weight: Array, T: int, C: int, F: int, flipped: bool) -> Array:
     """weight (T,C,F) in panels, in this thread's work memory; flipped for the input gradient."""
     inputs, outputs = (F, C) if flipped else (C, F)
     packed = scratch("weights", T * inputs * panel_size(outputs, weight.dtype), weight.dtype)
-    _pack(weight, packed, T, C, F, flipped)
+    _pack(plain(weight), packed, T, C, F, flipped)
     return packed
 
 
