@@ -129,11 +129,7 @@ def step(
 
 
 def evaluate(
-    model: "Sequential",
-    data: Data,
-    batch_size: int,
-    progress: Progress | None = None,
-    check_interrupt: Callable[[], None] = lambda: None,
+    model: "Sequential", data: Data, batch_size: int, progress: Progress | None = None
 ) -> dict[str, float]:
     """The mean loss and metrics over a data set, without training.
 
@@ -153,7 +149,6 @@ def evaluate(
                     f"{first_non_finite(model, x)}"
                 )
             means.add(loss, target, prediction)
-            check_interrupt()
             if progress is not None:
                 progress.update(len(x), means.result())
     logs = means.result()
@@ -229,9 +224,7 @@ def fit(
                 logs = means.result()
                 if validation is not None:
                     try:
-                        result = evaluate(
-                            model, validation, batch_size, check_interrupt=check_interrupt
-                        )
+                        result = evaluate(model, validation, batch_size)
                     except NonFiniteError as error:
                         raise NonFiniteError(f"epoch {epoch + 1}, validation: {error}") from None
                     logs.update({f"val_{name}": value for name, value in result.items()})
