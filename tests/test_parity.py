@@ -206,6 +206,7 @@ def run_torch(case, dtype, start, names, masks):
 
     # oneDNN in PyTorch 2.13 spoils memory in the backward pass of some of these convolutions.
     torch.backends.mkldnn.enabled = False
+    torch.set_num_threads(1)  # the models are tiny: more threads only wait for one another
     tensor = lambda array: torch.tensor(np.asarray(array, dtype))  # noqa: E731
     weights = [tensor(w).requires_grad_("moving" not in n) for n, w in zip(names, start)]  # noqa: B905
     trained = [w for w in weights if w.requires_grad]

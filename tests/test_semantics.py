@@ -149,6 +149,25 @@ def test_labels_out_of_range(labels):
         nanocnn.SparseCategoricalCrossentropy()(labels, np.full((2, 3), 1 / 3))
 
 
+# --- Batch normalization with its averages: they are constants, so the output is linear in x
+
+
+def test_batch_normalization_backward_when_not_training(kernels):
+    rng = np.random.default_rng(4)
+    layer = nanocnn.BatchNormalization(epsilon=0.25)
+    layer.build((3,), dtype="float64", kernels=kernels)
+    layer.params["gamma"][:] = gamma = np.array([0.5, 1.0, 2.0])
+    layer.state["moving_mean"][:] = mean = np.array([1.0, 2.0, 3.0])
+    layer.state["moving_variance"][:] = [0.75, 2.0, 0.0]
+    deviation = np.array([1.0, 1.5, 0.5])  # sqrt(variance + .25)
+    x, dy = rng.standard_normal((2, 5, 3))
+    np.testing.assert_allclose(layer.forward(x), gamma * (x - mean) / deviation, rtol=1e-12)
+    np.testing.assert_allclose(layer.backward(dy), dy * gamma / deviation, rtol=1e-12)
+    dgamma = (dy * (x - mean) / deviation).sum(axis=0)
+    np.testing.assert_allclose(layer.grads["gamma"], dgamma, rtol=1e-12)
+    np.testing.assert_allclose(layer.grads["beta"], dy.sum(axis=0), rtol=1e-12)
+
+
 # --- Initial weights
 
 SHAPES = [(3, 5, 20, 40), (300, 40)]
