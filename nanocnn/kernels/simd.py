@@ -99,16 +99,16 @@ def _masked(context, builder, sig, args, kind, count):
 
 
 @intrinsic
-def load_partial(typingctx, p, i, count):
+def load_partial(typingctx, p, i, count, like=None):
     """The first `count` lanes from p[i]; the rest are 0 and their memory isn't touched."""
-    kind = vector_of(p)
+    kind = vector_of(p, like)
 
     def emit(context, builder, sig, args):
         mask, align, call = _masked(context, builder, sig, args, kind, 2)
         place = _place(context, builder, sig, args, kind)
         return call("load", llvm_type(kind), place, align, mask, ir.Constant(llvm_type(kind), None))
 
-    return kind(p, i, count), emit
+    return kind(p, i, count, types.none if like is None else like), emit
 
 
 @intrinsic

@@ -34,6 +34,7 @@ from .conv_work import (
     scratch,
     tap_table,
     transposed_window,
+    unpack_sum,
 )  # fmt: skip
 
 ALGORITHMS = ("direct", "im2col", "winners", "winograd")
@@ -263,7 +264,8 @@ def _weight_gradient(
         direct._weight_gradient, parts, buffers, x, dy, other, codes, dweights, dbiases, pixels,
         taps, window, mode,
     )  # fmt: skip
-    direct._sum_panels(0, 1, dweights, dbiases, dweight.reshape(K, F), dbias, parts)
+    unpack_sum(dweights, parts, dweight.reshape(K, F))
+    np.add.reduce(dbiases.reshape(parts, size)[:, :F], out=dbias)
 
 
 def _partials(N: int, work: float) -> int:

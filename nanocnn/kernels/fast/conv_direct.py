@@ -186,29 +186,3 @@ def _weight_gradient(
                 acc2, at2 = tile(ROWS2, 2, px), indices(ROWS2)
                 gradient_panel(acc2, at2, source, pd, dw + f * K, tap, K, pixel, P)
             done += width
-
-
-@compiled
-def _sum_panels(part, parts, dweights, dbiases, dweight, dbias, count):
-    """dweight (K,F), dbias (F,) = the sums over `count` partial ones, in their order."""
-    K, F = dweight.shape
-    out, db, n = pointer(dweight), pointer(dbiases), lanes(pointer(dweight))
-    vectors, size = (F + n - 1) // n, dbiases.size // count
-    begin, end = share(part, parts, K)
-    done = 0
-    while done < vectors:
-        width, f = panel_width(vectors - done), done * n
-        for k in range(begin, end):
-            for j in range(0, width * n, n):
-                source = pointer(dweights) + (f * K + k * width * n + j)
-                value = load(source, 0)
-                for i in range(1, count):
-                    value = value + load(source, i * K * size)
-                store_row(out, k * F + f + j, value, F - f - j)
-        done += width
-    if part == 0:
-        for f in range(F):
-            total = db[f]
-            for i in range(1, count):
-                total += db[i * size + f]
-            dbias[f] = total

@@ -7,50 +7,46 @@ the winners of a 2x2 max-pool to where they were (UNPOOLED).
 
 from ..inlining import inlined
 from ..simd import lanes, load, load_partial, select, splat, store
-from .conv_tiles import MASKED, PLAIN
+from .conv_tiles import MASKED, PLAIN, UNPOOLED, load_row, store_row
 
 
 @inlined
 def copy(target, source, n):
-    """n items; what isn't a whole vector goes item by item."""
-    whole = n - n % lanes(target)
-    for i in range(0, whole, lanes(target)):
-        store(target, i, load(source, i))
-    for i in range(whole, n):
-        target[i] = source[i]
+    """n items."""
+    for i in range(0, n, lanes(target)):
+        store_row(target, i, load_row(source, i, n - i), n - i)
 
 
 @inlined
 def clear(target, n):
     """n zeros."""
-    whole = n - n % lanes(target)
-    for i in range(0, whole, lanes(target)):
-        store(target, i, splat(target, 0))
-    for i in range(whole, n):
-        target[i] = 0
+    for i in range(0, n, lanes(target)):
+        store_row(target, i, splat(target, 0), n - i)
 
 
 @inlined
 def copy_masked(target, dy, y, n):
     """dy where y > 0, else 0."""
-    whole = n - n % lanes(target)
     zero = splat(target, 0)
-    for i in range(0, whole, lanes(target)):
-        store(target, i, select(load(y, i) > zero, load(dy, i), zero))
-    for i in range(whole, n):
-        target[i] = dy[i] if y[i] > 0 else 0
+    for i in range(0, n, lanes(target)):
+        kept = select(load_row(y, i, n - i) > zero, load_row(dy, i, n - i), zero)
+        store_row(target, i, kept, n - i)
+
+
+@inlined
+def codes_row(codes, i, count, like):
+    """The codes at i, as many as the vector `like` has lanes, of which only `count` may be read."""
+    return load(codes, i, like) if count >= lanes(like) else load_partial(codes, i, count, like)
 
 
 @inlined
 def unpool(target, dy, codes, code, n):
     """dy where the winner's code is `code`, else 0."""
-    whole = n - n % lanes(target)
     zero = splat(target, 0)
-    for i in range(0, whole, lanes(target)):
-        found = load(codes, i, zero)
-        store(target, i, select(found == splat(found, code), load(dy, i), zero))
-    for i in range(whole, n):
-        target[i] = dy[i] if codes[i] == code else 0
+    for i in range(0, n, lanes(target)):
+        found = codes_row(codes, i, n - i, zero)
+        kept = select(found == splat(found, code), load_row(dy, i, n - i), zero)
+        store_row(target, i, kept, n - i)
 
 
 @inlined
@@ -93,28 +89,17 @@ def read_panel(target, dy, other, codes, first, P, F, f, width, mode):
 
     Past filter F the panel is zero. Unpooled pixels come window by window, as in `pixel_table`.
     """
-    n, zero, q = lanes(target), splat(target, 0), 0
+    zero = splat(target, 0)
     for p in range(P):
-        for j in range(0, width, n):
+        for j in range(0, width, lanes(target)):
             at, left = (first + p) * F + f + j, F - f - j
-            if left >= n:
-                value = load(dy, at)
-                if mode == MASKED:
-                    value = select(load(other, at) > zero, value, zero)
-            else:
-                value = load_partial(dy, at, left)
-                if mode == MASKED:
-                    value = select(load_partial(other, at, left) > zero, value, zero)
-            if mode <= MASKED:
+            value = load_row(dy, at, left)
+            if mode == MASKED:
+                value = select(load_row(other, at, left) > zero, value, zero)
+            if mode != UNPOOLED:
                 store(target, p * width + j, value)
-            elif left >= n:
-                found = load(codes, at, zero)
+            else:
+                found = codes_row(codes, at, max(left, 0), zero)
                 for q in range(4):
                     kept = select(found == splat(found, q), value, zero)
                     store(target, (4 * p + q) * width + j, kept)
-            else:
-                for q in range(4):
-                    store(target, (4 * p + q) * width + j, zero)
-                    for i in range(left):
-                        if codes[at + i] == q:
-                            target[(4 * p + q) * width + j + i] = dy[at + i]

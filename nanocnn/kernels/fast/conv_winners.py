@@ -138,27 +138,6 @@ def weight_kernel(VECTORS: int) -> Any:
     return _winners
 
 
-@compiled
-def _sum_rows(part, parts, dweights, dbiases, dweight, dbias, count, KH, pitch):
-    """dweight (K,F), dbias (F,) = the sums of `count` partial (F,KH,pitch), (F,), in order."""
-    K, F = dweight.shape
-    size, run, n = F * KH * pitch, K // KH, lanes(pointer(dweight))
-    first, out = pointer(dweights), pointer(dweight)
-    begin, end = share(part, parts, F)
-    for at in range(begin * KH * pitch, end * KH * pitch, n):
-        value = load(first, at)
-        for i in range(1, count):
-            value = value + load(first, i * size + at)
-        store(first, at, value)
-    for f in range(begin, end):
-        for k in range(K):
-            out[k * F + f] = first[(f * KH + k // run) * pitch + k % run]
-        total_bias = dbiases[f]
-        for i in range(1, count):
-            total_bias += dbiases[i * F + f]
-        dbias[f] = total_bias
-
-
 def weight_gradient(
     dy: Array, codes: Array, x: Array, window: Window, parts: int, dweight: Array, dbias: Array
 ) -> bool:
@@ -179,5 +158,10 @@ def weight_gradient(
     )  # fmt: skip
     if flags[:parts].any():
         return False
-    _sum_rows(0, 1, dweights, dbiases, dweight.reshape(-1, F), dbias, parts, window.KH, pitch)
+    size = F * window.KH * pitch
+    total = scratch("sum", size, x.dtype)[:size]
+    np.add.reduce(dweights[: parts * size].reshape(parts, size), out=total)
+    rows = total.reshape(F, window.KH, pitch)[:, :, : window.KW * C]
+    dweight.reshape(window.KH, -1, F)[...] = rows.transpose(1, 2, 0)
+    np.add.reduce(dbiases[: parts * F].reshape(parts, F), out=dbias)
     return True

@@ -84,7 +84,7 @@ def kernel_matrix(size: int, flipped: bool, dtype: Any) -> Array:
     scales = np.array([[4.0], [-6], [-6], [24], [24]])
     last = np.eye(size)[-1:]
     G = np.concatenate([points ** np.arange(size) / scales, last]).astype(dtype)
-    if flipped:  # `pack` turns the points around, which undoes the first [::-1]
+    if flipped:  # `pack` turns the points around: the first [::-1] undoes that
         G = G[::-1, ::-1]
     return np.kron(G, G)
 
@@ -94,9 +94,10 @@ def transformed_weights(weight: Array, flipped: bool) -> Array:
     size, _, C, F = weight.shape
     G = kernel_matrix(size, flipped, weight.dtype)
     points = scratch("points", POINTS * C * F, weight.dtype)[: POINTS * C * F]
+    points = points.reshape(POINTS, C * F)
     with threads.single_threaded_blas():
-        np.matmul(G, weight.reshape(size * size, C * F), out=points.reshape(POINTS, -1))
-    return pack(points, POINTS, C, F, flipped)
+        np.matmul(G, weight.reshape(size * size, C * F), out=points)
+    return pack(points.reshape(POINTS, C, F), flipped)
 
 
 @inlined

@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 
 from ... import threads
 from ..geometry import Window
-from ..simd import lanes, pointer, store
 from ..simd_types import lane_count
-from .compiler import compiled
-from .conv_tiles import load_row, panel_width
+from .conv_tiles import panel_width
 
 Array = NDArray[Any]
 
@@ -141,44 +139,51 @@ def lanes_of(dtype: Any) -> int:
     return lane_count(numba.from_dtype(np.dtype(dtype)))
 
 
-def panel_size(F: int, dtype: Any) -> int:
-    """The width of all panels together for F filters: whole vectors, and at least two."""
+@lru_cache(maxsize=256)
+def panels(F: int, dtype: Any) -> tuple[tuple[int, int], ...]:
+    """The panels for F filters, (first filter, width): as `conv_tiles.panel_width` cuts them."""
     n = lanes_of(dtype)
-    return max(-(-F // n), 2) * n
-
-
-@compiled
-def _pack(weight, packed, T, C, F, flipped):
-    """weight (T,C,F) -> panels of (T*C, width); flipped: (T,F,C), taps reversed, panels of C."""
-    source, target = pointer(weight), pointer(packed)
-    n = lanes(source)
-    inputs, outputs = (F, C) if flipped else (C, F)
-    vectors, done = (outputs + n - 1) // n, 0
+    vectors, done, found = -(-F // n), 0, []
     while done < vectors:
-        width, o = panel_width(vectors - done) * n, done * n
-        count = min(width, outputs - o)
-        for t in range(T):
-            for i in range(inputs):
-                if flipped:
-                    for j in range(width):
-                        at = ((T - 1 - t) * C + min(o + j, C - 1)) * F + i
-                        target[j] = source[at] if j < count else 0
-                else:
-                    for j in range(0, width, n):
-                        store(target, j, load_row(source, (t * C + i) * F + o + j, count - j))
-                target = target + width
-        done += width // n
+        width = panel_width.py_func(vectors - done)
+        found.append((done * n, width * n))
+        done += width
+    return tuple(found)
 
 
-def pack(weight: Array, T: int, C: int, F: int, flipped: bool) -> Array:
-    """weight (T,C,F) in panels, in this thread's work memory; flipped for the input gradient."""
-    inputs, outputs = (F, C) if flipped else (C, F)
-    packed = scratch("weights", T * inputs * panel_size(outputs, weight.dtype), weight.dtype)
-    _pack(plain(weight), packed, T, C, F, flipped)
+def panel_size(F: int, dtype: Any) -> int:
+    """The width of all panels for F filters together."""
+    return sum(panels(F, dtype)[-1])
+
+
+def pack(weight: Array, flipped: bool) -> Array:
+    """weight (T,C,F) in panels (T*C, width), in this thread's work memory.
+
+    Flipped, for the input gradient: the first axis backwards, C and F exchanged.
+    """
+    if flipped:
+        weight = weight[::-1].transpose(0, 2, 1)
+    T, C, F = weight.shape
+    packed = scratch("weights", T * C * panel_size(F, weight.dtype), weight.dtype)
+    for f, width in panels(F, weight.dtype):
+        panel = packed[f * T * C : (f + width) * T * C].reshape(T, C, width)
+        panel[:, :, : F - f] = weight[:, :, f : f + width]
+        panel[:, :, F - f :] = 0
     return packed
+
+
+def unpack_sum(partial: Array, parts: int, weight: Array) -> None:
+    """weight (K,F) = the sum, in their order, of `parts` partial ones in panels (K, width)."""
+    K, F = weight.shape
+    size = K * panel_size(F, weight.dtype)
+    total = scratch("sum", size, weight.dtype)[:size]
+    np.add.reduce(partial[: parts * size].reshape(parts, size), out=total)
+    for f, width in panels(F, weight.dtype):
+        panel = total[f * K : (f + width) * K].reshape(K, width)
+        weight[:, f : f + width] = panel[:, : F - f]
 
 
 def packed_weights(weight: Array, flipped: bool = False) -> Array:
     """A layer's weights (KH,KW,C,F) in panels."""
     KH, KW, C, F = weight.shape
-    return pack(weight.reshape(-1), KH * KW, C, F, flipped)
+    return pack(weight.reshape(KH * KW, C, F), flipped)
