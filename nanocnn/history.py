@@ -54,6 +54,7 @@ class Progress:
                 unit="img",
                 leave=False,
                 dynamic_ncols=True,
+                mininterval=0,  # the caller decides how often
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} images "
                 "[{elapsed}<{remaining}, {rate_fmt}]{postfix}",
             )

@@ -265,7 +265,6 @@ def test_without_a_terminal_one_quiet_line_an_epoch(capfd, verbose):
 
 def test_on_a_terminal_a_bar_with_loss_accuracy_speed_and_time_left(monkeypatch, capfd):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setenv("TQDM_MININTERVAL", "0")
     moment = iter(range(10**6))
     monkeypatch.setattr(training, "perf_counter", lambda: next(moment))
     small_model().fit(X, Y, 16, verbose="auto")
