@@ -313,6 +313,17 @@ def test_a_tie_in_a_pool_is_explained_not_failed(kernels):
     assert report and report.worst.kinks == 4
 
 
+def test_one_relu_of_thousands_at_zero_is_explained_not_failed(kernels):
+    """The two slopes of a weight that they share differ by little more than curvature would."""
+    layer = built(Dense(1, activation="relu"), (5000, 3), kernels)
+    x = distinct((5000, 3))
+    x[7, 0] = -(x[7, 1:] @ layer.params["kernel"][1:] + layer.params["bias"])[0]
+    x[7, 0] /= layer.params["kernel"][0, 0]
+    report = check(layer, x, limit=40)
+    assert report and report.arrays[0].kinks == 3 and report.arrays[1].kinks == 1
+    assert "1 kink left out" in str(report)
+
+
 def test_a_mistake_beside_a_corner_is_not_excused(kernels, monkeypatch):
     plant(monkeypatch, kernels, "relu_backward", lambda dx, *_: 1.01 * dx)
     x = distinct(IMAGES)
