@@ -1,0 +1,121 @@
+"""Fuzz a reader, guided by coverage: `python tests/fuzz.py idx|npz|h5|keras|png [--runs 100000]`.
+
+Needs the `[fuzz]` extra (atheris). Starts from tests/corpus/FORMAT; what must hold is said in
+fuzzing.py. Each input has a limit of time, and the process one of memory. Stops at the first input
+that breaks a promise, and says where it lies. Damaged HDF5 can make its C library crash or loop
+forever: such inputs are counted, must be an error when they are read as users read them (in a
+process of its own), and fuzzing goes on.
+"""
+
+import argparse
+import mmap
+import os
+import resource
+import signal
+import struct
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from random import Random
+
+try:
+    import atheris
+except ImportError:
+    sys.exit('fuzz: atheris is not installed (python -m pip install -e ".[fuzz]")')
+
+import fuzzing
+
+FOUND = 42  # exit code of a process in which a check failed
+
+
+def fuzz(target, work, folders, runs, seconds, done):
+    """In a process of its own: libFuzzer ends the process itself."""
+
+    def one_input(data):
+        done[:8] = struct.pack("q", struct.unpack("q", done[:8])[0] + 1)
+        try:
+            fuzzing.attempt(target, data)
+        except BaseException:
+            traceback.print_exc()
+            (work / "finding").write_bytes(data)
+            os._exit(FOUND)
+
+    def mutate(data, max_size, seed):
+        change = lambda part: atheris.Mutate(part, len(part) + 64)  # noqa: E731
+        return target.mutate(data, Random(seed), change)[:max_size]
+
+    limits = [f"-rss_limit_mb={target.memory}", f"-timeout={target.seconds}", "-max_len=50000"]
+    limits += [f"-runs={runs}", f"-max_total_time={seconds}", f"-artifact_prefix={work}/"]
+    options = [sys.argv[0], *limits, "-verbosity=0", "-reload=0", *map(str, folders)]
+    atheris.Setup(options, one_input, custom_mutator=mutate)
+    atheris.Fuzz()
+
+
+def in_child(function, *arguments):
+    """The exit code of a process that does it."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            function(*arguments)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(FOUND)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def confirm(target, data):
+    """Read an input again that the fuzzer's process did not survive, with more time."""
+    signal.alarm(10 * target.seconds + 30)
+    (target.confirm or target.check)(target.pack(data))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("format", choices=fuzzing.TARGETS)
+    parser.add_argument("--runs", type=int, default=100_000)
+    parser.add_argument("--seconds", type=int, default=0, help="stop earlier (0: after all runs)")
+    parser.add_argument("--keep", type=Path, help="folder for the inputs that reached new code")
+    args = parser.parse_args()
+    target = fuzzing.TARGETS[args.format]
+    with atheris.instrument_imports(include=target.modules):  # made by the first attempts
+        for data in fuzzing.mutants(args.format, 20, blind=False):
+            fuzzing.attempt(target, data)
+    start, done, faults = time.monotonic(), mmap.mmap(-1, 8), 0
+    count = lambda: struct.unpack("q", done[:8])[0]  # noqa: E731
+    with tempfile.TemporaryDirectory() as work:
+        work = Path(work)
+        found = args.keep or work / "found"
+        found.mkdir(exist_ok=True)
+        folders = [found, fuzzing.CORPUS / args.format]
+        failed = False
+        while not failed and count() < args.runs:
+            left = args.seconds and max(1, int(start + args.seconds - time.monotonic()))
+            code = in_child(fuzz, target, work, folders, args.runs - count(), left, done)
+            if not code:
+                break
+            faults += 1
+            artifact = next((path for path in work.iterdir() if path.is_file()), None)
+            data = artifact.read_bytes() if artifact else b""
+            failed = code == FOUND or not artifact or in_child(confirm, target, data) != 0
+            if failed:
+                kept = Path(f"finding-{args.format}").absolute()
+                kept.write_bytes(data)
+                print(f"fuzz {args.format}: exit code {code} on the input in {kept}")
+            elif artifact:
+                artifact.unlink()
+        new = len(list(found.iterdir()))
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+    seconds, again = time.monotonic() - start, f"process started anew {faults} times"
+    print(
+        f"fuzz {args.format}: {count():,} inputs in {seconds:.0f} s, {new} of them reached new "
+        f"code; peak memory {peak} MB; {again}: {'FAILED' if failed else 'passed'}"
+    )
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
