@@ -26,10 +26,12 @@ from nanocnn.kernels.simd import (
     rows,
     select,
     splat,
+    square,
     store,
     store_partial,
     tile,
     total,
+    transpose,
 )  # fmt: skip
 
 DTYPES = [np.float32, np.float64]
@@ -155,6 +157,26 @@ def test_a_tile_multiplies_matrices_without_touching_the_stack(dtype):
     np.testing.assert_allclose(c, a @ b, rtol=1e-4, atol=1e-5)
     code = product.inspect_llvm(next(iter(product.signatures)))
     assert "alloca [" not in code  # the tile and its indices became registers
+
+
+@numba.njit
+def turn(x, y):
+    px, py = pointer(x), pointer(y)
+    lines = square(px)
+    for i in range(rows(lines)):
+        lines[i, 0] = load(px, i * lanes(px))
+    transpose(lines)
+    for i in range(rows(lines)):
+        store(py, i * lanes(px), lines[i, 0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_square_of_registers_is_transposed(dtype):
+    n = simd.vector_of(numba.typeof(np.zeros(1, dtype))).count
+    x, y = np.arange(n * n, dtype=dtype).reshape(n, n), np.empty((n, n), dtype)
+    turn(x, y)
+    np.testing.assert_array_equal(y, x.T)
+    assert "alloca [" not in turn.inspect_llvm(turn.signatures[-1])
 
 
 def test_host_follows_the_processor_and_numbas_settings():

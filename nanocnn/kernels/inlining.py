@@ -18,6 +18,9 @@ class Piece(JITCodeLibrary):
     """Code that is linked into its callers, and never optimized or made executable by itself."""
 
     def finalize(self) -> None:
+        for function in self._final_module.functions:
+            if not function.is_declaration and "alwaysinline" not in str(list(function.attributes)):
+                function.add_function_attribute("noinline")
         for library in dict.fromkeys(self._linking_libraries):
             self._final_module.link_in(library._get_module_for_linking(), preserve=True)
         self._finalized = True
@@ -49,3 +52,10 @@ def inlined(function: Any) -> Any:
     return numba.njit(
         forceinline=True, fastmath={"contract"}, error_model="numpy", pipeline_class=PieceCompiler
     )(function)
+
+
+def called(function: Any) -> Any:
+    """The same, but compiled once in each kernel, and called: for what is used in many places."""
+    return numba.njit(fastmath={"contract"}, error_model="numpy", pipeline_class=PieceCompiler)(
+        function
+    )

@@ -27,9 +27,8 @@ from .geometry import Window
 
 Array = NDArray[Any]
 
+
 # --- The sliding window: what convolution and pooling share ---------------------------------------
-
-
 def pad(x: Array, window: Window, value: float) -> Array:
     """Surround each image with the window's padding: (N,H,W,C) -> (N,HP,WP,C)."""
     rows, columns = (window.top, window.bottom), (window.left, window.right)
@@ -70,8 +69,6 @@ def col2im(dcols: Array, N: int, C: int, window: Window) -> Array:
 
 
 # --- Convolution ----------------------------------------------------------------------------------
-
-
 def conv2d_forward(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
     """y[n,oh,ow,f] = sum over kh,kw,c of x[n, oh*SH+kh*DH, ow*SW+kw*DW, c] * weight[kh,kw,c,f] + b.
 
@@ -81,8 +78,7 @@ def conv2d_forward(x: Array, weight: Array, bias: Array | None, window: Window) 
     F = weight.shape[3]
     cols = im2col(x, window)  # (N*OH*OW, KH*KW*C)
     y = cols @ weight.reshape(-1, F)  # (N*OH*OW, F)
-    if bias is not None:
-        y = y + bias
+    y = y if bias is None else y + bias
     return y.reshape(len(x), window.OH, window.OW, F)
 
 
@@ -108,8 +104,6 @@ def conv2d_backward(
 
 
 # --- Pooling --------------------------------------------------------------------------------------
-
-
 def max_pool_forward(x: Array, window: Window) -> tuple[Array, Array]:
     """The largest value of each window, and which cell held it.
 
@@ -132,7 +126,7 @@ def max_pool_backward(dy: Array, winner: Array, window: Window) -> Array:
     N, *_, C = dy.shape
     cell = np.arange(window.KH * window.KW)[:, None]  # (KH*KW, 1)
     won = winner[:, :, :, None] == cell  # (N,OH,OW,KH*KW,C)
-    dcells = np.where(won, dy[:, :, :, None], dy.dtype.type(0))
+    dcells = np.where(won, dy[:, :, :, None], 0)
     return col2im(dcells, N, C, window)
 
 
@@ -156,8 +150,6 @@ def real_cells(window: Window, dtype: Any) -> Array:
 
 
 # --- Dense ----------------------------------------------------------------------------------------
-
-
 def dense_forward(x: Array, weight: Array, bias: Array | None) -> Array:
     """y = x @ weight + bias. x (N,D), weight (D,U), bias (U,) or None -> y (N,U)."""
     y = x @ weight
@@ -177,8 +169,6 @@ def dense_backward(
 # --- Activations ----------------------------------------------------------------------------------
 # Each is y = f(x) element by element (softmax: row by row), and each derivative can be written with
 # y alone, so y is all that needs to be kept.
-
-
 def relu_forward(x: Array) -> Array:
     """y = max(x, 0); NaN stays NaN."""
     return np.maximum(x, 0)
@@ -186,7 +176,7 @@ def relu_forward(x: Array) -> Array:
 
 def relu_backward(dy: Array, y: Array) -> Array:
     """dx = dy where y > 0, else 0 (0 at the kink itself)."""
-    return np.where(y > 0, dy, dy.dtype.type(0))
+    return np.where(y > 0, dy, 0)
 
 
 def sigmoid_forward(x: Array) -> Array:
@@ -226,8 +216,6 @@ def softmax_backward(dy: Array, y: Array) -> Array:
 
 
 # --- Dropout --------------------------------------------------------------------------------------
-
-
 def dropout_mask(size: int, rate: float, key: int) -> Array:
     """Which of `size` elements are kept: (size,) bool, each with probability 1 - rate.
 
@@ -249,8 +237,8 @@ def dropout_mask(size: int, rate: float, key: int) -> Array:
 def dropout_forward(x: Array, rate: float, key: int) -> Array:
     """y = x / (1 - rate) where kept, else 0: on average y is x. key: 0 <= key < 2**64."""
     kept = dropout_mask(x.size, rate, key).reshape(x.shape)
-    scale = x.dtype.type(1 / (1 - rate) if rate < 1 else 0)
-    return np.where(kept, x * scale, x.dtype.type(0))
+    scale = 1 / (1 - rate) if rate < 1 else 0
+    return np.where(kept, x * scale, 0)
 
 
 # y is x times a constant (1/(1-rate) or 0), so dx is dy times the same constant.
@@ -258,8 +246,6 @@ dropout_backward = dropout_forward
 
 
 # --- Batch normalization --------------------------------------------------------------------------
-
-
 def batch_norm_forward(
     x: Array, gamma: Array, beta: Array, epsilon: float
 ) -> tuple[Array, Array, Array]:
@@ -283,23 +269,21 @@ def batch_norm_backward(
     """dy (..., C) -> dx (..., C), dgamma (C,), dbeta (C,)."""
     axes = tuple(range(x.ndim - 1))
     M = x.size // x.shape[-1]
-    s = 1 / np.sqrt(variance + x.dtype.type(epsilon))
+    s = 1 / np.sqrt(variance + epsilon)
     xhat = (x - mean) * s
     dbeta, dgamma = dy.sum(axis=axes), (dy * xhat).sum(axis=axes)
-    return gamma * s * (dy - (dbeta + xhat * dgamma) / x.dtype.type(M)), dgamma, dbeta
+    return gamma * s * (dy - (dbeta + xhat * dgamma) / M), dgamma, dbeta
 
 
 def batch_norm_inference(
     x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, epsilon: float
 ) -> Array:
     """The same y with a mean and variance that are given: those the training averaged."""
-    s = 1 / np.sqrt(variance + x.dtype.type(epsilon))
+    s = 1 / np.sqrt(variance + epsilon)
     return gamma * ((x - mean) * s) + beta
 
 
 # --- Softmax and cross-entropy --------------------------------------------------------------------
-
-
 def softmax_cross_entropy_forward(logits: Array, target: Array) -> tuple[Array, Array]:
     """L_n = -sum over k of target[n,k] * log softmax(logits)[n,k].
 
@@ -322,89 +306,64 @@ def softmax_cross_entropy_backward(probabilities: Array, target: Array, weight: 
 
 
 # --- Optimizers -----------------------------------------------------------------------------------
-# One step for one parameter, in place. All arrays have the parameter's shape.
-
-
+# One step for one parameter, in place. All arrays have the parameter's shape and dtype, which the
+# numbers take on when they meet them.
 def sgd_update(
-    param: Array,
-    grad: Array,
-    velocity: Array | None,
-    learning_rate: float,
-    momentum: float,
-    nesterov: bool,
-    rate_inside: bool = True,
-) -> None:
+    param: Array, grad: Array, velocity: Array | None, learning_rate: float, momentum: float,
+    nesterov: bool, rate_inside: bool = True,
+) -> None:  # fmt: skip
     """velocity = momentum*velocity - learning_rate*grad; param += velocity.
 
     Nesterov: param += momentum*velocity - learning_rate*grad, as if looking one step ahead.
     With `rate_inside` False (PyTorch) velocity is free of the learning rate, which is applied last:
     the same as long as the rate is constant.
     """
-    lr, mu = param.dtype.type(learning_rate), param.dtype.type(momentum)
     if velocity is None:
-        param -= lr * grad
+        param -= learning_rate * grad
         return
-    inside, outside = (lr, param.dtype.type(1)) if rate_inside else (param.dtype.type(1), lr)
-    velocity *= mu
+    inside, outside = (learning_rate, 1) if rate_inside else (1, learning_rate)
+    velocity *= momentum
     velocity -= inside * grad
-    param += outside * (mu * velocity - inside * grad if nesterov else velocity)
+    param += outside * (momentum * velocity - inside * grad if nesterov else velocity)
 
 
 def rmsprop_update(
-    param: Array,
-    grad: Array,
-    v: Array,
-    average: Array | None,
-    buffer: Array | None,
-    learning_rate: float,
-    rho: float,
-    momentum: float,
-    epsilon: float,
-    epsilon_inside: bool,
-) -> None:
+    param: Array, grad: Array, v: Array, average: Array | None, buffer: Array | None,
+    learning_rate: float, rho: float, momentum: float, epsilon: float, epsilon_inside: bool,
+) -> None:  # fmt: skip
     """v = rho*v + (1-rho)*grad^2; param -= learning_rate * grad / sqrt(v + epsilon).
 
     With `average` (centred) its square is taken off v; with `buffer` the step goes through
     momentum. `epsilon_inside` is Keras's rule: epsilon inside the root and the learning rate inside
     the buffer; PyTorch has both outside.
     """
-    lr, r, mu, eps = (param.dtype.type(s) for s in (learning_rate, rho, momentum, epsilon))
-    inside, outside = (lr, param.dtype.type(1)) if epsilon_inside else (param.dtype.type(1), lr)
-    v += (grad * grad - v) * (1 - r)
+    inside, outside = (learning_rate, 1) if epsilon_inside else (1, learning_rate)
+    rest = 1 - param.dtype.type(rho)  # in the dtype, for both kernel sets to round alike
+    v += (grad * grad - v) * rest
     spread = v
     if average is not None:
-        average += (grad - average) * (1 - r)
+        average += (grad - average) * rest
         spread = v - average * average
-    step = inside * grad / (np.sqrt(spread + eps) if epsilon_inside else np.sqrt(spread) + eps)
+    root = np.sqrt(spread + epsilon) if epsilon_inside else np.sqrt(spread) + epsilon
+    step = inside * grad / root
     if buffer is not None:
-        buffer *= mu
+        buffer *= momentum
         buffer += step
         step = buffer
     param -= outside * step
 
 
 def adam_update(
-    param: Array,
-    grad: Array,
-    m: Array,
-    v: Array,
-    vmax: Array | None,
-    step_size: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    v_scale: float,
-) -> None:
+    param: Array, grad: Array, m: Array, v: Array, vmax: Array | None,
+    step_size: float, beta1: float, beta2: float, epsilon: float, v_scale: float,
+) -> None:  # fmt: skip
     """m, v: running means of grad, grad^2; param -= step_size * m / (sqrt(v)*v_scale + epsilon).
 
     The caller puts the bias corrections into step_size and v_scale, where Keras (v_scale = 1) and
     PyTorch differ; with `vmax` (AMSGrad) the largest v so far is used. Source: Kingma & Ba 2015.
     """
-    alpha, b1, b2, eps, scale = (
-        param.dtype.type(s) for s in (step_size, beta1, beta2, epsilon, v_scale)
-    )
-    m += (grad - m) * (1 - b1)
-    v += (grad * grad - v) * (1 - b2)
+    m += (grad - m) * (1 - param.dtype.type(beta1))
+    v += (grad * grad - v) * (1 - param.dtype.type(beta2))
     if vmax is not None:
         np.maximum(vmax, v, out=vmax)
-    param -= alpha * m / (np.sqrt(v if vmax is None else vmax) * scale + eps)
+    param -= step_size * m / (np.sqrt(v if vmax is None else vmax) * v_scale + epsilon)

@@ -245,6 +245,40 @@ def indices(typingctx, rows):
         return Tile(types.intp, rows.literal_value, 1)(rows), _new_table
 
 
+@intrinsic
+def square(typingctx, p):
+    """A tile of one column and as many rows as a full vector of `p`'s items has lanes."""
+    kind = vector_of(p)
+    return Tile(kind, kind.count, 1)(p), _new_table
+
+
+@intrinsic
+def transpose(typingctx, table):
+    """Lane j of row i and lane i of row j of a `square` change places."""
+    count = table.rows
+
+    def emit(context, builder, sig, args):
+        places = [builder.gep(args[0], [INT32(0), INT32(i)]) for i in range(count)]
+        rows = [builder.load(place) for place in places]
+        step = 1
+        while step < count:  # blocks of step x step numbers change places
+            for i in range(count):
+                if not i & step:
+                    a, b = rows[i], rows[i + step]
+                    upper = [j if not j & step else count + j - step for j in range(count)]
+                    lower = [j + step if not j & step else count + j for j in range(count)]
+                    for row, order in ((i, upper), (i + step, lower)):
+                        order = ir.Constant(ir.VectorType(INT32, count), order)
+                        rows[row] = builder.shuffle_vector(a, b, order)
+            step *= 2
+        for row, place in zip(rows, places, strict=True):
+            builder.store(row, place)
+        return context.get_dummy_value()
+
+    if table.columns == 1 and isinstance(table.item, Vector) and table.item.count == count:
+        return types.void(table), emit
+
+
 def _constant(value):
     return lambda context, builder, sig, args: context.get_constant(types.intp, value)
 

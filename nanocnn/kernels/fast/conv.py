@@ -30,12 +30,11 @@ from .conv_work import (
     padded_items,
     panel_size,
     pixel_table,
-    run,
-    scratch,
     tap_table,
     transposed_window,
     unpack_sum,
 )  # fmt: skip
+from .work import run, scratch
 
 ALGORITHMS = ("direct", "im2col", "winners", "winograd")
 Gradients = tuple[Array | None, Array, Array]

@@ -6,7 +6,7 @@ the input, is neither written nor read. Bias, ReLU and 2x2 max-pool are applied 
 is in the first-level cache. Only the order of the sums changes.
 """
 
-from ..inlining import inlined
+from ..inlining import called, inlined
 from ..simd import columns, convert, indices, lanes, load, pointer, rows, select, splat, store, tile
 from .compiler import compiled, share
 from .conv_read import clear, read_padded, read_panel
@@ -18,12 +18,11 @@ from .conv_tiles import (
     ROWS2,
     ROWS3,
     accumulate,
-    load_row,
     panel_width,
     pool_four,
     relu,
-    store_row,
 )  # fmt: skip
+from .tails import load_row, store_row
 
 BLOCK = CHUNK * 3 * 16  # items of the widest chunk
 PIXELS = 256  # gradients that are summed up at a time: so many stay in the first-level cache
@@ -43,7 +42,7 @@ def sum_chunk(acc, at, block, x, w, pixel, first, last, tap, K):
                 store(block, ((start + i) * columns(acc) + j) * lanes(x), acc[i, j])
 
 
-@inlined
+@called
 def write_plain(block, width, bias, y, count, f, F, positive):
     """A chunk's `count` pixels to rows of y."""
     n = lanes(block)
@@ -55,7 +54,7 @@ def write_plain(block, width, bias, y, count, f, F, positive):
             store_row(y, i * F + f + j * n, relu(value) if positive else value, left)
 
 
-@inlined
+@called
 def write_pooled(block, width, bias, y, codes, keep_codes, count, f, F):
     """The largest of each four pixels of a chunk, rectified, and which it was."""
     n = lanes(block)
@@ -140,7 +139,7 @@ def gradient_panel(acc, at, x, dy, dw, tap, K, pixel, P):
                         store(dw, place, load(dw, place) + acc[i, j])
 
 
-@inlined
+@called
 def add_rows(total, panel, width, P):
     """total (width) += the sum of the P rows of a panel."""
     for j in range(0, width, lanes(panel)):

@@ -17,7 +17,8 @@ from ..simd import pointer
 from .compiler import compiled
 from .conv_read import clear, copy, read_padded
 from .conv_tiles import PLAIN
-from .conv_work import NO_CODES, cut, padded_items, pixel_table, plain, scratch, tap_table
+from .conv_work import NO_CODES, cut, padded_items, pixel_table, tap_table
+from .work import plain, scratch
 
 Array = NDArray[Any]
 

@@ -5,26 +5,27 @@ their own: as it is (PLAIN), zero where the ReLU's output was not positive (MASK
 the winners of a 2x2 max-pool to where they were (UNPOOLED).
 """
 
-from ..inlining import inlined
+from ..inlining import called, inlined
 from ..simd import lanes, load, load_partial, select, splat, store
-from .conv_tiles import MASKED, PLAIN, UNPOOLED, load_row, store_row
+from .conv_tiles import MASKED, PLAIN, UNPOOLED
+from .tails import load_row, store_row
 
 
-@inlined
+@called
 def copy(target, source, n):
     """n items."""
     for i in range(0, n, lanes(target)):
         store_row(target, i, load_row(source, i, n - i), n - i)
 
 
-@inlined
+@called
 def clear(target, n):
     """n zeros."""
     for i in range(0, n, lanes(target)):
         store_row(target, i, splat(target, 0), n - i)
 
 
-@inlined
+@called
 def copy_masked(target, dy, y, n):
     """dy where y > 0, else 0."""
     zero = splat(target, 0)
@@ -39,7 +40,7 @@ def codes_row(codes, i, count, like):
     return load(codes, i, like) if count >= lanes(like) else load_partial(codes, i, count, like)
 
 
-@inlined
+@called
 def unpool(target, dy, codes, code, n):
     """dy where the winner's code is `code`, else 0."""
     zero = splat(target, 0)
@@ -68,7 +69,7 @@ def read_row(target, x, other, codes, n, h, window, C, mode):
         clear(target + 2 * PW * C, (W - 2 * PW) * C)
 
 
-@inlined
+@called
 def read_padded(target, x, other, codes, n, first, count, window, C, mode):
     """`count` rows from row `first` of the padded sample n, the padding zero."""
     pitch = (window.W + window.left + window.right) * C
@@ -83,7 +84,7 @@ def read_padded(target, x, other, codes, n, first, count, window, C, mode):
             clear(row, pitch)
 
 
-@inlined
+@called
 def read_panel(target, dy, other, codes, first, P, F, f, width, mode):
     """`width` (whole vectors) filters from f of P gradients: (P, width), or (4*P, width) unpooled.
 

@@ -13,19 +13,7 @@ Strides, dilations, odd sizes and any number of channels are only other numbers 
 
 from ..host import host
 from ..inlining import inlined
-from ..simd import (
-    columns,
-    fma,
-    lanes,
-    load,
-    load_partial,
-    maximum,
-    rows,
-    select,
-    splat,
-    store,
-    store_partial,
-)
+from ..simd import columns, fma, lanes, load, maximum, rows, select, splat
 
 # Rows of a block that is 2 or 3 vectors wide: the sums, one vector a column and a splat must fit
 # the registers; more than 8 rows would need more addresses than x86 has registers for.
@@ -51,21 +39,6 @@ def accumulate(acc, x, at, steps, w, count):
 def panel_width(vectors):
     """How many vectors wide the next panel is, of those left: 3 if they are odd, else 2."""
     return 3 if vectors % 2 == 1 and vectors > 1 else 2
-
-
-@inlined
-def load_row(p, i, count):
-    """The vector at p[i], of which only `count` items may be read; the others are 0."""
-    return load(p, i) if count >= lanes(p) else load_partial(p, i, max(count, 0))
-
-
-@inlined
-def store_row(p, i, vector, count):
-    """Write the vector to p[i], at most `count` items of it."""
-    if count >= lanes(vector):
-        store(p, i, vector)
-    elif count > 0:
-        store_partial(p, i, vector, count)
 
 
 @inlined

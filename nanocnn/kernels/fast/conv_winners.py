@@ -22,8 +22,10 @@ from ..inlining import inlined
 from ..simd import columns, fma, lanes, load, pointer, select, splat, store, tile, total
 from .compiler import compiled, share
 from .conv_read import clear, read_padded
-from .conv_tiles import NO_WINNER, PLAIN, load_row
-from .conv_work import lanes_of, padded_items, run, scratch
+from .conv_tiles import NO_WINNER, PLAIN
+from .conv_work import lanes_of, padded_items
+from .tails import load_row
+from .work import run, scratch
 
 Array = NDArray[Any]
 

@@ -43,13 +43,13 @@ from .conv_tiles import (
     NO_WINNER,
     ROWS2,
     ROWS3,
-    load_row,
     panel_width,
     pool_four,
     relu,
-    store_row,
 )
-from .conv_work import PARTS, pack, padded_items, panel_size, run, scratch
+from .conv_work import PARTS, pack, padded_items, panel_size
+from .tails import load_row, store_row
+from .work import run, scratch
 
 Array = NDArray[Any]
 

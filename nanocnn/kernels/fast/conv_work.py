@@ -1,13 +1,5 @@
-"""What convolutions prepare: tables of offsets, packed weights, work memory, the cut into parts.
+"""What convolutions prepare: tables of offsets, packed weights, the cut into parts."""
 
-Work memory is kept, not allocated anew in each step. Each thread has its own buffers, by name; a
-buffer only ever grows. A caller's buffers (packed weights, partial sums) are read and written by
-the threads that help it until `threads.run` returns, and by nobody else, so any number of Python
-threads may convolve at once.
-"""
-
-import threading
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -15,63 +7,17 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ... import threads
 from ..geometry import Window
 from ..simd_types import lane_count
 from .conv_tiles import panel_width
+from .work import scratch
 
 Array = NDArray[Any]
 
 PARTS = 16  # a fixed number of parts, whatever the number of threads: the same bits for all
 PARTIALS = 8  # the same where each part has sums of its own to be added up
 SMALL = 4e6  # multiply-adds below which handing work to another thread costs more than it saves
-SLACK = 64  # items behind the end of each buffer, for reads of whole vectors
-LINE = 64  # bytes of a cache line: where buffers begin, so that few vectors lie across two
 NO_CODES = np.zeros(1, np.uint8)  # where a kernel wants an array that it will not touch
-WHOLE = ("where", "counts")  # the names of buffers that hold whole numbers
-
-_mine = threading.local()
-
-
-def scratch(name: str, size: int, dtype: Any) -> Array:
-    """This thread's buffer of that name: `size` items and SLACK; what they hold is left over."""
-    key = name + np.dtype(dtype).char
-    found: Array | None = _mine.__dict__.get(key)
-    if found is None or found.size < size + SLACK:
-        raw = np.zeros((size + SLACK) * np.dtype(dtype).itemsize + LINE, np.uint8)
-        first = -raw.ctypes.data % LINE
-        found = raw[first : raw.size - LINE + first].view(dtype)
-        _mine.__dict__[key] = found
-    return found
-
-
-class _Address:
-    """Where an array's data lies, in NumPy's terms, and that it may be written to."""
-
-    def __init__(self, x: Array) -> None:
-        self.__array_interface__ = {**x.__array_interface__, "data": (x.ctypes.data, False)}
-
-
-def plain(x: Array) -> Array:
-    """`x` in the form all kernels are compiled for: contiguous, and not typed as read-only.
-
-    numba would compile each kernel anew for each argument that is read-only. Kernels don't write to
-    their inputs, so a second view will do.
-    """
-    x = np.ascontiguousarray(x)
-    return x if x.flags.writeable else np.asarray(_Address(x))
-
-
-def run(kernel: Callable[..., None], parts: int, sizes: dict[str, int], *args: Any) -> None:
-    """`threads.run`, with a buffer of the working thread for each of `sizes` before the args."""
-    dtype = next(a.dtype for a in args if isinstance(a, np.ndarray) and a.dtype.kind == "f")
-    ready = [plain(a) if isinstance(a, np.ndarray) else a for a in args]
-    wanted = [(name, n, np.intp if name in WHOLE else dtype) for name, n in sizes.items()]
-
-    def with_buffers(part: int, parts: int) -> None:
-        kernel(part, parts, *[scratch(*what) for what in wanted], *ready)
-
-    threads.run(with_buffers, parts)
 
 
 def cut(N: int, rows: int, work: float) -> tuple[int, int]:

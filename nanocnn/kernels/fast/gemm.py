@@ -2,30 +2,30 @@
 
 A ROWS x (VECTORS registers) tile of C is summed in registers while A's numbers and B's rows stream
 past. Both are copied first, in the order in which they will be read: of B a panel as wide as the
-tile and DEPTH deep, which stays in the first cache, of A a block of HEIGHT rows in the second (Goto
-& van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008). So a transposed factor
-costs nothing more.
+tile and DEPTH deep, which stays in the first cache, of A a block of TILES tiles in the second (Goto
+& van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008). A transposed factor is
+turned on the way, a square of registers at a time.
 
 Each number of C is summed by one thread, in the same order whatever the parts: the bits depend on
-the shape only. With BLAS they depend on its number of threads.
+the shape only, so there is a part for each thread. With BLAS they depend on the number of threads.
 """
 
 import numpy as np
 
-from ...threads import run
+from ... import threads
 from ..host import host
-
-from ..simd import (  # isort: skip
-    columns, fma, lanes, load, maximum, pointer, rows, splat, store, tile,
-)  # fmt: skip
+from ..inlining import called
+from ..simd import fma, lanes, load, maximum, pointer, splat, square, store, tile, transpose
 from .arrays import Array
 from .compiler import compiled, inlined, places, share
+from .tails import load_row, store_row
+from .work import run, scratch
 
 # 12 of AVX2's 16 registers hold sums, 24 of AVX-512's and NEON's 32; the rest B's row, A's number
 ROWS, VECTORS = (6, 2) if host.registers < 32 else (8, 3)
-LINE = 2048  # bytes of C in a part when it has one row: B is best read in long runs
+TILES = 22  # of A's rows are copied at a time: they fit the second cache
 DEPTH = 1024  # bytes of a column of a panel: a panel of the tile's width fits the first cache
-HEIGHT = 96  # rows of A copied at a time: they fit the second cache
+LINE = 2048  # bytes of C in a part when it has one row: B is best read in long runs
 WORK = 1 << 18  # multiplications worth a hand-over
 
 
@@ -34,15 +34,26 @@ def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool =
     (M, K), N = a.shape, b.shape[1]
     A, a_row, a_column = _strided(a)
     B, b_row, b_column = _strided(b)
-    most = min(max(M * K * N // WORK, 1), 8)  # parts
-    if line := M == 1 and b_column == 1:
-        across, down = min(-(-N * c.itemsize // LINE), most), 1
-    else:  # each part copies its share of both factors, so it should be large
-        across = min(max(N // 256, 1), most)
-        down = min(max(M // 64, 1), most // across)
-    arguments = (A, a_row, a_column, B, b_row, b_column, c.reshape(-1), M, N, K, across)
-    empty = c.reshape(-1)[:0] if bias is None else bias
-    run(_line if line else _matmul, across * down, *arguments, empty, relu)
+    bias = scratch("zeros", N, c.dtype) if bias is None else bias
+    parts = max(min(M * K * N // WORK, threads.get_num_threads()), 1)
+    if M == 1 and b_column == 1:
+        parts = min(-(-N * c.itemsize // LINE), parts)
+        threads.run(_line, parts, A, a_column, B, b_row, c.reshape(-1), bias, relu)
+        return
+    across, down = _cut(M, N, parts)
+    n = host.bytes // c.itemsize
+    tall, wide, depth = -(-ROWS // n) * n, VECTORS * n, DEPTH // c.itemsize
+    beyond = n * wide  # what is turned may stand out
+    buffers = {"block": TILES * tall * depth + beyond, "panel": wide * depth + beyond,
+               "sums": ROWS * wide}  # fmt: skip
+    arguments = (A, a_row, a_column, B, b_row, b_column, c, bias)
+    run(_matmul, across * down, buffers, *arguments, K, across, relu)
+
+
+def _cut(M: int, N: int, parts: int) -> tuple[int, int]:
+    """(parts across C, parts down C), for each part copies its share of both factors."""
+    sizes = [(n, parts // n) for n in range(1, parts + 1) if parts % n == 0]
+    return min(sizes, key=lambda size: size[1] * N + size[0] * M)
 
 
 def _strided(x: Array) -> tuple[Array, int, int]:
@@ -54,122 +65,100 @@ def _strided(x: Array) -> tuple[Array, int, int]:
     return _strided(np.ascontiguousarray(x))
 
 
-@inlined
-def _pack_rows(pa, first, a_row, a_column, height, depth, packed):
-    """Copy `height` rows of A as tiles (depth, ROWS); rows that are not there repeat the last."""
-    for top in range(0, height, ROWS):
-        tile_start = top * depth
-        if a_row == 1 and top + ROWS <= height:
+@called
+def _pack(target, pitch, source, along, deep, width, depth):
+    """target (depth, pitch) = `width` lines of `depth` items, turned unless they lie side by side.
+
+    Lines are `along` apart, their items `deep`; one of the two is 1. What lies behind the last line
+    is of no account; up to a register of rows behind the last one is written.
+    """
+    n = lanes(target)
+    for j in range(0, pitch, n):
+        if along == 1:
             for k in range(depth):
-                for i in range(ROWS):
-                    packed[tile_start + k * ROWS + i] = pa[first + top + i + k * a_column]
+                store(target, k * pitch + j, load_row(source, k * deep + j, width - j))
         else:
-            for i in range(ROWS):
-                start = first + min(top + i, height - 1) * a_row
-                for k in range(depth):
-                    packed[tile_start + k * ROWS + i] = pa[start + k * a_column]
+            lines = square(target)
+            for k in range(0, depth, n):
+                for i in range(n):
+                    line = min(j + i, width - 1)
+                    lines[i, 0] = load_row(source, line * along + k, depth - k)
+                transpose(lines)
+                for i in range(n):
+                    store(target, (k + i) * pitch + j, lines[i, 0])
 
 
 @inlined
-def _pack_panel(pb, first, b_row, b_column, depth, width, packed):
-    """Copy `width` columns of B as (depth, full width); columns that are not there are the last."""
-    L = lanes(packed)
-    wide = VECTORS * L
-    if b_column == 1 and width == wide:
-        for k in range(depth):
-            for j in range(VECTORS):
-                store(packed, k * wide + j * L, load(pb, first + k * b_row + j * L))
-    else:
-        for j in range(wide):
-            start = first + min(j, width - 1) * b_column
-            for k in range(depth):
-                packed[k * wide + j] = pb[start + k * b_row]
-
-
-@inlined
-def _start(acc, start, at, step):
-    for i in range(rows(acc)):
-        for j in range(columns(acc)):
-            acc[i, j] = load(start, at + i * step + j * lanes(start))
-
-
-@inlined
-def _write(acc, pc, at, step, floor):
-    for i in range(rows(acc)):
-        for j in range(columns(acc)):
-            value = maximum(splat(pc, floor), acc[i, j])  # NaN stays NaN
-            store(pc, at + i * step + j * lanes(pc), value)
-
-
-@inlined
-def _copy(source, i, i_step, target, t, t_step, height, width):
-    for row in range(height):
-        for column in range(width):
-            target[t + row * t_step + column] = source[i + row * i_step + column]
-
-
-@inlined
-def _accumulate(acc, rows_of_a, panel_of_b, depth):
-    """acc += the product of a tile's rows (depth, ROWS) and a panel (depth, VECTORS registers)."""
-    row, L = tile(1, VECTORS, panel_of_b), lanes(panel_of_b)
+def _accumulate(acc, a, tall, b, depth):
+    """acc = the product of a tile's rows (depth, tall) and a panel b (depth, VECTORS registers)."""
+    for i in range(ROWS):
+        for j in range(VECTORS):
+            acc[i, j] = splat(b, 0)
+    row, n = tile(1, VECTORS, b), lanes(b)
     for k in range(depth):
         for j in range(VECTORS):
-            row[0, j] = load(panel_of_b, (k * VECTORS + j) * L)
+            row[0, j] = load(b, (k * VECTORS + j) * n)
         for i in range(ROWS):
-            a = splat(rows_of_a, rows_of_a[k * ROWS + i])
+            number = splat(a, a[k * tall + i])
             for j in range(VECTORS):
-                acc[i, j] = fma(a, row[0, j], acc[i, j])
+                acc[i, j] = fma(number, row[0, j], acc[i, j])
+
+
+@called
+def _finish(c, step, sums, start, again, rows, width, floor):
+    """c (rows, width) = sums + start, where `again` tells how far apart the rows of `start` are."""
+    n = lanes(c)
+    for i in range(rows):
+        for j in range(0, width, n):
+            value = load(sums, i * VECTORS * n + j) + load_row(start, i * again + j, width - j)
+            # NaN stays NaN
+            store_row(c, i * step + j, maximum(splat(c, floor), value), width - j)
 
 
 @compiled
-def _matmul(part, parts, A, a_row, a_column, B, b_row, b_column, C, M, N, K, across, bias, relu):
-    pa, pb, pc = pointer(A), pointer(B), pointer(C)
-    wide = VECTORS * lanes(pc)
-    depth = DEPTH // C.itemsize
-    block, panel = np.empty(HEIGHT * depth, C.dtype), np.empty(depth * wide, C.dtype)
-    margin, edge = np.zeros(wide, C.dtype), np.zeros(ROWS * wide, C.dtype)
-    qa, qb, pm, pe = pointer(block), pointer(panel), pointer(margin), pointer(edge)
+def _matmul(
+    part, parts, block, panel, sums, A, a_row, a_column, B, b_row, b_column, C, bias, K, across,
+    relu,
+):  # fmt: skip
+    (M, N), pc = C.shape, pointer(C)
+    qa, qb, qs = pointer(block), pointer(panel), pointer(sums)
+    n = lanes(pc)
+    tall, wide, depth = (ROWS + n - 1) // n * n, VECTORS * n, DEPTH // C.itemsize
     first, end = share(part % across, across, (N + wide - 1) // wide)
-    first_tile, end_tile = share(part // across, parts // across, (M + ROWS - 1) // ROWS)
+    top, bottom = share(part // across, parts // across, (M + ROWS - 1) // ROWS)
     acc = tile(ROWS, VECTORS, pc)
     for k0 in range(0, max(K, 1), depth):
         size = min(depth, K - k0)
-        floor = C.dtype.type(0 if relu and k0 + size >= K else -np.inf)
-        for r0 in range(first_tile * ROWS, min(end_tile * ROWS, M), HEIGHT):
-            height = min(HEIGHT, min(end_tile * ROWS, M) - r0)
-            _pack_rows(pa, r0 * a_row + k0 * a_column, a_row, a_column, height, size, qa)
+        floor = 0 if relu and k0 + size >= K else -np.inf
+        for t0 in range(top, bottom, TILES):
+            t1 = min(t0 + TILES, bottom)
+            for t in range(t0, t1):
+                rows = pointer(A) + (t * ROWS * a_row + k0 * a_column)
+                to = qa + (t - t0) * tall * size
+                _pack(to, tall, rows, a_row, a_column, min(ROWS, M - t * ROWS), size)
             for p in range(first, end):
                 column = p * wide
                 width = min(wide, N - column)
-                _copy(pointer(bias), column, 0, pm, 0, 0, 1, min(width, bias.size))
-                _pack_panel(pb, k0 * b_row + column * b_column, b_row, b_column, size, width, qb)
-                for i0 in range(0, height, ROWS):
-                    tall = min(ROWS, height - i0)
-                    place = (r0 + i0) * N + column
-                    # a tile that stands out over the edge of C is written beside it first
-                    inside = tall == ROWS and width == wide
-                    pd, d, step = (pc, place, N) if inside else (pe, 0, wide)
-                    if k0 == 0:
-                        _start(acc, pm, 0, 0)
-                    else:
-                        if not inside:
-                            _copy(pc, place, N, pe, 0, wide, tall, width)
-                        _start(acc, pd, d, step)
-                    _accumulate(acc, qa + i0 * size, qb, size)
-                    _write(acc, pd, d, step, floor)
-                    if not inside:
-                        _copy(pe, 0, wide, pc, place, N, tall, width)
+                columns = pointer(B) + (k0 * b_row + column * b_column)
+                _pack(qb, wide, columns, b_column, b_row, width, size)
+                for t in range(t0, t1):
+                    _accumulate(acc, qa + (t - t0) * tall * size, tall, qb, size)
+                    for i in range(ROWS):
+                        for j in range(VECTORS):
+                            store(qs, (i * VECTORS + j) * n, acc[i, j])
+                    to = pc + (t * ROWS * N + column)
+                    start, again = (pointer(bias) + column, 0) if k0 == 0 else (to, N)
+                    _finish(to, N, qs, start, again, min(ROWS, M - t * ROWS), width, floor)
 
 
 @compiled
-def _line(part, parts, A, a_row, a_column, B, b_row, b_column, C, M, N, K, across, bias, relu):
+def _line(part, parts, A, a_column, B, b_row, C, bias, relu):
     """One row of C: every number of B is used once, so B is read where it lies, row after row."""
     pa, pb = pointer(A), pointer(B)
+    K, N = A.size, C.size
     first, end = share(part, parts, N)
     n = end - first
     sums = np.zeros(n, C.dtype)  # not C itself, whose vectors may lie across two cache lines
-    if bias.size:
-        sums[:] = bias[first:end]
     for k in range(0, K - 3, 4):
         a0, a1 = pa[k * a_column], pa[(k + 1) * a_column]
         a2, a3 = pa[(k + 2) * a_column], pa[(k + 3) * a_column]
@@ -181,4 +170,5 @@ def _line(part, parts, A, a_row, a_column, B, b_row, b_column, C, M, N, K, acros
         for j in places(0, n):
             sums[j] += pa[k * a_column] * pb[k * b_row + first + j]
     for j in places(0, n):
-        C[first + j] = 0 if relu and sums[j] <= 0 else sums[j]
+        value = sums[j] + bias[first + j]
+        C[first + j] = 0 if relu and value <= 0 else value
