@@ -2,9 +2,12 @@
 
 import errno
 import os
+import random
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -53,14 +56,16 @@ assert halfway > kills // 20 and min(found) > 0
 """
 
 
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
 def run(code, *arguments):
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
-        "OPENBLAS_NUM_THREADS": "1",
-    }
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), *map(str, arguments)]
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
     )
 
 
@@ -108,6 +113,73 @@ def test_full_disk(tmp_path, suffix, limit):
     assert "disk full" in result.stdout and str(path) in result.stdout
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@posix
+def test_full_disk_in_training(tmp_path):
+    """The error comes out of `fit`, and the last checkpoint that had room stays."""
+    code = """
+    import resource, sys
+    from small import digits, small_model
+    from nanocnn import Callback, ModelCheckpoint
+
+    class Fill(Callback):
+        def on_epoch_begin(self, epoch):
+            if epoch == 2:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    model = small_model()
+    try:
+        model.fit(
+            *digits(40), epochs=4, callbacks=[ModelCheckpoint(sys.argv[1]), Fill()], verbose=0
+        )
+    except OSError as error:
+        print(error)
+    assert model.predict(digits(3)[0]).shape == (3, 10)
+    """
+    path = tmp_path / "last.npz"
+    result = run(code, path)
+    assert result.returncode == 0, result.stderr
+    assert "disk full" in result.stdout and str(path) in result.stdout
+    assert storage.load(path).progress["epoch"] == 2
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+TRAINING = """
+import sys
+from pathlib import Path
+from small import digits, every_layer
+from nanocnn import ModelCheckpoint, load_model
+
+path = Path(sys.argv[1])
+model = load_model(path, kernels="reference") if path.exists() else every_layer()
+first, print_now = model.progress.get("epoch", 0), lambda *x: print(*x, flush=True)
+print_now("from epoch", first)
+model.fit(*digits(150), 16, 10, callbacks=[ModelCheckpoint(path)], initial_epoch=first, verbose=0)
+print_now("done")
+"""
+
+
+@posix
+@pytest.mark.slow
+def test_a_training_killed_again_and_again_ends_with_the_same_bits(tmp_path):
+    """Resumed from its checkpoint each time; killed while saving or computing, as it happens."""
+    whole, path = tmp_path / "whole" / "last.npz", tmp_path / "killed" / "last.npz"
+    assert run(TRAINING, whole).returncode == 0
+    chance, kills, lines = random.Random(0), 0, []
+    while "done\n" not in lines:
+        command = [sys.executable, "-c", TRAINING, path]
+        piped = {"stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, env=ENVIRONMENT, **piped) as process:
+            lines = [process.stdout.readline()]
+            if kills < 20:
+                time.sleep(chance.uniform(0, 0.5))
+                process.kill()
+            lines += process.stdout.readlines()
+        kills += process.returncode == -signal.SIGKILL
+        assert process.returncode in (0, -signal.SIGKILL)
+    print(f"killed {kills} times, resumed from epoch {lines[0].split()[-1]} in the end")
+    assert kills > 2 and path.read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("x"), OSError(errno.EIO, "x")])

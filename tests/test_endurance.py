@@ -1,0 +1,128 @@
+"""20,000 training steps: memory and speed stay as they were, and no file stays open.
+
+`python -m pytest -m slow -s tests/test_endurance.py` prints what was measured.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from time import perf_counter, process_time
+
+import numpy as np
+import pytest
+from small import digits
+
+from nanocnn import (
+    Adam,
+    BatchNormalization,
+    Callback,
+    Conv2D,
+    Dense,
+    Dropout,
+    EarlyStopping,
+    Flatten,
+    Input,
+    MaxPooling2D,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+    Sequential,
+    set_num_threads,
+)
+
+STEPS_PER_EPOCH, WARM_UP = 50, 100
+
+
+def network():
+    model = Sequential(
+        [
+            Input((28, 28, 1)),
+            Conv2D(8, 3, padding="same", activation="relu"), MaxPooling2D(2),
+            Conv2D(16, 3), BatchNormalization(), MaxPooling2D(2), Dropout(0.25), Flatten(),
+            Dense(64, activation="relu"), Dropout(0.5), Dense(10, activation="softmax"),
+        ]
+    )  # fmt: skip
+    model.compile(Adam(1e-4), "sparse_categorical_crossentropy", ["accuracy"])
+    return model
+
+
+def memory():
+    """Bytes of this process that are in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def handles():
+    """Open files and running threads."""
+    return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+
+
+class Measure(Callback):
+    """The memory and the time, by the clock and of the processor, after every step."""
+
+    def __init__(self, steps):
+        self.clock, self.processor, self.memory = np.zeros((3, steps))
+        self.step = 0
+
+    def on_batch_end(self, batch, logs):
+        self.clock[self.step] = perf_counter()
+        self.processor[self.step] = process_time()
+        self.memory[self.step] = memory()
+        self.step += 1
+
+
+def endure(steps):
+    """Train, with validation, callbacks and checkpoints in every epoch; report and check."""
+    set_num_threads(2)
+    x, y = digits(8 * STEPS_PER_EPOCH - 5, shape=(28, 28))  # the last batch is smaller
+    model, measure = network(), Measure(steps)
+    model.train_on_batch(x[:2], y[:2])  # starts the threads
+    with tempfile.TemporaryDirectory() as folder:
+        before = handles()
+        model.fit(
+            x, y, 8, steps // STEPS_PER_EPOCH, validation_data=digits(70, 1, shape=(28, 28)),
+            callbacks=[
+                measure, ReduceLROnPlateau("loss", patience=50),
+                EarlyStopping("loss", patience=steps, restore_best_weights=True),
+                ModelCheckpoint(f"{folder}/last.npz"),
+                ModelCheckpoint(f"{folder}/best.h5", save_best_only=True),
+            ],
+            verbose=0,
+        )  # fmt: skip
+        after, files = handles(), sorted(path.name for path in Path(folder).iterdir())
+    assert measure.step == steps
+    part = (steps - WARM_UP) // 10
+    ratios = []
+    for times in (measure.clock, measure.processor):
+        each = np.diff(times[WARM_UP:])
+        first, last = np.median(each[:part]), np.median(each[-part:])
+        ratios.append(last / first)
+        print(f"{first * 1e3:.2f} ms a step at the start, {last * 1e3:.2f} ms at the end")
+    start, peak = measure.memory[WARM_UP - 1], measure.memory[WARM_UP:].max()
+    growth = peak / start - 1
+    print(
+        f"{steps:,} steps: memory {start / 2**20:.1f} MB after {WARM_UP} steps and at most "
+        f"{growth:+.2%} later; speed x {ratios[0]:.3f} by the clock, {ratios[1]:.3f} of the "
+        f"processor; files and threads {before} before, {after} after"
+    )
+    assert growth <= 0.01
+    assert min(ratios) <= 1.1  # other programs may disturb one of them, not both
+    assert after == before
+    assert files == ["best.h5", "last.npz"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc, which is Linux's")
+def test_20_000_steps():
+    """In a process of its own, in whose memory is nothing else."""
+    run = subprocess.run(
+        [sys.executable, __file__], capture_output=True, text=True, timeout=900, check=False
+    )
+    print(run.stdout.strip())
+    assert run.returncode == 0, run.stderr
+
+
+if __name__ == "__main__":
+    endure(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000)
