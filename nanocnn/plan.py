@@ -8,6 +8,7 @@ forward and backward of a layer. This is the only file that knows about fusion.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -15,11 +16,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layers import Activation, Conv2D, Dense, Input, Layer, MaxPooling2D
+from .layers import (
+    Activation,
+    AveragePooling2D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Input,
+    Layer,
+    MaxPooling2D,
+)
 from .layers.linear import Linear
 from .memory import Arena, Memory
+from .recorded import FEW, Recorded
 
 Array = NDArray[Any]
+REPEATABLE = (Activation, AveragePooling2D, Conv2D, Dense, Dropout, Flatten, MaxPooling2D)
 
 
 class Stage:
@@ -175,8 +188,28 @@ class Plan:
 
     def predict(self, x: Array, memory: Memory) -> Array:
         """x (N, *input_shape) -> the model's output, the softmax included."""
-        y = self.forward(x, False, memory)
-        return y if self.softmax is None else self.softmax._forward(y, False, memory)
+
+        def forward(x: Array) -> Array:
+            y = self.forward(x, False, memory)
+            return y if self.softmax is None else self.softmax._forward(y, False, memory)
+
+        if len(x) > FEW or not self.repeatable or not isinstance(memory, Arena):
+            return forward(x)
+        recorded: Recorded | None = memory.recorded.get(len(x))
+        if recorded is not None and recorded.fits():
+            return recorded.repeat(x)
+        recorded = memory.recorded[len(x)] = Recorded(forward, x, self.layers)
+        return recorded.y
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """All layers of all stages."""
+        return [layer for stage in self.stages for layer in stage.layers]
+
+    @cached_property
+    def repeatable(self) -> bool:
+        """Whether the layers do nothing between kernels that depends on numbers."""
+        return all(type(layer) in REPEATABLE for layer in self.layers)
 
     def backward(self, dy: Array, memory: Memory) -> None:
         """From dL/d(output of `forward`) to the gradients of all parameters.

@@ -17,7 +17,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["get_num_threads", "run", "set_num_threads", "single_threaded_blas"]
+__all__ = [
+    "get_num_threads", "not_repeatable", "recording", "run", "set_num_threads",
+    "single_threaded_blas",
+]  # fmt: skip
 
 
 def _usable_cores() -> int:
@@ -30,11 +33,13 @@ def _usable_cores() -> int:
     return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) > 0 else cores
 
 
+Call = tuple[Callable[..., object], int, tuple[Any, ...]]
+
 # Set by the fast kernels (kernels/fast/waiting.py): spin(flags, i, seen, wait, rest, bump) waits
 # for flags[i] to change without sleeping. Without it threads sleep until they are woken.
 spin: Callable[..., bool] | None = None
 POSTED, LEFT = 0, 1  # flags: how often a job was posted, how often a helper has left one
-IDLE, FINISH = 200, 1000  # microseconds without sleep: for the next job, for the last helper
+IDLE, FINISH = 2000, 1000  # microseconds without sleep: for the next job, for the last helper
 ENTER = 8  # microseconds from posting a job to being in compiled code
 WATCHERS = 7  # threads of a pool that wait without sleep
 
@@ -171,12 +176,42 @@ def set_num_threads(n: int) -> None:
         _blas_limit(int(n))
 
 
+class _Recorder(threading.local):
+    calls: list[Call] | None = None
+
+
+_recorder = _Recorder()
+
+
+@contextmanager
+def recording() -> Iterator[list[Call]]:
+    """The calls of `run` that this thread makes inside, as (kernel, parts, args).
+
+    None of them if there was something that is not right to repeat as it was (`not_repeatable`).
+    """
+    calls: list[Call] = []
+    _recorder.calls = calls
+    try:
+        yield calls
+    finally:
+        if _recorder.calls is None:
+            calls.clear()
+        _recorder.calls = None
+
+
+def not_repeatable() -> None:
+    """Said by code between kernels that must run anew each time: it looks at numbers, say."""
+    _recorder.calls = None
+
+
 def run(kernel: Callable[..., object], parts: int, *args: Any) -> None:
     """Call `kernel(part, parts, *args)` for every part in range(parts); return when all are done.
 
     The first error is raised again here, after every thread has left the kernel (parts that nobody
     had begun are dropped); so is a KeyboardInterrupt: no thread writes to `args` after the return.
     """
+    if _recorder.calls is not None:
+        _recorder.calls.append((kernel, parts, args))
     pool = _pool
     if parts == 1 or pool.size == 0:
         for part in range(parts):

@@ -17,6 +17,7 @@ LEVELS = [
     ["kernels"],
     ["memory", "initializers", "regularizers", "layers", "chain"],
     ["losses", "metrics", "schedules", "optimizers"],
+    ["recorded"],
     ["plan"],
     ["history", "callbacks"],
     ["storage"],

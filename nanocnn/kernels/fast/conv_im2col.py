@@ -69,6 +69,7 @@ def forward(
     x: Array, weight: Array, bias: Array | None, window: Window, y: Array, relu: bool
 ) -> None:
     """y = x * weight + bias, rectified if `relu`."""
+    threads.not_repeatable()  # BLAS must be held to one thread again
     N, P, F = len(x), window.OH * window.OW, weight.shape[3]
     matrix = weight.reshape(-1, F)
     tables = pixel_table(window, x.shape[3]), tap_table(window, x.shape[3])

@@ -276,6 +276,7 @@ def correlate(
     window: Window, mode: int, positive: bool, pooled: bool, keep: bool,
 ) -> bool:  # fmt: skip
     """`_winograd` over all samples; False if the result can't be used, being not finite."""
+    threads.not_repeatable()  # the caller looks at the result
     N, C = len(x), x.shape[3]
     m = outputs(window.KH)
     TH, TW = -(-window.OH // m), -(-window.OW // m)

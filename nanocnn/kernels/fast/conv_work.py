@@ -1,12 +1,14 @@
 """What convolutions prepare: tables of offsets, packed weights, the cut into parts."""
 
 from functools import lru_cache
+from math import gcd
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ... import threads
 from ..geometry import Window
 from ..simd_types import lane_count
 from .conv_tiles import panel_width
@@ -24,11 +26,13 @@ def cut(N: int, rows: int, work: float) -> tuple[int, int]:
     """How N samples of `rows` output rows and `work` multiply-adds each are shared out.
 
     Returns (parts, strips a sample). Samples are cut into strips only when there are few of them.
+    Each output is summed in one part, so the bits do not depend on the number of threads.
     """
     if N * work < SMALL:
         return 1, 1
-    strips = 1 if 2 * N > PARTS else min(rows, PARTS // N, max(1, int(4 * work / SMALL)))
-    return min(N * strips, PARTS), strips
+    n = threads.get_num_threads()
+    strips = min(rows, n // gcd(N, n)) if N < PARTS else 1
+    return min(N * strips, n if N * work < 16 * SMALL else max(PARTS, n)), strips
 
 
 def padded_items(window: Window, C: int) -> int:
@@ -111,11 +115,16 @@ def pack(weight: Array, flipped: bool) -> Array:
         weight = weight[::-1].transpose(0, 2, 1)
     T, C, F = weight.shape
     packed = scratch("weights", T * C * panel_size(F, weight.dtype), weight.dtype)
+    threads.run(_pack, 1, weight, packed)
+    return packed
+
+
+def _pack(part: int, parts: int, weight: Array, packed: Array) -> None:
+    T, C, F = weight.shape
     for f, width in panels(F, weight.dtype):
         panel = packed[f * T * C : (f + width) * T * C].reshape(T, C, width)
         panel[:, :, : F - f] = weight[:, :, f : f + width]
         panel[:, :, F - f :] = 0
-    return packed
 
 
 def unpack_sum(partial: Array, parts: int, weight: Array) -> None:

@@ -25,7 +25,7 @@ from .work import run, scratch
 ROWS, VECTORS = (6, 2) if host.registers < 32 else (8, 3)
 TILES = 22  # of A's rows are copied at a time: they fit the second cache
 DEPTH = 1024  # bytes of a column of a panel: a panel of the tile's width fits the first cache
-LINE = 2048  # bytes of C in a part when it has one row: B is best read in long runs
+LINE = 1024  # bytes of C in a part when it has one row: B is best read in long runs
 WORK = 1 << 18  # multiplications worth a hand-over
 
 

@@ -1,0 +1,54 @@
+"""A pass of few images, recorded and repeated: the kernels are called again with the same arrays.
+
+For one image the kernels of a small network take less time than the Python code that chooses them,
+checks shapes and prepares their arguments. All of that comes out the same every time, so it is done
+once: the calls are written down with their arguments, and the next pass makes them again.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import threads
+from .layers import Layer
+
+Array = NDArray[Any]
+
+FEW = 16  # images; with more of them the kernels take most of the time
+
+
+class Recorded:
+    """The kernel calls of `forward(x)`, for other inputs of the same shape and the same layers.
+
+    They read the layers' weights where they are: changed numbers are seen, and `fits` tells when an
+    array was replaced by another one. The arrays between the layers belong to one memory and one
+    thread (`ident`), as those of any pass.
+    """
+
+    def __init__(self, forward: Callable[[Array], Array], x: Array, layers: list[Layer]) -> None:
+        self.ident = threading.get_ident()
+        self.weights = [
+            (where, name, array) for each in layers for where in (each.params, each.state)
+            for name, array in where.items()
+        ]  # fmt: skip
+        self.x = x.copy()
+        with threads.recording() as self.calls:
+            self.y = forward(self.x)
+
+    def fits(self) -> bool:
+        """Whether this thread may repeat the calls, and their results would still be right."""
+        return (
+            bool(self.calls)
+            and self.ident == threading.get_ident()
+            and all(where.get(name) is array for where, name, array in self.weights)
+        )
+
+    def repeat(self, x: Array) -> Array:
+        """The pass for another `x`; the result is overwritten by the next one."""
+        np.copyto(self.x, x)
+        for kernel, parts, args in self.calls:
+            threads.run(kernel, parts, *args)
+        return self.y

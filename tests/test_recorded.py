@@ -1,0 +1,125 @@
+"""Passes of few images are recorded and repeated: the results are those of an ordinary pass."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from nanocnn import (
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Input,
+    MaxPooling2D,
+    Sequential,
+    recorded,
+    threads,
+)
+from nanocnn.layers import Layer
+
+X = np.random.default_rng(0).random((4, 12, 12, 1))
+
+
+def model(*more: Layer, filters: int = 5) -> Sequential:
+    layers = [Input((12, 12, 1)), Conv2D(filters, 3, activation="relu"), MaxPooling2D(2), *more,
+              Dropout(0.5), Flatten(), Dense(20, activation="relu"),
+              Dense(3, activation="softmax")]  # fmt: skip
+    made = Sequential(layers, seed=1, dtype="float64")
+    made.compile("adam", "sparse_categorical_crossentropy")
+    return made
+
+
+def ordinary(model: Sequential, x: np.ndarray) -> np.ndarray:
+    """Without a recording: a new memory, and more images than are recorded."""
+    return model.predict(np.concatenate([x] * (recorded.FEW + 1)), batch_size=1000)[: len(x)]
+
+
+def repeats(monkeypatch) -> list[int]:
+    """Counts the passes that are repeated from now on."""
+    seen: list[int] = []
+    original = recorded.Recorded.repeat
+
+    def repeat(self, x):
+        seen.append(len(x))
+        return original(self, x)
+
+    monkeypatch.setattr(recorded.Recorded, "repeat", repeat)
+    return seen
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_pass_after_the_first_is_repeated_with_its_own_images(monkeypatch, count):
+    seen, m = repeats(monkeypatch), model()
+    for start in range(0, 4 - count + 1):
+        x = X[start : start + count]
+        np.testing.assert_array_equal(m.predict(x), ordinary(m, x))
+    assert seen == [count] * (4 - count)
+
+
+def test_changed_weights_are_seen(monkeypatch):
+    seen, m = repeats(monkeypatch), model()
+    changes = (
+        lambda: m.layers[1].params["kernel"].__imul__(-1),
+        lambda: m.layers[1].params.update(bias=np.ones(5)),
+        lambda: m.set_weights([w + 0.1 for w in m.get_weights()]),
+        lambda: m.train_on_batch(X, np.zeros(4, int)),
+    )
+    before = m.predict(X[:1])
+    for change in changes:
+        change()
+        after = m.predict(X[:1])
+        assert not np.array_equal(before, after)
+        np.testing.assert_array_equal(after, ordinary(m, X[:1]))
+        before = m.predict(X[:1])
+    assert seen
+
+
+def test_another_thread_records_anew(monkeypatch):
+    seen, m, results = repeats(monkeypatch), model(), []
+    m.predict(X[:1])
+    for i in (1, 2, 3):
+        thread = threading.Thread(target=lambda i=i: results.append(m.predict(X[i : i + 1])))
+        thread.start()
+        thread.join()
+        np.testing.assert_array_equal(results[-1], ordinary(m, X[i : i + 1]))
+    assert seen == []  # work memory belongs to a thread
+
+
+class Negate(Layer):
+    """A layer of one's own, whose work is not done by kernels."""
+
+    def _build(self, input_shape):
+        return input_shape
+
+    def _forward(self, x, training, memory):
+        return -x
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        Negate,
+        BatchNormalization,
+        lambda: Conv2D(4, 3, strides=2, dilation_rate=1, activation="tanh"),
+        lambda: MaxPooling2D(3, strides=1),
+    ],
+)
+def test_what_cannot_be_repeated_is_not(own):
+    m = model(own())
+    if own is BatchNormalization:
+        m.fit(X, np.zeros(4, int), verbose=0)
+    for x in X:
+        np.testing.assert_array_equal(m.predict(x[None]), ordinary(m, x[None]))
+
+
+def test_a_recording_with_something_unrepeatable_is_empty():
+    with threads.recording() as calls:
+        threads.run(lambda part, parts: None, 2)
+    assert len(calls) == 1
+    with threads.recording() as calls:
+        threads.run(lambda part, parts: None, 2)
+        threads.not_repeatable()
+        threads.run(lambda part, parts: None, 2)
+    assert calls == []
