@@ -17,7 +17,7 @@ from nanocnn.errors import DatasetError
 Array = NDArray[Any]
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")  # decoders without scripts, links or other files
-MAX_PIXELS = 1 << 26
+MAX_PIXELS, MAX_SIDE = 1 << 26, 1 << 15  # of one pixel a row, many rows take gigabytes
 WORK = 400  # the longest side that is worked on
 THIN = 0.09  # a stroke narrower than this part of the digit is thickened to it
 
@@ -28,8 +28,8 @@ def read_digit(source: str | os.PathLike[str] | BinaryIO | Array) -> Array:
     source  a PNG, JPEG, BMP or GIF file, or an array, (H,W) of any numbers or (H,W,3|4) of uint8;
             one digit, darker or lighter than its paper, of any size; the paper may be lit unevenly
 
-    Raises DatasetError for what is no image, is damaged, has more than 2**26 pixels (before it is
-    decoded), or shows nothing.
+    Raises DatasetError for what is no image, is damaged, has more than 2**26 pixels or 2**15 a side
+    (before it is decoded), or shows nothing. Takes 800 MB at most, whatever the file promises.
     """
     if isinstance(source, np.ndarray):
         return _digit(_grey_array(source), "the array")
@@ -41,29 +41,32 @@ def read_digit(source: str | os.PathLike[str] | BinaryIO | Array) -> Array:
 
 
 def _decode(file: BinaryIO, name: str) -> Array:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as image:
-            if image.width * image.height <= MAX_PIXELS:
-                return _grey(ImageOps.exif_transpose(image))
+            if image.width * image.height <= MAX_PIXELS and max(image.size) <= MAX_SIDE:
+                return _grey(image)
             size = f"{image.width}x{image.height}"
     except Exception as error:  # decoders meet damage with a dozen kinds of error
         raise DatasetError(
             f"{name}: expected an image ({', '.join(FORMATS)}), whole and readable: {error}"
         ) from error
-    raise DatasetError(f"{name}: expected at most {MAX_PIXELS:,} pixels, got {size}")
+    raise DatasetError(
+        f"{name}: expected at most {MAX_PIXELS:,} pixels and {MAX_SIDE:,} a side, got {size}"
+    )
 
 
 def _grey_array(array: Array) -> Array:
     from PIL import Image
 
-    if array.ndim == 2 and array.dtype.kind in "buif" and 0 < array.size <= MAX_PIXELS:
+    fits = 0 < array.size <= 4 * MAX_PIXELS and max(array.shape) <= MAX_SIDE
+    if array.ndim == 2 and array.dtype.kind in "buif" and fits and array.size <= MAX_PIXELS:
         if not np.isfinite(array).all():
             raise DatasetError("the array: expected finite pixels, got NaN or infinity")
         array = array.astype(np.float64)  # 1e300 is a shade too
-        return _shrink(Image.fromarray((array / (abs(array).max() or 1)).astype(np.float32)))
-    if array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8 and array.size:
+        return _grey(Image.fromarray((array / (abs(array).max() or 1)).astype(np.float32)))
+    if array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8 and fits:
         return _grey(Image.fromarray(array))
     raise DatasetError(
         f"the array: expected (H, W) numbers or (H, W, 3|4) uint8, got {array.dtype} {array.shape}"
@@ -72,16 +75,22 @@ def _grey_array(array: Array) -> Array:
 
 def _grey(image: Any) -> Array:
     """Brightness, float32 (H,W); what is transparent becomes paper that the ink stands out from."""
+    from PIL import ImageOps
+
+    # Made small before it is copied for anything else: a photo is large.
     if image.mode[0] in "IF":
-        return _shrink(image.convert("F"))
-    red, green, blue, alpha = (_shrink(band) for band in image.convert("RGBA").split())
-    grey, alpha = 0.299 * red + 0.587 * green + 0.114 * blue, alpha / 255
+        image = image.convert("F")
+    elif image.mode not in ("L", "RGB", "RGBA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+    image = ImageOps.exif_transpose(image.reduce(-(-max(image.size) // WORK)))
+    if image.mode == "F":
+        return np.asarray(image)
+    bands = image.convert("RGBA").split()
+    red, green, blue, alpha = (np.asarray(band, np.float32) for band in bands)
+    grey: Array = 0.299 * red + 0.587 * green + 0.114 * blue
+    alpha /= 255
     paper = 255 if (grey * alpha).sum() < 127 * alpha.sum() else 0
     return np.asarray(paper + (grey - paper) * alpha, np.float32)
-
-
-def _shrink(image: Any) -> Array:
-    return np.asarray(image.reduce(-(-max(image.size) // WORK)), np.float32)
 
 
 def _digit(grey: Array, name: str) -> Array:
