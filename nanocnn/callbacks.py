@@ -6,7 +6,7 @@ Source: keras/src/callbacks/*.py. A NaN counts as worse than any number.
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,11 +16,12 @@ from .schedules import Schedule
 class Callback:
     """Override what you need. `model` is the model in training; set `model.stop_training` to stop.
 
-    What `get_state` returns is saved with the model's `.npz` and restored by the `fit` that goes on
-    from it with the same callbacks.
+    What `get_state` returns, the attributes named in `remembered`, is saved with the model's `.npz`
+    and restored by the `fit` that goes on from it with the same callbacks.
     """
 
     model: Any = None
+    remembered: ClassVar[tuple[str, ...]] = ()
 
     def on_train_begin(self) -> None:
         """Before the first epoch."""
@@ -42,7 +43,7 @@ class Callback:
 
     def get_state(self) -> dict[str, Any]:
         """Attributes to remember over an interruption: JSON-able, or weights by "layer/name"."""
-        return {}
+        return {name: getattr(self, name) for name in self.remembered}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from `get_state`."""
@@ -89,6 +90,8 @@ class EarlyStopping(Monitor):
     `best_epoch` and `stopped_epoch` (None: it did not stop) say what happened.
     """
 
+    remembered = ("best", "wait", "best_epoch", "stopped_epoch", "best_weights")
+
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -128,10 +131,6 @@ class EarlyStopping(Monitor):
         if self.best_weights is not None:
             self.model.set_weights(list(self.best_weights.values()))
 
-    def get_state(self) -> dict[str, Any]:
-        names = ("best", "wait", "best_epoch", "stopped_epoch", "best_weights")
-        return {name: getattr(self, name) for name in names}
-
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         if self.stopped_epoch is not None and self.wait >= self.patience:
@@ -145,6 +144,8 @@ class ModelCheckpoint(Monitor):
     .h5, .keras) chooses the format. A .npz can be resumed exactly. The file is replaced whole: an
     interruption leaves the old one or the new one. `saved` is the last file written.
     """
+
+    remembered = ("best",)
 
     def __init__(
         self,
@@ -180,15 +181,14 @@ class ModelCheckpoint(Monitor):
         self.model.save(path)
         self.saved = path
 
-    def get_state(self) -> dict[str, Any]:
-        return {"best": self.best}
-
 
 class ReduceLROnPlateau(Monitor):
     """Multiplies the learning rate by `factor` after `patience` epochs without improvement.
 
     After a reduction it waits `cooldown` epochs; the rate never goes below `min_lr`.
     """
+
+    remembered = ("best", "wait", "cooling")
 
     def __init__(
         self,
@@ -225,9 +225,6 @@ class ReduceLROnPlateau(Monitor):
             if self.wait >= self.patience and rate > self.min_lr:
                 self.model.optimizer.learning_rate = max(rate * self.factor, self.min_lr)
                 self.cooling, self.wait = self.cooldown, 0
-
-    def get_state(self) -> dict[str, Any]:
-        return {"best": self.best, "wait": self.wait, "cooling": self.cooling}
 
 
 class LearningRateScheduler(Callback):

@@ -6,7 +6,7 @@ central differences (L(a+h) - L(a-h)) / 2h in float64. Works on a layer, on a st
 fused kernels), on a whole model with or without a loss, and on a loss alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from .losses import Loss
 from .memory import Memory
 from .plan import Stage
 from .sequential import Sequential
+from .trace import unchanged
 
 Array = NDArray[Any]
 
@@ -86,12 +87,24 @@ class Report:
 
 @dataclass(frozen=True)
 class _Case:
-    """What is checked: arrays that may be moved, L of them, and L's gradient by backward."""
+    """What is checked: L = sum(weight * forward()), for arrays that may be moved."""
 
     arrays: dict[str, Array]
-    value: Callable[[], float]
-    gradient: Callable[[], dict[str, Array]]
-    restore: Callable[[], None] = lambda: None
+    layers: Sequence[Layer]
+    weight: Array
+    forward: Callable[[], Array]
+    backward: Callable[[], dict[str, Array]]
+
+    def value(self) -> float:
+        """L, with the same random numbers every time."""
+        with unchanged(self.layers):
+            return float((self.weight * self.forward()).sum())
+
+    def gradient(self) -> dict[str, Array]:
+        """L's gradient by backward."""
+        with unchanged(self.layers):
+            self.forward()
+            return self.backward()
 
 
 def check(
@@ -127,7 +140,6 @@ def check(
         count = array.size if limit is None else min(limit, array.size)
         picked = np.sort(rng.permutation(array.size)[:count])
         checks.append(_compare(case, name, array, analytic[name], picked, step, tolerance))
-    case.restore()
     return Report(tuple(checks), tolerance)
 
 
@@ -213,68 +225,54 @@ def _chain_case(
 ) -> _Case:
     """Layers or stages one after the other, with a random weight on their output."""
     memory = Memory()
-    frozen = _Frozen(layers)
 
-    def output() -> Array:
+    def forward() -> Array:
         y = x
         for each in chain:
             y = each.forward(y, training, memory)
         return y
 
-    R = rng.standard_normal(frozen(output).shape)
-    R /= np.sqrt(R.size)
-
-    def gradient() -> dict[str, Array]:
-        frozen(output)
-        return _backward(chain, layers, R, memory, x)
-
+    with unchanged(layers):
+        weight = rng.standard_normal(forward().shape)
+    weight /= np.sqrt(weight.size)
     arrays = {**_params(layers), "input": x}
-    return _Case(arrays, lambda: float((R * frozen(output)).sum()), gradient, frozen.restore)
+    return _Case(
+        arrays, layers, weight, forward, lambda: _backward(chain, layers, weight, memory, x)
+    )
 
 
 def _model_case(
     model: Sequential, x: Array, y: Any, training: bool, rng: np.random.Generator
 ) -> _Case:
-    plan = model.plan_
+    plan, layers, loss, memory = model.plan_, model.layers, model.loss, Memory()
     if y is None:
         chain = [*plan.stages, *([_AsStage(plan.softmax)] if plan.softmax else [])]
-        return _chain_case(chain, model.layers, x, training, rng)
-    memory = Memory()
-    frozen = _Frozen(model.layers)
-    target = model.loss.target(
-        model.loss.labels(y, model.output_shape), model.output_shape, model.dtype
-    )
+        return _chain_case(chain, layers, x, training, rng)
+    shape, kernels = model.output_shape, model.kernels
+    target = loss.target(loss.labels(y, shape), shape, model.dtype)
     weight = rng.uniform(0.5, 1.5, len(x)) / len(x)
 
-    def losses() -> Array:
+    def forward() -> Array:
         out = plan.forward(x, training, memory)
-        fused = plan.softmax is not None
-        return model.loss.forward(out, target, model.kernels, memory, fused)[0]
+        return loss.forward(out, target, kernels, memory, plan.softmax is not None)[0]
 
-    def gradient() -> dict[str, Array]:
-        frozen(losses)
-        dy = model.loss.backward(weight, model.kernels, memory)
-        return _backward(plan.stages, model.layers, dy, memory, x)
+    def backward() -> dict[str, Array]:
+        dy = loss.backward(weight, kernels, memory)
+        return _backward(plan.stages, layers, dy, memory, x)
 
-    arrays = {**_params(model.layers), "input": x}
-    return _Case(arrays, lambda: float(weight @ frozen(losses)), gradient, frozen.restore)
+    return _Case({**_params(layers), "input": x}, layers, weight, forward, backward)
 
 
 def _loss_case(loss: Loss, prediction: Array, y: Any, rng: np.random.Generator) -> _Case:
-    shape = prediction.shape[1:]
+    shape, memory = prediction.shape[1:], Memory()
     target = loss.target(loss.labels(y, shape), shape, np.float64)
     weight = rng.uniform(0.5, 1.5, len(prediction)) / len(prediction)
-    memory = Memory()
     logits = bool(getattr(loss, "from_logits", False))
-
-    def losses() -> Array:
-        return loss.forward(prediction, target, reference, memory, logits)[0]
-
-    def gradient() -> dict[str, Array]:
-        losses()
-        return {"prediction": loss.backward(weight, reference, memory)}
-
-    return _Case({"prediction": prediction}, lambda: float(weight @ losses()), gradient)
+    return _Case(
+        {"prediction": prediction}, (), weight,
+        lambda: loss.forward(prediction, target, reference, memory, logits)[0],
+        lambda: {"prediction": loss.backward(weight, reference, memory)},
+    )  # fmt: skip
 
 
 class _AsStage:
@@ -282,25 +280,6 @@ class _AsStage:
 
     def __init__(self, layer: Layer) -> None:
         self.forward, self.backward = layer._forward, layer._backward
-
-
-class _Frozen:
-    """Runs a function with random numbers and layer state as they were at the start."""
-
-    def __init__(self, layers: Any) -> None:
-        self.layers = layers
-        self.random = [layer.rng.bit_generator.state for layer in layers]
-        self.state = [{k: v.copy() for k, v in layer.state.items()} for layer in layers]
-
-    def __call__(self, function: Callable[[], Array]) -> Array:
-        self.restore()
-        return function()
-
-    def restore(self) -> None:
-        for layer, random, state in zip(self.layers, self.random, self.state, strict=True):
-            layer.rng.bit_generator.state = random
-            for name, value in state.items():
-                layer.state[name][...] = value
 
 
 def _params(layers: Any) -> dict[str, Array]:

@@ -28,7 +28,8 @@ class Optimizer:
     State: `iterations`, and `slots`, arrays keyed "parameter name/slot".
     """
 
-    slot_names: ClassVar[tuple[str, ...]] = ()
+    arguments: ClassVar[tuple[str, ...]] = ()  # of the subclass, by Keras's names
+    slot_names: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -89,7 +90,7 @@ class Optimizer:
         if isinstance(rate, Schedule):
             rate = {"class_name": type(rate).__name__, "config": rate.get_config()}
         names = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "form")
-        return {"learning_rate": rate, **{name: getattr(self, name) for name in names}}
+        return {"learning_rate": rate, **{k: getattr(self, k) for k in (*names, *self.arguments)}}
 
     def get_state(self) -> dict[str, Array]:
         """Copies of `iteration` and every slot."""
@@ -136,6 +137,8 @@ def _norm(grad: Array) -> float:
 class SGD(Optimizer):
     """Stochastic gradient descent, with `momentum` and `nesterov`."""
 
+    arguments = ("momentum", "nesterov")
+
     def __init__(
         self,
         learning_rate: float | Schedule | dict[str, Any] = 0.01,
@@ -146,7 +149,7 @@ class SGD(Optimizer):
         super().__init__(learning_rate, **options)
         self.momentum = self._number("momentum", momentum, 0, float("inf"))
         self.nesterov = bool(nesterov)
-        self.slot_names = ("momentum",) if self.momentum else ()  # type: ignore[misc]
+        self.slot_names = ("momentum",) if self.momentum else ()
 
     def _update(
         self, name: str, param: Array, grad: Array, rate: float, kernels: ModuleType
@@ -156,9 +159,6 @@ class SGD(Optimizer):
             param, grad, velocity, rate, self.momentum, self.nesterov, self.form == "keras"
         )
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
-
 
 class RMSprop(Optimizer):
     """Divides the gradient by a running root mean square of it. Source: Hinton's lecture 6e.
@@ -166,6 +166,8 @@ class RMSprop(Optimizer):
     `rho` is the decay of the mean; `centered` takes the square of the mean gradient off;
     `momentum` sends the step through a buffer.
     """
+
+    arguments = ("rho", "momentum", "epsilon", "centered")
 
     def __init__(
         self,
@@ -181,7 +183,7 @@ class RMSprop(Optimizer):
         self.momentum = self._number("momentum", momentum, 0, float("inf"))
         self.epsilon = self._number("epsilon", epsilon, 0, float("inf"))
         self.centered = bool(centered)
-        self.slot_names = ("v",) + ("average",) * self.centered + ("buffer",) * bool(self.momentum)  # type: ignore[misc]
+        self.slot_names = ("v",) + ("average",) * self.centered + ("buffer",) * bool(self.momentum)
 
     def _update(
         self, name: str, param: Array, grad: Array, rate: float, kernels: ModuleType
@@ -194,10 +196,6 @@ class RMSprop(Optimizer):
             param, grad, v, average, buffer, rate, self.rho, self.momentum, self.epsilon, inside
         )
 
-    def get_config(self) -> dict[str, Any]:
-        names = ("rho", "momentum", "epsilon", "centered")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
 
 class Adam(Optimizer):
     """Running means of the gradient and its square, corrected for their start at zero.
@@ -205,6 +203,8 @@ class Adam(Optimizer):
     `amsgrad` divides by the largest mean square so far. Source: Kingma & Ba 2015 (Keras: the form
     with "epsilon hat"; PyTorch: algorithm 1); Reddi et al. 2018 for AMSGrad.
     """
+
+    arguments = ("beta_1", "beta_2", "epsilon", "amsgrad")
 
     def __init__(
         self,
@@ -220,7 +220,7 @@ class Adam(Optimizer):
         self.beta_2 = self._number("beta_2", beta_2, 0, 1)
         self.epsilon = self._number("epsilon", epsilon, 0, float("inf"))
         self.amsgrad = bool(amsgrad)
-        self.slot_names = ("m", "v", "vmax") if self.amsgrad else ("m", "v")  # type: ignore[misc]
+        self.slot_names = ("m", "v", "vmax") if self.amsgrad else ("m", "v")
 
     def _update(
         self, name: str, param: Array, grad: Array, rate: float, kernels: ModuleType
@@ -235,10 +235,6 @@ class Adam(Optimizer):
         kernels.adam_update(
             param, grad, m, v, vmax, step_size, self.beta_1, self.beta_2, self.epsilon, v_scale
         )
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("beta_1", "beta_2", "epsilon", "amsgrad")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 class AdamW(Adam):

@@ -22,29 +22,37 @@ class Schedule:
         """The arguments that make this schedule again, by Keras's names."""
         return asdict(self)
 
-    def _check(self, **counts: float) -> None:
-        for name, value in counts.items():
-            if not value > 0:
-                raise ValueError(f"{type(self).__name__}: {name}={value!r}, expected more than 0")
+    def __post_init__(self) -> None:
+        self._check_positive("decay_steps")
+
+    def _check_positive(self, name: str) -> None:
+        value = getattr(self, name, 1)
+        if not value > 0:
+            raise ValueError(f"{type(self).__name__}: {name}={value!r}, expected more than 0")
 
 
 @dataclass(frozen=True)
-class ExponentialDecay(Schedule):
-    """rate = initial * decay_rate^(step / decay_steps); whole powers only with `staircase`."""
-
+class _Decay(Schedule):
     initial_learning_rate: float
     decay_steps: float
     decay_rate: float
     staircase: bool = False
 
+    def _periods(self, step: int) -> float:
+        periods = step / self.decay_steps
+        return floor(periods) if self.staircase else periods
+
+
+@dataclass(frozen=True)
+class ExponentialDecay(_Decay):
+    """rate = initial * decay_rate^(step / decay_steps); whole powers only with `staircase`."""
+
     def __post_init__(self) -> None:
-        self._check(decay_steps=self.decay_steps, decay_rate=self.decay_rate)
+        super().__post_init__()
+        self._check_positive("decay_rate")
 
     def __call__(self, step: int) -> float:
-        power = step / self.decay_steps
-        return self.initial_learning_rate * self.decay_rate ** (
-            floor(power) if self.staircase else power
-        )
+        return self.initial_learning_rate * self.decay_rate ** self._periods(step)
 
 
 @dataclass(frozen=True)
@@ -81,9 +89,6 @@ class CosineDecay(Schedule):
     warmup_target: float | None = None
     warmup_steps: int = 0
 
-    def __post_init__(self) -> None:
-        self._check(decay_steps=self.decay_steps)
-
     def __call__(self, step: int) -> float:
         peak, start = self.initial_learning_rate, 0
         if self.warmup_target is not None:
@@ -105,9 +110,6 @@ class PolynomialDecay(Schedule):
     power: float = 1.0
     cycle: bool = False
 
-    def __post_init__(self) -> None:
-        self._check(decay_steps=self.decay_steps)
-
     def __call__(self, step: int) -> float:
         span = self.decay_steps
         if self.cycle and step > span:
@@ -118,34 +120,18 @@ class PolynomialDecay(Schedule):
 
 
 @dataclass(frozen=True)
-class InverseTimeDecay(Schedule):
-    """rate = initial / (1 + decay_rate * step / decay_steps)."""
-
-    initial_learning_rate: float
-    decay_steps: float
-    decay_rate: float
-    staircase: bool = False
-
-    def __post_init__(self) -> None:
-        self._check(decay_steps=self.decay_steps)
+class InverseTimeDecay(_Decay):
+    """rate = initial / (1 + decay_rate * step / decay_steps); whole quotients with `staircase`."""
 
     def __call__(self, step: int) -> float:
-        time = step / self.decay_steps
-        return self.initial_learning_rate / (
-            1 + self.decay_rate * (floor(time) if self.staircase else time)
-        )
+        return self.initial_learning_rate / (1 + self.decay_rate * self._periods(step))
 
 
 SCHEDULES: dict[str, type[Schedule]] = {
     schedule.__name__: schedule
-    for schedule in (
-        ExponentialDecay,
-        PiecewiseConstantDecay,
-        CosineDecay,
-        PolynomialDecay,
-        InverseTimeDecay,
-    )
-}
+    for schedule in (ExponentialDecay, PiecewiseConstantDecay, CosineDecay, PolynomialDecay,
+                     InverseTimeDecay)
+}  # fmt: skip
 
 
 def schedule_from_config(spec: dict[str, Any]) -> Schedule:

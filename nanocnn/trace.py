@@ -5,8 +5,9 @@ come from the function of `kernels/reference.py` that defines it (the fast kerne
 This file stands below `sequential.py`, whose method `trace` calls `record`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +158,7 @@ def record(model: "Sequential", x: Any, y: Any, training: bool = True) -> Trace:
     softmax, kernels, memory = model.plan_.softmax, model.kernels, Memory()
     layers = [layer for layer in model.layers if not isinstance(layer, Input)]
     found: list[LayerTrace] = []
-    with unchanged(model):
+    with unchanged(model.layers):
         a = x
         for layer in layers:
             found.append(_forward(layer, a, training, memory, softmax))
@@ -244,16 +245,17 @@ def _activation(layer: Layer) -> Activation | None:
 
 
 @contextmanager
-def unchanged(model: "Sequential") -> Iterator[None]:
+def unchanged(layers: Iterable[Layer]) -> Iterator[None]:
     """Puts back what a training pass leaves behind: random state, moving averages, gradients."""
-    random = model.rng.bit_generator.state
-    state = [{k: v.copy() for k, v in layer.state.items()} for layer in model.layers]
-    grads = [layer.grads for layer in model.layers]
+    before = [
+        (layer, layer.rng.bit_generator.state, layer.grads, deepcopy(layer.state))
+        for layer in layers
+    ]
     try:
         yield
     finally:
-        model.rng.bit_generator.state = random
-        for layer, values, before in zip(model.layers, state, grads, strict=True):
-            layer.grads = before
-            for name, value in values.items():
+        for layer, random, grads, state in before:
+            layer.grads = grads
+            layer.rng.bit_generator.state = random
+            for name, value in state.items():
                 layer.state[name][...] = value

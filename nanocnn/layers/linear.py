@@ -1,10 +1,10 @@
 """Layers that multiply by a kernel: Dense and Conv2D, each with an activation behind it."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import initializers
 from ..errors import ShapeError, unknown
-from ..kernels.geometry import sliding_window
+from ..kernels.geometry import Window, sliding_window
 from ..memory import Memory
 from ..regularizers import l2_config, l2_factor
 from .activation import Activation
@@ -14,9 +14,13 @@ from .base import Array, Layer, Shape, image_shape, pair, positive
 class Linear(Layer):
     """What Dense and Conv2D share: kernel, bias, their initializers, L2 penalty and activation.
 
-    The layer is y = activation(transform(x)); a subclass gives the transform and its backward.
+    The layer is y = activation(transform(x)); the transform is the operation of the kernels that
+    `operation` names, of a window of this `geometry` where there is one.
     `activation` is a layer of its own, so that a plan can fuse it or leave it to the loss.
     """
+
+    operation: ClassVar[str]
+    geometry: tuple[Window, ...] = ()
 
     def __init__(
         self,
@@ -43,11 +47,23 @@ class Linear(Layer):
 
     def transform(self, x: Array, memory: Memory) -> Array:
         """The part before the activation."""
-        raise NotImplementedError
+        memory.save(self, x)
+        forward = getattr(self.kernels, f"{self.operation}_forward")
+        out = memory.out(self, z=(len(x), *self.output_shape))
+        z: Array = forward(x, self.params["kernel"], self.bias, *self.geometry, **out)
+        return z
 
-    def transform_backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+    def transform_backward(self, dz: Array, need_dx: bool, memory: Memory) -> Array | None:
         """Its backward: fills `grads`."""
-        raise NotImplementedError
+        (x,) = memory.saved(self)
+        kernel = self.params["kernel"]
+        backward = getattr(self.kernels, f"{self.operation}_backward")
+        dx_shape = x.shape if need_dx else None
+        out = memory.out(self, dx=dx_shape, dweight=kernel.shape, dbias=kernel.shape[-1:])
+        dx, dweight, dbias = backward(dz, x, kernel, *self.geometry, need_dx, **out)
+        self.set_gradients(dweight, dbias)
+        found: Array | None = dx
+        return found
 
     def set_gradients(self, dweight: Array, dbias: Array) -> None:
         """Put a kernel's results where the optimizer looks for them."""
@@ -93,6 +109,8 @@ class Dense(Linear):
     keras/src/layers/core/dense.py.
     """
 
+    operation = "dense"
+
     def __init__(
         self,
         units: int,
@@ -116,22 +134,6 @@ class Dense(Linear):
             )
         return self._make((input_shape[0], self.units), (self.units,))
 
-    def transform(self, x: Array, memory: Memory) -> Array:
-        memory.save(self, x)
-        out = memory.out(self, z=(len(x), self.units))
-        y: Array = self.kernels.dense_forward(x, self.params["kernel"], self.bias, **out)
-        return y
-
-    def transform_backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        (x,) = memory.saved(self)
-        kernel = self.params["kernel"]
-        out = memory.out(
-            self, dx=x.shape if need_dx else None, dweight=kernel.shape, dbias=kernel.shape[-1:]
-        )
-        dx, dweight, dbias = self.kernels.dense_backward(dy, x, kernel, need_dx, **out)
-        self.set_gradients(dweight, dbias)
-        return dx
-
     def get_config(self) -> dict[str, Any]:
         return {"units": self.units, **super().get_config()}
 
@@ -146,6 +148,8 @@ class Conv2D(Linear):
     `dilation_rate` in pixels (only one of them over 1, as in Keras), `padding` "valid" or "same".
     Source: keras/src/layers/convolutional/base_conv.py.
     """
+
+    operation = "conv2d"
 
     def __init__(
         self,
@@ -183,28 +187,10 @@ class Conv2D(Linear):
             )
         except ShapeError as error:
             raise ShapeError(f"{self.name}: {error}") from None
+        self.geometry = (self.window,)
         return self._make(
             (*self.kernel_size, C, self.filters), (self.window.OH, self.window.OW, self.filters)
         )
-
-    def transform(self, x: Array, memory: Memory) -> Array:
-        memory.save(self, x)
-        out = memory.out(self, z=(len(x), *self.output_shape))
-        kernel = self.params["kernel"]
-        y: Array = self.kernels.conv2d_forward(x, kernel, self.bias, self.window, **out)
-        return y
-
-    def transform_backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        (x,) = memory.saved(self)
-        kernel = self.params["kernel"]
-        out = memory.out(
-            self, dx=x.shape if need_dx else None, dweight=kernel.shape, dbias=kernel.shape[-1:]
-        )
-        dx, dweight, dbias = self.kernels.conv2d_backward(
-            dy, x, kernel, self.window, need_dx, **out
-        )
-        self.set_gradients(dweight, dbias)
-        return dx
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -69,7 +69,7 @@ def score_gradients(
     x, memory = one_image(model, image), Memory()
     backwards: list[tuple[Layer, Any, Array]] = []
     softmax = model.layers[-1]
-    with unchanged(model):
+    with unchanged(model.layers):
         a = x
         for layer in model.layers:
             if layer is softmax and getattr(layer, "activation", None) == "softmax":
