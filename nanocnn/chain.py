@@ -6,13 +6,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import Array
 from .errors import ShapeError
 from .kernels import KERNEL_SETS, get_kernels
 from .layers import Dense, Input, Layer, make_names_unique
-
-Array = NDArray[Any]
 
 
 class Chain:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import Array
 from .data.batches import as_images, take
 from .kernels import reference
 from .layers import Layer
@@ -21,8 +21,6 @@ from .memory import Memory
 from .plan import Stage
 from .sequential import Sequential
 from .trace import unchanged
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

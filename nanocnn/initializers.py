@@ -7,11 +7,9 @@ from math import prod, sqrt
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import Array
 from .errors import unknown
-
-Array = NDArray[Any]
 
 # The standard deviation of a standard normal cut off at +-2.
 TRUNCATED_STD = 0.87962566103423978

@@ -9,12 +9,10 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import Array
 from .errors import NonFiniteError, ShapeError, unknown
 from .memory import Memory
-
-Array = NDArray[Any]
 
 # Keras's backend.epsilon(): probabilities are kept this far from 0 and 1.
 EPSILON = 1e-7

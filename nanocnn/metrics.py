@@ -4,14 +4,12 @@
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import Array
 from .errors import unknown
 
-Array = NDArray[Any]
 Metric = Callable[[Array, Array], Array]
 
 

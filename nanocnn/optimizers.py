@@ -11,12 +11,10 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import Array
 from .errors import unknown
 from .schedules import Schedule, schedule_from_config
-
-Array = NDArray[Any]
 
 
 class Optimizer:

@@ -7,11 +7,11 @@ import webbrowser
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import Array
 from .errors import unknown
 from .history import History
 from .kernels import KERNEL_SETS
@@ -19,8 +19,6 @@ from .layers import Conv2D, Dense, Dropout, Flatten, Input, Layer, MaxPooling2D
 from .losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
 from .optimizers import OPTIMIZERS
 from .sequential import Sequential
-
-Array = NDArray[Any]
 
 
 def lenet() -> list[Layer]:

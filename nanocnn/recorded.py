@@ -7,15 +7,12 @@ once: the calls are written down with their arguments, and the next pass makes t
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import threads
+from .arrays import Array
 from .layers import Layer
-
-Array = NDArray[Any]
 
 FEW = 16  # images; with more of them the kernels take most of the time
 

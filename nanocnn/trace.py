@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import worked_example
+from .arrays import Array
 from .data.batches import take
 from .errors import unknown
 from .kernels import reference
@@ -36,7 +36,6 @@ from .training import checked
 if TYPE_CHECKING:
     from .sequential import Sequential
 
-Array = NDArray[Any]
 
 # The operation of each layer, and the names of what the layer saves for its backward pass.
 OPERATIONS: dict[type[Layer], tuple[str, tuple[str, ...]]] = {

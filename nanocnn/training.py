@@ -5,8 +5,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import Array
 from .callbacks import Callback, ModelCheckpoint
 from .data.batches import as_images, batches, positive, split, take
 from .errors import ModelFileError, NonFiniteError, ShapeError
@@ -16,8 +16,6 @@ from .memory import Memory
 
 if TYPE_CHECKING:
     from .sequential import Sequential
-
-Array = NDArray[Any]
 
 
 class Data(NamedTuple):
@@ -176,11 +174,9 @@ def fit(
     epochs = positive(epochs, "epochs")
     if not isinstance(initial_epoch, (int, np.integer)) or initial_epoch < 0:
         raise ValueError(f"initial_epoch={initial_epoch!r}, expected a whole number of 0 or more")
-    if not isinstance(callbacks, (list, tuple)):
+    listed = isinstance(callbacks, (list, tuple))
+    if not (listed and all(isinstance(callback, Callback) for callback in callbacks)):
         raise ValueError(f"callbacks: {callbacks!r}, expected a list of Callback objects")
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            raise ValueError(f"callbacks: {callback!r}, expected Callback objects")
     data = checked(model, x, y, sample_weight)
     validation: Data | None = None
     if validation_data is not None:

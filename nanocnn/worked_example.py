@@ -6,18 +6,17 @@ Beside each formula stands the function of `kernels/reference.py` that computes 
 import inspect
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import Array
 from .kernels import reference
 from .layers.activation import ACTIVATIONS
 
 if TYPE_CHECKING:
     from .trace import LayerTrace, Trace
 
-Array = NDArray[Any]
 
 # What the backward of each operation computes; {d} is the gradient of its result, {dx} what leaves.
 BACKWARD = {

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
+from nanocnn.arrays import Array
 from nanocnn.errors import NonFiniteError, ShapeError
 
-Array = NDArray[Any]
 ROWS = 1024  # images looked at together when searching for NaN
 
 

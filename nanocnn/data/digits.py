@@ -10,11 +10,9 @@ import warnings
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from nanocnn.arrays import Array
 from nanocnn.errors import DatasetError
-
-Array = NDArray[Any]
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")  # decoders without scripts, links or other files
 MAX_PIXELS, MAX_SIDE = 1 << 26, 1 << 15  # of one pixel a row, many rows take gigabytes

@@ -10,15 +10,14 @@ import math
 import os
 import struct
 import zlib
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from nanocnn.arrays import Array
 from nanocnn.errors import DatasetError
 from nanocnn.files import atomic_write
 
-Array = NDArray[Any]
 File = str | os.PathLike[str] | BinaryIO
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

@@ -14,14 +14,13 @@ from shutil import copyfileobj
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from nanocnn.arrays import Array
 from nanocnn.data import idx, mirrors
 from nanocnn.data.mirrors import EMNIST_FILES, EMNIST_ZIP, MNIST_FILES, SOURCES
 from nanocnn.errors import DatasetError, unknown
 from nanocnn.files import atomic_write
 
-Array = NDArray[Any]
 Split = tuple[Array, Array]
 
 

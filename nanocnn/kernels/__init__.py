@@ -2,12 +2,8 @@
 
 `reference` is the specification, in plain NumPy; `fast` is its twin, compiled by numba. A set is a
 module handed down from `Sequential` to its layers, loss and optimizer: there is no global switch.
-
-Size letters, used in every kernel, docstring and test:
-    N batch        C input channels    OH OW  output height and width
-    H input height F filters           D      inputs of a dense layer
-    W input width  KH KW window        U      units of a dense layer      K  classes
-Images are NHWC, convolution kernels (KH,KW,C,F), dense kernels (D,U), all C-contiguous.
+The size letters of every kernel, docstring and test (N H W C F ...) are in `reference`; all arrays
+are C-contiguous.
 """
 
 from importlib import import_module

@@ -6,13 +6,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays import Array as Array
 from ..errors import ShapeError
 from ..kernels import get_kernels
 from ..memory import Memory
 
-Array = NDArray[Any]
 Shape = tuple[int, ...]
 
 

@@ -24,16 +24,8 @@ def saliency(model: "Sequential", image: Any, label: int | None = None) -> Figur
     """
     x, label, _, dx = score_gradients(model, image, label)
     size = np.abs(dx[0]).max(axis=-1)
-    figure = new_figure(3.1)
-    left, middle, right = figure.subplots(1, 3)
-    show_image(left, _grey(x), INK)
-    left.set_title("image", fontsize=10)
-    picture = show_image(middle, size, INK)
-    middle.set_title(f"|d score of {label} / d pixel|", fontsize=10)
-    figure.colorbar(picture, ax=middle, shrink=0.75, format="%.2g")
-    _outlined(right, _grey(x), size, (0.5,))
-    right.set_title("image, strongest half outlined", fontsize=10)
-    return figure
+    titles = "image", f"|d score of {label} / d pixel|", "image, strongest half outlined"
+    return _explained(x, size, titles, (0.5,))
 
 
 def grad_cam(
@@ -49,17 +41,8 @@ def grad_cam(
     y, dy = found[conv.name]
     cam = np.maximum((y[0] * dy[0].mean(axis=(0, 1))).sum(axis=-1), 0)  # (OH,OW)
     cam = cam / (cam.max() or 1)
-    grey = _grey(x)
-    figure = new_figure(3.1)
-    left, middle, right = figure.subplots(1, 3)
-    show_image(left, grey, INK)
-    left.set_title("image", fontsize=10)
-    picture = show_image(middle, cam, INK, vmin=0, vmax=1)
-    middle.set_title(f"what speaks for {label} in {conv.name}", fontsize=10)
-    figure.colorbar(picture, ax=middle, shrink=0.75)
-    _outlined(right, grey, enlarged(cam, grey.shape), (0.25, 0.5, 0.75))
-    right.set_title("laid over the image", fontsize=10)
-    return figure
+    titles = "image", f"what speaks for {label} in {conv.name}", "laid over the image"
+    return _explained(x, cam, titles, (0.25, 0.5, 0.75))
 
 
 def score_gradients(
@@ -105,18 +88,26 @@ def enlarged(small: Array, shape: tuple[int, ...]) -> Array:
     return np.stack([np.interp(rows, np.arange(small.shape[0]), column) for column in wide.T]).T
 
 
-def _grey(x: Array) -> Array:
-    grey: Array = x[0].mean(axis=-1)
-    return grey
+def _explained(
+    x: Array, strength: Array, titles: tuple[str, str, str], levels: tuple[float, ...]
+) -> Figure:
+    """The image (1,H,W,C), a map (h,w), and the image, pale, with the map's contours.
 
-
-def _outlined(axis: Any, grey: Array, strength: Array, levels: tuple[float, ...]) -> None:
-    """The image, pale, with contours of `strength` at these shares of its largest value."""
-    show_image(axis, grey, INK, vmin=float(grey.min()), vmax=2 * float(grey.max()))
-    top = float(strength.max())
+    levels  the contours' heights, as shares of the map's largest value
+    """
+    grey, top = x[0].mean(axis=-1), float(strength.max())
+    figure = new_figure(3.1)
+    left, middle, right = axes = figure.subplots(1, 3)
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set_title(title, fontsize=10)
+    show_image(left, grey, INK)
+    picture = show_image(middle, strength, INK, vmin=0)
+    figure.colorbar(picture, ax=middle, shrink=0.75, format="%.2g")
+    show_image(right, grey, INK, vmin=float(grey.min()), vmax=2 * float(grey.max()))
     if top > 0:
-        lines = axis.contour(
-            strength / top, levels, colors="black", linewidths=(1.0, 1.6, 2.2)[-len(levels) :]
-        )
+        widths = (1.0, 1.6, 2.2)[-len(levels) :]
+        shares = enlarged(strength, grey.shape) / top
+        lines = right.contour(shares, levels, colors="black", linewidths=widths)
         if len(levels) > 1:
-            axis.clabel(lines, fmt="%.2g", fontsize=8)
+            right.clabel(lines, fmt="%.2g", fontsize=8)
+    return figure

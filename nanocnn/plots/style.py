@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from ..arrays import Array as Array
 from ..data.batches import as_images, take
 
 if TYPE_CHECKING:
     from ..sequential import Sequential
 
-Array = NDArray[Any]
 
 WIDTH = 8.0  # inches, at 100 dots an inch: 800 pixels, the width of a README
 # Okabe and Ito's colours for the colour-blind, from dark to light; dashes and markers say the same.
