@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..geometry import Window
 from ..host import host
-from ..inlining import inlined
+from ..inlining import called, inlined
 from ..simd import columns, fma, lanes, load, pointer, select, splat, store, tile, total
 from .compiler import compiled, share
 from .conv_read import clear, read_padded
@@ -55,7 +55,7 @@ def band_rows(window: Window, C: int, dtype: Any) -> int:
     return -(-PH // -(-PH // most))
 
 
-@inlined
+@called
 def list_winners(dy, codes, R, F, PW, pitch, C, where, value, counts, dbias):
     """For each filter the winners among R gradients: offset of the window, gradient, how many."""
     for f in range(F):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ... import threads
 from ..geometry import Window
-from ..inlining import inlined
+from ..inlining import called, inlined
 from ..simd import (
     columns,
     convert,
@@ -115,7 +115,7 @@ def transform_six(source, step, target, pitch, four, five, two):
     store(target, 5 * pitch, fma(four, d1, d5) - five * d3)
 
 
-@inlined
+@called
 def transform_patch(source, width, C, temp, target, pitch):
     """The 36 points of a patch (6 rows `width` apart, pixels C apart), each `pitch` further."""
     n = lanes(temp)
@@ -145,7 +145,7 @@ def back_six(source, step, target, pitch, m):
         store(target, 3 * pitch, fma(splat(source, 8), far, near) + p5)
 
 
-@inlined
+@called
 def transform_back(source, pitch, temp, target, m):
     """The m x m outputs of the 36 points of a patch: output (i, j) at target[(i * m + j) * n]."""
     n = lanes(temp)
@@ -245,7 +245,7 @@ def _winograd(
     flags[part] = total(strange) != 0
 
 
-@inlined
+@called
 def write_plain(out, add, m, y, positive, image, h, v, f):
     """The m x m outputs of one patch at (h, v), one vector of filters from f."""
     n, (_, OH, OW, F) = lanes(out), y.shape
@@ -256,7 +256,7 @@ def write_plain(out, add, m, y, positive, image, h, v, f):
             store_row(to, 0, relu(value) if positive else value, F - f)
 
 
-@inlined
+@called
 def write_pooled(out, add, m, y, winners, keep_codes, image, h, v, f):
     """The same, pooled: the largest of each 2x2 outputs, rectified, and which it was."""
     n, (_, PH, PW, F) = lanes(out), y.shape
