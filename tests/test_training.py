@@ -3,12 +3,23 @@
 import copy
 import pickle
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 from small import BOTH_SETS, SPARSE, bits, digits, every_layer, small_model
 
-from nanocnn import SGD, Callback, Dense, Input, ModelCheckpoint, Sequential, load_model, training
+from nanocnn import (
+    SGD,
+    Callback,
+    Dense,
+    Input,
+    ModelCheckpoint,
+    Sequential,
+    load_model,
+    presets,
+    training,
+)
 from nanocnn.errors import NonFiniteError
 from nanocnn.losses import SparseCategoricalCrossentropy
 
@@ -337,3 +348,28 @@ def test_a_copy_trains_on_with_the_same_bits_and_on_its_own(make):
     model.fit(X, Y, epochs=2, initial_epoch=1, verbose=0)
     assert bits(twin) == bits(model)
     assert model.history.history == twin.history.history
+
+
+# --- memory ---
+
+
+def test_a_training_step_of_the_fast_kernels_allocates_no_array(monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.random((256, 28, 28, 1), dtype=np.float32), rng.integers(0, 10, 256)
+    model = presets.build("two-block", 0, "fast", "float32")
+    model.fit(x, presets.labels_for(model, y), 64, verbose=0)
+    step, most = training.step, []
+
+    def traced(*args):
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        result = step(*args)
+        most.append(tracemalloc.get_traced_memory()[1] - before)
+        tracemalloc.stop()
+        return result
+
+    monkeypatch.setattr(training, "step", traced)
+    model.fit(x, presets.labels_for(model, y), 64, verbose=0)
+    assert len(most) == 4
+    # the labels of a batch and Python's own objects; the smallest activation has 100 times as much
+    assert max(most) < 32_000
