@@ -54,7 +54,8 @@ class Callback:
 class Monitor(Callback):
     """What callbacks that watch one number share: is it better than the best so far?
 
-    `mode` "min", "max" or "auto" (max for names with "acc", else min).
+    `monitor`: "loss", "val_accuracy", ...; one that is not measured is a ValueError. `mode`: "min",
+    "max" or "auto" (max for names with "acc", else min).
     """
 
     def __init__(self, monitor: str, mode: str, min_delta: float) -> None:
@@ -83,7 +84,7 @@ class Monitor(Callback):
 
 
 class EarlyStopping(Monitor):
-    """Stops when `monitor` has not improved by `min_delta` for `patience` epochs.
+    """Stops when `monitor` has not improved by `min_delta` for `patience` epochs (see `Monitor`).
 
     `restore_best_weights`: the model ends with the weights of its best epoch, also when the
     training ran to the end. `baseline`: a value to beat. Counts from epoch `start_from_epoch`.
@@ -185,7 +186,8 @@ class ModelCheckpoint(Monitor):
 class ReduceLROnPlateau(Monitor):
     """Multiplies the learning rate by `factor` after `patience` epochs without improvement.
 
-    After a reduction it waits `cooldown` epochs; the rate never goes below `min_lr`.
+    After a reduction it waits `cooldown` epochs; the rate never goes below `min_lr`. `monitor`,
+    `mode` and `min_delta` as for `EarlyStopping`. ValueError if the optimizer has a `Schedule`.
     """
 
     remembered = ("best", "wait", "cooling")
@@ -228,7 +230,10 @@ class ReduceLROnPlateau(Monitor):
 
 
 class LearningRateScheduler(Callback):
-    """Sets the learning rate before each epoch: `schedule(epoch, rate) -> rate`, epoch from 0."""
+    """Sets the learning rate before each epoch: `schedule(epoch, rate) -> rate`, epoch from 0.
+
+    Raises ValueError for a rate that is not 0 or more, or if the optimizer has a `Schedule`.
+    """
 
     def __init__(self, schedule: Callable[[int, float], float]) -> None:
         self.schedule = schedule

@@ -122,8 +122,7 @@ def check(
               checked through a float64 copy, a layer or stage must have been built with "float64"
     x         input (N, *input_shape), for a model as `fit` takes it; for a loss, the prediction.
               Best without equal neighbours: on a plain background a max-pool's ties are corners
-    y         labels, for a loss or a model
-              with one; a model without y is checked through its output
+    y         labels, for a loss or a compiled model; a model without y is checked by its output
     training  whether dropout and batch statistics are on; dropout's mask is held fixed
     limit     at most this many elements of each array are checked, drawn at random; None: all
 

@@ -27,7 +27,11 @@ def as_array(y: Any, where: str) -> Array:
 
 
 class Loss:
-    """A loss of predictions (N, ...) against a target of the same shape."""
+    """A loss of predictions (N, ...) against a target of the same shape.
+
+    `loss(y_true, y_pred)` is the mean over the samples, a float; ValueError for labels that do not
+    fit. Source: keras/src/losses/losses.py.
+    """
 
     takes_softmax = False  # may be fused with a softmax in front of it
 
@@ -148,7 +152,10 @@ class CategoricalCrossentropy(Loss):
 
 
 class SparseCategoricalCrossentropy(CategoricalCrossentropy):
-    """The same for labels that are class numbers, (N,) or (N,1), 0 <= label < K."""
+    """-log of the true class's probability, for class numbers (N,) or (N,1), 0 <= label < K.
+
+    Arguments as for `CategoricalCrossentropy`.
+    """
 
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
         y = as_array(y, where)
@@ -176,7 +183,7 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
 
 
 class MeanSquaredError(Loss):
-    """The mean over a sample's elements of (prediction - target)^2."""
+    """The mean over a sample's elements of (prediction - target)^2, both (N, ...)."""
 
     def forward(
         self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool

@@ -23,7 +23,8 @@ class Optimizer:
     `learning_rate`: a number or a `Schedule`. At most one clipping: `clipnorm` (each gradient
     scaled to at most this L2 norm), `global_clipnorm` (all together) or `clipvalue` (each element).
     `weight_decay`: each step takes learning_rate * weight_decay of every parameter away first.
-    State: `iterations`, and `slots`, arrays keyed "parameter name/slot".
+    State: `iterations`, and `slots`, arrays of the parameter's shape keyed "parameter name/slot".
+    Raises ValueError for an argument out of its range. Source: keras/src/optimizers/optimizer.py.
     """
 
     arguments: ClassVar[tuple[str, ...]] = ()  # of the subclass, by Keras's names
@@ -133,7 +134,11 @@ def _norm(grad: Array) -> float:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, with `momentum` and `nesterov`."""
+    """Stochastic gradient descent: parameter -= learning_rate * gradient.
+
+    `momentum` 0 or more keeps that share of the step before; `nesterov` looks one step ahead.
+    Source: keras/src/optimizers/sgd.py; Sutskever et al. 2013.
+    """
 
     arguments = ("momentum", "nesterov")
 

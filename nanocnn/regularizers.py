@@ -5,7 +5,11 @@ from typing import Any
 
 
 class L2:
-    """A penalty of `l2` times the sum of squares of a kernel, added to the loss."""
+    """A penalty of `l2` times the sum of squares of a kernel, added to the loss.
+
+    For `kernel_regularizer=`, which raises ValueError unless `l2` is finite and 0 or more.
+    Source: keras/src/regularizers/regularizers.py.
+    """
 
     def __init__(self, l2: float = 0.01) -> None:
         self.l2 = float(l2)

@@ -1,6 +1,6 @@
 """Learning rates that change with the step: schedule(step) -> rate. Names and formulas are Keras's.
 
-Source: keras/src/optimizers/schedules/learning_rate_schedule.py. A step is one parameter update.
+A step is one update of the parameters.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,7 +12,11 @@ from .errors import unknown
 
 @dataclass(frozen=True)
 class Schedule:
-    """A learning rate that depends on the number of updates made so far."""
+    """A learning rate that depends on the number of updates made so far.
+
+    `decay_steps`, `warmup_steps` and `boundaries` are numbers of updates. Raises ValueError for
+    arguments out of range. Source: keras/src/optimizers/schedules/learning_rate_schedule.py.
+    """
 
     def __call__(self, step: int) -> float:
         """The learning rate of update number `step`, counted from 0."""
@@ -102,7 +106,10 @@ class CosineDecay(Schedule):
 
 @dataclass(frozen=True)
 class PolynomialDecay(Schedule):
-    """From initial to end in `decay_steps`: (initial-end) * (1 - step/decay_steps)^power + end."""
+    """From initial to end in `decay_steps`: (initial-end) * (1 - step/decay_steps)^power + end.
+
+    `cycle`: starts again, longer by `decay_steps` each time, where else the rate would stay at end.
+    """
 
     initial_learning_rate: float
     decay_steps: float

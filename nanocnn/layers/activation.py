@@ -19,7 +19,8 @@ ACTIVATIONS = {
 class Activation(Layer):
     """y = f(x), element by element (softmax: over the last axis). Any shape, which it keeps.
 
-    `activation`: "relu", "sigmoid", "tanh", "softmax" or "linear" (None is linear).
+    `activation`: "relu", "sigmoid", "tanh", "softmax" or "linear" (None is linear), else a
+    ValueError. Source: keras/src/activations/activations.py.
     """
 
     def __init__(self, activation: str | None, name: str | None = None) -> None:

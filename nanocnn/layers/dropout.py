@@ -9,9 +9,10 @@ from .base import Array, Layer, Shape
 class Dropout(Layer):
     """While training, zeroes elements with probability `rate`, scales the rest by 1/(1-rate).
 
-    Any shape, which it keeps. Identity when not training. Source: Srivastava et al. 2014;
-    keras/src/layers/regularization/dropout.py. Each training pass draws one 64-bit key from the
-    model's generator; the mask is a function of the key (see `kernels.reference.dropout_mask`).
+    Any shape, which it keeps. Identity when not training. ValueError for a rate not from 0 to 1.
+    Each training pass draws one 64-bit key from the model's generator; the mask is a function of
+    the key (see `kernels.reference.dropout_mask`). Source: Srivastava et al. 2014;
+    keras/src/layers/regularization/dropout.py.
     """
 
     random = True

@@ -105,8 +105,8 @@ class Linear(Layer):
 class Dense(Linear):
     """y = activation(x @ kernel + bias): every unit sees every input.
 
-    x (N,D), kernel (D,U), bias (U,) -> y (N,U), U = `units`. Arguments by Keras's names; source:
-    keras/src/layers/core/dense.py.
+    x (N,D), kernel (D,U), bias (U,) -> y (N,U), U = `units`; raises ShapeError for images, which
+    need a `Flatten` first. Arguments by Keras's names; source: keras/src/layers/core/dense.py.
     """
 
     operation = "dense"
@@ -146,6 +146,7 @@ class Conv2D(Linear):
 
     x (N,H,W,C), kernel (KH,KW,C,F), bias (F,) -> y (N,OH,OW,F), F = `filters`. `strides` and
     `dilation_rate` in pixels (only one of them over 1, as in Keras), `padding` "valid" or "same".
+    Raises ShapeError where the input is no image or no window fits into it.
     Source: keras/src/layers/convolutional/base_conv.py.
     """
 

@@ -46,7 +46,8 @@ class MaxPooling2D(Pooling2D):
     """The largest value of each window; its gradient goes to the first cell that held it.
 
     x (N,H,W,C) -> y (N,OH,OW,C); `pool_size` and `strides` (default: pool_size) in pixels, padding
-    counts as -inf. Source: keras/src/layers/pooling/max_pooling2d.py.
+    counts as -inf. Raises ShapeError where no window fits into the image.
+    Source: keras/src/layers/pooling/max_pooling2d.py.
     """
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
@@ -70,7 +71,8 @@ class MaxPooling2D(Pooling2D):
 class AveragePooling2D(Pooling2D):
     """The mean of each window's real cells (padding is not counted).
 
-    x (N,H,W,C) -> y (N,OH,OW,C). Source: keras/src/layers/pooling/average_pooling2d.py.
+    x (N,H,W,C) -> y (N,OH,OW,C); arguments as for `MaxPooling2D`.
+    Source: keras/src/layers/pooling/average_pooling2d.py.
     """
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:

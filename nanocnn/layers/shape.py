@@ -10,7 +10,10 @@ from .base import Array, Layer, Shape, positive
 
 
 class Input(Layer):
-    """The shape of one sample, such as (28, 28, 1): the first layer of every model."""
+    """The shape of one sample, such as (28, 28, 1): the first layer of every model.
+
+    Raises ValueError unless each size is a whole number of at least 1.
+    """
 
     def __init__(self, shape: tuple[int, ...], name: str | None = None) -> None:
         super().__init__(name or "input_layer")

@@ -24,7 +24,7 @@ def saliency(model: "Sequential", image: Any, label: int | None = None) -> Figur
     """
     x, label, _, dx = score_gradients(model, image, label)
     size = np.abs(dx[0]).max(axis=-1)
-    titles = "image", f"|d score of {label} / d pixel|", "image, strongest half outlined"
+    titles = "image", f"|d score of {label} / d pixel|", "more than half the most: outlined"
     return _explained(x, size, titles, (0.5,))
 
 

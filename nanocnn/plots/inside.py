@@ -166,7 +166,7 @@ def gradient_flow(source: Trace | GradientRecorder) -> Figure:
     time.set(yscale="log", xlabel="training step")
     time.set_title("dweight over time", fontsize=10)
     time.grid(alpha=0.3)
-    time.legend(fontsize=9)
+    time.legend(fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))  # beside busy lines
     return figure
 
 
