@@ -54,7 +54,7 @@ def parser() -> ArgumentParser:
     saved = "a saved model: .npz, .h5 or .keras"
     presets.add_options(command(train, "train a network on MNIST"))
     sub = command(evaluate, "loss and accuracy of a saved model on MNIST's test images", saved)
-    sub.add_argument("--data", metavar="FOLDER", help="where the four MNIST files are")
+    sub.add_argument("--data", metavar="FOLDER", help=presets.DATA_HELP)
     sub = command(predict, "which digit is in a photo or scan", saved)
     sub.add_argument("images", metavar="IMAGE", nargs="+", help="a PNG, JPEG, BMP or GIF file")
     command(inspect, "what is in a saved model", saved)
@@ -154,10 +154,10 @@ def inspect(options: Namespace) -> int:
 
 def check(options: Namespace) -> int:
     """Compare every layer's gradients with differences of the loss, in float64; exit 1 if wrong."""
-    if options.model in presets.PRESETS:
-        model = presets.build(options.model, kernels=options.kernels, dtype="float64")
-    else:
+    if Path(options.model).suffix:
         model = _load(options)
+    else:
+        model = presets.build(options.model, kernels=options.kernels, dtype="float64")
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(1, *model.input_shape))
     y = presets.labels_for(model, rng.integers(model.output_shape[-1], size=1))

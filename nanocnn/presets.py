@@ -121,12 +121,17 @@ def labels_for(model: Sequential, digits: Array) -> Array:
     return digits
 
 
+DATA_HELP = (
+    "where the four MNIST files are; without it: $NANOCNN_DATA, the cache, a download, or 5,000 "
+    "digits that come with nanocnn"
+)
+
+
 def add_options(parser: ArgumentParser) -> None:
     """The options of training a preset."""
     add = parser.add_argument
     add("--model", choices=PRESETS, default="simple", help="the network (default: simple)")
-    add("--data", metavar="FOLDER", help="where the four MNIST files are; without it: $NANOCNN_DATA"
-        ", the cache, a download, or 5,000 digits that come with nanocnn")  # fmt: skip
+    add("--data", metavar="FOLDER", help=DATA_HELP)
     add("--epochs", type=int, help="passes over the training images (default: the preset's)")
     add("--batch-size", type=int, default=128, help="images a step (default: 128)")
     add("--optimizer", type=str.lower, choices=[name.lower() for name in OPTIMIZERS],

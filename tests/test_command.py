@@ -134,7 +134,7 @@ def test_bench(capsys):
         (["inspect", "missing.npz"], "No such file or directory: 'missing.npz'"),
         (["inspect", "model.pkl"], "model.pkl: unknown kind of model file"),
         (["predict", "missing.npz", "missing.png"], "No such file or directory: 'missing.png'"),
-        (["gradcheck", "lenett"], "lenett: unknown kind of model file"),
+        (["gradcheck", "lenett"], "unknown preset 'lenett'; did you mean 'lenet'?"),
         (["evaluate", "missing.h5"], "No such file or directory: 'missing.h5'"),
         (["train", "--data", "nowhere"], "nowhere is not a folder"),
         (["bench", "--batch-size", "0"], "batch_size"),

@@ -5,6 +5,7 @@ machine without a network learns it within seconds.
 """
 
 import threading
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,9 +93,7 @@ STALL = 30.0  # seconds a download may stand still
 
 def cache_folder() -> Path:
     """Where downloads are kept: the user's cache folder, by the platform's own rules."""
-    import pooch
-
-    return Path(pooch.os_cache("nanocnn"))
+    return Path(_pooch().os_cache("nanocnn"))
 
 
 def fetch(name: str, folder: Path, verbose: bool = True) -> str:
@@ -103,8 +102,7 @@ def fetch(name: str, folder: Path, verbose: bool = True) -> str:
     Returns the mirror it took the last file from, "" where nothing had to be fetched. Raises
     ConnectionError, with what went wrong at each mirror, for a file that none of them gave.
     """
-    import pooch
-
+    pooch = _pooch()
     used = ""
     problems: list[str] = []
     source = SOURCES[name]
@@ -135,7 +133,6 @@ def fetch(name: str, folder: Path, verbose: bool = True) -> str:
 
 def _download(url: str, part: str, size: int, packed: bool, verbose: bool) -> None:
     """Fetch `url` into the file `part`, unpacked if `packed`, `size` bytes at most."""
-    import pooch
     from tqdm import tqdm
 
     _knock(url)
@@ -150,13 +147,20 @@ def _download(url: str, part: str, size: int, packed: bool, verbose: bool) -> No
             disable=None if verbose else True,  # None: shown on a terminal only
         ) as bar,
     ):
-        fetch = pooch.HTTPDownloader(
+        fetch = _pooch().HTTPDownloader(
             progressbar=bar,
             chunk_size=1 << 16,
             timeout=(PATIENCE, STALL),
             headers={"Accept-Encoding": "identity"},  # the .gz as it lies there
         )
         fetch(url, _Sink(file, size, packed), None)
+
+
+def _pooch() -> Any:
+    """pooch; its import warns of a missing widget in notebooks, for a bar that is not its own."""
+    with warnings.catch_warnings(action="ignore"):
+        import pooch
+    return pooch
 
 
 class _Sink:

@@ -95,12 +95,13 @@ def conv2d_backward(
     F = weight.shape[3]
     dY = dy.reshape(-1, F)  # (N*OH*OW, F)
     cols = im2col(x, window)  # (N*OH*OW, KH*KW*C)
-    dweight = (cols.T @ dY).reshape(weight.shape)
-    dbias = dY.sum(axis=0)
+    dweight = (cols.T @ dY).reshape(weight.shape)  # (KH,KW,C,F)
+    dbias = dY.sum(axis=0)  # (F,)
     if not need_dx:
         return None, dweight, dbias
     dcols = dY @ weight.reshape(-1, F).T  # (N*OH*OW, KH*KW*C)
-    return col2im(dcols, N, C, window), dweight, dbias
+    dx = col2im(dcols, N, C, window)  # (N,H,W,C)
+    return dx, dweight, dbias
 
 
 # --- Pooling --------------------------------------------------------------------------------------
@@ -163,7 +164,10 @@ def dense_backward(
     dy: Array, x: Array, weight: Array, need_dx: bool = True
 ) -> tuple[Array | None, Array, Array]:
     """dy (N,U) -> dx (N,D) or None, dweight (D,U), dbias (U,)."""
-    return (dy @ weight.T if need_dx else None), x.T @ dy, dy.sum(axis=0)
+    dweight = x.T @ dy  # (D,U)
+    dbias = dy.sum(axis=0)  # (U,)
+    dx = dy @ weight.T if need_dx else None  # (N,D)
+    return dx, dweight, dbias
 
 
 # --- Activations ----------------------------------------------------------------------------------
@@ -272,7 +276,8 @@ def batch_norm_backward(
     s = 1 / np.sqrt(variance + epsilon)
     xhat = (x - mean) * s
     dbeta, dgamma = dy.sum(axis=axes), (dy * xhat).sum(axis=axes)
-    return gamma * s * (dy - (dbeta + xhat * dgamma) / M), dgamma, dbeta
+    dx = gamma * s * (dy - (dbeta + xhat * dgamma) / M)
+    return dx, dgamma, dbeta
 
 
 def batch_norm_inference(
