@@ -17,6 +17,9 @@ from numba.core.compiler import Compiler
 class Piece(JITCodeLibrary):
     """Code that is linked into its callers, and never optimized or made executable by itself."""
 
+    def _optimize_functions(self, ll_module: Any) -> None:
+        """Not here: all of it is optimized as a part of the kernel."""
+
     def finalize(self) -> None:
         for function in self._final_module.functions:
             if not function.is_declaration and "alwaysinline" not in str(list(function.attributes)):

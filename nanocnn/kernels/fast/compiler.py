@@ -9,6 +9,7 @@ an entry is one file whose name is a hash of everything the machine code depends
 sources, the argument types, the processor, the versions, the flags. There is no index to corrupt.
 """
 
+import gc
 import hashlib
 import os
 import pickle
@@ -16,6 +17,7 @@ import stat
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -50,6 +52,7 @@ def compiled(function: Any) -> Any:
     # If numba keeps its caches in another way one day: compile in each process, never serve stale.
     if isinstance(getattr(kernel, "_cache", None), caching.NullCache):
         kernel._cache = KernelCache(function, folder)
+        kernel._compiler.compile = shown(kernel._compiler.compile, kept=folder is not None)
     return kernel
 
 
@@ -98,11 +101,9 @@ class KernelCache(caching.NullCache):
                     kernel = CompileResult._rebuild(target_context, *pickle.loads(data[32:]))
                     counts["loaded"] += 1
                     return kernel
-        progress.begin(self.folder is not None)
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        progress.end()
         counts["compiled"] += 1
         if self.folder is None or data.library.has_dynamic_globals:
             return
@@ -186,10 +187,14 @@ counts = {"compiled": 0, "loaded": 0}  # kernels of this process: for tests and 
 
 
 class Progress:
-    """Says once that kernels are being compiled; on a terminal a bar counts them while it lasts."""
+    """Says once that kernels are being compiled; on a terminal a bar counts them while it lasts.
+
+    While it lasts Python's garbage collector rests: there is little for it to find, and looking
+    takes a tenth of the time.
+    """
 
     def __init__(self) -> None:
-        self.said, self.depth, self.done = False, 0, 0
+        self.said, self.collecting, self.depth, self.done = False, False, 0, 0
         self.bar: Any = None
 
     def begin(self, kept: bool) -> None:
@@ -197,10 +202,13 @@ class Progress:
             self.said = True
             when = "once" if kept else "no folder to keep them in: once a process"
             print(f"nanocnn: compiling kernels for this machine ({when}) ...", file=sys.stderr)
-        if self.depth == 0 and sys.stderr.isatty():
-            from tqdm import tqdm
+        if self.depth == 0:
+            self.collecting = gc.isenabled()
+            gc.disable()
+            if sys.stderr.isatty():
+                from tqdm import tqdm
 
-            self.bar = tqdm(desc="compiling", unit=" kernels", initial=self.done, leave=False)
+                self.bar = tqdm(desc="compiling", unit=" kernels", initial=self.done, leave=False)
         self.depth += 1
 
     def end(self) -> None:
@@ -208,12 +216,29 @@ class Progress:
         self.depth -= 1
         if self.bar is not None:
             self.bar.update()
-            if self.depth <= 0:
+        if self.depth == 0:
+            if self.collecting:
+                gc.enable()
+            if self.bar is not None:
                 self.bar.close()
                 self.bar = None
 
 
 progress = Progress()
+
+
+def shown(compile: Callable[..., Any], kept: bool) -> Callable[..., Any]:
+    """`compile`, which numba lets one thread at a time do, with its progress shown."""
+
+    def compile_and_show(*args: Any) -> Any:
+        progress.begin(kept)
+        try:
+            return compile(*args)
+        finally:
+            progress.end()
+
+    return compile_and_show
+
 
 # A fork waits until nobody compiles: the child could never finish what another thread had begun.
 if hasattr(os, "register_at_fork"):
