@@ -241,11 +241,12 @@ def _chain_case(
 def _model_case(
     model: Sequential, x: Array, y: Any, training: bool, rng: np.random.Generator
 ) -> _Case:
-    plan, layers, loss, memory = model.plan_, model.layers, model.loss, Memory()
+    plan, layers, memory = model.plan_, model.layers, Memory()
     if y is None:
         chain = [*plan.stages, *([_AsStage(plan.softmax)] if plan.softmax else [])]
         return _chain_case(chain, layers, x, training, rng)
-    shape, kernels = model.output_shape, model.kernels
+    model._ready(x)
+    loss, shape, kernels = model.loss, model.output_shape, model.kernels
     target = loss.target(loss.labels(y, shape), shape, model.dtype)
     weight = rng.uniform(0.5, 1.5, len(x)) / len(x)
 

@@ -296,7 +296,7 @@ def test_where_dw_of_the_second_convolution_is_computed():
     line = next(line for line in second.splitlines() if "dweight = " in line)
     place = int(re.search(r"conv2d_backward, reference.py:(\d+)", line)[1])
     found = inspect.getsource(reference).splitlines()[place - 1].strip()
-    assert found == "dweight = (cols.T @ dY).reshape(weight.shape)"
+    assert found.startswith("dweight = (cols.T @ dY).reshape(weight.shape)")
 
 
 def test_small_arrays_are_printed_whole_and_large_ones_in_short():
