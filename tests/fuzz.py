@@ -28,18 +28,39 @@ except ImportError:
 import fuzzing
 
 FOUND = 42  # exit code of a process in which a check failed
+LONGEST = 1 << 17  # bytes of an input
 
 
-def fuzz(target, work, folders, runs, seconds, done):
+class Shared:
+    """What the fuzzing process tells its parent: how many inputs were begun, and the last one."""
+
+    def __init__(self):
+        self.memory = mmap.mmap(-1, 16 + LONGEST)
+
+    @property
+    def count(self):
+        return struct.unpack("q", self.memory[:8])[0]
+
+    @property
+    def input(self):
+        (size,) = struct.unpack("q", self.memory[8:16])
+        return self.memory[16 : 16 + size]
+
+    def begin(self, data):
+        data = data[:LONGEST]
+        self.memory[8 : 16 + len(data)] = struct.pack("q", len(data)) + data
+        self.memory[:8] = struct.pack("q", self.count + 1)
+
+
+def fuzz(target, work, folders, runs, seconds, shared):
     """In a process of its own: libFuzzer ends the process itself."""
 
     def one_input(data):
-        done[:8] = struct.pack("q", struct.unpack("q", done[:8])[0] + 1)
+        shared.begin(data)
         try:
             fuzzing.attempt(target, data)
         except BaseException:
             traceback.print_exc()
-            (work / "finding").write_bytes(data)
             os._exit(FOUND)
 
     def mutate(data, max_size, seed):
@@ -53,8 +74,8 @@ def fuzz(target, work, folders, runs, seconds, done):
     atheris.Fuzz()
 
 
-def in_child(function, *arguments):
-    """The exit code of a process that does it."""
+def in_child(function, *arguments, patience, progress=lambda: None):
+    """The exit code of a process that does it; killed after `patience` seconds without progress."""
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
@@ -64,12 +85,18 @@ def in_child(function, *arguments):
             traceback.print_exc()
             os._exit(FOUND)
         os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    seen, since = progress(), time.monotonic()
+    while not (status := os.waitpid(pid, os.WNOHANG))[0]:
+        time.sleep(0.02)
+        if progress() != seen:
+            seen, since = progress(), time.monotonic()
+        elif time.monotonic() - since > patience:
+            os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(status[1])
 
 
 def confirm(target, data):
-    """Read an input again that the fuzzer's process did not survive, with more time."""
-    signal.alarm(10 * target.seconds + 30)
+    """Read an input again that the fuzzer's process did not survive."""
     (target.confirm or target.check)(target.pack(data))
 
 
@@ -84,35 +111,33 @@ def main():
     with atheris.instrument_imports(include=target.modules):  # made by the first attempts
         for data in fuzzing.mutants(args.format, 20, blind=False):
             fuzzing.attempt(target, data)
-    start, done, faults = time.monotonic(), mmap.mmap(-1, 8), 0
-    count = lambda: struct.unpack("q", done[:8])[0]  # noqa: E731
+    start, shared, faults = time.monotonic(), Shared(), 0
+    patience = 10 * target.seconds + 30
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
         found = args.keep or work / "found"
         found.mkdir(exist_ok=True)
         folders = [found, fuzzing.CORPUS / args.format]
         failed = False
-        while not failed and count() < args.runs:
+        while not failed and shared.count < args.runs:
             left = args.seconds and max(1, int(start + args.seconds - time.monotonic()))
-            code = in_child(fuzz, target, work, folders, args.runs - count(), left, done)
+            arguments = target, work, folders, args.runs - shared.count, left, shared
+            code = in_child(fuzz, *arguments, patience=patience, progress=lambda: shared.count)
             if not code:
                 break
             faults += 1
-            artifact = next((path for path in work.iterdir() if path.is_file()), None)
-            data = artifact.read_bytes() if artifact else b""
-            failed = code == FOUND or not artifact or in_child(confirm, target, data) != 0
+            data = shared.input
+            failed = code == FOUND or in_child(confirm, target, data, patience=patience) != 0
             if failed:
                 kept = Path(f"finding-{args.format}").absolute()
                 kept.write_bytes(data)
                 print(f"fuzz {args.format}: exit code {code} on the input in {kept}")
-            elif artifact:
-                artifact.unlink()
         new = len(list(found.iterdir()))
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
     seconds, again = time.monotonic() - start, f"process started anew {faults} times"
     print(
-        f"fuzz {args.format}: {count():,} inputs in {seconds:.0f} s, {new} of them reached new "
-        f"code; peak memory {peak} MB; {again}: {'FAILED' if failed else 'passed'}"
+        f"fuzz {args.format}: {shared.count:,} inputs in {seconds:.0f} s, {new} of them reached "
+        f"new code; peak memory {peak} MB; {again}: {'FAILED' if failed else 'passed'}"
     )
     return int(failed)
 

@@ -140,7 +140,10 @@ ARGUMENTS = {
     "validation of 4": ({"validation_data": (X,) * 4}, "validation_data: .* expected a tuple"),
     "verbose": ({"verbose": 7}, "verbose=7, expected 0, 1, 2 or 'auto'"),
     "callback": ({"callbacks": ["stop"]}, "callbacks: .*'stop'.*expected a list of Callback"),
-    "callback class": ({"callbacks": [EarlyStopping]}, "callbacks: .*<class.*expected a list of Callback"),
+    "callback class": (
+        {"callbacks": [EarlyStopping]},
+        "callbacks: .*<class.*expected a list of Callback",
+    ),
     "one callback": ({"callbacks": EarlyStopping()}, "callbacks: .*expected a list of Callback"),
     "class weight": ({"class_weight": {10: 1.0}}, r"class_weight\[10\] = 1.0, .*class from 0 to 9"),
     "class weight -1": ({"class_weight": {-1: 1.0}}, r"class_weight\[-1\] = 1.0, expected"),
