@@ -151,6 +151,7 @@ def test_options_and_presets_named_on_their_own_exist():
 
 
 def test_environment_variables_it_names_are_read():
-    source = "".join(path.read_text() for path in (ROOT / "nanocnn").rglob("*.py"))
+    files = [*(ROOT / "nanocnn").rglob("*.py"), *(ROOT / "tests").glob("test_c*.py")]
+    source = "".join(path.read_text(encoding="utf-8") for path in files)
     for name in re.findall(r"\bNANOCNN_\w+", README):
         assert name in source
