@@ -173,7 +173,8 @@ def test_a_training_killed_again_and_again_ends_with_the_same_bits(tmp_path):
         with subprocess.Popen(command, env=ENVIRONMENT, **piped) as process:
             lines = [process.stdout.readline()]
             if kills < 20:
-                time.sleep(chance.uniform(0, 0.5))
+                # soon at first, so that it is killed often enough where training is quick
+                time.sleep(chance.uniform(0, 0.03 * (kills + 1)))
                 process.kill()
             lines += process.stdout.readlines()
         kills += process.returncode == -signal.SIGKILL
