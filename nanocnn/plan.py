@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import Array
 from .layers import (
     Activation,
     AveragePooling2D,
@@ -31,7 +31,6 @@ from .layers.linear import Linear
 from .memory import Arena, Memory
 from .recorded import FEW, Recorded
 
-Array = NDArray[Any]
 REPEATABLE = (Activation, AveragePooling2D, Conv2D, Dense, Dropout, Flatten, MaxPooling2D)
 
 
@@ -196,10 +195,10 @@ class Plan:
         if len(x) > FEW or not self.repeatable or not isinstance(memory, Arena):
             return forward(x)
         recorded: Recorded | None = memory.recorded.get(len(x))
-        if recorded is not None and recorded.fits():
-            return recorded.repeat(x)
-        recorded = memory.recorded[len(x)] = Recorded(forward, x, self.layers)
-        return recorded.y
+        if recorded is None or not recorded.fits():
+            recorded = memory.recorded[len(x)] = Recorded(forward, x, self.layers)
+            return recorded.y
+        return recorded.repeat(x) if recorded.calls else forward(x)
 
     @cached_property
     def layers(self) -> list[Layer]:

@@ -22,11 +22,11 @@ class Recorded:
 
     They read the layers' weights where they are: changed numbers are seen, and `fits` tells when an
     array was replaced by another one. The arrays between the layers belong to one memory and one
-    thread (`ident`), as those of any pass.
+    thread, as those of any pass. There are no calls where a pass is not right to repeat.
     """
 
     def __init__(self, forward: Callable[[Array], Array], x: Array, layers: list[Layer]) -> None:
-        self.ident = threading.get_ident()
+        self.made_for = threading.get_ident(), threads.get_num_threads()
         self.weights = [
             (where, name, array) for each in layers for where in (each.params, each.state)
             for name, array in where.items()
@@ -36,11 +36,9 @@ class Recorded:
             self.y = forward(self.x)
 
     def fits(self) -> bool:
-        """Whether this thread may repeat the calls, and their results would still be right."""
-        return (
-            bool(self.calls)
-            and self.ident == threading.get_ident()
-            and all(where.get(name) is array for where, name, array in self.weights)
+        """Whether this thread would record the same again."""
+        return self.made_for == (threading.get_ident(), threads.get_num_threads()) and all(
+            where.get(name) is array for where, name, array in self.weights
         )
 
     def repeat(self, x: Array) -> Array:

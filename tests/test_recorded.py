@@ -14,6 +14,7 @@ from nanocnn import (
     Input,
     MaxPooling2D,
     Sequential,
+    plan,
     recorded,
     threads,
 )
@@ -22,8 +23,8 @@ from nanocnn.layers import Layer
 X = np.random.default_rng(0).random((4, 12, 12, 1))
 
 
-def model(*more: Layer, filters: int = 5) -> Sequential:
-    layers = [Input((12, 12, 1)), Conv2D(filters, 3, activation="relu"), MaxPooling2D(2), *more,
+def model(*more: Layer) -> Sequential:
+    layers = [Input((12, 12, 1)), Conv2D(5, 3, activation="relu"), MaxPooling2D(2), *more,
               Dropout(0.5), Flatten(), Dense(20, activation="relu"),
               Dense(3, activation="softmax")]  # fmt: skip
     made = Sequential(layers, seed=1, dtype="float64")
@@ -85,6 +86,35 @@ def test_another_thread_records_anew(monkeypatch):
     assert seen == []  # work memory belongs to a thread
     for y in (results[0], m.predict(X[1:2])):
         np.testing.assert_array_equal(y, ordinary(m, X[1:2]))
+
+
+def test_another_number_of_threads_records_anew(monkeypatch):
+    seen, m, before = repeats(monkeypatch), model(), threads.get_num_threads()
+    m.predict(X[:1])
+    try:
+        threads.set_num_threads(before + 1)  # the work is cut for so many
+        np.testing.assert_array_equal(m.predict(X[1:2]), ordinary(m, X[1:2]))
+    finally:
+        threads.set_num_threads(before)
+    assert seen == []
+
+
+def test_a_pass_that_cannot_be_repeated_is_recorded_once(monkeypatch):
+    class Counted(recorded.Recorded):
+        made = 0
+
+        def __init__(self, *args):
+            Counted.made += 1
+            super().__init__(*args)
+
+    monkeypatch.setattr(plan, "Recorded", Counted)
+    seen, images = repeats(monkeypatch), np.random.default_rng(0).random((4, 2, 32, 32, 12))
+    m = Sequential([Input((32, 32, 12)), Conv2D(16, 3, padding="same")], dtype="float64")
+    m.compile("adam", "mse")
+    assert "winograd" in m.plan(2)  # which looks at its results
+    for x in images:
+        np.testing.assert_array_equal(m.predict(x), ordinary(m, x))
+    assert Counted.made == 1 and seen == []
 
 
 class Negate(Layer):
