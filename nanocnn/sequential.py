@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import storage, training
+from .arrays import Array
 from .callbacks import Callback
 from .chain import Chain
 from .data.batches import as_images, batches, positive, take
@@ -25,7 +25,6 @@ from .storage.snapshot import Snapshot
 from .threads import single_threaded_blas
 from .trace import Trace, record
 
-Array = NDArray[Any]
 PREDICT_BATCH = 128  # large enough for the kernels, small enough for the cache
 
 

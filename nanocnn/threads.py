@@ -1,9 +1,10 @@
 """One pool of threads for all kernels: compiled loops that hold no lock on Python run side by side.
 
 A kernel is called as `kernel(part, parts, *args)` for every part from 0 to parts-1. Which thread
-takes which part does not matter to the result: parts are cut by the caller, never by the number of
-threads. The calling thread works too and idle pool threads help it, so any number of Python threads
-may call `run` at once and nothing can wait in a circle.
+takes which part does not matter to the result. The caller cuts the parts: by the number of threads
+only where each result is computed within one part. The calling thread works too and idle pool
+threads help it, so any number of Python threads may call `run` at once and nothing can wait in a
+circle.
 """
 
 import atexit

@@ -21,11 +21,9 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
-from numpy.typing import NDArray
 
+from ..arrays import Array
 from .geometry import Window
-
-Array = NDArray[Any]
 
 
 # --- The sliding window: what convolution and pooling share ---------------------------------------

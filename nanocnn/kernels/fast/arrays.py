@@ -4,11 +4,9 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...arrays import Array as Array
 from ...errors import ShapeError
-
-Array = NDArray[Any]
 
 GRAIN = 1 << 14  # simple operations (about a nanosecond each, or less) that are worth a hand-over
 MOST = 64  # parts: enough for any number of cores, few enough to cost nothing on two

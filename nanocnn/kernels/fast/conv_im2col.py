@@ -6,12 +6,10 @@ than `conv_direct` wherever that works, since the matrix is written and read; on
 gradient of a strided convolution has no direct kernel.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from ... import threads
+from ...arrays import Array
 from ..geometry import Window
 from ..simd import pointer
 from .compiler import compiled
@@ -19,8 +17,6 @@ from .conv_read import clear, copy, read_padded
 from .conv_tiles import PLAIN
 from .conv_work import NO_CODES, cut, padded_items, pixel_table, tap_table
 from .work import plain, scratch
-
-Array = NDArray[Any]
 
 GROUP = 1024  # rows of the matrix that are made at a time
 

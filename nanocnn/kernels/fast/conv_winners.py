@@ -14,8 +14,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...arrays import Array
 from ..geometry import Window
 from ..host import host
 from ..inlining import called, inlined
@@ -26,8 +26,6 @@ from .conv_tiles import NO_WINNER, PLAIN
 from .conv_work import lanes_of, padded_items
 from .tails import load_row
 from .work import run, scratch
-
-Array = NDArray[Any]
 
 FIRST_CACHE = 24 * 1024  # bytes of x to visit at a time
 # Vectors of sums in registers, beside a splat and what the compiler needs; each width is compiled

@@ -17,9 +17,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ... import threads
+from ...arrays import Array
 from ..geometry import Window
 from ..inlining import called, inlined
 from ..simd import (
@@ -50,8 +50,6 @@ from .conv_tiles import (
 from .conv_work import PARTS, pack, padded_items, panel_size
 from .tails import load_row, store_row
 from .work import run, scratch
-
-Array = NDArray[Any]
 
 POINTS = 36
 MOST = 1 << 18  # bytes of transformed patches at a time: half of a second-level cache

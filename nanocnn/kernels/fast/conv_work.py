@@ -6,17 +6,15 @@ from typing import Any
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from ... import threads
+from ...arrays import Array
 from ..geometry import Window
 from ..simd_types import lane_count
 from .conv_tiles import panel_width
 from .work import scratch
 
-Array = NDArray[Any]
-
-PARTS = 16  # a fixed number of parts, whatever the number of threads: the same bits for all
+PARTS = 16  # of much work: small enough that a thread that is held up delays little
 PARTIALS = 8  # the same where each part has sums of its own to be added up
 SMALL = 4e6  # multiply-adds below which handing work to another thread costs more than it saves
 NO_CODES = np.zeros(1, np.uint8)  # where a kernel wants an array that it will not touch

@@ -10,11 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ... import threads
-
-Array = NDArray[Any]
+from ...arrays import Array
 
 SLACK = 64  # items behind the end of each buffer, for reads of whole vectors
 LINE = 64  # bytes of a cache line: where buffers begin, so that few vectors lie across two
