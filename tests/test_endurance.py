@@ -67,6 +67,18 @@ def no_huge_pages():
     assert ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
 
 
+def settle():
+    """Let Python take first what it takes once, whatever a program does.
+
+    Every path made anew leaves a mark in the table of interned strings, until the table is full and
+    made anew, once at twice the size: 1 MB, or 2. And of freed tuples, Python keeps 2,000 a length.
+    """
+    for i in range(100_000):
+        sys.intern(f"seen once: {i}")
+    for length in (1, 2, 3):
+        [(i,) * length for i in range(2000)]
+
+
 def handles():
     """Open files and running threads."""
     return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
@@ -92,6 +104,7 @@ def endure(steps):
     x, y = digits(8 * STEPS_PER_EPOCH - 5, shape=(28, 28))  # the last batch is smaller
     model, measure = network(), Measure(steps)
     model.train_on_batch(x[:2], y[:2])  # starts the threads
+    settle()
     with tempfile.TemporaryDirectory() as folder:
         before = handles()
         model.fit(
