@@ -14,8 +14,8 @@ import numpy as np
 
 from . import gradcheck, presets, threads
 from .callbacks import ModelCheckpoint
+from .checks import positive
 from .data import mnist
-from .data.batches import positive
 from .kernels import KERNEL_SETS
 from .sequential import Sequential, load_model
 

@@ -10,7 +10,7 @@ import numpy as np
 from .arrays import Array
 from .errors import ShapeError
 from .kernels import KERNEL_SETS, get_kernels
-from .layers import Dense, Input, Layer, make_names_unique
+from .layers import Dense, Input, Layer, layer_config, make_names_unique
 
 
 class Chain:
@@ -137,11 +137,7 @@ class Chain:
 
     def get_config(self) -> dict[str, Any]:
         """The model's structure, JSON-able."""
-        layers = [
-            {"class_name": "InputLayer" if isinstance(layer, Input) else type(layer).__name__,
-             "config": layer.get_config()}
-            for layer in self.layers
-        ]  # fmt: skip
+        layers = [layer_config(layer) for layer in self.layers]
         return {"name": self.name, "dtype": str(self.dtype), "seed": self.seed, "layers": layers}
 
     def _append(self, layer: Layer) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
+from .checks import flag, number
 from .errors import NonFiniteError, ShapeError, unknown
 from .memory import Memory
 
@@ -101,9 +102,10 @@ class CategoricalCrossentropy(Loss):
     takes_softmax = True
 
     def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
-        if not 0 <= label_smoothing <= 1:
-            raise ValueError(f"label_smoothing={label_smoothing!r}, expected a number from 0 to 1")
-        self.from_logits, self.label_smoothing = bool(from_logits), float(label_smoothing)
+        self.from_logits = flag(from_logits, "from_logits")
+        self.label_smoothing = number(
+            label_smoothing, "label_smoothing", lambda a: 0 <= a <= 1, "from 0 to 1"
+        )
 
     def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
         target = labels.astype(dtype)

@@ -6,13 +6,14 @@ decoupled). The update itself is a kernel; here are the corrections, clipping an
 Sources: keras/src/optimizers/*.py, torch/optim/*.py.
 """
 
-from math import isfinite, sqrt
+from math import sqrt
 from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .arrays import Array
+from .checks import flag, number
 from .errors import unknown
 from .schedules import Schedule, schedule_from_config
 
@@ -43,14 +44,16 @@ class Optimizer:
         if isinstance(learning_rate, dict):
             learning_rate = schedule_from_config(learning_rate)
         if not isinstance(learning_rate, Schedule):
-            learning_rate = self._number("learning_rate", learning_rate, 0, float("inf"))
+            learning_rate = self._number("learning_rate", learning_rate)
         self.learning_rate: float | Schedule = learning_rate
         if form not in ("keras", "pytorch"):
             raise unknown("optimizer form", form, ("keras", "pytorch"))
-        self.form, self.weight_decay = form, weight_decay
-        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
-        clips = [c for c in (clipnorm, clipvalue, global_clipnorm) if c is not None]
-        if len(clips) > 1 or any(not c > 0 for c in clips):
+        self.form = form
+        self.weight_decay = weight_decay and self._number("weight_decay", weight_decay)
+        clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clips.values()
+        given = [self._number(name, clip) for name, clip in clips.items() if clip is not None]
+        if len(given) > 1 or 0 in given:
             raise ValueError(
                 f"{type(self).__name__}: clipnorm={clipnorm}, clipvalue={clipvalue}, "
                 f"global_clipnorm={global_clipnorm}, expected at most one, more than 0"
@@ -118,15 +121,13 @@ class Optimizer:
             for grad in grads.values():
                 grad *= grad.dtype.type(self.global_clipnorm / max(norm, self.global_clipnorm))
 
-    def _number(self, name: str, value: Any, low: float, high: float) -> float:
-        """A number from `low` up to but not including `high`."""
-        good = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        if not (good and isfinite(value) and low <= value < high):
-            raise ValueError(
-                f"{type(self).__name__}: {name}={value!r}, expected a number >= {low}"
-                + (f" and < {high}" if isfinite(high) else "")
-            )
-        return float(value)
+    def _number(self, name: str, value: Any, below: float | None = None) -> float:
+        """A number of at least 0 and, maybe, less than `below`."""
+        words = ">= 0" if below is None else f">= 0 and < {below}"
+        return number(
+            value, f"{type(self).__name__}: {name}",
+            lambda value: value >= 0 and (below is None or value < below), words,
+        )  # fmt: skip
 
 
 def _norm(grad: Array) -> float:
@@ -150,8 +151,8 @@ class SGD(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(learning_rate, **options)
-        self.momentum = self._number("momentum", momentum, 0, float("inf"))
-        self.nesterov = bool(nesterov)
+        self.momentum = self._number("momentum", momentum)
+        self.nesterov = flag(nesterov, f"{type(self).__name__}: nesterov")
         self.slot_names = ("momentum",) if self.momentum else ()
 
     def _update(
@@ -182,10 +183,10 @@ class RMSprop(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(learning_rate, **options)
-        self.rho = self._number("rho", rho, 0, 1)
-        self.momentum = self._number("momentum", momentum, 0, float("inf"))
-        self.epsilon = self._number("epsilon", epsilon, 0, float("inf"))
-        self.centered = bool(centered)
+        self.rho = self._number("rho", rho, 1)
+        self.momentum = self._number("momentum", momentum)
+        self.epsilon = self._number("epsilon", epsilon)
+        self.centered = flag(centered, f"{type(self).__name__}: centered")
         self.slot_names = ("v",) + ("average",) * self.centered + ("buffer",) * bool(self.momentum)
 
     def _update(
@@ -219,10 +220,10 @@ class Adam(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(learning_rate, **options)
-        self.beta_1 = self._number("beta_1", beta_1, 0, 1)
-        self.beta_2 = self._number("beta_2", beta_2, 0, 1)
-        self.epsilon = self._number("epsilon", epsilon, 0, float("inf"))
-        self.amsgrad = bool(amsgrad)
+        self.beta_1 = self._number("beta_1", beta_1, 1)
+        self.beta_2 = self._number("beta_2", beta_2, 1)
+        self.epsilon = self._number("epsilon", epsilon)
+        self.amsgrad = flag(amsgrad, f"{type(self).__name__}: amsgrad")
         self.slot_names = ("m", "v", "vmax") if self.amsgrad else ("m", "v")
 
     def _update(

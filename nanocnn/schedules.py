@@ -5,8 +5,9 @@ A step is one update of the parameters.
 
 from dataclasses import asdict, dataclass
 from math import cos, floor, pi
-from typing import Any
+from typing import Any, ClassVar
 
+from .checks import number
 from .errors import unknown
 
 
@@ -18,6 +19,8 @@ class Schedule:
     arguments out of range. Source: keras/src/optimizers/schedules/learning_rate_schedule.py.
     """
 
+    above_zero: ClassVar[tuple[str, ...]] = ("decay_steps",)
+
     def __call__(self, step: int) -> float:
         """The learning rate of update number `step`, counted from 0."""
         raise NotImplementedError
@@ -27,12 +30,13 @@ class Schedule:
         return asdict(self)
 
     def __post_init__(self) -> None:
-        self._check_positive("decay_steps")
-
-    def _check_positive(self, name: str) -> None:
-        value = getattr(self, name, 1)
-        if not value > 0:
-            raise ValueError(f"{type(self).__name__}: {name}={value!r}, expected more than 0")
+        for name, value in asdict(self).items():
+            where = f"{type(self).__name__}: {name}"
+            if name in self.above_zero:
+                number(value, where, lambda value: value > 0, "more than 0")
+            for item in value if isinstance(value, (list, tuple)) else (value,):
+                if item is not None and not isinstance(item, bool):
+                    number(item, where)
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,7 @@ class _Decay(Schedule):
 class ExponentialDecay(_Decay):
     """rate = initial * decay_rate^(step / decay_steps); whole powers only with `staircase`."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._check_positive("decay_rate")
+    above_zero: ClassVar = ("decay_steps", "decay_rate")
 
     def __call__(self, step: int) -> float:
         return self.initial_learning_rate * self.decay_rate ** self._periods(step)
@@ -67,6 +69,7 @@ class PiecewiseConstantDecay(Schedule):
     values: list[float]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.values) != len(self.boundaries) + 1:
             raise ValueError(
                 f"PiecewiseConstantDecay: {len(self.boundaries)} boundaries and "

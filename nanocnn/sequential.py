@@ -12,7 +12,8 @@ from . import storage, training
 from .arrays import Array
 from .callbacks import Callback
 from .chain import Chain
-from .data.batches import as_images, batches, positive, take
+from .checks import positive
+from .data.batches import as_images, batches, take
 from .errors import ModelFileError, NonFiniteError
 from .history import History, Progress
 from .layers import Layer, layer_from_config

@@ -8,7 +8,8 @@ import numpy as np
 
 from .arrays import Array
 from .callbacks import Callback, ModelCheckpoint
-from .data.batches import as_images, batches, positive, split, take
+from .checks import positive
+from .data.batches import as_images, batches, split, take
 from .errors import ModelFileError, NonFiniteError, ShapeError
 from .history import History, Progress
 from .interrupts import deferred_interrupts

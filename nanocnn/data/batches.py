@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from nanocnn.arrays import Array
+from nanocnn.checks import positive
 from nanocnn.errors import NonFiniteError, ShapeError
 
 ROWS = 1024  # images looked at together when searching for NaN
@@ -34,13 +35,6 @@ def batches(
         return (slice(start, min(start + size, count)) for start in starts)
     order = rng.permutation(count)
     return (order[start : start + size] for start in starts)
-
-
-def positive(value: Any, name: str) -> int:
-    """`value` as an int of 1 or more, else ValueError."""
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1:
-        return int(value)
-    raise ValueError(f"{name}: expected an integer of 1 or more, got {value!r}")
 
 
 def as_images(

@@ -32,6 +32,12 @@ def layer_from_config(class_name: str, config: dict[str, Any]) -> Layer:
     return LAYERS[class_name].from_config(config)
 
 
+def layer_config(layer: Layer) -> dict[str, Any]:
+    """{"class_name", "config"} for `layer_from_config`; Keras calls an `Input` InputLayer."""
+    class_name = "InputLayer" if isinstance(layer, Input) else type(layer).__name__
+    return {"class_name": class_name, "config": layer.get_config()}
+
+
 __all__ = [
     "LAYERS",
     "Activation",
@@ -44,6 +50,7 @@ __all__ = [
     "Input",
     "Layer",
     "MaxPooling2D",
+    "layer_config",
     "layer_from_config",
     "make_names_unique",
 ]

@@ -4,7 +4,7 @@ from typing import Any
 
 from ..errors import unknown
 from ..memory import Memory
-from .base import Array, Layer, Shape
+from .base import Array, Layer
 
 # What `activation=` accepts, each with its formula.
 ACTIVATIONS = {
@@ -26,11 +26,8 @@ class Activation(Layer):
     def __init__(self, activation: str | None, name: str | None = None) -> None:
         super().__init__(name)
         self.activation = "linear" if activation is None else activation
-        if self.activation not in ACTIVATIONS:
+        if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
             raise unknown("activation", activation, ACTIVATIONS)
-
-    def _build(self, input_shape: Shape) -> Shape:
-        return input_shape
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         if self.activation == "linear":

@@ -10,6 +10,7 @@ import numpy as np
 from ..arrays import Array as Array
 from ..errors import ShapeError
 from ..kernels import get_kernels
+from ..kernels.geometry import Window, sliding_window
 from ..memory import Memory
 
 Shape = tuple[int, ...]
@@ -18,9 +19,9 @@ Shape = tuple[int, ...]
 class Layer:
     """A differentiable function of one array, with parameters of its own.
 
-    A subclass gives `_build` (check the input shape, make parameters, return the output shape),
-    `_forward`, `_backward` and `get_config`. The layer owns the mathematics and what is saved for
-    the backward pass; the kernels own the loops.
+    A subclass gives `shapes`, `_initial` (where it has weights), `_forward`, `_backward` and
+    `get_config`. The layer owns the mathematics and what is saved for the backward pass; the
+    kernels own the loops.
 
     Attributes: `name`; `params` and `grads` (dicts by Keras's weight names), `state` (weights that
     are not trained, such as moving averages), `input_shape` and `output_shape` (without N),
@@ -28,6 +29,7 @@ class Layer:
     """
 
     random = False  # draws random numbers while training
+    untrained: tuple[str, ...] = ()  # the names of the weights that are `state`
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name or automatic_name(type(self).__name__)
@@ -50,15 +52,27 @@ class Layer:
         """Make the parameters for inputs of `input_shape` (without N); returns the output shape.
 
         `kernels` is a module from `nanocnn.kernels.get_kernels`; the reference set by default.
-        Raises `ShapeError` when the input does not fit or the output would be empty.
+        Raises `ShapeError` as `shapes` does.
         """
         self.kernels = kernels or get_kernels("reference")
         self.dtype = np.dtype(dtype)
         self.rng = np.random.default_rng(rng)
         self.input_shape = tuple(input_shape)
-        self.output_shape = self._build(self.input_shape)
+        self.output_shape, shapes = self.shapes(self.input_shape)
+        weights = {name: self._initial(name, shape) for name, shape in shapes.items()}
+        self.state = {name: weights.pop(name) for name in self.untrained}
+        self.params = weights
+        self._prepare()
         self.built = True
         return self.output_shape
+
+    def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
+        """The output's shape for inputs of `input_shape`, and each weight's, in Keras's order.
+
+        Without N; makes nothing. Raises `ShapeError` when the input does not fit or the output
+        would be empty.
+        """
+        return input_shape, {}
 
     def forward(self, x: Array, training: bool = False, memory: Memory | None = None) -> Array:
         """The layer's output for x (N, *input_shape): (N, *output_shape)."""
@@ -96,8 +110,12 @@ class Layer:
         """The forward pass in one line."""
         return ""
 
-    def _build(self, input_shape: Shape) -> Shape:
+    def _initial(self, name: str, shape: Shape) -> Array:
+        """The weight `name` of a new layer."""
         raise NotImplementedError
+
+    def _prepare(self) -> None:
+        """Called when shapes and weights are there."""
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         raise NotImplementedError
@@ -139,26 +157,19 @@ def make_names_unique(layers: Iterable[Layer]) -> None:
             layer.name = name
 
 
-def pair(value: Any, name: str, layer: str) -> tuple[int, int]:
-    """A whole number or a pair of them, each at least 1, as a pair."""
-    items = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(items) != 2:
-        raise ValueError(f"{layer}: {name}={value!r}, expected a whole number or a pair of them")
-    return positive(items[0], name, layer), positive(items[1], name, layer)
+def window_over(
+    shape: Shape, layer: str, kernel: tuple[int, int], *arguments: Any
+) -> tuple[Window, int]:
+    """The window of `sliding_window` over images of `shape` (H,W,C), and C.
 
-
-def positive(value: Any, name: str, layer: str) -> int:
-    """A whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{layer}: {name}={value!r}, expected a whole number of at least 1")
-    return int(value)
-
-
-def image_shape(shape: Shape, layer: str) -> tuple[int, int, int]:
-    """(H,W,C), or the error that says what came instead."""
+    Raises `ShapeError`, which names the layer, for what is no image or too small.
+    """
     if len(shape) != 3:
         raise ShapeError(
             f"{layer}: input of shape (N, {', '.join(map(str, shape))}), "
             "expected images (N, height, width, channels)"
         )
-    return shape[0], shape[1], shape[2]
+    try:
+        return sliding_window(shape[:2], kernel, *arguments), shape[2]
+    except ShapeError as error:
+        raise ShapeError(f"{layer}: {error}") from None

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from ..checks import number
 from ..memory import Memory
-from .base import Array, Layer, Shape
+from .base import Array, Layer
 
 
 class Dropout(Layer):
@@ -19,12 +20,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, name: str | None = None) -> None:
         super().__init__(name)
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
-            raise ValueError(f"Dropout: rate={rate!r}, expected a number from 0 to 1")
-        self.rate = float(rate)
-
-    def _build(self, input_shape: Shape) -> Shape:
-        return input_shape
+        self.rate = number(rate, "Dropout: rate", lambda rate: 0 <= rate <= 1, "from 0 to 1")
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         key = int(self.rng.integers(2**64, dtype="uint64")) if training and self.rate else None

@@ -3,12 +3,13 @@
 from typing import Any, ClassVar
 
 from .. import initializers
+from ..checks import flag, pair, positive
 from ..errors import ShapeError, unknown
-from ..kernels.geometry import Window, sliding_window
+from ..kernels.geometry import Window
 from ..memory import Memory
 from ..regularizers import l2_config, l2_factor
 from .activation import Activation
-from .base import Array, Layer, Shape, image_shape, pair, positive
+from .base import Array, Layer, Shape, window_over
 
 
 class Linear(Layer):
@@ -33,7 +34,7 @@ class Linear(Layer):
     ) -> None:
         super().__init__(name)
         self.activation = Activation(activation)
-        self.use_bias = bool(use_bias)
+        self.use_bias = flag(use_bias, f"{type(self).__name__}: use_bias")
         self.kernel_initializer = initializers.canonical(kernel_initializer)
         self.bias_initializer = initializers.canonical(bias_initializer)
         self.kernel_l2 = l2_factor(kernel_regularizer)
@@ -69,19 +70,16 @@ class Linear(Layer):
         """Put a kernel's results where the optimizer looks for them."""
         self.grads = {"kernel": dweight, "bias": dbias} if self.use_bias else {"kernel": dweight}
 
-    def _make(self, kernel_shape: Shape, output_shape: Shape) -> Shape:
-        self.params = {
-            "kernel": initializers.initialize(
-                self.kernel_initializer, kernel_shape, self.rng, self.dtype
-            )
-        }
-        if self.use_bias:
-            self.params["bias"] = initializers.initialize(
-                self.bias_initializer, kernel_shape[-1:], self.rng, self.dtype
-            )
+    def _weights(self, kernel_shape: Shape) -> dict[str, Shape]:
+        return {"kernel": kernel_shape, **({"bias": kernel_shape[-1:]} if self.use_bias else {})}
+
+    def _initial(self, name: str, shape: Shape) -> Array:
+        initializer = self.kernel_initializer if name == "kernel" else self.bias_initializer
+        return initializers.initialize(initializer, shape, self.rng, self.dtype)
+
+    def _prepare(self) -> None:
         self.activation.name = f"{self.name}/{self.activation.activation}"
-        self.activation.build(output_shape, self.rng, self.dtype, self.kernels)
-        return output_shape
+        self.activation.build(self.output_shape, self.rng, self.dtype, self.kernels)
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         return self.activation._forward(self.transform(x, memory), training, memory)
@@ -124,15 +122,15 @@ class Dense(Linear):
         super().__init__(
             activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, name
         )
-        self.units = positive(units, "units", "Dense")
+        self.units = positive(units, "Dense: units")
 
-    def _build(self, input_shape: Shape) -> Shape:
+    def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         if len(input_shape) != 1:
             raise ShapeError(
                 f"{self.name}: input of shape (N, {', '.join(map(str, input_shape))}), expected "
                 "(N, features); put a Flatten() before it"
             )
-        return self._make((input_shape[0], self.units), (self.units,))
+        return (self.units,), self._weights((input_shape[0], self.units))
 
     def get_config(self) -> dict[str, Any]:
         return {"units": self.units, **super().get_config()}
@@ -169,10 +167,10 @@ class Conv2D(Linear):
         super().__init__(
             activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, name
         )
-        self.filters = positive(filters, "filters", "Conv2D")
-        self.kernel_size = pair(kernel_size, "kernel_size", "Conv2D")
-        self.strides = pair(strides, "strides", "Conv2D")
-        self.dilation_rate = pair(dilation_rate, "dilation_rate", "Conv2D")
+        self.filters = positive(filters, "Conv2D: filters")
+        self.kernel_size = pair(kernel_size, "Conv2D: kernel_size")
+        self.strides = pair(strides, "Conv2D: strides")
+        self.dilation_rate = pair(dilation_rate, "Conv2D: dilation_rate")
         self.padding = check_padding(padding, "Conv2D")
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError(
@@ -180,17 +178,19 @@ class Conv2D(Linear):
                 "expected only one of them over 1"
             )
 
-    def _build(self, input_shape: Shape) -> Shape:
-        H, W, C = image_shape(input_shape, self.name)
-        try:
-            self.window = sliding_window(
-                (H, W), self.kernel_size, self.strides, self.padding, self.dilation_rate
-            )
-        except ShapeError as error:
-            raise ShapeError(f"{self.name}: {error}") from None
+    def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
+        window, C = self._window(input_shape)
+        weights = self._weights((*self.kernel_size, C, self.filters))
+        return (window.OH, window.OW, self.filters), weights
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self.window, _ = self._window(self.input_shape)
         self.geometry = (self.window,)
-        return self._make(
-            (*self.kernel_size, C, self.filters), (self.window.OH, self.window.OW, self.filters)
+
+    def _window(self, shape: Shape) -> tuple[Window, int]:
+        return window_over(
+            shape, self.name, self.kernel_size, self.strides, self.padding, self.dilation_rate
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import flag, number
 from ..memory import Memory
 from .base import Array, Layer, Shape
 
@@ -18,6 +19,8 @@ class BatchNormalization(Layer):
     variance is unbiased).
     """
 
+    untrained = ("moving_mean", "moving_variance")
+
     def __init__(
         self,
         axis: int = -1,
@@ -28,28 +31,24 @@ class BatchNormalization(Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"BatchNormalization: momentum={momentum!r}, expected 0 to 1")
-        if not epsilon > 0:
-            raise ValueError(f"BatchNormalization: epsilon={epsilon!r}, expected more than 0")
-        self.axis, self.momentum, self.epsilon = axis, float(momentum), float(epsilon)
-        self.center, self.scale = bool(center), bool(scale)
+        where = "BatchNormalization: "
+        self.momentum = number(momentum, f"{where}momentum", lambda m: 0 <= m <= 1, "from 0 to 1")
+        self.epsilon = number(epsilon, f"{where}epsilon", lambda e: e > 0, "more than 0")
+        self.center, self.scale = flag(center, f"{where}center"), flag(scale, f"{where}scale")
+        self.axis = axis
 
-    def _build(self, input_shape: Shape) -> Shape:
+    def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         if self.axis not in (-1, len(input_shape)):
-            raise ValueError(f"{self.name}: axis={self.axis}, expected -1 (channels last)")
-        C = input_shape[-1:]
-        self.params = {}
-        if self.scale:
-            self.params["gamma"] = np.ones(C, self.dtype)
-        if self.center:
-            self.params["beta"] = np.zeros(C, self.dtype)
-        self.state = {
-            "moving_mean": np.zeros(C, self.dtype),
-            "moving_variance": np.ones(C, self.dtype),
-        }
+            raise ValueError(f"{self.name}: axis={self.axis!r}, expected -1 (channels last)")
+        names = (*["gamma"] * self.scale, *["beta"] * self.center, *self.untrained)
+        return input_shape, {name: input_shape[-1:] for name in names}
+
+    def _initial(self, name: str, shape: Shape) -> Array:
+        return np.full(shape, name in ("gamma", "moving_variance"), self.dtype)
+
+    def _prepare(self) -> None:
+        C = self.input_shape[-1:]
         self._ones, self._zeros = np.ones(C, self.dtype), np.zeros(C, self.dtype)
-        return input_shape
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         gamma = self.params.get("gamma", self._ones)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from ..errors import ShapeError
-from ..kernels.geometry import sliding_window
+from ..checks import pair
+from ..kernels.geometry import Window
 from ..memory import Memory
-from .base import Array, Layer, Shape, image_shape, pair
+from .base import Array, Layer, Shape, window_over
 from .linear import check_padding
 
 
@@ -21,17 +21,19 @@ class Pooling2D(Layer):
     ) -> None:
         super().__init__(name)
         kind = type(self).__name__
-        self.pool_size = pair(pool_size, "pool_size", kind)
-        self.strides = self.pool_size if strides is None else pair(strides, "strides", kind)
+        self.pool_size = pair(pool_size, f"{kind}: pool_size")
+        self.strides = self.pool_size if strides is None else pair(strides, f"{kind}: strides")
         self.padding = check_padding(padding, kind)
 
-    def _build(self, input_shape: Shape) -> Shape:
-        H, W, C = image_shape(input_shape, self.name)
-        try:
-            self.window = sliding_window((H, W), self.pool_size, self.strides, self.padding)
-        except ShapeError as error:
-            raise ShapeError(f"{self.name}: {error}") from None
-        return self.window.OH, self.window.OW, C
+    def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
+        window, C = self._window(input_shape)
+        return (window.OH, window.OW, C), {}
+
+    def _prepare(self) -> None:
+        self.window, _ = self._window(self.input_shape)
+
+    def _window(self, shape: Shape) -> tuple[Window, int]:
+        return window_over(shape, self.name, self.pool_size, self.strides, self.padding)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import positive
 from ..memory import Memory
-from .base import Array, Layer, Shape, positive
+from .base import Array, Layer, Shape
 
 
 class Input(Layer):
@@ -19,10 +20,10 @@ class Input(Layer):
         super().__init__(name or "input_layer")
         if isinstance(shape, (int, np.integer)):
             shape = (int(shape),)
-        self.shape = tuple(positive(size, "shape", "Input") for size in shape)
+        self.shape = tuple(positive(size, "Input: shape") for size in shape)
 
-    def _build(self, input_shape: Shape) -> Shape:
-        return self.shape
+    def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
+        return self.shape, {}
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         return x
@@ -41,8 +42,8 @@ class Input(Layer):
 class Flatten(Layer):
     """Each sample as one row: (N,H,W,C) -> (N,H*W*C), channels fastest. Nothing is copied."""
 
-    def _build(self, input_shape: Shape) -> Shape:
-        return (prod(input_shape),)
+    def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
+        return (prod(input_shape),), {}
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         return x.reshape(len(x), -1)

@@ -1,138 +1,23 @@
-"""Layer configs: Keras 2's, Keras 3's and nanocnn's own, checked and brought into one form."""
+"""A model's structure in a file: Keras 2's words, Keras 3's and nanocnn's own, in one form.
 
-from collections.abc import Callable
+The layers themselves say which arguments they take, whether a value is right, and which weights
+they call for; here is what Keras's files say in other words.
+"""
+
 from dataclasses import replace
-from math import isfinite, prod
+from inspect import signature
 from typing import Any
 
-from .. import initializers
 from ..errors import ModelFileError
-from ..kernels.geometry import sliding_window
+from ..initializers import canonical
+from ..layers import LAYERS, Input, Layer, layer_config
 from .snapshot import Snapshot
 
 Config = dict[str, Any]
 Shape = tuple[int, ...]
-REQUIRED = object()
-STATE = ("moving_mean", "moving_variance")  # weights that are not trained
-ACTIVATIONS = ("linear", "relu", "sigmoid", "softmax", "tanh")
-MAX_SIZE = 2**31 - 1
+STATE = LAYERS["BatchNormalization"].untrained
+DEFAULT = object()  # in the place of what is not known
 MAX_BYTES = 2**31 - 2**23  # of all arrays: beyond, zip needs 64-bit fields, which are not read
-
-
-# Each takes an argument's value and returns it in one form, or raises ValueError("what it is not").
-def size(value: Any) -> int:
-    if type(value) is not int or not 1 <= value <= MAX_SIZE:
-        raise ValueError("a whole number from 1")
-    return value
-
-
-def pair(value: Any) -> list[int]:
-    values = value if isinstance(value, (list, tuple)) else [value, value]
-    if len(values) != 2:
-        raise ValueError("two whole numbers from 1")
-    return [size(v) for v in values]
-
-
-def number(value: Any) -> float:
-    if type(value) not in (int, float) or abs(value) > 1e300 or not isfinite(value):
-        raise ValueError("a finite number")
-    return float(value)
-
-
-def flag(value: Any) -> bool:
-    if type(value) is not bool:
-        raise ValueError("true or false")
-    return value
-
-
-def padding(value: Any) -> str:
-    if not isinstance(value, str) or value.lower() not in ("valid", "same"):
-        raise ValueError("'valid' or 'same'")
-    return value.lower()
-
-
-def activation(value: Any) -> str:
-    if isinstance(value, dict) and value.get("class_name") == "function":
-        value = value.get("config")
-    if value is not None and value not in ACTIVATIONS:
-        raise ValueError(f"one of {', '.join(ACTIVATIONS)}")
-    return value or "linear"
-
-
-def axis(value: Any) -> int:
-    if value not in (-1, [-1], 3, [3], 1, [1]):  # as last axis of what rank: see `grow`
-        raise ValueError("-1, the last axis")
-    return value[0] if isinstance(value, list) else int(value)
-
-
-def batch_shape(value: Any) -> list[int | None]:
-    if not isinstance(value, (list, tuple)) or not 2 <= len(value) <= 8:
-        raise ValueError("a shape such as [null, 28, 28, 1]")
-    return [None, *map(size, value[1:])]
-
-
-def initializer(default: str) -> Callable[[Any], Config]:
-    def check(value: Any) -> Config:
-        # A loaded model's weights are set, so an initializer unknown here does no harm.
-        try:
-            name = initializers.canonical(value)
-        except (ValueError, TypeError):
-            name = default
-        return initializers.config(name)
-
-    return check
-
-
-def regularizer(value: Any) -> Config | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict) or not isinstance(value.get("config"), dict):
-        raise ValueError("null or L2")
-    arguments = value["config"]
-    if value.get("class_name") == "L1L2" and arguments.get("l1") == 0:  # as old Keras wrote L2
-        arguments = {"l2": arguments.get("l2")}
-    elif value.get("class_name") != "L2":
-        raise ValueError("null or L2")
-    return {"class_name": "L2", "config": {"l2": number(arguments.get("l2"))}}
-
-
-Arguments = dict[str, tuple[Callable[[Any], Any], Any]]  # {name: (check, default)}
-POOLING: Arguments = {
-    "pool_size": (pair, REQUIRED),
-    "strides": (lambda value: None if value is None else pair(value), None),
-    "padding": (padding, "valid"),
-}
-LINEAR: Arguments = {
-    "activation": (activation, None),
-    "use_bias": (flag, True),
-    "kernel_initializer": (initializer("glorot_uniform"), None),
-    "bias_initializer": (initializer("zeros"), None),
-    "kernel_regularizer": (regularizer, None),
-}
-LAYERS: dict[str, Arguments] = {
-    "InputLayer": {"batch_shape": (batch_shape, REQUIRED)},
-    "Conv2D": {
-        "filters": (size, REQUIRED),
-        "kernel_size": (pair, REQUIRED),
-        "strides": (pair, [1, 1]),
-        "padding": (padding, "valid"),
-        "dilation_rate": (pair, [1, 1]),
-        **LINEAR,
-    },
-    "Dense": {"units": (size, REQUIRED), **LINEAR},
-    "MaxPooling2D": POOLING,
-    "AveragePooling2D": POOLING,
-    "Dropout": {"rate": (number, REQUIRED)},
-    "Flatten": {},
-    "Activation": {"activation": (activation, REQUIRED)},
-    "BatchNormalization": {
-        "axis": (axis, -1),
-        "momentum": (number, 0.99),
-        "epsilon": (number, 1e-3),
-        "center": (flag, True),
-        "scale": (flag, True),
-    },
-}
 # Keras arguments that nanocnn has only one value for, and those that change nothing here.
 FIXED = {"trainable": True, "data_format": "channels_last", "groups": 1}
 IGNORED = {
@@ -155,8 +40,8 @@ def refuse_unknown(config: Config, known: Any, fixed: Config, ignored: set[str])
             raise ModelFileError(f"{key}={value!r:.80} is not supported, only {fixed[key]!r}")
 
 
-def read_layer(entry: Any, place: int) -> Config:
-    """One layer's {"class_name", "config"} in nanocnn's form, with all arguments present."""
+def read_layer(entry: Any, place: int) -> Layer:
+    """The layer of a {"class_name", "config"}; nothing outside `LAYERS` is ever looked up."""
     if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
         raise ModelFileError(f"layer {place}: expected an object with class_name and config")
     class_name, config = entry.get("class_name"), entry["config"]
@@ -168,27 +53,41 @@ def read_layer(entry: Any, place: int) -> Config:
     where = f"layer {name!r} ({class_name!s:.80})"
     if not isinstance(class_name, str) or class_name not in LAYERS:
         raise ModelFileError(f"{where}: expected one of {', '.join(LAYERS)}")
-    arguments = LAYERS[class_name]
-    if class_name == "InputLayer" and "batch_shape" not in config:  # Keras 2's word for it
-        config = {**config, "batch_shape": config.get("batch_input_shape")}
+    kind = LAYERS[class_name]
+    if kind is Input:
+        # Keras 2 has another word for it.
+        shape = config.get("batch_shape") or config.get("batch_input_shape")
+        if not isinstance(shape, (list, tuple)) or not 2 <= len(shape) <= 8:
+            raise ModelFileError(f"{where}: {shape!r:.80}, expected a shape such as [null, 28, 28]")
+        config = {**config, "batch_shape": shape}
+    # Whether each argument must be there.
+    known = {key: each.default is each.empty for key, each in signature(kind).parameters.items()}
+    known = {"batch_shape": True} if kind is Input else known
     try:
-        refuse_unknown(config, arguments, FIXED, IGNORED)
-    except ModelFileError as error:
-        raise ModelFileError(f"{where}: {error}") from None
-    result: Config = {"name": name}
-    for key, (check, default) in arguments.items():
-        value = config.get(key, default)
-        if value is REQUIRED:
-            raise ModelFileError(f"{where}: {key} is missing")
+        refuse_unknown(config, known, FIXED, IGNORED)
+        arguments = {key: plain(key, config[key]) for key in config if key in known}
+        for key in known:
+            if known[key] and key not in arguments:
+                raise ModelFileError(f"{key} is missing")
+        arguments = {key: value for key, value in arguments.items() if value is not DEFAULT}
+        return kind.from_config({**arguments, "name": name})
+    except ValueError as error:
+        text = str(error).removeprefix(f"{class_name}: ")
+        raise ModelFileError(f"{where}: {text}") from None
+
+
+def plain(key: str, value: Any) -> Any:
+    """An argument's value in nanocnn's words; DEFAULT for an initializer that is not known here."""
+    if key == "activation" and isinstance(value, dict) and value.get("class_name") == "function":
+        return value.get("config")
+    if key == "axis" and isinstance(value, list) and len(value) == 1:
+        return value[0]
+    if key.endswith("_initializer"):
         try:
-            result[key] = check(value)
-        except ValueError as error:
-            raise ModelFileError(f"{where}: {key}={value!r:.80}, expected {error}") from None
-    if result.get("strides", 0) is None:
-        result["strides"] = result["pool_size"]
-    if class_name == "InputLayer":
-        result["dtype"] = read_dtype(config.get("dtype")) or "float32"
-    return {"class_name": class_name, "config": result}
+            canonical(value)
+        except ValueError:
+            return DEFAULT  # which does no harm: the weights will be set
+    return value
 
 
 def read_dtype(dtype: Any) -> str | None:
@@ -216,11 +115,13 @@ def read_architecture(model: Any) -> tuple[Config, dict[str, Shape]]:
     if not isinstance(config, dict) or not isinstance(entries, list) or not entries:
         raise ModelFileError("model without layers")
     layers = [read_layer(entry, place) for place, entry in enumerate(entries)]
-    if layers[0]["class_name"] != "InputLayer":  # Keras 2 keeps the shape in the first layer
+    if not isinstance(layers[0], Input):  # Keras 2 keeps the shape in the first layer
         shape = entries[0]["config"].get("batch_input_shape") or config.get("build_input_shape")
         first = {"name": "input_layer", "batch_shape": shape}
         layers.insert(0, read_layer({"class_name": "InputLayer", "config": first}, 0))
-    names = [layer["config"]["name"] for layer in layers]
+    if len(layers) == 1:
+        raise ModelFileError("model without layers behind its input")
+    names = [layer.name for layer in layers]
     if len(set(names)) < len(names):
         raise ModelFileError(f"two layers have the same name: {', '.join(names):.200}")
     dtypes = {read_dtype(part.get("dtype")) for part in (config, *(e["config"] for e in entries))}
@@ -230,65 +131,33 @@ def read_architecture(model: Any) -> tuple[Config, dict[str, Shape]]:
     seed = config.get("seed", 0)
     if type(seed) is not int or not 0 <= seed < 2**128:
         raise ModelFileError(f"seed {seed!r:.80}, expected a whole number from 0")
-    name = config.get("name")
+    name, dtype = config.get("name"), dtypes.pop() if dtypes else "float32"
+    configs = [layer_config(layer) for layer in layers]
+    configs[0]["config"]["dtype"] = dtype
     result = {
         "name": name if isinstance(name, str) else "sequential",
-        "dtype": dtypes.pop() if dtypes else "float32",
+        "dtype": dtype,
         "seed": seed,
-        "layers": layers,
+        "layers": configs,
     }
-    layers[0]["config"]["dtype"] = result["dtype"]
     return result, weight_shapes(layers)
 
 
-def weight_shapes(layers: list[Config]) -> dict[str, Shape]:
-    """The shape of every weight, by "layer/weight", as the layers' arguments determine it."""
+def weight_shapes(layers: list[Layer]) -> dict[str, Shape]:
+    """The shape of every weight, by "layer/weight", before any is made."""
     shapes: dict[str, Shape] = {}
     shape: Shape = ()
     for layer in layers:
-        name = layer["config"]["name"]
+        where = f"layer {layer.name!r} ({type(layer).__name__})"
+        if isinstance(layer, Input) and shape:
+            raise ModelFileError(f"{where}: an input in the middle of the model")
         try:
-            shape, weights = grow(layer["class_name"], layer["config"], shape)
+            shape, weights = layer.shapes(shape)
         except ValueError as error:
-            raise ModelFileError(f"layer {name!r} ({layer['class_name']}): {error}") from None
-        shapes |= {f"{name}/{weight}": value for weight, value in weights.items()}
+            text = str(error).removeprefix(f"{layer.name}: ")
+            raise ModelFileError(f"{where}: {text}") from None
+        shapes |= {f"{layer.name}/{weight}": value for weight, value in weights.items()}
     return shapes
-
-
-def grow(kind: str, config: Config, shape: Shape) -> tuple[Shape, dict[str, Shape]]:
-    """A layer's output shape (without N) for the input shape `shape`, and its weights' shapes."""
-    if kind == "InputLayer":
-        if shape:
-            raise ValueError("an input in the middle of the model")
-        return tuple(config["batch_shape"][1:]), {}
-    if kind == "Flatten":
-        return (prod(shape),), {}
-    if kind in ("Dropout", "Activation"):
-        return shape, {}
-    if kind == "BatchNormalization":
-        if config["axis"] not in (-1, len(shape)):
-            raise ValueError(f"axis={config['axis']}, expected -1 (channels last)")
-        config["axis"] = -1
-        trained = ["gamma"] * config["scale"] + ["beta"] * config["center"]
-        return shape, {weight: shape[-1:] for weight in (*trained, *STATE)}
-    if kind == "Dense":
-        if len(shape) != 1:
-            raise ValueError(f"input of shape {shape}, expected one axis (Flatten comes before)")
-        kernel: Shape = (shape[0], config["units"])
-        output = kernel[-1:]
-    else:
-        if len(shape) != 3:
-            raise ValueError(f"input of shape {shape}, expected (height, width, channels)")
-        spread = config["kernel_size"] if kind == "Conv2D" else config["pool_size"]
-        window = sliding_window(
-            shape[:2], tuple(spread), tuple(config["strides"]), config["padding"],
-            tuple(config.get("dilation_rate", (1, 1))),
-        )  # fmt: skip
-        if kind != "Conv2D":
-            return (window.OH, window.OW, shape[2]), {}
-        kernel = (*spread, shape[2], config["filters"])
-        output = (window.OH, window.OW, kernel[-1])
-    return output, {"kernel": kernel, **({"bias": kernel[-1:]} if config["use_bias"] else {})}
 
 
 def checked(snapshot: Snapshot) -> Snapshot:

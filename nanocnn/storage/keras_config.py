@@ -1,22 +1,17 @@
 """Keras's configs of model, loss, metrics and optimizer, and the order of its variables."""
 
 import re
-from dataclasses import fields
-from math import isfinite
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from ..errors import ModelFileError, unknown
-from ..losses import LOSSES as losses
+from ..losses import LOSSES
 from ..metrics import METRICS
-from ..optimizers import OPTIMIZERS as optimizers
-from ..schedules import SCHEDULES as schedules
+from ..optimizers import OPTIMIZERS
+from ..schedules import SCHEDULES
 from .architecture import STATE, Config, refuse_unknown
 
-# What may stand in a config, by class name: Keras's arguments and, see `write_training`, our own.
-OPTIMIZERS = {name: set(kind().get_config()) for name, kind in optimizers.items()}
-SCHEDULES = {name: {field.name for field in fields(kind)} for name, kind in schedules.items()}
-LOSSES = {kind.__name__: set(kind().get_config()) for kind in losses.values()}
-LOSS_NAMES = {name: kind.__name__ for name, kind in losses.items()}
+BY_CLASS = {kind.__name__: kind for kind in LOSSES.values()}
 # Arguments with one value here, and those that change nothing ("auto" is old Keras's mean).
 FIXED = {"axis": -1, "decay": 0.0, "reduction": "sum_over_batch_size"}
 IGNORED = {"name", "dtype", "fn", "ema_momentum", "ema_overwrite_frequency", "jit_compile"}
@@ -42,7 +37,7 @@ def snake_case(class_name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def read_object(value: Any, table: dict[str, set[str]], what: str) -> Config:
+def read_object(value: Any, table: dict[str, Any], what: str) -> Config:
     """{"class_name", "config"} with only the arguments in `table`, from Keras's config of it."""
     class_name = value.get("class_name") if isinstance(value, dict) else value
     config = value.get("config", {}) if isinstance(value, dict) else {}
@@ -56,34 +51,22 @@ def read_object(value: Any, table: dict[str, set[str]], what: str) -> Config:
     try:
         if config.get("reduction") == "auto":
             config = {**config, "reduction": FIXED["reduction"]}
-        refuse_unknown(config, table[class_name], FIXED, IGNORED)
-        kept = {key: config[key] for key in config if key in table[class_name]}
-        for key, setting in kept.items():
-            if key != "learning_rate":
-                for item in setting if isinstance(setting, list) else [setting]:
-                    check_setting(key, item)
-    except ModelFileError as error:
-        raise ModelFileError(f"{what} {class_name}: {error}") from None
+        if isinstance(config.get("learning_rate"), dict):
+            rate = read_object(config["learning_rate"], SCHEDULES, "schedule")
+            config = {**config, "learning_rate": rate}
+        known = arguments_of(table[class_name])
+        refuse_unknown(config, known, FIXED, IGNORED)
+        kept = {key: config[key] for key in config if key in known}
+        table[class_name](**kept)  # which looks at every value
+    except (TypeError, ValueError) as error:
+        text = str(error).removeprefix(f"{class_name}: ")
+        raise ModelFileError(f"{what} {class_name}: {text}") from None
     return {"class_name": class_name, "config": kept}
 
 
-def check_setting(key: str, value: Any) -> None:
-    """Raise `ModelFileError` unless the value is null, true, false or a finite number."""
-    if value is None or type(value) is bool or (key == "form" and isinstance(value, str)):
-        return
-    if type(value) not in (int, float) or abs(value) > 1e300 or not isfinite(value):
-        raise ModelFileError(f"{key}={value!r:.80}, expected a finite number, true, false or null")
-
-
-def read_optimizer(value: Any) -> Config:
-    """An optimizer's config in nanocnn's form, its learning rate a number or a schedule."""
-    optimizer = read_object(value, OPTIMIZERS, "optimizer")
-    rate = optimizer["config"].get("learning_rate")
-    if isinstance(rate, dict):
-        optimizer["config"]["learning_rate"] = read_object(rate, SCHEDULES, "schedule")
-    elif "learning_rate" in optimizer["config"]:
-        check_setting("learning_rate", rate)
-    return optimizer
+def arguments_of(kind: type) -> set[str]:
+    """The arguments that a class's config may have: Keras's and our own (see `write_training`)."""
+    return {field.name for field in fields(kind)} if is_dataclass(kind) else {*kind().get_config()}
 
 
 def read_training(config: Any) -> Config | None:
@@ -102,15 +85,15 @@ def read_training(config: Any) -> Config | None:
     if isinstance(loss, dict) and loss.get("class_name") == "function":
         loss = loss.get("config")
     if isinstance(loss, str):
-        loss = LOSS_NAMES.get(loss.lower(), loss)
+        loss = getattr(LOSSES.get(loss.lower()), "__name__", loss)
     metrics = config.get("metrics") or []
     if not isinstance(metrics, list):
         raise ModelFileError(f"metrics {metrics!r:.80}, expected a list")
     if len(metrics) == 1 and isinstance(metrics[0], list):  # Keras 2: a list for each output
         metrics = metrics[0]
     return {
-        "optimizer": read_optimizer(optimizer),
-        "loss": read_object(loss, LOSSES, "loss"),
+        "optimizer": read_object(optimizer, OPTIMIZERS, "optimizer"),
+        "loss": read_object(loss, BY_CLASS, "loss"),
         "metrics": [read_metric(metric) for metric in metrics],
     }
 
@@ -123,12 +106,17 @@ def read_metric(metric: Any) -> str:
         if metric.get("class_name") == "function":
             name = config
         elif metric.get("class_name") == "MeanMetricWrapper" and isinstance(config, dict):
-            name = config.get("name") if config.get("name") in METRICS else config.get("fn")
+            name = config.get("name") if is_metric(config.get("name")) else config.get("fn")
         else:
             name = snake_case(str(metric.get("class_name"))[:80])
-    if name not in METRICS:
+    if not is_metric(name):
         raise ModelFileError(str(unknown("metric", str(name)[:80], METRICS)))
     return str(name)
+
+
+def is_metric(name: Any) -> bool:
+    """Whether this is the name of a metric; lists and the like may stand in its place."""
+    return isinstance(name, str) and name in METRICS
 
 
 def keras_object(module: str, value: Config) -> Config:

@@ -22,7 +22,7 @@ from .snapshot import Array, Snapshot
 VERSION = 1
 # The header that numpy.save writes: magic, version 1.0, length (2 bytes), a Python dict as text.
 HEADER = re.compile(
-    rb"\x93NUMPY\x01\x00(..)\{'descr': '([<|][fiu][1248])', 'fortran_order': False, "
+    rb"\x93NUMPY\x01\x00(..)\{'descr': '(<[fiu][248]|\|[iu]1)', 'fortran_order': False, "
     rb"'shape': \(((?:\d{1,18},? ?){0,8})\), \} *\n",
     re.DOTALL,
 )

@@ -1,0 +1,40 @@
+"""Arguments checked: each function returns the value in one form, or raises a `ValueError`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def number(
+    value: Any, name: str, fits: Callable[[Any], bool] = lambda value: True, words: str = ""
+) -> float:
+    """`value` as a float, if it is a finite number that `fits`; `words` say which those are."""
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not real or not abs(value) <= 1e300 or not fits(value):
+        raise ValueError(f"{name}={value!r:.80}, expected a number {words}".rstrip())
+    return float(value)
+
+
+def positive(value: Any, name: str) -> int:
+    """A whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name}={value!r:.80}, expected a whole number of at least 1")
+    if value >= 2**31:
+        raise ValueError(f"{name}={value!r:.80}, expected a whole number below 2**31")
+    return int(value)
+
+
+def pair(value: Any, name: str) -> tuple[int, int]:
+    """A whole number or a pair of them, each at least 1, as a pair."""
+    items = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(items) != 2:
+        raise ValueError(f"{name}={value!r:.80}, expected a whole number or a pair of them")
+    return positive(items[0], name), positive(items[1], name)
+
+
+def flag(value: Any, name: str) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}={value!r:.80}, expected True or False")
+    return bool(value)
