@@ -189,8 +189,9 @@ class Plan:
         """x (N, *input_shape) -> the model's output, the softmax included."""
 
         def forward(x: Array) -> Array:
-            y = self.forward(x, False, memory)
-            return y if self.softmax is None else self.softmax._forward(y, False, memory)
+            with np.errstate(all="ignore"):  # who called looks at the result
+                y = self.forward(x, False, memory)
+                return y if self.softmax is None else self.softmax._forward(y, False, memory)
 
         if len(x) > FEW or not self.repeatable or not isinstance(memory, Arena):
             return forward(x)

@@ -13,7 +13,7 @@ from .arrays import Array
 from .callbacks import Callback
 from .chain import Chain
 from .checks import positive
-from .data.batches import as_images, batches, take
+from .data.batches import as_images, take
 from .errors import ModelFileError, NonFiniteError
 from .history import History, Progress
 from .layers import Layer, layer_from_config
@@ -146,12 +146,14 @@ class Sequential(Chain):
         images = as_images(x, self.input_shape, self.dtype)
         size = PREDICT_BATCH if batch_size is None else positive(batch_size, "batch_size")
         result = np.empty((len(images), *self.output_shape), self.dtype)
-        with self.borrowed_memory() as memory, np.errstate(all="ignore"):
-            for part in batches(len(images), size):
+        with self.borrowed_memory() as memory:
+            for start in range(0, len(images), size):
+                part = slice(start, start + size)
                 batch = take(images, part, self.dtype)
-                result[part] = self.plan_.predict(batch, memory)
-                if not np.isfinite(result[part]).all():
-                    where = training.first_non_finite(self, batch)
+                result[part] = y = self.plan_.predict(batch, memory)
+                if not np.isfinite(y).all():
+                    with np.errstate(all="ignore"):
+                        where = training.first_non_finite(self, batch)
                     raise NonFiniteError(f"predict: NaN or infinity, first seen in {where}")
         return result
 
@@ -244,8 +246,11 @@ class Sequential(Chain):
         except IndexError:
             memory = self.plan_.memory()
         try:
-            with self._same_bits():
+            if self.kernel_set == "fast":
                 yield memory
+            else:
+                with self._same_bits():
+                    yield memory
         finally:
             spare.append(memory)
 

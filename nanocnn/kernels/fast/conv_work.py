@@ -10,9 +10,12 @@ import numpy as np
 from ... import threads
 from ...arrays import Array
 from ..geometry import Window
+from ..simd import lanes, pointer, store
 from ..simd_types import lane_count
+from .compiler import compiled
 from .conv_tiles import panel_width
-from .work import scratch
+from .tails import load_row
+from .work import plain, scratch
 
 PARTS = 16  # of much work: small enough that a thread that is held up delays little
 PARTIALS = 8  # the same where each part has sums of its own to be added up
@@ -109,20 +112,37 @@ def pack(weight: Array, flipped: bool) -> Array:
 
     Flipped, for the input gradient: the first axis backwards, C and F exchanged.
     """
-    if flipped:
-        weight = weight[::-1].transpose(0, 2, 1)
     T, C, F = weight.shape
+    first, steps = 0, (C * F, F, 1)  # where the items of (T,C,F) lie
+    if flipped:
+        C, F = F, C
+        first, steps = (T - 1) * C * F, (-C * F, 1, C)
     packed = scratch("weights", T * C * panel_size(F, weight.dtype), weight.dtype)
-    threads.run(_pack, 1, weight, packed)
+    flat = plain(weight).reshape(-1)
+    threads.run(_pack, 1, flat, packed, T, C, F, first, *steps)
     return packed
 
 
-def _pack(part: int, parts: int, weight: Array, packed: Array) -> None:
-    T, C, F = weight.shape
-    for f, width in panels(F, weight.dtype):
-        panel = packed[f * T * C : (f + width) * T * C].reshape(T, C, width)
-        panel[:, :, : F - f] = weight[:, :, f : f + width]
-        panel[:, :, F - f :] = 0
+@compiled
+def _pack(part, parts, weight, packed, T, C, F, first, step_t, step_c, step_f):
+    source, target = pointer(weight) + first, pointer(packed)
+    n = lanes(source)
+    vectors, done = (F + n - 1) // n, 0
+    while done < vectors:
+        width = panel_width(vectors - done) * n
+        f = done * n
+        left = F - f
+        for t in range(T):
+            for c in range(C):
+                row = source + (t * step_t + c * step_c + f * step_f)
+                if step_f == 1:
+                    for j in range(0, width, n):
+                        store(target, j, load_row(row, j, left - j))
+                else:
+                    for j in range(width):
+                        target[j] = row[j * step_f] if j < left else 0
+                target = target + width
+        done += width // n
 
 
 def unpack_sum(partial: Array, parts: int, weight: Array) -> None:

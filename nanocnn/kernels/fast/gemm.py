@@ -6,8 +6,9 @@ tile and DEPTH deep, which stays in the first cache, of A a block of TILES tiles
 & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008). A transposed factor is
 turned on the way, a square of registers at a time.
 
-Each number of C is summed by one thread, in the same order whatever the parts: the bits depend on
-the shape only, so there is a part for each thread. With BLAS they depend on the number of threads.
+Each number of C is summed by one thread, in the same order whatever the parts, so there is a part
+for each thread; a C of one row is the sum of partial ones, as many as its shape says. So the bits
+depend on the shape only. With BLAS they depend on the number of threads.
 """
 
 import numpy as np
@@ -25,7 +26,7 @@ from .work import run, scratch
 ROWS, VECTORS = (6, 2) if host.registers < 32 else (8, 3)
 TILES = 22  # of A's rows are copied at a time: they fit the second cache
 DEPTH = 1024  # bytes of a column of a panel: a panel of the tile's width fits the first cache
-LINE = 1024  # bytes of C in a part when it has one row: B is best read in long runs
+LINES = 4  # partial sums of a C of one row, at most
 WORK = 1 << 18  # multiplications worth a hand-over
 
 
@@ -35,11 +36,15 @@ def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool =
     A, a_row, a_column = _strided(a)
     B, b_row, b_column = _strided(b)
     bias = scratch("zeros", N, c.dtype) if bias is None else bias
-    parts = max(min(M * K * N // WORK, threads.get_num_threads()), 1)
     if M == 1 and b_column == 1:
-        parts = min(-(-N * c.itemsize // LINE), parts)
-        threads.run(_line, parts, A, a_column, B, b_row, c.reshape(-1), bias, relu)
+        parts = max(min(K * N // WORK, LINES), 1)
+        pitch = -(-N // 16) * 16  # so that two of them share no line of a cache
+        end = (c.reshape(-1), scratch("line", parts * pitch, c.dtype), pitch, bias, relu)
+        threads.run(_line, parts, A, a_column, B, b_row, *end)
+        if parts > 1:
+            threads.run(_line_end, 1, parts, *end)
         return
+    parts = max(min(M * K * N // WORK, threads.get_num_threads()), 1)
     across, down = _cut(M, N, parts)
     n = host.bytes // c.itemsize
     tall, wide, depth = -(-ROWS // n) * n, VECTORS * n, DEPTH // c.itemsize
@@ -152,23 +157,39 @@ def _matmul(
 
 
 @compiled
-def _line(part, parts, A, a_column, B, b_row, C, bias, relu):
-    """One row of C: every number of B is used once, so B is read where it lies, row after row."""
-    pa, pb = pointer(A), pointer(B)
-    K, N = A.size, C.size
-    first, end = share(part, parts, N)
-    n = end - first
-    sums = np.zeros(n, C.dtype)  # not C itself, whose vectors may lie across two cache lines
-    for k in range(0, K - 3, 4):
+def _line(part, parts, A, a_column, B, b_row, C, partial, pitch, bias, relu):
+    """One row of C, or this part's share of its sums over K.
+
+    Every number of B is used once, so B is read where it lies, row after row.
+    """
+    pa, pb, N = pointer(A), pointer(B), C.size
+    sums = partial[part * pitch : part * pitch + N]
+    sums[:] = 0
+    first, end = share(part, parts, A.size)
+    for k in range(first, end - 3, 4):
         a0, a1 = pa[k * a_column], pa[(k + 1) * a_column]
         a2, a3 = pa[(k + 2) * a_column], pa[(k + 3) * a_column]
-        row = pb + (k * b_row + first)
-        for j in places(0, n):
+        row = pb + k * b_row
+        for j in places(0, N):
             value = sums[j] + a0 * row[j] + a1 * row[b_row + j]
             sums[j] = value + a2 * row[2 * b_row + j] + a3 * row[3 * b_row + j]
-    for k in range(K - K % 4, K):
-        for j in places(0, n):
-            sums[j] += pa[k * a_column] * pb[k * b_row + first + j]
-    for j in places(0, n):
-        value = sums[j] + bias[first + j]
-        C[first + j] = 0 if relu and value <= 0 else value
+    for k in range(end - (end - first) % 4, end):
+        for j in places(0, N):
+            sums[j] += pa[k * a_column] * pb[k * b_row + j]
+    if parts == 1:
+        _add_up(1, C, partial, pitch, bias, relu)
+
+
+@compiled
+def _line_end(part, parts, count, C, partial, pitch, bias, relu):
+    _add_up(count, C, partial, pitch, bias, relu)
+
+
+@inlined
+def _add_up(count, C, partial, pitch, bias, relu):
+    """C = the sum of `count` partial ones + bias, rectified if `relu`."""
+    for j in places(0, C.size):
+        value = bias[j]
+        for i in range(count):
+            value += partial[i * pitch + j]
+        C[j] = 0 if relu and value <= 0 else value
