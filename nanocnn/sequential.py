@@ -1,8 +1,9 @@
 """Sequential: a model that is a chain of layers. Words and meanings are Keras's."""
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ class Sequential(Chain):
         data = training.checked(self, x, y, sample_weight)
         data = training.class_weighted(self, data, class_weight)
         means = training.Means(self)
-        with self.training_memory() as memory:
+        with self.training_memory(len(data.x)) as memory:
             images = take(data.x, slice(None), self.dtype)
             means.add(*training.step(self, images, data.labels, data.weight, memory))
         return _as_keras(means.result())
@@ -174,20 +175,21 @@ class Sequential(Chain):
     def snapshot(self) -> Snapshot:
         """Everything a saved file holds."""
         self._require_built()
-        compile_config, state = None, {}
-        if self._compiled:
-            compile_config = {
-                "optimizer": {"class_name": type(self.optimizer).__name__,
-                              "config": self.optimizer.get_config()},
-                "loss": {"class_name": type(self.loss).__name__,
-                         "config": self.loss.get_config()},
-                "metrics": [name for name in self.metrics if name in METRICS],
-            }  # fmt: skip
-            state = self.optimizer.get_state()
         weights = {name: array.copy() for name, array in self.weights.items()}
-        snapshot = Snapshot(self.get_config(), weights, compile_config, state)
+        state = self.optimizer.get_state() if self._compiled else {}
+        snapshot = Snapshot(self.get_config(), weights, self._compile_config(), state)
         snapshot.set_progress({**self.progress, "random_state": self.rng.bit_generator.state})
         return snapshot
+
+    def _compile_config(self) -> dict[str, Any] | None:
+        if not self._compiled:
+            return None
+        optimizer, loss = self.optimizer, self.loss
+        return {
+            "optimizer": {"class_name": type(optimizer).__name__, "config": optimizer.get_config()},
+            "loss": {"class_name": type(loss).__name__, "config": loss.get_config()},
+            "metrics": [name for name in self.metrics if name in METRICS],
+        }
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copied and pickled (for other processes) as what a saved file would hold."""
@@ -225,16 +227,23 @@ class Sequential(Chain):
     # --- Memory and readiness ---
 
     @contextmanager
-    def training_memory(self) -> Iterator[Memory]:
-        """The memory of training passes; one training at a time can have it."""
+    def training_memory(self, batch: int) -> Iterator[Memory]:
+        """The memory of training passes of `batch` samples; one training at a time can have it."""
         if not self._training.acquire(blocking=False):
             raise RuntimeError(f"model {self.name!r} is being trained by another thread")
+        ahead = getattr(self.kernels, "ahead", None)
         try:
             if self._memory is None:
                 self._memory = self.plan_.memory()
+                if ahead:
+                    with suppress(Exception):  # what has no config is compiled when it is called
+                        what = {"config": self.get_config(), "compile": self._compile_config()}
+                        ahead.step = json.dumps({**what, "batch": batch})
             with self._same_bits():
                 yield self._memory
         finally:
+            if ahead:
+                ahead.step = None
             self._training.release()
 
     @contextmanager

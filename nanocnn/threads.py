@@ -179,30 +179,33 @@ def set_num_threads(n: int) -> None:
 
 class _Recorder(threading.local):
     calls: list[Call] | None = None
+    dry = False
 
 
 _recorder = _Recorder()
 
 
 @contextmanager
-def recording() -> Iterator[list[Call]]:
+def recording(dry: bool = False) -> Iterator[list[Call]]:
     """The calls of `run` that this thread makes inside, as (kernel, parts, args).
 
     None of them if there was something that is not right to repeat as it was (`not_repeatable`).
+    With `dry` they are only noted, all of them, and nothing is run.
     """
     calls: list[Call] = []
-    _recorder.calls = calls
+    _recorder.calls, _recorder.dry = calls, dry
     try:
         yield calls
     finally:
         if _recorder.calls is None:
             calls.clear()
-        _recorder.calls = None
+        _recorder.calls, _recorder.dry = None, False
 
 
 def not_repeatable() -> None:
     """Said by code between kernels that must run anew each time: it looks at numbers, say."""
-    _recorder.calls = None
+    if not _recorder.dry:
+        _recorder.calls = None
 
 
 def run(kernel: Callable[..., object], parts: int, *args: Any) -> None:
@@ -213,6 +216,8 @@ def run(kernel: Callable[..., object], parts: int, *args: Any) -> None:
     """
     if _recorder.calls is not None:
         _recorder.calls.append((kernel, parts, args))
+        if _recorder.dry:
+            return
     pool = _pool
     if parts == 1 or pool.size == 0:
         for part in range(parts):

@@ -206,7 +206,7 @@ def fit(
     if initial_epoch and initial_epoch == model.progress.get("epoch"):
         go_on(model, history, callbacks)
     try:
-        with model.training_memory() as memory, deferred_interrupts() as check_interrupt:
+        with model.training_memory(batch_size) as memory, deferred_interrupts() as check_interrupt:
             for epoch in range(initial_epoch, epochs):
                 if model.stop_training:  # it had stopped before it was saved
                     break

@@ -22,7 +22,7 @@ LEVELS = [
     ["history", "callbacks"],
     ["storage"],
     ["training", "worked_example", "trace", "sequential"],
-    ["gradcheck", "plots", "presets"],
+    ["gradcheck", "plots", "presets", "rehearsal"],
     ["__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -5,7 +5,7 @@ the work into parts and hands a compiled loop, named with an underscore, to the 
 compiled before its first call, and what is compiled is kept on disk (compiler.py).
 """
 
-from . import waiting  # noqa: F401  (from now on threads wait for one another without sleep)
+from . import ahead, waiting  # noqa: F401  (from now on threads wait for one another without sleep)
 from .batch_norm import batch_norm_backward, batch_norm_forward, batch_norm_inference
 from .conv import (
     choose,

@@ -33,6 +33,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
 
 from ..inlining import inlined
+from . import ahead
 
 OPTIONS = {
     "nogil": True,
@@ -92,15 +93,22 @@ class KernelCache(caching.NullCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         target_context.refresh()
-        if self.folder is not None:
-            # A file that cannot be read back, for whatever reason, is one to write anew.
-            with suppress(Exception):
-                path = self.file(sig, target_context)
-                data = path.read_bytes()
-                if hashlib.sha256(data[32:]).digest() == data[:32]:
-                    kernel = CompileResult._rebuild(target_context, *pickle.loads(data[32:]))
-                    counts["loaded"] += 1
-                    return kernel
+        if self.folder is None:
+            return None
+        entry = self.file(sig, target_context)
+        found = self.read(entry, target_context)
+        if found is None and ahead.elsewhere(entry):
+            found = self.read(entry, target_context)
+        return found
+
+    def read(self, entry: Path, target_context: Any) -> Any:
+        # A file that cannot be read back, for whatever reason, is one to write anew.
+        with suppress(Exception):
+            data = entry.read_bytes()
+            if hashlib.sha256(data[32:]).digest() == data[:32]:
+                kernel = CompileResult._rebuild(target_context, *pickle.loads(data[32:]))
+                counts["loaded"] += 1
+                return kernel
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -50,13 +50,23 @@ def plain(x: Array) -> Array:
     return x if x.flags.writeable else np.asarray(_Address(x))
 
 
+class Buffered:
+    """A kernel that is given a buffer of the working thread for each of `sizes` before the args."""
+
+    def __init__(self, kernel: Callable[..., None], sizes: dict[str, int], *args: Any) -> None:
+        dtype = next(a.dtype for a in args if isinstance(a, np.ndarray) and a.dtype.kind == "f")
+        self.kernel = kernel
+        self.ready = [plain(a) if isinstance(a, np.ndarray) else a for a in args]
+        self.wanted = [(name, n, np.intp if name in WHOLE else dtype) for name, n in sizes.items()]
+
+    def __call__(self, part: int, parts: int) -> None:
+        self.kernel(part, parts, *self.arguments())
+
+    def arguments(self) -> list[Any]:
+        """What the kernel is called with, after the part and the number of parts."""
+        return [*[scratch(*what) for what in self.wanted], *self.ready]
+
+
 def run(kernel: Callable[..., None], parts: int, sizes: dict[str, int], *args: Any) -> None:
-    """`threads.run`, with a buffer of the working thread for each of `sizes` before the args."""
-    dtype = next(a.dtype for a in args if isinstance(a, np.ndarray) and a.dtype.kind == "f")
-    ready = [plain(a) if isinstance(a, np.ndarray) else a for a in args]
-    wanted = [(name, n, np.intp if name in WHOLE else dtype) for name, n in sizes.items()]
-
-    def with_buffers(part: int, parts: int) -> None:
-        kernel(part, parts, *[scratch(*what) for what in wanted], *ready)
-
-    threads.run(with_buffers, parts)
+    """`threads.run` of a `Buffered` kernel."""
+    threads.run(Buffered(kernel, sizes, *args), parts)

@@ -1,0 +1,66 @@
+"""A training step gone through without running a kernel, to compile what it needs before its time.
+
+This is the second process of `kernels/fast/ahead.py`.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from . import threads
+from .layers import layer_from_config
+from .sequential import Sequential
+from .threads import Call
+
+
+def main(folder: str, step: str) -> None:
+    """Compile what `step` needs, the last first, until the first process has claimed the next."""
+    from numba.core.registry import cpu_target
+
+    from .kernels.fast.ahead import claimed
+
+    for kernel, types in reversed(dict.fromkeys(signatures(calls(**json.loads(step))))):
+        entry = kernel._cache.file(types, cpu_target.target_context)
+        if not entry.exists():
+            if not claimed(folder, entry):
+                break
+            kernel.compile(types)
+
+
+def calls(config: Any, compile: Any, batch: int) -> list[Call]:
+    """The calls of kernels in a training step of the model with these configs, none of them made.
+
+    The numbers in between are whatever was in memory: only shapes and types are right.
+    """
+    layers = [layer_from_config(each["class_name"], each["config"]) for each in config["layers"]]
+    model = Sequential(layers, dtype=config["dtype"])
+    model.compile(**compile)
+    x, target = (
+        np.zeros((batch, *shape), model.dtype) for shape in (model.input_shape, model.output_shape)
+    )
+    plan, loss, kernels = model.plan_, model.loss, model.kernels
+    with (
+        model.training_memory(batch) as memory,
+        threads.recording(dry=True) as found,
+        np.errstate(all="ignore"),
+    ):
+        y = plan.forward(x, True, memory)
+        loss.forward(y, target, kernels, memory, plan.softmax is not None)
+        share = np.zeros(batch, model.dtype)
+        plan.backward(loss.backward(share, kernels, memory), memory)
+        model.optimizer.apply(*model.parameters(), kernels)
+    return found
+
+
+def signatures(calls: list[Call]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """The kernel of each call, and numba's types of its arguments."""
+    from .kernels.fast.work import Buffered
+
+    for called, parts, args in calls:
+        kernel: Any = called
+        if isinstance(called, Buffered):
+            kernel, args = called.kernel, tuple(called.arguments())
+        if hasattr(kernel, "typeof_pyval"):  # else it is Python code that calls kernels itself
+            yield kernel, tuple(kernel.typeof_pyval(arg) for arg in (0, parts, *args))
