@@ -23,6 +23,7 @@ CODE = (
     "from nanocnn import rehearsal; rehearsal.main(*sys.argv[2:])"
 )
 
+PATIENCE = 60  # seconds that one kernel may take there; most take one or two
 step: str | None = None  # what is about to be trained, as JSON: told by the model
 
 
@@ -57,7 +58,8 @@ def elsewhere(entry: Path) -> bool:
             helper = Helper(started)
     if helper is None or claimed(helper.folder.name, entry):
         return False
-    while helper.process.poll() is None and not entry.exists():
+    end = time.monotonic() + PATIENCE
+    while helper.process.poll() is None and not entry.exists() and time.monotonic() < end:
         time.sleep(0.01)
     return True
 
