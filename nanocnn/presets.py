@@ -89,7 +89,7 @@ class Preset(NamedTuple):
 
 PRESETS = {
     "lenet": Preset(lenet, "mnist_LeNet.h5"),
-    "simple": Preset(simple, "mnist_simple.h5", epochs=6),
+    "simple": Preset(simple, "mnist_simple.h5", epochs=8),
     "dropout": Preset(dropout, "cnn_model.h5", optimizer="rmsprop"),
     "two-block": Preset(two_block, "mnist_two_block.h5", one_hot=True),
 }
