@@ -24,6 +24,7 @@ from nanocnn import (
     rehearsal,
     threads,
 )
+from nanocnn.kernels.fast import ahead
 
 # Trains for a step with an empty cache; says what it gave, what was compiled and what was found.
 COLD = """
@@ -98,3 +99,9 @@ def test_a_rehearsal_names_the_kernels_that_a_step_calls(make, monkeypatch):
         model.train_on_batch(x, y)
     called = set(rehearsal.signatures(calls))
     assert called and called <= foreseen
+
+
+def test_a_folder_that_is_gone_is_no_reason_to_fail(tmp_path):
+    assert ahead.claimed(str(tmp_path), tmp_path / "kernel.nbc")
+    assert not ahead.claimed(str(tmp_path), tmp_path / "kernel.nbc")
+    assert ahead.claimed(str(tmp_path / "gone"), tmp_path / "kernel.nbc")

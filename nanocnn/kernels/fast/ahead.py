@@ -70,4 +70,6 @@ def claimed(folder: str, entry: Path) -> bool:
         (Path(folder) / entry.name).touch(exist_ok=False)
     except FileExistsError:
         return False
+    except OSError:
+        pass  # the folder is gone, or the disk full: then each for itself
     return True
