@@ -41,11 +41,8 @@ def calls(config: Any, compile: Any, batch: int) -> list[Call]:
         np.zeros((batch, *shape), model.dtype) for shape in (model.input_shape, model.output_shape)
     )
     plan, loss, kernels = model.plan_, model.loss, model.kernels
-    with (
-        model.training_memory(batch) as memory,
-        threads.recording(dry=True) as found,
-        np.errstate(all="ignore"),
-    ):
+    memory = plan.memory()  # not the model's own, whose first use tells what a helper is to compile
+    with threads.recording(dry=True) as found, np.errstate(all="ignore"):
         y = plan.forward(x, True, memory)
         loss.forward(y, target, kernels, memory, plan.softmax is not None)
         share = np.zeros(batch, model.dtype)

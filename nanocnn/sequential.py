@@ -14,7 +14,7 @@ from .arrays import Array
 from .callbacks import Callback
 from .chain import Chain
 from .checks import positive
-from .data.batches import as_images, take
+from .data.batches import as_images, batches, take
 from .errors import ModelFileError, NonFiniteError
 from .history import History, Progress
 from .layers import Layer, layer_from_config
@@ -145,11 +145,10 @@ class Sequential(Chain):
         """
         self._build_for(x)
         images = as_images(x, self.input_shape, self.dtype)
-        size = PREDICT_BATCH if batch_size is None else positive(batch_size, "batch_size")
+        size = PREDICT_BATCH if batch_size is None else batch_size
         result = np.empty((len(images), *self.output_shape), self.dtype)
         with self.borrowed_memory() as memory:
-            for start in range(0, len(images), size):
-                part = slice(start, start + size)
+            for part in batches(len(images), size):
                 batch = take(images, part, self.dtype)
                 result[part] = y = self.plan_.predict(batch, memory)
                 if not np.isfinite(y).all():
@@ -255,11 +254,8 @@ class Sequential(Chain):
         except IndexError:
             memory = self.plan_.memory()
         try:
-            if self.kernel_set == "fast":
+            with self._same_bits():
                 yield memory
-            else:
-                with self._same_bits():
-                    yield memory
         finally:
             spare.append(memory)
 

@@ -65,11 +65,8 @@ def as_images(
         raise ShapeError(f"{name}: expected 1 image or more, got none: shape {got}")
     if x.dtype == np.uint8:
         return x
-    if x.dtype == dtype:
-        cast = np.ascontiguousarray(x)
-    else:
-        with np.errstate(over="ignore"):  # 1e300 has no float32: found below
-            cast = np.ascontiguousarray(x, dtype)
+    with np.errstate(over="ignore"):  # 1e300 has no float32: found below
+        cast = np.ascontiguousarray(x, dtype)
     if x.dtype.kind == "f":
         for start in range(0, len(cast), ROWS):
             if not np.isfinite(rows := cast[start : start + ROWS]).all():

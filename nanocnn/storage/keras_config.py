@@ -38,7 +38,7 @@ def snake_case(class_name: str) -> str:
 
 
 def read_object(value: Any, table: dict[str, Any], what: str) -> Config:
-    """{"class_name", "config"} with only the arguments in `table`, from Keras's config of it."""
+    """{"class_name", "config"} of a class in `table`, from Keras's config of it."""
     class_name = value.get("class_name") if isinstance(value, dict) else value
     config = value.get("config", {}) if isinstance(value, dict) else {}
     if not isinstance(class_name, str) or not isinstance(config, dict):

@@ -5,7 +5,10 @@ the work into parts and hands a compiled loop, named with an underscore, to the 
 compiled before its first call, and what is compiled is kept on disk (compiler.py).
 """
 
-from . import ahead, waiting  # noqa: F401  (from now on threads wait for one another without sleep)
+from . import (
+    ahead,  # noqa: F401  (a model tells it what it is about to train)
+    waiting,  # noqa: F401  (from now on threads wait for one another without sleep)
+)
 from .batch_norm import batch_norm_backward, batch_norm_forward, batch_norm_inference
 from .conv import (
     choose,
