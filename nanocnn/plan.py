@@ -60,7 +60,7 @@ class Stage:
 class LinearPart(Stage):
     """A Dense or Conv2D layer without its activation, which the loss or another stage does."""
 
-    layers: tuple[Linear, ...]
+    layers: tuple[Linear]
 
     def forward(self, x: Array, training: bool, memory: Memory) -> Array:
         return self.layers[0].transform(x, memory)
@@ -69,69 +69,36 @@ class LinearPart(Stage):
         return self.layers[0].transform_backward(dy, need_dx, memory)
 
 
-class DenseRelu(Stage):
-    """Dense and ReLU: the zeros are cut while the product is still in registers."""
+class LinearRelu(Stage):
+    """Dense or Conv2D and ReLU: the zeros are cut while the sums are still in registers."""
+
+    layers: tuple[Linear]
 
     def forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        dense = self.layers[0]
-        assert isinstance(dense, Dense)
-        out = memory.out(self, y=(len(x), dense.units))
-        y: Array = dense.kernels.dense_forward(
-            x, dense.params["kernel"], dense.bias, relu=True, **out
-        )
-        memory.save(self, x, y)
+        y = self.layers[0].transform(x, memory, relu=True)
+        memory.save(self, y)
         return y
 
     def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        dense = self.layers[0]
-        assert isinstance(dense, Dense)
-        x, y = memory.saved(self)
-        memory.save(dense, x)
-        dz = dense.kernels.relu_backward(dy, y, **memory.out(self, dz=y.shape))
-        return dense.transform_backward(dz, need_dx, memory)
+        layer, (y,) = self.layers[0], memory.saved(self)
+        if isinstance(layer, Conv2D):
+            return layer.transform_backward(dy, need_dx, memory, relu_output=y)
+        dz = layer.kernels.relu_backward(dy, y, **memory.out(self, dz=y.shape))
+        return layer.transform_backward(dz, need_dx, memory)
 
     def kernel(self, batch: int) -> str:
-        return "Dense, ReLU"
-
-
-class ConvRelu(Stage):
-    """Convolution and ReLU: the zeros are cut while the sums are still in registers."""
-
-    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        conv = self.layers[0]
-        assert isinstance(conv, Conv2D)
-        out = memory.out(self, y=(len(x), *conv.output_shape))
-        y: Array = conv.kernels.conv2d_forward(
-            x, conv.params["kernel"], conv.bias, conv.window, relu=True, **out
-        )
-        memory.save(self, x, y)
-        return y
-
-    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        conv = self.layers[0]
-        assert isinstance(conv, Conv2D)
-        x, y = memory.saved(self)
-        kernel = conv.params["kernel"]
-        out = memory.out(
-            self, dx=x.shape if need_dx else None, dweight=kernel.shape, dbias=kernel.shape[-1:]
-        )
-        dx, dweight, dbias = conv.kernels.conv2d_backward(
-            dy, x, kernel, conv.window, need_dx, relu_output=y, **out
-        )
-        conv.set_gradients(dweight, dbias)
-        return dx
-
-    def kernel(self, batch: int) -> str:
-        assert isinstance(self.layers[0], Conv2D)
-        return f"Conv2D, ReLU: {chosen(self.layers[0], batch)}"
+        layer = self.layers[0]
+        choice = f": {chosen(layer, batch)}" if isinstance(layer, Conv2D) else ""
+        return f"{type(layer).__name__}, ReLU{choice}"
 
 
 class ConvReluPool(Stage):
     """Convolution, ReLU and 2x2 max-pooling in one pass; the backward visits only the winners."""
 
+    layers: tuple[Conv2D, MaxPooling2D]
+
     def forward(self, x: Array, training: bool, memory: Memory) -> Array:
         conv, pool = self.layers
-        assert isinstance(conv, Conv2D) and isinstance(pool, MaxPooling2D)
         shape = (len(x), *pool.output_shape)
         out = memory.out(self, y=shape, winner=shape if training else None)
         y, winner = conv.kernels.conv2d_relu_pool_forward(
@@ -143,20 +110,15 @@ class ConvReluPool(Stage):
 
     def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         conv, pool = self.layers
-        assert isinstance(conv, Conv2D) and isinstance(pool, MaxPooling2D)
         x, winner = memory.saved(self)
-        kernel = conv.params["kernel"]
-        out = memory.out(
-            self, dx=x.shape if need_dx else None, dweight=kernel.shape, dbias=kernel.shape[-1:]
-        )
+        out = conv.gradient_buffers(x, need_dx, memory)
         dx, dweight, dbias = conv.kernels.conv2d_relu_pool_backward(
-            dy, x, kernel, winner, conv.window, pool.window, need_dx, **out
+            dy, x, conv.params["kernel"], winner, conv.window, pool.window, need_dx, **out
         )
         conv.set_gradients(dweight, dbias)
         return dx
 
     def kernel(self, batch: int) -> str:
-        assert isinstance(self.layers[0], Conv2D)
         return f"Conv2D, ReLU, pool: {chosen(self.layers[0], batch, pooled=True)}"
 
 
@@ -264,12 +226,10 @@ def fused(rest: Sequence[Layer]) -> Stage | None:
     first, *others = rest
     if not isinstance(first, Linear) or first.activation.activation != "relu":
         return None
-    if isinstance(first, Dense):
-        return DenseRelu(first)
-    assert isinstance(first, Conv2D)
-    if others and isinstance(others[0], MaxPooling2D) and poolable(first, others[0]):
-        return ConvReluPool(first, others[0])
-    return ConvRelu(first)
+    pool = others[0] if others else None
+    if isinstance(first, Conv2D) and isinstance(pool, MaxPooling2D) and poolable(first, pool):
+        return ConvReluPool(first, pool)
+    return LinearRelu(first)
 
 
 def poolable(conv: Conv2D, pool: MaxPooling2D) -> bool:

@@ -46,25 +46,32 @@ class Linear(Layer):
         """The bias, or None without one."""
         return self.params.get("bias")
 
-    def transform(self, x: Array, memory: Memory) -> Array:
-        """The part before the activation."""
+    def transform(self, x: Array, memory: Memory, **fused: Any) -> Array:
+        """The part before the activation; `fused` is for kernels that do more (see `plan`)."""
         memory.save(self, x)
         forward = getattr(self.kernels, f"{self.operation}_forward")
         out = memory.out(self, z=(len(x), *self.output_shape))
-        z: Array = forward(x, self.params["kernel"], self.bias, *self.geometry, **out)
+        z: Array = forward(x, self.params["kernel"], self.bias, *self.geometry, **fused, **out)
         return z
 
-    def transform_backward(self, dz: Array, need_dx: bool, memory: Memory) -> Array | None:
+    def transform_backward(
+        self, dz: Array, need_dx: bool, memory: Memory, **fused: Any
+    ) -> Array | None:
         """Its backward: fills `grads`."""
         (x,) = memory.saved(self)
         kernel = self.params["kernel"]
         backward = getattr(self.kernels, f"{self.operation}_backward")
-        dx_shape = x.shape if need_dx else None
-        out = memory.out(self, dx=dx_shape, dweight=kernel.shape, dbias=kernel.shape[-1:])
-        dx, dweight, dbias = backward(dz, x, kernel, *self.geometry, need_dx, **out)
+        out = self.gradient_buffers(x, need_dx, memory)
+        dx, dweight, dbias = backward(dz, x, kernel, *self.geometry, need_dx, **fused, **out)
         self.set_gradients(dweight, dbias)
         found: Array | None = dx
         return found
+
+    def gradient_buffers(self, x: Array, need_dx: bool, memory: Memory) -> dict[str, Any]:
+        """Where a kernel is to write dx, dweight and dbias."""
+        kernel = self.params["kernel"].shape
+        dx = x.shape if need_dx else None
+        return memory.out(self, dx=dx, dweight=kernel, dbias=kernel[-1:])
 
     def set_gradients(self, dweight: Array, dbias: Array) -> None:
         """Put a kernel's results where the optimizer looks for them."""
