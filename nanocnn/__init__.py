@@ -9,54 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from . import data, gradcheck, plots, trace
-    from .callbacks import (
-        Callback,
-        EarlyStopping,
-        LearningRateScheduler,
-        ModelCheckpoint,
-        ReduceLROnPlateau,
-    )
-    from .errors import (
-        DatasetError,
-        MissingExtraError,
-        ModelFileError,
-        NonFiniteError,
-        ShapeError,
-    )
-    from .history import History
-    from .layers import (
-        Activation,
-        AveragePooling2D,
-        BatchNormalization,
-        Conv2D,
-        Dense,
-        Dropout,
-        Flatten,
-        Input,
-        Layer,
-        MaxPooling2D,
-    )
-    from .losses import (
-        CategoricalCrossentropy,
-        Loss,
-        MeanSquaredError,
-        SparseCategoricalCrossentropy,
-    )
-    from .optimizers import SGD, Adam, AdamW, Optimizer, RMSProp, RMSprop
-    from .regularizers import L2
-    from .schedules import (
-        CosineDecay,
-        ExponentialDecay,
-        InverseTimeDecay,
-        PiecewiseConstantDecay,
-        PolynomialDecay,
-        Schedule,
-    )
-    from .sequential import Sequential, load_model
-    from .threads import get_num_threads, set_num_threads
-
 # Where each public name lives.
 _HOMES = {
     "callbacks": "Callback EarlyStopping LearningRateScheduler ModelCheckpoint ReduceLROnPlateau",
@@ -75,54 +27,62 @@ _HOMES = {
 _MODULES = ("data", "gradcheck", "plots", "trace")
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-__all__ = [
-    "L2",
-    "SGD",
-    "Activation",
-    "Adam",
-    "AdamW",
-    "AveragePooling2D",
-    "BatchNormalization",
-    "Callback",
-    "CategoricalCrossentropy",
-    "Conv2D",
-    "CosineDecay",
-    "DatasetError",
-    "Dense",
-    "Dropout",
-    "EarlyStopping",
-    "ExponentialDecay",
-    "Flatten",
-    "History",
-    "Input",
-    "InverseTimeDecay",
-    "Layer",
-    "LearningRateScheduler",
-    "Loss",
-    "MaxPooling2D",
-    "MeanSquaredError",
-    "MissingExtraError",
-    "ModelCheckpoint",
-    "ModelFileError",
-    "NonFiniteError",
-    "Optimizer",
-    "PiecewiseConstantDecay",
-    "PolynomialDecay",
-    "RMSProp",
-    "RMSprop",
-    "ReduceLROnPlateau",
-    "Schedule",
-    "Sequential",
-    "ShapeError",
-    "SparseCategoricalCrossentropy",
-    "data",
-    "get_num_threads",
-    "gradcheck",
-    "load_model",
-    "plots",
-    "set_num_threads",
-    "trace",
-]
+__all__ = sorted([*_MODULES, *_HOME])
+
+if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
+    from . import data as data, gradcheck as gradcheck, plots as plots, trace as trace
+    from .callbacks import (
+        Callback as Callback,
+        EarlyStopping as EarlyStopping,
+        LearningRateScheduler as LearningRateScheduler,
+        ModelCheckpoint as ModelCheckpoint,
+        ReduceLROnPlateau as ReduceLROnPlateau,
+    )
+    from .errors import (
+        DatasetError as DatasetError,
+        MissingExtraError as MissingExtraError,
+        ModelFileError as ModelFileError,
+        NonFiniteError as NonFiniteError,
+        ShapeError as ShapeError,
+    )
+    from .history import History as History
+    from .layers import (
+        Activation as Activation,
+        AveragePooling2D as AveragePooling2D,
+        BatchNormalization as BatchNormalization,
+        Conv2D as Conv2D,
+        Dense as Dense,
+        Dropout as Dropout,
+        Flatten as Flatten,
+        Input as Input,
+        Layer as Layer,
+        MaxPooling2D as MaxPooling2D,
+    )
+    from .losses import (
+        CategoricalCrossentropy as CategoricalCrossentropy,
+        Loss as Loss,
+        MeanSquaredError as MeanSquaredError,
+        SparseCategoricalCrossentropy as SparseCategoricalCrossentropy,
+    )
+    from .optimizers import (
+        SGD as SGD,
+        Adam as Adam,
+        AdamW as AdamW,
+        Optimizer as Optimizer,
+        RMSProp as RMSProp,
+        RMSprop as RMSprop,
+    )
+    from .regularizers import L2 as L2
+    from .schedules import (
+        CosineDecay as CosineDecay,
+        ExponentialDecay as ExponentialDecay,
+        InverseTimeDecay as InverseTimeDecay,
+        PiecewiseConstantDecay as PiecewiseConstantDecay,
+        PolynomialDecay as PolynomialDecay,
+        Schedule as Schedule,
+    )
+    from .sequential import Sequential as Sequential, load_model as load_model
+    from .threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ from .checks import positive
 from .data import mnist
 from .kernels import KERNEL_SETS
 from .sequential import Sequential, load_model
+from .texts import table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -139,11 +140,11 @@ def inspect(options: Namespace) -> int:
     model = load_model(options.model, options.kernels)
     model.summary()
     print(f"\n{model.plan()}\n")
-    rows: list[tuple[str, ...]] = [("weights", "shape", "mean", "deviation", "smallest", "largest")]
+    rows = [("weights", "shape", "mean", "deviation", "smallest", "largest")]
     for name, array in model.weights.items():
-        numbers = (array.mean(), array.std(), array.min(), array.max())
-        rows.append((name, str(array.shape), *(f"{number:+.4f}" for number in numbers)))
-    _print_table(rows)
+        rows.append((name, str(array.shape), f"{array.mean():+.4f}", f"{array.std():+.4f}",
+                     f"{array.min():+.4f}", f"{array.max():+.4f}"))  # fmt: skip
+    print(table(rows))
     if getattr(model, "loss", None) is not None:
         optimizer, loss = type(model.optimizer).__name__, type(model.loss).__name__
         print(f"\ncompiled with {optimizer} and {loss}, {model.optimizer.iterations:,} steps made")
@@ -188,21 +189,15 @@ def bench(options: Namespace) -> int:
         f"{options.model}, {N} images a batch, {threads.get_num_threads()} threads, "
         f"{platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}"
     )
-    rows: list[tuple[str, ...]] = [("", "fast", "reference", "fast is", "fast")]
+    rows = [("", "fast", "reference", "fast is", "fast")]
     for name, task in tasks.items():
         each = {kernels: partial(task, model) for kernels, model in models.items()}
         best = _fastest(each, options.seconds)
         fast, reference = best["fast"], best["reference"]
-        rows.append(
-            (
-                name,
-                f"{fast * 1e3:.2f} ms",
-                f"{reference * 1e3:.2f} ms",
-                f"{reference / fast:.1f} times as fast",
-                f"{N / fast:,.0f} images/s",
-            )
-        )
-    _print_table(rows)
+        rows.append((name, f"{fast * 1e3:.2f} ms", f"{reference * 1e3:.2f} ms",
+                     f"{reference / fast:.1f} times as fast",
+                     f"{N / fast:,.0f} images/s"))  # fmt: skip
+    print(table(rows))
     print("compared with PyTorch and Keras: python benchmarks/training.py")
     return 0
 
@@ -227,14 +222,6 @@ def _load(options: Namespace) -> Sequential:
     if getattr(model, "loss", None) is None:
         model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
     return model
-
-
-def _print_table(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for i, row in enumerate(rows):
-        print("  ".join(map(str.ljust, row, widths)).rstrip())
-        if i == 0:
-            print("-" * (sum(widths) + 2 * len(widths) - 2))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from .arrays import Array
 from .errors import ShapeError
 from .kernels import KERNEL_SETS, get_kernels
 from .layers import Dense, Input, Layer, layer_config, make_names_unique
+from .texts import sizes, table
 
 
 class Chain:
@@ -73,13 +74,9 @@ class Chain:
         for layer in self.layers:
             shape = ("N", *layer.output_shape) if layer.built else ("?",)
             kind = f"{layer.name} ({type(layer).__name__})"
-            rows.append((kind, f"({', '.join(map(str, shape))})", f"{layer.count_params():,}"))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            rows.append((kind, f"({sizes(shape)})", f"{layer.count_params():,}"))
         print(f'Model "{self.name}" ({self.dtype}, {self.kernel_set} kernels)')
-        for i, (kind, shape_text, count) in enumerate(rows):
-            print(f"{kind:<{widths[0]}}  {shape_text:<{widths[1]}}  {count:>{widths[2]}}")
-            if i == 0:
-                print("-" * (sum(widths) + 4))
+        print(table(rows, right=1))
         total = self.count_params()
         state = sum(array.size for layer in self.layers for array in layer.state.values())
         print(f"Total: {total:,} weights ({total - state:,} trained), "

@@ -20,6 +20,7 @@ from .losses import Loss
 from .memory import Memory
 from .plan import Stage
 from .sequential import Sequential
+from .texts import sizes, table
 from .trace import unchanged
 
 
@@ -72,15 +73,12 @@ class Report:
         for a in self.arrays:
             kinks = f", {a.kinks} kink{'s' * (a.kinks > 1)} left out" if a.kinks else ""
             rows.append(
-                (f"dL/d {a.name}", _tuple(a.shape), str(a.checked), f"{a.error:.1e}",
-                 _tuple(a.index), f"{a.analytic:+.8g}", f"{a.numeric:+.8g}",
+                (f"dL/d {a.name}", f"({sizes(a.shape)})", str(a.checked), f"{a.error:.1e}",
+                 f"({sizes(a.index)})", f"{a.analytic:+.8g}", f"{a.numeric:+.8g}",
                  ("right" if a.passed else "WRONG") + kinks)
             )  # fmt: skip
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         verdict = "all gradients are right" if self.passed else "a gradient is WRONG"
-        return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:],
-                          f"{verdict} (tolerance {self.tolerance:g})"])  # fmt: skip
+        return f"{table(rows)}\n{verdict} (tolerance {self.tolerance:g})"
 
 
 @dataclass(frozen=True)
@@ -299,7 +297,3 @@ def _in_float64(model: Sequential, x: Any) -> Sequential:
     snapshot = model.snapshot()
     snapshot.config["dtype"] = "float64"
     return Sequential.from_snapshot(snapshot, model.kernel_set)
-
-
-def _tuple(items: tuple[int, ...]) -> str:
-    return f"({', '.join(map(str, items))})"

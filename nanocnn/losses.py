@@ -14,6 +14,7 @@ from .arrays import Array
 from .checks import flag, number
 from .errors import NonFiniteError, ShapeError, unknown
 from .memory import Memory
+from .texts import sizes
 
 # Keras's backend.epsilon(): probabilities are kept this far from 0 and 1.
 EPSILON = 1e-7
@@ -43,7 +44,7 @@ class Loss:
             raise ValueError(f"{where}: labels of type {y.dtype}, expected numbers")
         if y.shape[1:] != output_shape:
             raise ShapeError(
-                f"{where}: shape {y.shape}, expected (N, {', '.join(map(str, output_shape))}) for "
+                f"{where}: shape {y.shape}, expected (N, {sizes(output_shape)}) for "
                 f"{type(self).__name__}" + self._hint()
             )
         bad = ~np.isfinite(y)

@@ -30,6 +30,7 @@ from .layers import (
 from .layers.linear import Linear
 from .memory import Arena, Memory
 from .recorded import FEW, Recorded
+from .texts import table
 
 REPEATABLE = (Activation, AveragePooling2D, Conv2D, Dense, Dropout, Flatten, MaxPooling2D)
 
@@ -249,14 +250,11 @@ def describe(plan: Plan, memory: Memory | None, batch: int) -> str:
         rows.append((stage.name, stage.kernel(batch), str(shape), f"{mflop:,.1f}", f"{size:.2f}"))
     if plan.softmax is not None:
         rows.append((plan.softmax.name, "softmax, with the loss", rows[-1][2], "0.0", rows[-1][4]))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        "  ".join([*map(str.ljust, row[:3], widths), *map(str.rjust, row[3:], widths[3:])])
-        for row in rows
+        table(rows, right=2),
+        "MFLOP of one forward pass; MiB of the output; convolutions: the algorithms of",
+        "forward / weight gradient / input gradient. The first stage's is not computed.",
     ]
-    lines.insert(1, "-" * len(lines[0]))
-    lines.append("MFLOP of one forward pass; MiB of the output; convolutions: the algorithms of")
-    lines.append("forward / weight gradient / input gradient. The first stage's is not computed.")
     if isinstance(memory, Arena):
         lines.append(f"work memory of the training so far: {memory.nbytes / 2**20:.1f} MiB")
     return "\n".join(lines)

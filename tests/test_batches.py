@@ -4,8 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from nanocnn.data.batches import as_images, batches, split, take
 from nanocnn.errors import NonFiniteError, ShapeError

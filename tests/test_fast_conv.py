@@ -5,8 +5,7 @@ import threading
 import numpy as np
 import pytest
 from compare import assert_close
-from hypothesis import Phase, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import Phase, example, given, settings, strategies as st
 
 import nanocnn
 from nanocnn.kernels import reference

@@ -7,8 +7,7 @@ compared where a compiled, blocked, threaded loop could go wrong.
 import numpy as np
 import pytest
 from compare import TOLERANCE, assert_close
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from nanocnn import threads
 from nanocnn.errors import ShapeError

@@ -4,8 +4,7 @@ import naive
 import numpy as np
 import pytest
 from compare import TOLERANCE, assert_close
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from nanocnn.kernels import OPERATIONS, get_kernels
 from nanocnn.kernels.geometry import sliding_window

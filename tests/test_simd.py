@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from nanocnn.kernels import simd
-from nanocnn.kernels.host import Host, find_host
-from nanocnn.kernels.host import host as this_host
+from nanocnn.kernels.host import Host, find_host, host as this_host
 from nanocnn.kernels.simd import (
     columns,
     convert,

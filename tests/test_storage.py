@@ -10,8 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from snapshots import assert_same, small
 
 from nanocnn import storage

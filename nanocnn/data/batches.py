@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from nanocnn.arrays import Array
 from nanocnn.checks import positive
 from nanocnn.errors import NonFiniteError, ShapeError
+from nanocnn.texts import sizes
 
 ROWS = 1024  # images looked at together when searching for NaN
 
@@ -60,7 +61,7 @@ def as_images(
         x = x[..., np.newaxis]
     if x.shape[1:] != tuple(input_shape):
         hint = " (one image? pass x[np.newaxis])" if got == tuple(input_shape) else ""
-        raise ShapeError(f"{name}: expected (N, {_sizes(input_shape)}), got {got}{hint}")
+        raise ShapeError(f"{name}: expected (N, {sizes(input_shape)}), got {got}{hint}")
     if len(x) == 0:
         raise ShapeError(f"{name}: expected 1 image or more, got none: shape {got}")
     if x.dtype == np.uint8:
@@ -116,7 +117,3 @@ def split(fraction: float, *arrays: Any) -> tuple[tuple[Any, ...], tuple[Any, ..
         )
     first = tuple(None if a is None else a[:cut] for a in arrays)
     return first, tuple(None if a is None else a[cut:] for a in arrays)
-
-
-def _sizes(shape: tuple[int, ...]) -> str:
-    return ", ".join(map(str, shape))

@@ -12,6 +12,7 @@ from ..errors import ShapeError
 from ..kernels import get_kernels
 from ..kernels.geometry import Window, sliding_window
 from ..memory import Memory
+from ..texts import sizes
 
 Shape = tuple[int, ...]
 
@@ -128,8 +129,7 @@ class Layer:
             raise RuntimeError(f"{self.name}: call build(input_shape) before forward")
         if x.shape[1:] != self.input_shape:
             raise ShapeError(
-                f"{self.name}: input of shape {x.shape}, expected (N, "
-                f"{', '.join(map(str, self.input_shape))})"
+                f"{self.name}: input of shape {x.shape}, expected (N, {sizes(self.input_shape)})"
             )
 
     def __repr__(self) -> str:
@@ -166,7 +166,7 @@ def window_over(
     """
     if len(shape) != 3:
         raise ShapeError(
-            f"{layer}: input of shape (N, {', '.join(map(str, shape))}), "
+            f"{layer}: input of shape (N, {sizes(shape)}), "
             "expected images (N, height, width, channels)"
         )
     try:

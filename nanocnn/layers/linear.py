@@ -8,6 +8,7 @@ from ..errors import ShapeError, unknown
 from ..kernels.geometry import Window
 from ..memory import Memory
 from ..regularizers import l2_config, l2_factor
+from ..texts import sizes
 from .activation import Activation
 from .base import Array, Layer, Shape, window_over
 
@@ -134,8 +135,8 @@ class Dense(Linear):
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         if len(input_shape) != 1:
             raise ShapeError(
-                f"{self.name}: input of shape (N, {', '.join(map(str, input_shape))}), expected "
-                "(N, features); put a Flatten() before it"
+                f"{self.name}: input of shape (N, {sizes(input_shape)}), expected (N, features); "
+                "put a Flatten() before it"
             )
         return (self.units,), self._weights((input_shape[0], self.units))
 

@@ -15,10 +15,12 @@ import numpy as np
 
 from ...errors import unknown
 from ..geometry import Window
-from . import conv_direct as direct
-from . import conv_im2col as im2col
-from . import conv_winners as winners
-from . import conv_winograd as winograd
+from . import (
+    conv_direct as direct,
+    conv_im2col as im2col,
+    conv_winners as winners,
+    conv_winograd as winograd,
+)
 from .arrays import Array, result, same
 from .conv_tiles import MASKED, PLAIN, UNPOOLED
 from .conv_work import (
