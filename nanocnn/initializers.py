@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .errors import unknown
+from .configs import find
 
 # The standard deviation of a standard normal cut off at +-2.
 TRUNCATED_STD = 0.87962566103423978
@@ -36,32 +36,28 @@ def variance_scaling(
     return samples * (sqrt(variance) / TRUNCATED_STD)
 
 
-# name: (Keras's class name, arguments of variance_scaling or None for a constant)
-INITIALIZERS: dict[str, tuple[str, tuple[float, str, str] | float]] = {
-    "glorot_uniform": ("GlorotUniform", (1.0, "fan_avg", "uniform")),
-    "glorot_normal": ("GlorotNormal", (1.0, "fan_avg", "truncated_normal")),
-    "he_uniform": ("HeUniform", (2.0, "fan_in", "uniform")),
-    "he_normal": ("HeNormal", (2.0, "fan_in", "truncated_normal")),
-    "lecun_uniform": ("LecunUniform", (1.0, "fan_in", "uniform")),
-    "lecun_normal": ("LecunNormal", (1.0, "fan_in", "truncated_normal")),
-    "zeros": ("Zeros", 0.0),
-    "ones": ("Ones", 1.0),
+# Arguments of `variance_scaling`, or a constant.
+INITIALIZERS: dict[str, tuple[float, str, str] | float] = {
+    "glorot_uniform": (1.0, "fan_avg", "uniform"),
+    "glorot_normal": (1.0, "fan_avg", "truncated_normal"),
+    "he_uniform": (2.0, "fan_in", "uniform"),
+    "he_normal": (2.0, "fan_in", "truncated_normal"),
+    "lecun_uniform": (1.0, "fan_in", "uniform"),
+    "lecun_normal": (1.0, "fan_in", "truncated_normal"),
+    "zeros": 0.0,
+    "ones": 1.0,
 }
-_BY_CLASS = {class_name: name for name, (class_name, _) in INITIALIZERS.items()}
 
 
 def canonical(initializer: str | dict[str, Any]) -> str:
     """The name in `INITIALIZERS` for a name, Keras's class name or Keras's config of it."""
     name = initializer.get("class_name") if isinstance(initializer, dict) else initializer
-    name = _BY_CLASS.get(str(name), str(name))
-    if name not in INITIALIZERS:
-        raise unknown("initializer", name, INITIALIZERS)
-    return name
+    return find("initializer", name, INITIALIZERS)
 
 
 def config(name: str) -> dict[str, Any]:
-    """Keras's config of the initializer called `name`."""
-    return {"class_name": INITIALIZERS[name][0], "config": {}}
+    """Keras's config of the initializer called `name`: of GlorotUniform for glorot_uniform."""
+    return {"class_name": name.title().replace("_", ""), "config": {}}
 
 
 def initialize(name: str, shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> Array:
@@ -69,7 +65,7 @@ def initialize(name: str, shape: tuple[int, ...], rng: np.random.Generator, dtyp
 
     Drawn in float64, then rounded: float32 and float64 models start from the same weights.
     """
-    kind = INITIALIZERS[canonical(name)][1]
+    kind = INITIALIZERS[canonical(name)]
     if isinstance(kind, tuple):
         return variance_scaling(shape, rng, *kind).astype(dtype)
     return np.full(shape, kind, dtype)

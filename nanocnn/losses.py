@@ -12,7 +12,8 @@ import numpy as np
 
 from .arrays import Array
 from .checks import flag, number
-from .errors import NonFiniteError, ShapeError, unknown
+from .configs import Configured, make
+from .errors import NonFiniteError, ShapeError
 from .memory import Memory
 from .texts import sizes
 
@@ -28,7 +29,7 @@ def as_array(y: Any, where: str) -> Array:
         raise ValueError(f"{where}: expected an array of numbers: {error}") from error
 
 
-class Loss:
+class Loss(Configured):
     """A loss of predictions (N, ...) against a target of the same shape.
 
     `loss(y_true, y_pred)` is the mean over the samples, a float; ValueError for labels that do not
@@ -51,8 +52,7 @@ class Loss:
         if bad.any():
             index = tuple(int(i) for i in np.argwhere(bad)[0])
             raise NonFiniteError(f"{where}[{index}] is {y[index]}, expected finite numbers")
-        checked: Array = y
-        return checked
+        return y
 
     def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
         """The dense target (N, *output_shape) of labels that were checked."""
@@ -70,10 +70,6 @@ class Loss:
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
         """dL/dprediction, for L = sum over n of weight[n] * loss[n], of the last forward."""
         raise NotImplementedError
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this loss again, by Keras's names."""
-        return {}
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         """The mean loss of predictions `y_pred` (N, ...) against `y_true`, a number."""
@@ -134,21 +130,16 @@ class CategoricalCrossentropy(Loss):
     # g = dL/dp = -t/p, and 0 where p was clipped.
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
         fused, prediction, target = memory.saved(self)
-        dx: Array
         if fused:
-            dx = kernels.softmax_cross_entropy_backward(
+            return kernels.softmax_cross_entropy_backward(
                 prediction, target, weight, **memory.out(self, dx=prediction.shape)
             )
-            return dx
         total = prediction.sum(axis=-1, keepdims=True)
         p = prediction / total
         inside = (p >= EPSILON) & (p <= 1 - EPSILON)
         g = np.where(inside, -target / np.where(inside, p, 1), 0) * weight[:, None]
         dx = (g - (g * p).sum(axis=-1, keepdims=True)) / total
         return dx.astype(prediction.dtype, copy=False)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"from_logits": self.from_logits, "label_smoothing": self.label_smoothing}
 
     def _hint(self) -> str:
         return "; for whole-number labels use 'sparse_categorical_crossentropy'"
@@ -176,8 +167,7 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
         if bad.any():
             first = int(bad.argmax())
             raise ValueError(f"{where}[{first}] is {y[first]}, expected a class from 0 to {K - 1}")
-        checked: Array = y
-        return checked
+        return y
 
     def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
         one_hot = np.zeros((len(labels), output_shape[-1]), dtype)
@@ -198,8 +188,7 @@ class MeanSquaredError(Loss):
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
         prediction, target = memory.saved(self)
         each = weight * weight.dtype.type(2 * len(prediction) / prediction.size)
-        dx: Array = (prediction - target) * each.reshape(-1, *[1] * (prediction.ndim - 1))
-        return dx
+        return (prediction - target) * each.reshape(-1, *[1] * (prediction.ndim - 1))
 
 
 LOSSES: dict[str, type[Loss]] = {
@@ -208,17 +197,8 @@ LOSSES: dict[str, type[Loss]] = {
     "mean_squared_error": MeanSquaredError,
     "mse": MeanSquaredError,
 }
-_BY_CLASS = {loss.__name__: loss for loss in LOSSES.values()}
 
 
 def get_loss(spec: str | Loss | dict[str, Any]) -> Loss:
     """A loss from itself, its name ("mse"), or its {"class_name", "config"}."""
-    if isinstance(spec, Loss):
-        return spec
-    name, config = (
-        (spec.get("class_name"), spec.get("config", {})) if isinstance(spec, dict) else (spec, {})
-    )
-    kind = LOSSES.get(str(name)) or _BY_CLASS.get(str(name))
-    if kind is None:
-        raise unknown("loss", name, LOSSES)
-    return kind(**config)
+    return spec if isinstance(spec, Loss) else make("loss", spec, LOSSES)

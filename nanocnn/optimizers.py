@@ -8,17 +8,18 @@ Sources: keras/src/optimizers/*.py, torch/optim/*.py.
 
 from math import sqrt
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from .arrays import Array
 from .checks import flag, number
+from .configs import Configured, make
 from .errors import unknown
-from .schedules import Schedule, schedule_from_config
+from .schedules import SCHEDULES, Schedule
 
 
-class Optimizer:
+class Optimizer(Configured):
     """One update of all parameters from their gradients.
 
     `learning_rate`: a number or a `Schedule`. At most one clipping: `clipnorm` (each gradient
@@ -28,7 +29,6 @@ class Optimizer:
     Raises ValueError for an argument out of its range. Source: keras/src/optimizers/optimizer.py.
     """
 
-    arguments: ClassVar[tuple[str, ...]] = ()  # of the subclass, by Keras's names
     slot_names: tuple[str, ...] = ()
 
     def __init__(
@@ -42,7 +42,7 @@ class Optimizer:
         form: str = "keras",
     ) -> None:
         if isinstance(learning_rate, dict):
-            learning_rate = schedule_from_config(learning_rate)
+            learning_rate = make("learning rate schedule", learning_rate, SCHEDULES)
         if not isinstance(learning_rate, Schedule):
             learning_rate = self._number("learning_rate", learning_rate)
         self.learning_rate: float | Schedule = learning_rate
@@ -85,14 +85,6 @@ class Optimizer:
                     grad = grad + param * param.dtype.type(self.weight_decay)
             self._update(name, param, grad, rate, kernels)
         self.iterations += 1
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this optimizer again, by Keras's names."""
-        rate: Any = self.learning_rate
-        if isinstance(rate, Schedule):
-            rate = {"class_name": type(rate).__name__, "config": rate.get_config()}
-        names = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "form")
-        return {"learning_rate": rate, **{k: getattr(self, k) for k in (*names, *self.arguments)}}
 
     def get_state(self) -> dict[str, Array]:
         """Copies of `iteration` and every slot."""
@@ -141,8 +133,6 @@ class SGD(Optimizer):
     Source: keras/src/optimizers/sgd.py; Sutskever et al. 2013.
     """
 
-    arguments = ("momentum", "nesterov")
-
     def __init__(
         self,
         learning_rate: float | Schedule | dict[str, Any] = 0.01,
@@ -170,8 +160,6 @@ class RMSprop(Optimizer):
     `rho` is the decay of the mean; `centered` takes the square of the mean gradient off;
     `momentum` sends the step through a buffer.
     """
-
-    arguments = ("rho", "momentum", "epsilon", "centered")
 
     def __init__(
         self,
@@ -207,8 +195,6 @@ class Adam(Optimizer):
     `amsgrad` divides by the largest mean square so far. Source: Kingma & Ba 2015 (Keras: the form
     with "epsilon hat"; PyTorch: algorithm 1); Reddi et al. 2018 for AMSGrad.
     """
-
-    arguments = ("beta_1", "beta_2", "epsilon", "amsgrad")
 
     def __init__(
         self,
@@ -259,14 +245,6 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 }
 
 
-def get_optimizer(spec: "str | Optimizer | dict[str, Any]") -> Optimizer:
+def get_optimizer(spec: str | Optimizer | dict[str, Any]) -> Optimizer:
     """An optimizer from itself, its name in any case ("adam"), or its {"class_name", "config"}."""
-    if isinstance(spec, Optimizer):
-        return spec
-    name, config = (
-        (spec.get("class_name"), spec.get("config", {})) if isinstance(spec, dict) else (spec, {})
-    )
-    by_lower = {known.lower(): optimizer for known, optimizer in OPTIMIZERS.items()}
-    if str(name).lower() not in by_lower:
-        raise unknown("optimizer", name, OPTIMIZERS)
-    return by_lower[str(name).lower()](**config)
+    return spec if isinstance(spec, Optimizer) else make("optimizer", spec, OPTIMIZERS)

@@ -3,9 +3,10 @@
 from typing import Any
 
 from .checks import number
+from .configs import Configured
 
 
-class L2:
+class L2(Configured):
     """A penalty of `l2` times the sum of squares of a kernel, added to the loss.
 
     For `kernel_regularizer=`, which raises ValueError unless `l2` is finite and 0 or more.
@@ -16,23 +17,17 @@ class L2:
         self.l2 = number(l2, "L2: l2", lambda l2: l2 >= 0, ">= 0")
 
 
-def l2_factor(regularizer: Any) -> float:
-    """The factor of None, "l2", a number, an `L2`, or Keras's config of one; else a ValueError."""
-    if regularizer is None:
-        return 0.0
-    if isinstance(regularizer, dict) and isinstance(regularizer.get("config"), dict):
-        config = regularizer["config"]
+def get_regularizer(spec: Any) -> L2 | None:
+    """An `L2` from itself, "l2", a number or Keras's config of one; None for None and 0."""
+    if isinstance(spec, dict) and isinstance(spec.get("config"), dict):
+        config = spec["config"]
         # Old Keras wrote L1L2 for both.
-        if regularizer.get("class_name") in ("L2", "L1L2") and config.get("l1", 0) == 0:
-            regularizer = config.get("l2")
-    elif regularizer == "l2":
-        regularizer = L2()
-    if isinstance(regularizer, L2):
-        return regularizer.l2
+        if spec.get("class_name") in ("L2", "L1L2") and config.get("l1", 0) == 0:
+            spec = config.get("l2")
+    if spec is None or isinstance(spec, L2):
+        return spec
+    if isinstance(spec, str) and spec == "l2":
+        return L2()
     words = ">= 0, or None, 'l2' or L2(factor)"
-    return number(regularizer, "kernel_regularizer", lambda factor: factor >= 0, words)
-
-
-def l2_config(factor: float) -> dict[str, Any] | None:
-    """Keras's config of the regularizer with this factor."""
-    return {"class_name": "L2", "config": {"l2": factor}} if factor else None
+    factor = number(spec, "kernel_regularizer", lambda factor: factor >= 0, words)
+    return L2(factor) if factor else None

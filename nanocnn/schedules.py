@@ -5,14 +5,14 @@ A step is one update of the parameters.
 
 from dataclasses import asdict, dataclass
 from math import cos, floor, pi
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from .checks import number
-from .errors import unknown
+from .configs import Configured
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(Configured):
     """A learning rate that depends on the number of updates made so far.
 
     `decay_steps`, `warmup_steps` and `boundaries` are numbers of updates. Raises ValueError for
@@ -24,10 +24,6 @@ class Schedule:
     def __call__(self, step: int) -> float:
         """The learning rate of update number `step`, counted from 0."""
         raise NotImplementedError
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this schedule again, by Keras's names."""
-        return asdict(self)
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -142,12 +138,3 @@ SCHEDULES: dict[str, type[Schedule]] = {
     for schedule in (ExponentialDecay, PiecewiseConstantDecay, CosineDecay, PolynomialDecay,
                      InverseTimeDecay)
 }  # fmt: skip
-
-
-def schedule_from_config(spec: dict[str, Any]) -> Schedule:
-    """The schedule described by Keras's {"class_name", "config"}."""
-    name = spec.get("class_name")
-    if name not in SCHEDULES:
-        raise unknown("learning rate schedule", name, SCHEDULES)
-    arguments = {key: value for key, value in spec["config"].items() if key != "name"}
-    return SCHEDULES[name](**arguments)

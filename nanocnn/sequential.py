@@ -14,6 +14,7 @@ from .arrays import Array
 from .callbacks import Callback
 from .chain import Chain
 from .checks import positive
+from .configs import described
 from .data.batches import as_images, batches, take
 from .errors import ModelFileError, NonFiniteError
 from .history import History, Progress
@@ -183,10 +184,9 @@ class Sequential(Chain):
     def _compile_config(self) -> dict[str, Any] | None:
         if not self._compiled:
             return None
-        optimizer, loss = self.optimizer, self.loss
         return {
-            "optimizer": {"class_name": type(optimizer).__name__, "config": optimizer.get_config()},
-            "loss": {"class_name": type(loss).__name__, "config": loss.get_config()},
+            "optimizer": described(self.optimizer),
+            "loss": described(self.loss),
             "metrics": [name for name in self.metrics if name in METRICS],
         }
 

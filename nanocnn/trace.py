@@ -82,8 +82,7 @@ class LayerTrace:
     def __getattr__(self, name: str) -> Array:
         for param, gradient in GRADIENTS.items():
             if name == gradient and param in self.__dict__.get("grads", ()):
-                found: Array = self.grads[param]
-                return found
+                return self.grads[param]
         raise AttributeError(f"layer {self.__dict__.get('name')!r} has no {name!r}")
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 from nanocnn.kernels import KERNEL_SETS, get_kernels
+from nanocnn.threads import get_num_threads, set_num_threads
 
 # A program started in the background of a shell ignores Ctrl-C, and so do all it starts: not here,
 # where tests press it.
@@ -28,6 +29,14 @@ def kernels(request):
 def dtype(request):
     """Each dtype in turn, by name."""
     return request.param
+
+
+@pytest.fixture
+def set_threads():
+    """`set_num_threads`; the number is put back at the end."""
+    before = get_num_threads()
+    yield set_num_threads
+    set_num_threads(before)
 
 
 @pytest.fixture

@@ -22,9 +22,7 @@ from nanocnn import (
     PolynomialDecay,
     ReduceLROnPlateau,
     RMSprop,
-    get_num_threads,
     load_model,
-    set_num_threads,
 )
 
 # Enough samples and pixels that the kernels cut the work into several parts.
@@ -43,19 +41,12 @@ def wide(kernels, dtype="float32", optimizer="adam", seed=5):
     return model
 
 
-@pytest.fixture
-def threads():
-    before = get_num_threads()
-    yield set_num_threads
-    set_num_threads(before)
-
-
 @BOTH_SETS
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_any_number_of_threads_gives_the_same_bits(threads, kernels, dtype):
+def test_any_number_of_threads_gives_the_same_bits(set_threads, kernels, dtype):
     results = []
     for n in (1, 2, 4):
-        threads(n)
+        set_threads(n)
         model = wide(kernels, dtype, Adam(0.01, global_clipnorm=1.0, weight_decay=0.01))
         history = model.fit(X, Y, 64, epochs=2, validation_data=VALIDATION, verbose=0)
         results.append((bits(model), history.history, model.predict(X).tobytes()))
@@ -79,13 +70,13 @@ OPTIMIZERS = {
 @BOTH_SETS
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_gives_the_same_bits_and_goes_on_with_them(
-    threads, kernels, optimizer, tmp_path
+    set_threads, kernels, optimizer, tmp_path
 ):
     x, y = digits(60)
     whole = every_layer(kernels, optimizer=OPTIMIZERS[optimizer]())
-    threads(1)
+    set_threads(1)
     whole.fit(x, y, epochs=4, verbose=0)
-    threads(2)
+    set_threads(2)
     part = every_layer(kernels, optimizer=OPTIMIZERS[optimizer]())
     part.fit(x, y, epochs=2, callbacks=[ModelCheckpoint(tmp_path / "a.npz")], verbose=0)
     resumed = load_model(tmp_path / "a.npz", kernels=kernels)
@@ -103,7 +94,7 @@ def callbacks(path):
 
 
 @BOTH_SETS
-def test_a_resumed_run_with_callbacks_ends_with_the_same_file(threads, kernels, tmp_path):
+def test_a_resumed_run_with_callbacks_ends_with_the_same_file(set_threads, kernels, tmp_path):
     def train(model, epochs):
         model.fit(
             X, Y, 64, epochs, validation_data=VALIDATION, callbacks=callbacks(tmp_path / "a.npz"),
@@ -111,12 +102,12 @@ def test_a_resumed_run_with_callbacks_ends_with_the_same_file(threads, kernels, 
         )  # fmt: skip
         return (tmp_path / "a.npz").read_bytes(), bits(model)
 
-    threads(2)
+    set_threads(2)
     straight = train(wide(kernels), 5)
     train(wide(kernels), 1)
-    threads(1)
+    set_threads(1)
     train(load_model(tmp_path / "a.npz", kernels=kernels), 3)
-    threads(4)
+    set_threads(4)
     assert train(load_model(tmp_path / "a.npz", kernels=kernels), 5) == straight
 
 

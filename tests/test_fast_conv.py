@@ -7,7 +7,6 @@ import pytest
 from compare import assert_close
 from hypothesis import Phase, example, given, settings, strategies as st
 
-import nanocnn
 from nanocnn.kernels import reference
 from nanocnn.kernels.fast import conv
 from nanocnn.kernels.geometry import sliding_window
@@ -187,26 +186,22 @@ def everything(dtype="float32", N=20):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_same_bits_for_any_number_of_threads_and_from_several_at_once(dtype):
-    before = nanocnn.get_num_threads()
-    try:
-        nanocnn.set_num_threads(1)
-        expected = everything(dtype)
-        for threads in (2, 4):
-            nanocnn.set_num_threads(threads)
-            assert everything(dtype) == expected
-        found = [None] * 3
-        workers = [
-            threading.Thread(target=lambda i=i: found.__setitem__(i, everything(dtype)))
-            for i in range(3)
-        ]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        assert found == [expected] * 3
-    finally:
-        nanocnn.set_num_threads(before)
+def test_same_bits_for_any_number_of_threads_and_from_several_at_once(dtype, set_threads):
+    set_threads(1)
+    expected = everything(dtype)
+    for threads in (2, 4):
+        set_threads(threads)
+        assert everything(dtype) == expected
+    found = [None] * 3
+    workers = [
+        threading.Thread(target=lambda i=i: found.__setitem__(i, everything(dtype)))
+        for i in range(3)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert found == [expected] * 3
 
 
 @pytest.mark.parametrize("algorithm", [None, *conv.ALGORITHMS])

@@ -9,7 +9,6 @@ import pytest
 from compare import TOLERANCE, assert_close
 from hypothesis import example, given, settings, strategies as st
 
-from nanocnn import threads
 from nanocnn.errors import ShapeError
 from nanocnn.kernels import fast, reference
 from nanocnn.kernels.fast import gemm
@@ -79,21 +78,14 @@ def call(kernels, name, arguments, written, frozen=False):
     return returned if isinstance(returned, tuple) else (returned,)
 
 
-@pytest.fixture
-def any_threads():
-    before = threads.get_num_threads()
-    yield threads.set_num_threads
-    threads.set_num_threads(before)
-
-
 def test_equal_to_the_reference_and_the_same_bits_for_any_number_of_threads(
-    dtype, rng, any_threads
+    dtype, rng, set_threads
 ):
     for name, arguments, written in cases(rng, dtype):
         expected = call(reference, name, arguments, written)
         bits = set()
         for n in (1, 2, 4, 2):
-            any_threads(n)
+            set_threads(n)
             results = call(fast, name, arguments, written)
             bits.add(b"".join(result.tobytes() for result in results))
         assert len(bits) == 1, f"{name} depends on the number of threads"
@@ -271,7 +263,7 @@ def test_empty_batches(dtype):
     assert fast.softmax_forward(np.zeros((0, 5), dtype)).shape == (0, 5)
 
 
-def test_many_threads_at_once_get_right_answers(dtype, rng):
+def test_mset_threads_at_once_get_right_answers(dtype, rng):
     import threading
 
     every = [case for case in cases(rng, dtype) if not case[2]]

@@ -88,14 +88,11 @@ def test_another_thread_records_anew(monkeypatch):
         np.testing.assert_array_equal(y, ordinary(m, X[1:2]))
 
 
-def test_another_number_of_threads_records_anew(monkeypatch):
-    seen, m, before = repeats(monkeypatch), model(), threads.get_num_threads()
+def test_another_number_of_threads_records_anew(monkeypatch, set_threads):
+    seen, m = repeats(monkeypatch), model()
     m.predict(X[:1])
-    try:
-        threads.set_num_threads(before + 1)  # the work is cut for so many
-        np.testing.assert_array_equal(m.predict(X[1:2]), ordinary(m, X[1:2]))
-    finally:
-        threads.set_num_threads(before)
+    set_threads(threads.get_num_threads() + 1)  # the work is cut for so many
+    np.testing.assert_array_equal(m.predict(X[1:2]), ordinary(m, X[1:2]))
     assert seen == []
 
 

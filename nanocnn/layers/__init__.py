@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..configs import described
 from ..errors import unknown
 from .activation import Activation
 from .base import Layer, make_names_unique
@@ -34,8 +35,8 @@ def layer_from_config(class_name: str, config: dict[str, Any]) -> Layer:
 
 def layer_config(layer: Layer) -> dict[str, Any]:
     """{"class_name", "config"} for `layer_from_config`; Keras calls an `Input` InputLayer."""
-    class_name = "InputLayer" if isinstance(layer, Input) else type(layer).__name__
-    return {"class_name": class_name, "config": layer.get_config()}
+    config = described(layer)
+    return {**config, "class_name": "InputLayer"} if isinstance(layer, Input) else config
 
 
 __all__ = [

@@ -1,7 +1,5 @@
 """Activation functions: relu, sigmoid, tanh, softmax and linear."""
 
-from typing import Any
-
 from ..errors import unknown
 from ..memory import Memory
 from .base import Array, Layer
@@ -42,11 +40,7 @@ class Activation(Layer):
             return dy
         (y,) = memory.saved(self)
         function = getattr(self.kernels, f"{self.activation}_backward")
-        dx: Array = function(dy, y, **memory.out(self, dx=y.shape))
-        return dx
-
-    def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, "activation": self.activation}
+        return function(dy, y, **memory.out(self, dx=y.shape))
 
     def formula(self) -> str:
         return ACTIVATIONS[self.activation]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array as Array
+from ..configs import Configured
 from ..errors import ShapeError
 from ..kernels import get_kernels
 from ..kernels.geometry import Window, sliding_window
@@ -17,12 +18,12 @@ from ..texts import sizes
 Shape = tuple[int, ...]
 
 
-class Layer:
+class Layer(Configured):
     """A differentiable function of one array, with parameters of its own.
 
-    A subclass gives `shapes`, `_initial` (where it has weights), `_forward`, `_backward` and
-    `get_config`. The layer owns the mathematics and what is saved for the backward pass; the
-    kernels own the loops.
+    A subclass gives `shapes`, `_initial` (where it has weights), `_forward` and `_backward`, and
+    keeps its arguments as attributes. The layer owns the mathematics and what is saved for the
+    backward pass; the kernels own the loops.
 
     Attributes: `name`; `params` and `grads` (dicts by Keras's weight names), `state` (weights that
     are not trained, such as moving averages), `input_shape` and `output_shape` (without N),
@@ -88,10 +89,6 @@ class Layer:
         With `need_dx` False the input's gradient is not computed where that saves work.
         """
         return self._backward(dy, need_dx, memory or self.memory)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again, by Keras's names."""
-        return {"name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Layer":

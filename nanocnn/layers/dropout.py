@@ -1,7 +1,5 @@
 """Dropout."""
 
-from typing import Any
-
 from ..checks import number
 from ..memory import Memory
 from .base import Array, Layer
@@ -27,20 +25,13 @@ class Dropout(Layer):
         memory.save(self, key)
         if key is None:
             return x
-        y: Array = self.kernels.dropout_forward(x, self.rate, key, **memory.out(self, y=x.shape))
-        return y
+        return self.kernels.dropout_forward(x, self.rate, key, **memory.out(self, y=x.shape))
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         (key,) = memory.saved(self)
         if key is None:
             return dy
-        dx: Array = self.kernels.dropout_backward(
-            dy, self.rate, key, **memory.out(self, dx=dy.shape)
-        )
-        return dx
-
-    def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, "rate": self.rate}
+        return self.kernels.dropout_backward(dy, self.rate, key, **memory.out(self, dx=dy.shape))
 
     def formula(self) -> str:
         return f"y = x * mask / {1 - self.rate:g}"

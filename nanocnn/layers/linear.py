@@ -7,7 +7,7 @@ from ..checks import flag, pair, positive
 from ..errors import ShapeError, unknown
 from ..kernels.geometry import Window
 from ..memory import Memory
-from ..regularizers import l2_config, l2_factor
+from ..regularizers import get_regularizer
 from ..texts import sizes
 from .activation import Activation
 from .base import Array, Layer, Shape, window_over
@@ -38,9 +38,9 @@ class Linear(Layer):
         self.use_bias = flag(use_bias, f"{type(self).__name__}: use_bias")
         self.kernel_initializer = initializers.canonical(kernel_initializer)
         self.bias_initializer = initializers.canonical(bias_initializer)
-        self.kernel_l2 = l2_factor(kernel_regularizer)
-        if self.kernel_l2:
-            self.penalties["kernel"] = self.kernel_l2
+        self.kernel_regularizer = get_regularizer(kernel_regularizer)
+        if self.kernel_regularizer:
+            self.penalties["kernel"] = self.kernel_regularizer.l2
 
     @property
     def bias(self) -> Array | None:
@@ -52,8 +52,7 @@ class Linear(Layer):
         memory.save(self, x)
         forward = getattr(self.kernels, f"{self.operation}_forward")
         out = memory.out(self, z=(len(x), *self.output_shape))
-        z: Array = forward(x, self.params["kernel"], self.bias, *self.geometry, **fused, **out)
-        return z
+        return forward(x, self.params["kernel"], self.bias, *self.geometry, **fused, **out)
 
     def transform_backward(
         self, dz: Array, need_dx: bool, memory: Memory, **fused: Any
@@ -65,8 +64,7 @@ class Linear(Layer):
         out = self.gradient_buffers(x, need_dx, memory)
         dx, dweight, dbias = backward(dz, x, kernel, *self.geometry, need_dx, **fused, **out)
         self.set_gradients(dweight, dbias)
-        found: Array | None = dx
-        return found
+        return dx
 
     def gradient_buffers(self, x: Array, need_dx: bool, memory: Memory) -> dict[str, Any]:
         """Where a kernel is to write dx, dweight and dbias."""
@@ -99,12 +97,10 @@ class Linear(Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {
-            "name": self.name,
+            **super().get_config(),
             "activation": self.activation.activation,
-            "use_bias": self.use_bias,
             "kernel_initializer": initializers.config(self.kernel_initializer),
             "bias_initializer": initializers.config(self.bias_initializer),
-            "kernel_regularizer": l2_config(self.kernel_l2),
         }
 
 
@@ -139,9 +135,6 @@ class Dense(Linear):
                 "put a Flatten() before it"
             )
         return (self.units,), self._weights((input_shape[0], self.units))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"units": self.units, **super().get_config()}
 
     def formula(self) -> str:
         return f"y = x @ kernel{' + bias' * self.use_bias}"
@@ -200,16 +193,6 @@ class Conv2D(Linear):
         return window_over(
             shape, self.name, self.kernel_size, self.strides, self.padding, self.dilation_rate
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "filters": self.filters,
-            "kernel_size": list(self.kernel_size),
-            "strides": list(self.strides),
-            "padding": self.padding,
-            "dilation_rate": list(self.dilation_rate),
-            **super().get_config(),
-        }
 
     def formula(self) -> str:
         bias = " + bias[f]" * self.use_bias

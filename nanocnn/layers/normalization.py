@@ -1,7 +1,5 @@
 """Batch normalization."""
 
-from typing import Any
-
 import numpy as np
 
 from ..checks import flag, number
@@ -82,16 +80,6 @@ class BatchNormalization(Layer):
         if not training:  # mean and variance were constants: y is linear in x
             np.multiply(dy, gamma / np.sqrt(variance + self.dtype.type(self.epsilon)), out=dx)
         return dx
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "axis": self.axis,
-            "momentum": self.momentum,
-            "epsilon": self.epsilon,
-            "center": self.center,
-            "scale": self.scale,
-        }
 
     def formula(self) -> str:
         return "y = gamma * (x - mean) / sqrt(variance + epsilon) + beta"

@@ -1,7 +1,5 @@
 """Pooling: one number for each window of each channel."""
 
-from typing import Any
-
 from ..checks import pair
 from ..kernels.geometry import Window
 from ..memory import Memory
@@ -35,14 +33,6 @@ class Pooling2D(Layer):
     def _window(self, shape: Shape) -> tuple[Window, int]:
         return window_over(shape, self.name, self.pool_size, self.strides, self.padding)
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "pool_size": list(self.pool_size),
-            "strides": list(self.strides),
-            "padding": self.padding,
-        }
-
 
 class MaxPooling2D(Pooling2D):
     """The largest value of each window; its gradient goes to the first cell that held it.
@@ -63,8 +53,7 @@ class MaxPooling2D(Pooling2D):
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         (winner,) = memory.saved(self)
         out = memory.out(self, dx=(len(dy), *self.input_shape))
-        dx: Array = self.kernels.max_pool_backward(dy, winner, self.window, **out)
-        return dx
+        return self.kernels.max_pool_backward(dy, winner, self.window, **out)
 
     def formula(self) -> str:
         return "y[n,h,w,c] = max over the window of x[n,.,.,c]"
@@ -79,13 +68,11 @@ class AveragePooling2D(Pooling2D):
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         out = memory.out(self, y=(len(x), *self.output_shape))
-        y: Array = self.kernels.average_pool_forward(x, self.window, **out)
-        return y
+        return self.kernels.average_pool_forward(x, self.window, **out)
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         out = memory.out(self, dx=(len(dy), *self.input_shape))
-        dx: Array = self.kernels.average_pool_backward(dy, self.window, **out)
-        return dx
+        return self.kernels.average_pool_backward(dy, self.window, **out)
 
     def formula(self) -> str:
         return "y[n,h,w,c] = mean over the window of x[n,.,.,c]"

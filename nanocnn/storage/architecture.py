@@ -5,9 +5,9 @@ they call for; here is what Keras's files say in other words.
 """
 
 from dataclasses import replace
-from inspect import signature
 from typing import Any
 
+from ..configs import arguments
 from ..errors import ModelFileError
 from ..initializers import canonical
 from ..layers import LAYERS, Input, Layer, layer_config
@@ -16,7 +16,6 @@ from .snapshot import Snapshot
 Config = dict[str, Any]
 Shape = tuple[int, ...]
 STATE = LAYERS["BatchNormalization"].untrained
-DEFAULT = object()  # in the place of what is not known
 MAX_BYTES = 2**31 - 2**23  # of all arrays: beyond, zip needs 64-bit fields, which are not read
 # Keras arguments that nanocnn has only one value for, and those that change nothing here.
 FIXED = {"trainable": True, "data_format": "channels_last", "groups": 1}
@@ -61,23 +60,22 @@ def read_layer(entry: Any, place: int) -> Layer:
             raise ModelFileError(f"{where}: {shape!r:.80}, expected a shape such as [null, 28, 28]")
         config = {**config, "batch_shape": shape}
     # Whether each argument must be there.
-    known = {key: each.default is each.empty for key, each in signature(kind).parameters.items()}
+    known = {key: each.default is each.empty for key, each in arguments(kind).items()}
     known = {"batch_shape": True} if kind is Input else known
     try:
         refuse_unknown(config, known, FIXED, IGNORED)
-        arguments = {key: plain(key, config[key]) for key in config if key in known}
         for key in known:
-            if known[key] and key not in arguments:
+            if known[key] and key not in config:
                 raise ModelFileError(f"{key} is missing")
-        arguments = {key: value for key, value in arguments.items() if value is not DEFAULT}
-        return kind.from_config({**arguments, "name": name})
+        given = {key: plain(key, config[key]) for key in config if key in known}
+        return kind.from_config({**given, "name": name})
     except ValueError as error:
         text = str(error).removeprefix(f"{class_name}: ")
         raise ModelFileError(f"{where}: {text}") from None
 
 
 def plain(key: str, value: Any) -> Any:
-    """An argument's value in nanocnn's words; DEFAULT for an initializer that is not known here."""
+    """An argument's value in nanocnn's words."""
     if key == "activation" and isinstance(value, dict) and value.get("class_name") == "function":
         return value.get("config")
     if key == "axis" and isinstance(value, list) and len(value) == 1:
@@ -86,7 +84,8 @@ def plain(key: str, value: Any) -> Any:
         try:
             canonical(value)
         except ValueError:
-            return DEFAULT  # which does no harm: the weights will be set
+            # Another one does no harm: the weights will be set.
+            return "zeros" if key == "bias_initializer" else "glorot_uniform"
     return value
 
 

@@ -1,9 +1,9 @@
 """Keras's configs of model, loss, metrics and optimizer, and the order of its variables."""
 
 import re
-from dataclasses import fields, is_dataclass
 from typing import Any
 
+from ..configs import arguments
 from ..errors import ModelFileError, unknown
 from ..losses import LOSSES
 from ..metrics import METRICS
@@ -54,7 +54,7 @@ def read_object(value: Any, table: dict[str, Any], what: str) -> Config:
         if isinstance(config.get("learning_rate"), dict):
             rate = read_object(config["learning_rate"], SCHEDULES, "schedule")
             config = {**config, "learning_rate": rate}
-        known = arguments_of(table[class_name])
+        known = arguments(table[class_name])
         refuse_unknown(config, known, FIXED, IGNORED)
         kept = {key: config[key] for key in config if key in known}
         table[class_name](**kept)  # which looks at every value
@@ -62,11 +62,6 @@ def read_object(value: Any, table: dict[str, Any], what: str) -> Config:
         text = str(error).removeprefix(f"{class_name}: ")
         raise ModelFileError(f"{what} {class_name}: {text}") from None
     return {"class_name": class_name, "config": kept}
-
-
-def arguments_of(kind: type) -> set[str]:
-    """The arguments that a class's config may have: Keras's and our own (see `write_training`)."""
-    return {field.name for field in fields(kind)} if is_dataclass(kind) else {*kind().get_config()}
 
 
 def read_training(config: Any) -> Config | None:
