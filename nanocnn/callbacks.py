@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
+from .checks import number
 from .schedules import Schedule
 
 
@@ -203,9 +202,9 @@ class ReduceLROnPlateau(Monitor):
         min_lr: float = 0.0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        if not 0 < factor < 1:
-            raise ValueError(f"ReduceLROnPlateau: factor={factor!r}, expected more than 0, under 1")
-        self.factor, self.patience = factor, patience
+        where, words = "ReduceLROnPlateau: factor", "more than 0 and less than 1"
+        self.factor = number(factor, where, lambda factor: 0 < factor < 1, words)
+        self.patience = patience
         self.cooldown, self.min_lr = cooldown, min_lr
         self.on_train_begin()
 
@@ -240,11 +239,8 @@ class LearningRateScheduler(Callback):
 
     def on_epoch_begin(self, epoch: int) -> None:
         rate = self.schedule(epoch, constant_rate(self))
-        if not isinstance(rate, (int, float, np.floating)) or not math.isfinite(rate) or rate < 0:
-            raise ValueError(
-                f"LearningRateScheduler: schedule gave {rate!r}, expected a number >= 0"
-            )
-        self.model.optimizer.learning_rate = float(rate)
+        rate = number(rate, "LearningRateScheduler: the rate", lambda rate: rate >= 0, ">= 0")
+        self.model.optimizer.learning_rate = rate
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         logs["learning_rate"] = constant_rate(self)

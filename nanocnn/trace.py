@@ -18,17 +18,7 @@ from .arrays import Array
 from .data.batches import take
 from .errors import unknown
 from .kernels import reference
-from .layers import (
-    Activation,
-    AveragePooling2D,
-    BatchNormalization,
-    Conv2D,
-    Dense,
-    Dropout,
-    Input,
-    Layer,
-    MaxPooling2D,
-)
+from .layers import Activation, BatchNormalization, Dropout, Input, Layer
 from .layers.linear import Linear
 from .memory import Memory
 from .training import checked
@@ -36,16 +26,6 @@ from .training import checked
 if TYPE_CHECKING:
     from .sequential import Sequential
 
-
-# The operation of each layer, and the names of what the layer saves for its backward pass.
-OPERATIONS: dict[type[Layer], tuple[str, tuple[str, ...]]] = {
-    Conv2D: ("conv2d", ("x",)),
-    Dense: ("dense", ("x",)),
-    MaxPooling2D: ("max_pool", ("winner",)),
-    AveragePooling2D: ("average_pool", ()),
-    BatchNormalization: ("batch_norm", ("x", "mean", "variance")),
-    Dropout: ("dropout", ("key",)),
-}
 
 GRADIENTS = {"kernel": "dweight", "bias": "dbias", "gamma": "dgamma", "beta": "dbeta"}
 
@@ -183,8 +163,7 @@ def _forward(
     layer: Layer, x: Array, training: bool, memory: Memory, softmax: Activation | None
 ) -> LayerTrace:
     inner = _activation(layer)
-    formula, activation = layer.formula(), ""
-    operation, names = OPERATIONS.get(type(layer), ("", ()))
+    formula, activation, operation = layer.formula(), "", layer.operation
     if isinstance(layer, Linear):
         z = layer.transform(x, memory)
         y = z if inner is softmax else layer.activation._forward(z, training, memory)
@@ -194,14 +173,12 @@ def _forward(
         z = y = x
     else:
         z = y = layer._forward(x, training, memory)
-    if isinstance(layer, Activation):
-        operation, names = layer.activation, ("y",)
     if isinstance(layer, BatchNormalization) and not training:
-        operation = "batch_norm_inference"
+        operation += "_inference"
     saved: dict[str, Any] = {}
-    for each, keys in ((layer, names), (inner, ("y",))):
+    for each in (layer, inner):
         if each is not None and memory.holds(each):
-            saved.update(zip(keys, memory.saved(each), strict=False))
+            saved.update(zip(each.keeps, memory.saved(each), strict=False))
     if saved.get("key") is not None and isinstance(layer, Dropout):
         saved["mask"] = reference.dropout_mask(x.size, layer.rate, int(saved["key"])).reshape(
             x.shape

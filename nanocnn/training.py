@@ -186,10 +186,8 @@ def fit(
                 f"validation_data: {type(validation_data).__name__}, expected a tuple (x, y) or "
                 "(x, y, sample_weight)"
             )
-        x, y, *weight = validation_data
-        names = ("validation x", "validation y")
-        sample_weight = weight[0] if weight else None
-        validation = checked(model, x, y, sample_weight, names=names)
+        x, y, weight = (*validation_data, None)[:3]
+        validation = checked(model, x, y, weight, names=("validation x", "validation y"))
     elif validation_split:
         first, second = split(validation_split, *data)
         data, validation = Data(*first), Data(*second)

@@ -114,7 +114,7 @@ def test_learning_rate_scheduler_sets_the_rate_before_each_epoch():
 
 @pytest.mark.parametrize("bad", [NAN, -1.0, "0.1", None])
 def test_learning_rate_scheduler_refuses_what_is_no_rate(bad):
-    with pytest.raises(ValueError, match=r"LearningRateScheduler: schedule gave .*expected a num"):
+    with pytest.raises(ValueError, match=r"LearningRateScheduler: the rate=.*expected a num"):
         run(LearningRateScheduler(lambda epoch, rate: bad), [0])
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from nanocnn.arrays import Array
-from nanocnn.checks import positive
+from nanocnn.checks import number, positive
 from nanocnn.errors import NonFiniteError, ShapeError
 from nanocnn.texts import sizes
 
@@ -103,8 +103,7 @@ def split(fraction: float, *arrays: Any) -> tuple[tuple[Any, ...], tuple[Any, ..
 
     Raises ValueError where a side would be empty (Keras: trainers/data_adapters/array_slicing.py).
     """
-    if not isinstance(fraction, (float, np.floating)) or not 0 < fraction < 1:
-        raise ValueError(f"validation_split: expected a number between 0 and 1, got {fraction!r}")
+    fraction = number(fraction, "validation_split", lambda part: 0 < part < 1, "between 0 and 1")
     counts = {len(a) for a in arrays if a is not None}
     if len(counts) != 1:
         raise ShapeError(f"validation_split: expected arrays of one length, got {sorted(counts)}")

@@ -21,16 +21,19 @@ class Activation(Layer):
     ValueError. Source: keras/src/activations/activations.py.
     """
 
+    keeps = ("y",)
+
     def __init__(self, activation: str | None, name: str | None = None) -> None:
         super().__init__(name)
         self.activation = "linear" if activation is None else activation
         if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
             raise unknown("activation", activation, ACTIVATIONS)
+        self.operation = self.activation
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         if self.activation == "linear":
             return x
-        function = getattr(self.kernels, f"{self.activation}_forward")
+        function = getattr(self.kernels, f"{self.operation}_forward")
         y: Array = function(x, **memory.out(self, y=x.shape))
         memory.save(self, y)
         return y
@@ -39,7 +42,7 @@ class Activation(Layer):
         if self.activation == "linear":
             return dy
         (y,) = memory.saved(self)
-        function = getattr(self.kernels, f"{self.activation}_backward")
+        function = getattr(self.kernels, f"{self.operation}_backward")
         return function(dy, y, **memory.out(self, dx=y.shape))
 
     def formula(self) -> str:

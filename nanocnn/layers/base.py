@@ -30,6 +30,8 @@ class Layer(Configured):
     `kernels` (the kernel set).
     """
 
+    operation = ""  # the kernels it calls: "conv2d" for conv2d_forward and conv2d_backward
+    keeps: tuple[str, ...] = ()  # what it saves for its backward pass, by name
     random = False  # draws random numbers while training
     untrained: tuple[str, ...] = ()  # the names of the weights that are `state`
 

@@ -14,6 +14,7 @@ class Dropout(Layer):
     keras/src/layers/regularization/dropout.py.
     """
 
+    operation, keeps = "dropout", ("key",)
     random = True
 
     def __init__(self, rate: float, name: str | None = None) -> None:

@@ -1,6 +1,6 @@
 """Layers that multiply by a kernel: Dense and Conv2D, each with an activation behind it."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from .. import initializers
 from ..checks import flag, pair, positive
@@ -21,7 +21,7 @@ class Linear(Layer):
     `activation` is a layer of its own, so that a plan can fuse it or leave it to the loss.
     """
 
-    operation: ClassVar[str]
+    keeps = ("x",)
     geometry: tuple[Window, ...] = ()
 
     def __init__(

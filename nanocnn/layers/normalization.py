@@ -17,6 +17,7 @@ class BatchNormalization(Layer):
     variance is unbiased).
     """
 
+    operation, keeps = "batch_norm", ("x", "mean", "variance")
     untrained = ("moving_mean", "moving_variance")
 
     def __init__(

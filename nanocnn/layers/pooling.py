@@ -42,6 +42,8 @@ class MaxPooling2D(Pooling2D):
     Source: keras/src/layers/pooling/max_pooling2d.py.
     """
 
+    operation, keeps = "max_pool", ("winner",)
+
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         shape = (len(x), *self.output_shape)
         name = "winner" if self.window.KH * self.window.KW <= 255 else "wide_winner"
@@ -65,6 +67,8 @@ class AveragePooling2D(Pooling2D):
     x (N,H,W,C) -> y (N,OH,OW,C); arguments as for `MaxPooling2D`.
     Source: keras/src/layers/pooling/average_pooling2d.py.
     """
+
+    operation = "average_pool"
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         out = memory.out(self, y=(len(x), *self.output_shape))
