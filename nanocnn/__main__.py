@@ -14,7 +14,7 @@ import numpy as np
 
 from . import gradcheck, presets, threads
 from .callbacks import ModelCheckpoint
-from .checks import positive
+from .checks import whole
 from .data import mnist
 from .kernels import KERNEL_SETS
 from .sequential import Sequential, load_model
@@ -178,7 +178,7 @@ def bench(options: Namespace) -> int:
     """
     models = {kernels: presets.build(options.model, kernels=kernels) for kernels in KERNEL_SETS}
     rng = np.random.default_rng(0)
-    N = positive(options.batch_size, "batch_size")
+    N = whole(options.batch_size, "batch_size")
     x, digits = rng.integers(256, size=(N, 28, 28), dtype=np.uint8), rng.integers(10, size=N)
     y = presets.labels_for(models["fast"], digits)
     tasks: dict[str, Callable[[Sequential], Any]] = {

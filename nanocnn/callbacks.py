@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .checks import number
+from .checks import number, whole
 from .schedules import Schedule
 
 
@@ -60,7 +60,10 @@ class Monitor(Callback):
     def __init__(self, monitor: str, mode: str, min_delta: float) -> None:
         if mode not in ("auto", "min", "max"):
             raise ValueError(f"mode={mode!r}, expected 'auto', 'min' or 'max'")
-        self.monitor, self.min_delta = monitor, abs(min_delta)
+        if not isinstance(monitor, str):
+            raise ValueError(f"monitor={monitor!r}, expected the name of a loss or metric")
+        self.monitor = monitor
+        self.min_delta = abs(number(min_delta, f"{type(self).__name__}: min_delta"))
         self.sign = 1 if mode == "max" or (mode == "auto" and "acc" in monitor) else -1
         self.best: float | None = None
 
@@ -103,8 +106,10 @@ class EarlyStopping(Monitor):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.patience, self.baseline = patience, baseline
-        self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
+        self.patience = whole(patience, "EarlyStopping: patience", 0)
+        self.baseline = None if baseline is None else number(baseline, "EarlyStopping: baseline")
+        self.restore_best_weights = restore_best_weights
+        self.start_from_epoch = whole(start_from_epoch, "EarlyStopping: start_from_epoch", 0)
         self.on_train_begin()
 
     def on_train_begin(self) -> None:
@@ -204,8 +209,9 @@ class ReduceLROnPlateau(Monitor):
         super().__init__(monitor, mode, min_delta)
         where, words = "ReduceLROnPlateau: factor", "more than 0 and less than 1"
         self.factor = number(factor, where, lambda factor: 0 < factor < 1, words)
-        self.patience = patience
-        self.cooldown, self.min_lr = cooldown, min_lr
+        self.patience = whole(patience, "ReduceLROnPlateau: patience", 0)
+        self.cooldown = whole(cooldown, "ReduceLROnPlateau: cooldown", 0)
+        self.min_lr = number(min_lr, "ReduceLROnPlateau: min_lr", lambda rate: rate >= 0, ">= 0")
         self.on_train_begin()
 
     def on_train_begin(self) -> None:
@@ -235,6 +241,8 @@ class LearningRateScheduler(Callback):
     """
 
     def __init__(self, schedule: Callable[[int, float], float]) -> None:
+        if not callable(schedule):
+            raise ValueError(f"LearningRateScheduler: schedule={schedule!r}, expected a function")
         self.schedule = schedule
 
     def on_epoch_begin(self, epoch: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
+from .checks import whole
 from .errors import ShapeError
 from .kernels import KERNEL_SETS, get_kernels
 from .layers import Dense, Input, Layer, layer_config, make_names_unique
@@ -27,9 +28,7 @@ class Chain:
     ) -> None:
         if str(dtype) not in ("float32", "float64"):
             raise ValueError(f"dtype={dtype!r}, expected 'float32' or 'float64'")
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise ValueError(f"seed={seed!r}, expected a whole number of 0 or more")
-        self.name, self.seed = name, int(seed)
+        self.name, self.seed = name, whole(seed, "seed", 0, bits=128)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.kernel_set = kernels
         if kernels not in KERNEL_SETS:

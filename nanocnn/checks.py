@@ -16,12 +16,12 @@ def number(
     return float(value)
 
 
-def positive(value: Any, name: str) -> int:
-    """A whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name}={value!r:.80}, expected a whole number of at least 1")
-    if value >= 2**31:
-        raise ValueError(f"{name}={value!r:.80}, expected a whole number below 2**31")
+def whole(value: Any, name: str, least: int = 1, bits: int = 31) -> int:
+    """A whole number of at least `least` and less than 2**bits."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name}={value!r:.80}, expected a whole number of at least {least}")
+    if value >= 2**bits:
+        raise ValueError(f"{name}={value!r:.80}, expected a whole number below 2**{bits}")
     return int(value)
 
 
@@ -30,7 +30,7 @@ def pair(value: Any, name: str) -> tuple[int, int]:
     items = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(items) != 2:
         raise ValueError(f"{name}={value!r:.80}, expected a whole number or a pair of them")
-    return positive(items[0], name), positive(items[1], name)
+    return whole(items[0], name), whole(items[1], name)
 
 
 def flag(value: Any, name: str) -> bool:

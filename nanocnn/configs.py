@@ -40,7 +40,10 @@ def make(what: str, spec: Any, known: Mapping[str, type[T]]) -> T:
     """One of `known`, from its name or its {"class_name", "config"}; `what` is for the error."""
     given = spec if isinstance(spec, dict) else {"class_name": spec}
     kind = known[find(what, given.get("class_name"), known)]
-    return kind(**{k: v for k, v in given.get("config", {}).items() if k != "name"})
+    config = {k: v for k, v in dict(given.get("config", {})).items() if k != "name"}
+    for name in config.keys() - arguments(kind):
+        raise unknown(f"argument of {kind.__name__}", name, arguments(kind))
+    return kind(**config)
 
 
 def find(what: str, name: object, known: Iterable[str]) -> str:

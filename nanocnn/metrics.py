@@ -52,7 +52,10 @@ METRICS: dict[str, Metric] = {
 def get_metrics(specs: str | list[str | Metric] | None) -> dict[str, Metric]:
     """Metrics by the name under which the history keeps them."""
     found: dict[str, Metric] = {}
-    for spec in [specs] if isinstance(specs, str) else specs or []:
+    specs = [specs] if isinstance(specs, str) else specs or []
+    if not isinstance(specs, (list, tuple)):
+        raise ValueError(f"metrics={specs!r}, expected a list of names or functions")
+    for spec in specs:
         if callable(spec):
             found[getattr(spec, "__name__", repr(spec))] = spec
         elif spec in METRICS:

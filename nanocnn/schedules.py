@@ -3,11 +3,11 @@
 A step is one update of the parameters.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from math import cos, floor, pi
 from typing import ClassVar
 
-from .checks import number
+from .checks import flag, number
 from .configs import Configured
 
 
@@ -26,12 +26,14 @@ class Schedule(Configured):
         raise NotImplementedError
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            where = f"{type(self).__name__}: {name}"
-            if name in self.above_zero:
+        for field in fields(self):
+            value, where = getattr(self, field.name), f"{type(self).__name__}: {field.name}"
+            if isinstance(field.default, bool):
+                flag(value, where)
+            elif field.name in self.above_zero:
                 number(value, where, lambda value: value > 0, "more than 0")
-            for item in value if isinstance(value, (list, tuple)) else (value,):
-                if item is not None and not isinstance(item, bool):
+            elif value is not None or field.default is not None:
+                for item in value if isinstance(value, (list, tuple)) else (value,):
                     number(item, where)
 
 
@@ -66,10 +68,12 @@ class PiecewiseConstantDecay(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.values) != len(self.boundaries) + 1:
+        both = (self.boundaries, self.values)
+        lists = all(isinstance(each, (list, tuple)) for each in both)
+        if not lists or len(self.values) != len(self.boundaries) + 1:
             raise ValueError(
-                f"PiecewiseConstantDecay: {len(self.boundaries)} boundaries and "
-                f"{len(self.values)} values, expected one value more than boundaries"
+                f"PiecewiseConstantDecay: boundaries={self.boundaries}, values={self.values}, "
+                "expected two lists, of one value more than boundaries"
             )
         if list(self.boundaries) != sorted(self.boundaries):
             raise ValueError(f"PiecewiseConstantDecay: boundaries={self.boundaries} not ascending")

@@ -13,7 +13,7 @@ from . import storage, training
 from .arrays import Array
 from .callbacks import Callback
 from .chain import Chain
-from .checks import positive
+from .checks import whole
 from .configs import described
 from .data.batches import as_images, batches, take
 from .errors import ModelFileError, NonFiniteError
@@ -134,7 +134,7 @@ class Sequential(Chain):
         data = training.checked(self, x, y, sample_weight)
         progress = Progress(verbose, 1, 1)
         progress.begin("Evaluation", len(data.x))
-        logs = training.evaluate(self, data, positive(batch_size, "batch_size"), progress)
+        logs = training.evaluate(self, data, whole(batch_size, "batch_size"), progress)
         progress.end(logs)
         return _as_keras(logs)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .arrays import Array
 from .callbacks import Callback, ModelCheckpoint
-from .checks import positive
+from .checks import whole
 from .data.batches import as_images, batches, split, take
 from .errors import ModelFileError, NonFiniteError, ShapeError
 from .history import History, Progress
@@ -171,10 +171,9 @@ def fit(
     verbose: int | str,
 ) -> History:
     """Train; see `Sequential.fit`."""
-    batch_size = positive(batch_size, "batch_size")
-    epochs = positive(epochs, "epochs")
-    if not isinstance(initial_epoch, (int, np.integer)) or initial_epoch < 0:
-        raise ValueError(f"initial_epoch={initial_epoch!r}, expected a whole number of 0 or more")
+    batch_size = whole(batch_size, "batch_size")
+    epochs = whole(epochs, "epochs")
+    initial_epoch = whole(initial_epoch, "initial_epoch", 0)
     listed = isinstance(callbacks, (list, tuple))
     if not (listed and all(isinstance(callback, Callback) for callback in callbacks)):
         raise ValueError(f"callbacks: {callbacks!r}, expected a list of Callback objects")

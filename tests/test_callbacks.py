@@ -214,13 +214,17 @@ def test_a_checkpoint_with_an_unknown_field_names_the_known_ones(tmp_path):
         small_model().fit(X, Y, callbacks=[checkpoint], verbose=0)
 
 
-@pytest.mark.parametrize("make", [
-    lambda: EarlyStopping(mode="up"), lambda: ReduceLROnPlateau(factor=1.0),
-    lambda: ReduceLROnPlateau(factor=0), lambda: ModelCheckpoint("a.npz", mode=""),
+@pytest.mark.parametrize(("kind", "name", "value"), [
+    (EarlyStopping, "mode", "up"), (EarlyStopping, "monitor", 3), (EarlyStopping, "patience", "3"),
+    (EarlyStopping, "patience", -1), (EarlyStopping, "min_delta", "0"),
+    (EarlyStopping, "baseline", "low"), (EarlyStopping, "start_from_epoch", None),
+    (ReduceLROnPlateau, "factor", 1.0), (ReduceLROnPlateau, "factor", 0),
+    (ReduceLROnPlateau, "patience", None), (ReduceLROnPlateau, "cooldown", -1),
+    (ReduceLROnPlateau, "min_lr", -1e-3), (LearningRateScheduler, "schedule", 0.1),
 ])  # fmt: skip
-def test_bad_arguments(make):
-    with pytest.raises(ValueError, match=r"(mode|factor)=.*, expected"):
-        make()
+def test_bad_arguments(kind, name, value):
+    with pytest.raises(ValueError, match=rf"{name}={value!r}, expected"):
+        kind(**{name: value})
 
 
 # --- Going on after an interruption ---

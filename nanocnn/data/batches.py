@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from nanocnn.arrays import Array
-from nanocnn.checks import number, positive
+from nanocnn.checks import number, whole
 from nanocnn.errors import NonFiniteError, ShapeError
 from nanocnn.texts import sizes
 
@@ -29,8 +29,8 @@ def batches(
 
     Raises ValueError at once, not with the first batch.
     """
-    size = positive(size, "batch_size")
-    count = positive(count, "the number of examples")
+    size = whole(size, "batch_size")
+    count = whole(count, "the number of examples")
     starts = range(0, count, size)
     if rng is None:
         return (slice(start, min(start + size, count)) for start in starts)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .. import initializers
-from ..checks import flag, pair, positive
+from ..checks import flag, pair, whole
 from ..errors import ShapeError, unknown
 from ..kernels.geometry import Window
 from ..memory import Memory
@@ -126,7 +126,7 @@ class Dense(Linear):
         super().__init__(
             activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, name
         )
-        self.units = positive(units, "Dense: units")
+        self.units = whole(units, "Dense: units")
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         if len(input_shape) != 1:
@@ -168,7 +168,7 @@ class Conv2D(Linear):
         super().__init__(
             activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, name
         )
-        self.filters = positive(filters, "Conv2D: filters")
+        self.filters = whole(filters, "Conv2D: filters")
         self.kernel_size = pair(kernel_size, "Conv2D: kernel_size")
         self.strides = pair(strides, "Conv2D: strides")
         self.dilation_rate = pair(dilation_rate, "Conv2D: dilation_rate")

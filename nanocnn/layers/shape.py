@@ -3,9 +3,7 @@
 from math import prod
 from typing import Any
 
-import numpy as np
-
-from ..checks import positive
+from ..checks import whole
 from ..memory import Memory
 from .base import Array, Layer, Shape
 
@@ -18,9 +16,8 @@ class Input(Layer):
 
     def __init__(self, shape: tuple[int, ...], name: str | None = None) -> None:
         super().__init__(name or "input_layer")
-        if isinstance(shape, (int, np.integer)):
-            shape = (int(shape),)
-        self.shape = tuple(positive(size, "Input: shape") for size in shape)
+        sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
+        self.shape = tuple(whole(size, "Input: shape") for size in sizes)
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         return self.shape, {}

@@ -7,6 +7,7 @@ they call for; here is what Keras's files say in other words.
 from dataclasses import replace
 from typing import Any
 
+from ..checks import whole
 from ..configs import arguments
 from ..errors import ModelFileError
 from ..initializers import canonical
@@ -127,9 +128,10 @@ def read_architecture(model: Any) -> tuple[Config, dict[str, Shape]]:
     dtypes.discard(None)
     if len(dtypes) > 1:
         raise ModelFileError("layers of different dtypes; expected one for all")
-    seed = config.get("seed", 0)
-    if type(seed) is not int or not 0 <= seed < 2**128:
-        raise ModelFileError(f"seed {seed!r:.80}, expected a whole number from 0")
+    try:
+        seed = whole(config.get("seed", 0), "seed", 0, bits=128)
+    except ValueError as error:
+        raise ModelFileError(str(error)) from None
     name, dtype = config.get("name"), dtypes.pop() if dtypes else "float32"
     configs = [layer_config(layer) for layer in layers]
     configs[0]["config"]["dtype"] = dtype
