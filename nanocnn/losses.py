@@ -94,6 +94,7 @@ class CategoricalCrossentropy(Loss):
 
     `from_logits`: predictions are logits, not probabilities. `label_smoothing` a: the target
     becomes t*(1-a) + a/K. Behind a softmax the two are computed as one, from the logits.
+    ValueError for other labels. Source: keras/src/losses/losses.py.
     """
 
     takes_softmax = True
@@ -148,7 +149,8 @@ class CategoricalCrossentropy(Loss):
 class SparseCategoricalCrossentropy(CategoricalCrossentropy):
     """-log of the true class's probability, for class numbers (N,) or (N,1), 0 <= label < K.
 
-    Arguments as for `CategoricalCrossentropy`.
+    ValueError for other labels; arguments as for `CategoricalCrossentropy`.
+    Source: keras/src/losses/losses.py.
     """
 
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
@@ -176,7 +178,10 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
 
 
 class MeanSquaredError(Loss):
-    """The mean over a sample's elements of (prediction - target)^2, both (N, ...)."""
+    """The mean over a sample's elements of (prediction - target)^2, both (N, ...).
+
+    ValueError for targets of another shape. Source: keras/src/losses/losses.py.
+    """
 
     def forward(
         self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool

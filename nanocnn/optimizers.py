@@ -228,7 +228,10 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (default .004). Source: Loshchilov & Hutter 2019."""
+    """Adam with decoupled weight decay (default .004): not a part of the gradient's means.
+
+    Arguments and errors as for `Adam`. Source: Loshchilov & Hutter 2019.
+    """
 
     def __init__(
         self,

@@ -51,7 +51,10 @@ class _Decay(Schedule):
 
 @dataclass(frozen=True)
 class ExponentialDecay(_Decay):
-    """rate = initial * decay_rate^(step / decay_steps); whole powers only with `staircase`."""
+    """rate = initial * decay_rate^(step / decay_steps); whole powers only with `staircase`.
+
+    Units, errors and source: `Schedule`.
+    """
 
     above_zero: ClassVar = ("decay_steps", "decay_rate")
 
@@ -61,7 +64,10 @@ class ExponentialDecay(_Decay):
 
 @dataclass(frozen=True)
 class PiecewiseConstantDecay(Schedule):
-    """values[i] up to and including step boundaries[i], then the next: a rate in steps."""
+    """values[i] up to and including step boundaries[i], then the next: a rate in steps.
+
+    ValueError unless there is one value more than boundaries. Units and source: `Schedule`.
+    """
 
     boundaries: list[int]
     values: list[float]
@@ -87,7 +93,7 @@ class CosineDecay(Schedule):
     """Half a cosine from initial down to alpha * initial over `decay_steps`.
 
     With `warmup_target` the rate first climbs in a straight line from initial to the target in
-    `warmup_steps`, and the cosine starts there. Source: Loshchilov & Hutter 2017.
+    `warmup_steps`, and the cosine starts there. Source: Loshchilov & Hutter 2017; else `Schedule`.
     """
 
     initial_learning_rate: float
@@ -112,6 +118,7 @@ class PolynomialDecay(Schedule):
     """From initial to end in `decay_steps`: (initial-end) * (1 - step/decay_steps)^power + end.
 
     `cycle`: starts again, longer by `decay_steps` each time, where else the rate would stay at end.
+    Units, errors and source: `Schedule`.
     """
 
     initial_learning_rate: float
@@ -131,7 +138,10 @@ class PolynomialDecay(Schedule):
 
 @dataclass(frozen=True)
 class InverseTimeDecay(_Decay):
-    """rate = initial / (1 + decay_rate * step / decay_steps); whole quotients with `staircase`."""
+    """rate = initial / (1 + decay_rate * step / decay_steps); whole quotients with `staircase`.
+
+    Units, errors and source: `Schedule`.
+    """
 
     def __call__(self, step: int) -> float:
         return self.initial_learning_rate / (1 + self.decay_rate * self._periods(step))

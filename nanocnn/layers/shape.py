@@ -12,6 +12,7 @@ class Input(Layer):
     """The shape of one sample, such as (28, 28, 1): the first layer of every model.
 
     Raises ValueError unless each size is a whole number of at least 1.
+    Source: keras/src/layers/core/input_layer.py.
     """
 
     def __init__(self, shape: tuple[int, ...], name: str | None = None) -> None:
@@ -37,7 +38,10 @@ class Input(Layer):
 
 
 class Flatten(Layer):
-    """Each sample as one row: (N,H,W,C) -> (N,H*W*C), channels fastest. Nothing is copied."""
+    """Each sample as one row: (N,H,W,C) -> (N,H*W*C), channels fastest. Nothing is copied.
+
+    Source: keras/src/layers/reshaping/flatten.py.
+    """
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         return (prod(input_shape),), {}
