@@ -114,6 +114,29 @@ def help_of(*words):
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
+def test_the_numbers_of_lines_are_right():
+    package = ROOT / "nanocnn"
+    sizes = {
+        path.relative_to(package).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for path in package.rglob("*.py")
+    }
+    engine = re.compile(
+        r"layers/|kernels/(reference|geometry)|(arrays|callbacks|chain|checks|configs|history|"
+        r"initializers|losses|memory|metrics|optimizers|plan|regularizers|schedules|sequential|"
+        r"training)\.py"
+    )
+    found = {"engine": 0, "rest": 0, "fast": 0}
+    for path, size in sizes.items():
+        fast = path.startswith(("kernels/fast/", "kernels/simd"))
+        found["fast" if fast else "engine" if engine.match(path) else "rest"] += size
+    told = re.search(
+        r"is ([\d,]+) lines, comments included\..*are ([\d,]+) more, the fast kernels ([\d,]+)\.",
+        PROSE, re.S,
+    )  # fmt: skip
+    expected = [int(number.replace(",", "")) for number in told.groups()]
+    assert list(found.values()) == pytest.approx(expected, abs=100)
+
+
 @pytest.mark.parametrize("command", sorted(set(COMMANDS)))
 def test_commands_exist_with_their_options(command):
     _, *words = shlex.split(command)
