@@ -17,7 +17,13 @@ class Configured:
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make it again, by Keras's names, JSON-able."""
-        return {name: _plain(getattr(self, name)) for name in arguments(type(self))}
+        kind = type(self)
+        if missing := [name for name in arguments(kind) if not hasattr(self, name)]:
+            raise TypeError(
+                f"{kind.__name__}: no attribute {', '.join(missing)}, expected one for each "
+                "argument of its __init__, or a get_config of its own"
+            )
+        return {name: _plain(getattr(self, name)) for name in arguments(kind)}
 
 
 def arguments(kind: type) -> dict[str, Parameter]:

@@ -132,8 +132,7 @@ class Layer(Configured):
             )
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
 
 
 def automatic_name(class_name: str) -> str:
