@@ -1,4 +1,4 @@
-"""Writing a file so that a reader finds the old one or the new one, never half of it."""
+"""Opening files: one to read, and one to write so that a reader never finds half of it."""
 
 import contextlib
 import errno
@@ -9,6 +9,16 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+@contextlib.contextmanager
+def opened(file: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
+    """A path opened to be read, or a file that is open already; with its name for messages."""
+    if isinstance(file, (str, os.PathLike)):
+        with open(file, "rb") as stream:
+            yield stream, os.fspath(file)
+    else:
+        yield file, str(getattr(file, "name", None) or "<open file>")
 
 
 @contextlib.contextmanager

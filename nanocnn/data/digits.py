@@ -13,6 +13,7 @@ import numpy as np
 
 from nanocnn.arrays import Array
 from nanocnn.errors import DatasetError
+from nanocnn.files import opened
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")  # decoders without scripts, links or other files
 MAX_PIXELS, MAX_SIDE = 1 << 26, 1 << 15  # of one pixel a row, many rows take gigabytes
@@ -31,11 +32,8 @@ def read_digit(source: str | os.PathLike[str] | BinaryIO | Array) -> Array:
     """
     if isinstance(source, np.ndarray):
         return _digit(_grey_array(source), "the array")
-    if isinstance(source, (str, os.PathLike)):
-        with open(source, "rb") as file:
-            return _digit(_decode(file, os.fspath(source)), os.fspath(source))
-    name = str(getattr(source, "name", None) or "<open file>")
-    return _digit(_decode(source, name), name)
+    with opened(source) as (file, name):
+        return _digit(_decode(file, name), name)
 
 
 def _decode(file: BinaryIO, name: str) -> Array:

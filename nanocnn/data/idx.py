@@ -16,7 +16,7 @@ import numpy as np
 
 from nanocnn.arrays import Array
 from nanocnn.errors import DatasetError
-from nanocnn.files import atomic_write
+from nanocnn.files import atomic_write, opened
 
 File = str | os.PathLike[str] | BinaryIO
 
@@ -36,24 +36,17 @@ def read(file: File, max_bytes: int = 1 << 32) -> Array:
     Memory grows with what the file holds, never with what its header promises, and no more than one
     byte past the promise is ever decompressed. Raises DatasetError for all but exactly one array.
     """
-    if isinstance(file, (str, os.PathLike)):
-        with open(file, "rb") as opened:
-            return _read(opened, os.fspath(file), max_bytes)
-    return _read(file, str(getattr(file, "name", None) or "<open file>"), max_bytes)
-
-
-def _read(file: BinaryIO, name: str, max_bytes: int) -> Array:
-    try:
-        magic = _peek(file, name)
-        if magic == GZIP_MAGIC:
-            with gzip.GzipFile(fileobj=file, mode="rb") as stream:
-                return _parse(cast(BinaryIO, stream), name, max_bytes)
-        return _parse(file, name, max_bytes, _bytes_left(file))
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DatasetError(
-            f"{name}: expected a whole gzip file, got a truncated or damaged one ({error}); "
-            "delete it and fetch it again"
-        ) from error
+    with opened(file) as (stream, name):
+        try:
+            if _peek(stream, name) != GZIP_MAGIC:
+                return _parse(stream, name, max_bytes, _bytes_left(stream))
+            with gzip.GzipFile(fileobj=stream, mode="rb") as unpacked:
+                return _parse(cast(BinaryIO, unpacked), name, max_bytes)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DatasetError(
+                f"{name}: expected a whole gzip file, got a truncated or damaged one ({error}); "
+                "delete it and fetch it again"
+            ) from error
 
 
 def _parse(file: BinaryIO, name: str, max_bytes: int, left: int | None = None) -> Array:
