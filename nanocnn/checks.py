@@ -1,9 +1,11 @@
 """Arguments checked: each function returns the value in one form, or raises a `ValueError`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+
+from .errors import unknown
 
 
 def number(
@@ -31,6 +33,13 @@ def pair(value: Any, name: str) -> tuple[int, int]:
     if len(items) != 2:
         raise ValueError(f"{name}={value!r:.80}, expected a whole number or a pair of them")
     return whole(items[0], name), whole(items[1], name)
+
+
+def one_of(value: Any, known: Iterable[str], name: str) -> str:
+    """One of the words `known`, in any case."""
+    if not isinstance(value, str) or value.lower() not in known:
+        raise unknown(name, value, known)
+    return value.lower()
 
 
 def flag(value: Any, name: str) -> bool:

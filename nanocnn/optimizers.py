@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .checks import flag, number
+from .checks import flag, number, one_of
 from .configs import Configured, make
-from .errors import unknown
 from .schedules import SCHEDULES, Schedule
 
 
@@ -46,9 +45,7 @@ class Optimizer(Configured):
         if not isinstance(learning_rate, Schedule):
             learning_rate = self._number("learning_rate", learning_rate)
         self.learning_rate: float | Schedule = learning_rate
-        if form not in ("keras", "pytorch"):
-            raise unknown("optimizer form", form, ("keras", "pytorch"))
-        self.form = form
+        self.form = one_of(form, ("keras", "pytorch"), "optimizer form")
         self.weight_decay = weight_decay and self._number("weight_decay", weight_decay)
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         self.clipnorm, self.clipvalue, self.global_clipnorm = clips.values()

@@ -1,6 +1,6 @@
 """Activation functions: relu, sigmoid, tanh, softmax and linear."""
 
-from ..errors import unknown
+from ..checks import one_of
 from ..memory import Memory
 from .base import Array, Layer
 
@@ -25,10 +25,9 @@ class Activation(Layer):
 
     def __init__(self, activation: str | None, name: str | None = None) -> None:
         super().__init__(name)
-        self.activation = "linear" if activation is None else activation
-        if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
-            raise unknown("activation", activation, ACTIVATIONS)
-        self.operation = self.activation
+        self.activation = self.operation = (
+            "linear" if activation is None else one_of(activation, ACTIVATIONS, "activation")
+        )
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         if self.activation == "linear":

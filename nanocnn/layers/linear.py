@@ -3,8 +3,8 @@
 from typing import Any
 
 from .. import initializers
-from ..checks import flag, pair, whole
-from ..errors import ShapeError, unknown
+from ..checks import flag, one_of, pair, whole
+from ..errors import ShapeError
 from ..kernels.geometry import Window
 from ..memory import Memory
 from ..regularizers import get_regularizer
@@ -172,7 +172,7 @@ class Conv2D(Linear):
         self.kernel_size = pair(kernel_size, "Conv2D: kernel_size")
         self.strides = pair(strides, "Conv2D: strides")
         self.dilation_rate = pair(dilation_rate, "Conv2D: dilation_rate")
-        self.padding = check_padding(padding, "Conv2D")
+        self.padding = one_of(padding, ("valid", "same"), "Conv2D padding")
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError(
                 f"Conv2D: strides={strides!r} with dilation_rate={dilation_rate!r}, "
@@ -197,10 +197,3 @@ class Conv2D(Linear):
     def formula(self) -> str:
         bias = " + bias[f]" * self.use_bias
         return f"y[n,h,w,f] = sum_kh,kw,c x[n,h+kh,w+kw,c] kernel[kh,kw,c,f]{bias}"
-
-
-def check_padding(padding: str, layer: str) -> str:
-    """ "valid" or "same", in any case, as Keras takes it."""
-    if not isinstance(padding, str) or padding.lower() not in ("valid", "same"):
-        raise unknown(f"{layer} padding", padding, ("valid", "same"))
-    return padding.lower()

@@ -1,10 +1,9 @@
 """Pooling: one number for each window of each channel."""
 
-from ..checks import pair
+from ..checks import one_of, pair
 from ..kernels.geometry import Window
 from ..memory import Memory
 from .base import Array, Layer, Shape, window_over
-from .linear import check_padding
 
 
 class Pooling2D(Layer):
@@ -21,7 +20,7 @@ class Pooling2D(Layer):
         kind = type(self).__name__
         self.pool_size = pair(pool_size, f"{kind}: pool_size")
         self.strides = self.pool_size if strides is None else pair(strides, f"{kind}: strides")
-        self.padding = check_padding(padding, kind)
+        self.padding = one_of(padding, ("valid", "same"), f"{kind} padding")
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         window, C = self._window(input_shape)
