@@ -6,8 +6,9 @@ central differences (L(a+h) - L(a-h)) / 2h in float64. Works on a layer, on a st
 fused kernels), on a whole model with or without a loss, and on a loss alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -81,26 +82,66 @@ class Report:
         return f"{table(rows)}\n{verdict} (tolerance {self.tolerance:g})"
 
 
-@dataclass(frozen=True)
 class _Case:
-    """What is checked: L = sum(weight * forward()), for arrays that may be moved."""
+    """L = sum(weight * output) of stages one after the other, with a loss at their end or without.
 
-    arrays: dict[str, Array]
-    layers: Sequence[Layer]
-    weight: Array
-    forward: Callable[[], Array]
-    backward: Callable[[], dict[str, Array]]
+    `arrays` are those that may be moved: all parameters, and the input.
+    """
+
+    def __init__(
+        self, stages: Sequence[Any], layers: Sequence[Layer], x: Array, training: bool,
+        rng: np.random.Generator, loss: "_Loss | None" = None,
+    ) -> None:  # fmt: skip
+        self.stages, self.layers, self.x, self.training = stages, layers, x, training
+        self.loss, self.memory = loss, Memory()
+        if loss is not None:
+            self.weight = rng.uniform(0.5, 1.5, len(x)) / len(x)
+        else:
+            with unchanged(layers):
+                self.weight = rng.standard_normal(self.output().shape)
+            self.weight /= np.sqrt(self.weight.size)
+        params = {f"{layer.name}/{k}": v for layer in layers for k, v in layer.params.items()}
+        self.arrays = {**params, "input" if stages else "prediction": x}
+
+    def output(self) -> Array:
+        """What the weight is for: the last stage's output, or each sample's loss."""
+        y = self.x
+        for stage in self.stages:
+            y = stage.forward(y, self.training, self.memory)
+        return y if self.loss is None else self.loss.forward(y, self.memory)
 
     def value(self) -> float:
         """L, with the same random numbers every time."""
         with unchanged(self.layers):
-            return float((self.weight * self.forward()).sum())
+            return float((self.weight * self.output()).sum())
 
     def gradient(self) -> dict[str, Array]:
-        """L's gradient by backward."""
+        """L's gradient by backward, for each of `arrays`; 0 where backward gives none."""
         with unchanged(self.layers):
-            self.forward()
-            return self.backward()
+            self.output()
+            d = self.weight if self.loss is None else self.loss.backward(self.weight, self.memory)
+            for stage in reversed(self.stages):
+                d = stage.backward(d, True, self.memory)
+            found = {f"{each.name}/{k}": v for each in self.layers for k, v in each.grads.items()}
+            *names, last = self.arrays
+            grads = {name: found.get(name, np.zeros_like(self.arrays[name])) for name in names}
+            return {**grads, last: d.reshape(self.x.shape)}
+
+
+class _Loss:
+    """A loss of given labels, by the kernels of a set."""
+
+    def __init__(
+        self, loss: Loss, y: Any, shape: tuple[int, ...], kernels: ModuleType, logits: bool
+    ) -> None:
+        self.target = loss.target(loss.labels(y, shape), shape, np.float64)
+        self.loss, self.kernels, self.logits = loss, kernels, logits
+
+    def forward(self, prediction: Array, memory: Memory) -> Array:
+        return self.loss.forward(prediction, self.target, self.kernels, memory, self.logits)[0]
+
+    def backward(self, weight: Array, memory: Memory) -> Array:
+        return self.loss.backward(weight, self.kernels, memory)
 
 
 def check(
@@ -197,96 +238,34 @@ def _compare(
 
 
 def _case(target: Any, x: Any, y: Any, training: bool, rng: np.random.Generator) -> _Case:
+    """What is to be checked, in float64."""
     if isinstance(target, Sequential):
         model = _in_float64(target, x)
-        images = as_images(x, model.input_shape, np.float64)
-        x = np.array(take(images, slice(None), np.float64))
-        return _model_case(model, x, y, training, rng)
+        x = take(as_images(x, model.input_shape, np.float64), slice(None), np.float64).copy()
+        plan, loss = model.plan_, None
+        stages: list[Any] = list(plan.stages)
+        if y is not None:
+            model._ready(x)
+            fused = plan.softmax is not None
+            loss = _Loss(model.loss, y, model.output_shape, model.kernels, fused)
+        elif plan.softmax is not None:
+            stages.append(Stage(plan.softmax))
+        return _Case(stages, model.layers, x, training, rng, loss)
     x = np.array(x, np.float64)
     if isinstance(target, Loss):
-        return _loss_case(target, x, y, rng)
-    if not isinstance(target, (Layer, Stage)):
+        logits = bool(getattr(target, "from_logits", False))
+        loss = _Loss(target, y, x.shape[1:], reference, logits)
+        return _Case((), (), x, training, rng, loss)
+    if isinstance(target, Layer):
+        if not target.built:
+            target.build(x.shape[1:], rng, "float64")
+        target = Stage(target)
+    if not isinstance(target, Stage):
         raise ValueError(f"{target!r}, expected a Sequential, a Layer, a Stage or a Loss")
-    layers = target.layers if isinstance(target, Stage) else (target,)
-    if isinstance(target, Layer) and not target.built:
-        target.build(x.shape[1:], rng, "float64")
-    if layers[0].dtype != np.float64:
-        raise ValueError(f"{target.name}: dtype {layers[0].dtype}, expected 'float64'")
-    return _chain_case([target], layers, x, training, rng)
-
-
-def _chain_case(
-    chain: list[Any], layers: Any, x: Array, training: bool, rng: np.random.Generator
-) -> _Case:
-    """Layers or stages one after the other, with a random weight on their output."""
-    memory = Memory()
-
-    def forward() -> Array:
-        y = x
-        for each in chain:
-            y = each.forward(y, training, memory)
-        return y
-
-    with unchanged(layers):
-        weight = rng.standard_normal(forward().shape)
-    weight /= np.sqrt(weight.size)
-    arrays = {**_params(layers), "input": x}
-    return _Case(
-        arrays, layers, weight, forward, lambda: _backward(chain, layers, weight, memory, x)
-    )
-
-
-def _model_case(
-    model: Sequential, x: Array, y: Any, training: bool, rng: np.random.Generator
-) -> _Case:
-    plan, layers, memory = model.plan_, model.layers, Memory()
-    if y is None:
-        chain = [*plan.stages, *([_AsStage(plan.softmax)] if plan.softmax else [])]
-        return _chain_case(chain, layers, x, training, rng)
-    model._ready(x)
-    loss, shape, kernels = model.loss, model.output_shape, model.kernels
-    target = loss.target(loss.labels(y, shape), shape, model.dtype)
-    weight = rng.uniform(0.5, 1.5, len(x)) / len(x)
-
-    def forward() -> Array:
-        out = plan.forward(x, training, memory)
-        return loss.forward(out, target, kernels, memory, plan.softmax is not None)[0]
-
-    def backward() -> dict[str, Array]:
-        dy = loss.backward(weight, kernels, memory)
-        return _backward(plan.stages, layers, dy, memory, x)
-
-    return _Case({**_params(layers), "input": x}, layers, weight, forward, backward)
-
-
-def _loss_case(loss: Loss, prediction: Array, y: Any, rng: np.random.Generator) -> _Case:
-    shape, memory = prediction.shape[1:], Memory()
-    target = loss.target(loss.labels(y, shape), shape, np.float64)
-    weight = rng.uniform(0.5, 1.5, len(prediction)) / len(prediction)
-    logits = bool(getattr(loss, "from_logits", False))
-    return _Case(
-        {"prediction": prediction}, (), weight,
-        lambda: loss.forward(prediction, target, reference, memory, logits)[0],
-        lambda: {"prediction": loss.backward(weight, reference, memory)},
-    )  # fmt: skip
-
-
-class _AsStage:
-    """A layer with a stage's signature."""
-
-    def __init__(self, layer: Layer) -> None:
-        self.forward, self.backward = layer._forward, layer._backward
-
-
-def _params(layers: Any) -> dict[str, Array]:
-    return {f"{layer.name}/{k}": v for layer in layers for k, v in layer.params.items()}
-
-
-def _backward(chain: Any, layers: Any, dy: Array, memory: Memory, x: Array) -> dict[str, Array]:
-    for each in reversed(chain):
-        dy = each.backward(dy, True, memory)
-    grads = {f"{layer.name}/{k}": v for layer in layers for k, v in layer.grads.items()}
-    return {**grads, "input": dy.reshape(x.shape)}
+    if target.layers[0].dtype != np.float64:
+        raise ValueError(f"{target.name}: dtype {target.layers[0].dtype}, expected 'float64'")
+    target.layers[0]._check(x)
+    return _Case([target], target.layers, x, training, rng)
 
 
 def _in_float64(model: Sequential, x: Any) -> Sequential:

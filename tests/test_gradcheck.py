@@ -197,6 +197,12 @@ def test_finds_a_dropped_bias_gradient(kind, kernels, monkeypatch):
     assert "WRONG" in str(report) and not report.passed
 
 
+def test_finds_a_gradient_that_is_not_there_at_all(kernels, monkeypatch):
+    monkeypatch.setattr(Dense, "set_gradients", lambda self, dw, db: setattr(self, "grads", {}))
+    report = check(built(Dense(4), ROWS, kernels), distinct(ROWS))
+    assert wrong(report) == {"dense/kernel", "dense/bias"}
+
+
 @pytest.mark.parametrize("layer", ["conv", "max pool overlapping", "average pool overlapping"])
 def test_finds_assignment_where_col2im_must_add(layer, monkeypatch):
     def col2im(dcols, n, channels, window):
