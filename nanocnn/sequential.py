@@ -203,8 +203,12 @@ class Sequential(Chain):
         storage.save(self.snapshot(), path)
 
     def check_path(self, path: str | Path) -> None:
-        """Raise ValueError, before any work, if `path` has not the ending of a model file."""
+        """Raise, before any work, what `save` would: ValueError for a path without the ending of a
+        model file, TypeError for a layer or loss of one's own that cannot be described.
+        """
         storage.check_path(path)
+        self.get_config()
+        self._compile_config()
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot, kernels: str = "fast") -> "Sequential":

@@ -10,10 +10,14 @@ from nanocnn import (
     SGD,
     Callback,
     CosineDecay,
+    Dense,
     EarlyStopping,
+    Input,
     LearningRateScheduler,
+    MeanSquaredError,
     ModelCheckpoint,
     ReduceLROnPlateau,
+    Sequential,
     load_model,
 )
 
@@ -204,6 +208,20 @@ def test_a_checkpoint_without_a_format_is_refused_before_any_work(tmp_path):
     with pytest.raises(ValueError, match=r"unknown kind of model file.*\.npz, \.h5"):
         model.fit(X, Y, callbacks=[ModelCheckpoint(tmp_path / "model.pkl")], verbose=0)
     assert bits(model) == before
+
+
+def test_a_checkpoint_of_a_loss_that_cannot_be_described_is_refused_before_any_work(tmp_path):
+    class Scaled(MeanSquaredError):
+        def __init__(self, scale):
+            self.factor = scale
+
+    model = Sequential([Input((2,)), Dense(1)])
+    model.compile("sgd", Scaled(2.0))
+    before = model.get_weights()
+    with pytest.raises(TypeError, match="Scaled: no attribute scale, expected one for each"):
+        model.fit(np.ones((4, 2)), np.ones((4, 1)), callbacks=[ModelCheckpoint(tmp_path / "a.npz")])
+    for array, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(array, old)
 
 
 def test_a_checkpoint_with_an_unknown_field_names_the_known_ones(tmp_path):
