@@ -247,6 +247,13 @@ def test_windows_with_more_cells_than_a_byte_counts(dtype, rng):
     np.testing.assert_array_equal(y, expected)
 
 
+def test_a_window_of_more_cells_than_can_be_numbered_is_refused():
+    window = sliding_window((4097, 4096), (4097, 4096))
+    x = np.broadcast_to(np.float32(0), (1, 4097, 4096, 1))  # takes no memory
+    with pytest.raises(ShapeError, match="a window of 16781312 cells, expected 16777216 at most"):
+        fast.max_pool_forward(x, window)
+
+
 def test_the_dropout_mask_is_the_reference_s_bit_by_bit(dtype, rng):
     x = rng.standard_normal(70_001).astype(dtype)
     for rate in (0.0, 1e-9, 0.1, 0.5, 0.999, 1.0):

@@ -10,8 +10,12 @@ import numpy as np
 from ...errors import ShapeError
 from ...threads import run
 from ..geometry import Window
+from ..simd import convert, lanes, pointer, select, splat
 from .arrays import Array, expect, parts_of, result, results
 from .compiler import compiled, inlined, share
+from .tails import load_row, store_row
+
+EXACT = 1 << 24  # the numbers of a window's cells are counted in floats: all up to here are exact
 
 
 def _check(name: str, x: Array, *shape: int) -> None:
@@ -37,8 +41,11 @@ def max_pool_forward(
 ) -> tuple[Array, Array]:
     """x (N,H,W,C) -> y (N,OH,OW,C) and the winning cell of each window (the first maximum)."""
     _check("x", x, window.H, window.W)
+    cells = window.KH * window.KW
+    if cells > EXACT:
+        raise ShapeError(f"max_pool_forward: a window of {cells} cells, expected {EXACT} at most")
     shape = (len(x), window.OH, window.OW, x.shape[3])
-    code = np.uint8 if window.KH * window.KW <= 255 else np.int32
+    code = np.uint8 if cells <= 255 else np.int32
     y, winner = results(out, (shape, x.dtype), (shape, np.dtype(code)))
     run(_max_pool_forward, _parts(y, window), np.ascontiguousarray(x), y, winner, tuple(window))
     return y, winner
@@ -48,25 +55,26 @@ def max_pool_forward(
 def _max_pool_forward(part, parts, x, y, winner, window):
     H, W, KH, KW, SH, SW, DH, DW, top, _, left, _, OH, OW = window
     N, C = x.shape[0], x.shape[3]
-    lowest = x.dtype.type(-np.inf)
+    p, maxima, codes = pointer(x), pointer(y), pointer(winner)
     start, stop = share(part, parts, N)
     for n in range(start, stop):
         for oh in range(OH):
             row, first_kh, last_kh = _reach(oh, SH, top, DH, KH, H)
             for ow in range(OW):
                 column, first_kw, last_kw = _reach(ow, SW, left, DW, KW, W)
-                best, code = y[n, oh, ow], winner[n, oh, ow]
-                for c in range(C):
-                    best[c], code[c] = lowest, 0
-                for kh in range(first_kh, last_kh):
-                    for kw in range(first_kw, last_kw):
-                        cell = x[n, row + kh * DH, column + kw * DW]
-                        q = kh * KW + kw
-                        for c in range(C):
+                to = ((n * OH + oh) * OW + ow) * C
+                for c in range(0, C, lanes(p)):
+                    best, code = splat(p, -np.inf), splat(p, 0)
+                    for kh in range(first_kh, last_kh):
+                        for kw in range(first_kw, last_kw):
+                            at = ((n * H + row + kh * DH) * W + column + kw * DW) * C + c
+                            cell = load_row(p, at, C - c)
                             # larger, or the first NaN
-                            better = (not cell[c] <= best[c]) & (best[c] == best[c])
-                            best[c] = cell[c] if better else best[c]
-                            code[c] = q if better else code[c]
+                            wins = ((cell > best) | (cell != cell)) & (best == best)
+                            best = select(wins, cell, best)
+                            code = select(wins, splat(p, kh * KW + kw), code)
+                    store_row(maxima, to + c, best, C - c)
+                    store_row(codes, to + c, convert(code, codes), C - c)
 
 
 def max_pool_backward(dy: Array, winner: Array, window: Window, out: Array | None = None) -> Array:
