@@ -5,7 +5,6 @@ import os
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from statistics import median
 from time import monotonic
 
 import numpy as np
@@ -66,12 +65,10 @@ def test_16_threads_predict_about_as_much_as_one(kernels):
             count += 1
         return count
 
-    for turn in range(9):  # in turns, and more of them where other programs disturb
+    for _ in range(3):  # in turns, since other programs may disturb
         for count, rate in rates.items():
             rate.append(sum(in_threads(count, work)) / seconds)
-        one, many = median(rates[1]), median(rates[16])
-        if turn >= 2 and many > one / 2:
-            break
+    one, many = max(rates[1]), max(rates[16])
     print(f"{kernels}: {one:.0f} predictions a second from 1 thread, {many:.0f} from 16")
     assert many > one / 2
 
