@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import nanocnn
+
 PACKAGE = Path(__file__).parents[1] / "nanocnn"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -97,6 +99,15 @@ def test_heavy_libraries_are_imported_where_they_are_needed(path):
     roots = {module.partition(".")[0] for module in imports(path, at_import_time=True)}
     others = roots - set(sys.stdlib_module_names) - {"nanocnn"} - allowed
     assert others == set(), f"{name} imports {sorted(others)} when it is loaded"
+
+
+def test_type_checkers_are_told_of_every_public_name():
+    """The names that `__getattr__` finds and those below TYPE_CHECKING, each in its module."""
+    (typed,) = (node for node in ast.parse((PACKAGE / "__init__.py").read_text()).body
+                if isinstance(node, ast.If))  # fmt: skip
+    told = {alias.asname: node.module for node in typed.body for alias in node.names}
+    assert told == {**dict.fromkeys(nanocnn._MODULES), **nanocnn._HOME}
+    assert sorted(told) == nanocnn.__all__
 
 
 def test_files_stay_short():

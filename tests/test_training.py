@@ -374,3 +374,7 @@ def test_a_training_step_of_the_fast_kernels_allocates_no_array(monkeypatch, set
     assert len(most) == 4
     # the labels of a batch and Python's own objects; the smallest activation has 100 times as much
     assert max(most) < 32_000
+    most.clear()
+    set_threads(2)
+    model.fit(x, presets.labels_for(model, y), 64, epochs=4, verbose=0)
+    assert sorted(most)[len(most) // 2] < 32_000
