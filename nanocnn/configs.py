@@ -17,13 +17,13 @@ class Configured:
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make it again, by Keras's names, JSON-able."""
-        kind = type(self)
-        if missing := [name for name in arguments(kind) if not hasattr(self, name)]:
+        names = arguments(type(self))
+        if missing := [name for name in names if not hasattr(self, name)]:
             raise TypeError(
-                f"{kind.__name__}: no attribute {', '.join(missing)}, expected one for each "
+                f"{type(self).__name__}: no attribute {', '.join(missing)}, expected one for each "
                 "argument of its __init__, or a get_config of its own"
             )
-        return {name: _plain(getattr(self, name)) for name in arguments(kind)}
+        return {name: _plain(getattr(self, name)) for name in names}
 
 
 def arguments(kind: type) -> dict[str, Parameter]:
@@ -32,7 +32,7 @@ def arguments(kind: type) -> dict[str, Parameter]:
     for each in kind.__mro__:
         parameters = signature(each).parameters
         found = {**parameters, **found}
-        if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        if all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in parameters.values()):
             break
     return {k: v for k, v in found.items() if v.kind is not Parameter.VAR_KEYWORD}
 
@@ -47,8 +47,10 @@ def make(what: str, spec: Any, known: Mapping[str, type[T]]) -> T:
     given = spec if isinstance(spec, dict) else {"class_name": spec}
     kind = known[find(what, given.get("class_name"), known)]
     config = {k: v for k, v in dict(given.get("config", {})).items() if k != "name"}
-    for name in config.keys() - arguments(kind):
-        raise unknown(f"argument of {kind.__name__}", name, arguments(kind))
+    names = arguments(kind)
+    for name in config:
+        if name not in names:
+            raise unknown(f"argument of {kind.__name__}", name, names)
     return kind(**config)
 
 

@@ -123,9 +123,9 @@ class _Case:
             for stage in reversed(self.stages):
                 d = stage.backward(d, True, self.memory)
             found = {f"{each.name}/{k}": v for each in self.layers for k, v in each.grads.items()}
-            *names, last = self.arrays
-            grads = {name: found.get(name, np.zeros_like(self.arrays[name])) for name in names}
-            return {**grads, last: d.reshape(self.x.shape)}
+            *_, last = self.arrays
+            found[last] = d.reshape(self.x.shape)
+            return {k: found[k] if k in found else np.zeros_like(v) for k, v in self.arrays.items()}
 
 
 class _Loss:
