@@ -27,6 +27,7 @@ from .conv_work import (
     NO_CODES,
     PARTIALS,
     SMALL,
+    add_partials,
     cut,
     packed_weights,
     padded_items,
@@ -266,7 +267,7 @@ def _weight_gradient(
         taps, window, mode,
     )  # fmt: skip
     unpack_sum(dweights, parts, dweight.reshape(K, F))
-    np.add.reduce(dbiases.reshape(parts, size)[:, :F], out=dbias)
+    add_partials(dbiases.reshape(parts, size)[:, :F], dbias)
 
 
 def _partials(N: int, work: float) -> int:

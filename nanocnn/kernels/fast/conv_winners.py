@@ -23,7 +23,7 @@ from ..simd import columns, fma, lanes, load, pointer, select, splat, store, til
 from .compiler import compiled, share
 from .conv_read import clear, read_padded
 from .conv_tiles import NO_WINNER, PLAIN
-from .conv_work import lanes_of, padded_items
+from .conv_work import add_partials, lanes_of, padded_items
 from .tails import load_row
 from .work import run, scratch
 
@@ -160,8 +160,8 @@ def weight_gradient(
         return False
     size = F * window.KH * pitch
     total = scratch("sum", size, x.dtype)[:size]
-    np.add.reduce(dweights[: parts * size].reshape(parts, size), out=total)
+    add_partials(dweights[: parts * size].reshape(parts, size), total)
     rows = total.reshape(F, window.KH, pitch)[:, :, : window.KW * C]
     dweight.reshape(window.KH, -1, F)[...] = rows.transpose(1, 2, 0)
-    np.add.reduce(dbiases[: parts * F].reshape(parts, F), out=dbias)
+    add_partials(dbiases[: parts * F].reshape(parts, F), dbias)
     return True

@@ -145,12 +145,22 @@ def _pack(part, parts, weight, packed, T, C, F, first, step_t, step_c, step_f):
         done += width // n
 
 
-def unpack_sum(partial: Array, parts: int, weight: Array) -> None:
+def add_partials(partials: Array, total: Array) -> None:
+    """total = the rows of `partials`, added in their order.
+
+    The bits of `np.add.reduce`, which before NumPy 2.3 allocates a buffer of 8,192 items.
+    """
+    total[...] = partials[0]
+    for partial in partials[1:]:
+        total += partial
+
+
+def unpack_sum(partials: Array, parts: int, weight: Array) -> None:
     """weight (K,F) = the sum, in their order, of `parts` partial ones in panels (K, width)."""
     K, F = weight.shape
     size = K * panel_size(F, weight.dtype)
     total = scratch("sum", size, weight.dtype)[:size]
-    np.add.reduce(partial[: parts * size].reshape(parts, size), out=total)
+    add_partials(partials[: parts * size].reshape(parts, size), total)
     for f, width in panels(F, weight.dtype):
         panel = total[f * K : (f + width) * K].reshape(K, width)
         weight[:, f : f + width] = panel[:, : F - f]
