@@ -130,8 +130,10 @@ def within(seconds, condition):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
-@pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), signal.SIGTERM)",
-                                 "os.kill(os.getpid(), signal.SIGKILL)", "os._exit(0)"])  # fmt: skip
+@pytest.mark.parametrize("end", [
+    "", "os.kill(os.getpid(), signal.SIGTERM)", "os.kill(os.getpid(), signal.SIGKILL)",
+    "os._exit(0)",
+])  # fmt: skip
 def test_it_ends_with_the_process_that_started_it_however_that_ends(tmp_path, end):
     entry = tmp_path / "busy-0000000.nbc"
     environment = os.environ | {"OMP_NUM_THREADS": "2"}
