@@ -48,7 +48,8 @@ def start(
     env = {**inherited, **(environment or {}), INSIDE: "1"}
     command += ["-c", START + code, json.dumps([search_path(), HOME]), *arguments]
     with suppress(OSError):  # no such file, no process or memory left, arguments too long, ...
-        return subprocess.Popen[bytes](command, env=env, **pipes)
+        child: subprocess.Popen[bytes] = subprocess.Popen(command, env=env, **pipes)
+        return child
     return None
 
 
