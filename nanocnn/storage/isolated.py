@@ -43,9 +43,10 @@ def read(file: BinaryIO, suffix: str, compile: bool = True) -> Snapshot:
     """
     import_h5py()
     data = file.read()
-    seconds = math.ceil(SECONDS + len(data) / BYTES_PER_SECOND)
+    seconds = SECONDS + len(data) / BYTES_PER_SECOND
     child = children.start(
-        CODE, suffix, "compile" * compile, str(MEMORY + TIMES * len(data)), str(seconds),
+        CODE, suffix, "compile" * compile, str(MEMORY + TIMES * len(data)),
+        str(math.ceil(seconds)),
         environment={"OPENBLAS_NUM_THREADS": "1"},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -55,7 +56,7 @@ def read(file: BinaryIO, suffix: str, compile: bool = True) -> Snapshot:
         try:
             output, errors = child.communicate(data, seconds)
         except subprocess.TimeoutExpired:
-            raise ModelFileError(f"damaged: not read within {seconds} seconds") from None
+            raise ModelFileError(f"damaged: not read within {seconds:.0f} seconds") from None
         finally:
             child.kill()  # after Ctrl-C too; if it has ended, nothing happens
     message = errors.decode("utf-8", "replace").strip()
