@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import children, threads
+from . import threads
 from .layers import layer_from_config
 from .sequential import Sequential
 from .threads import Call
@@ -21,7 +21,6 @@ def main(step: str) -> None:
 
     from .kernels.fast import claims
 
-    children.end_with_parent()
     for kernel, types in reversed(dict.fromkeys(signatures(calls(**json.loads(step))))):
         entry = kernel._cache.file(types, cpu_target.target_context)
         if not entry.exists() and claims.take(entry):

@@ -15,7 +15,12 @@ from contextlib import suppress
 
 from ... import children, threads
 
-CODE = "from nanocnn import rehearsal; rehearsal.main(sys.argv[1])"
+CODE = """
+from nanocnn import children
+children.end_with_parent()
+from nanocnn import rehearsal
+rehearsal.main(sys.argv[1])
+"""
 
 step: str | None = None  # what is about to be trained, as JSON: told by the model
 helper: subprocess.Popen[bytes] | None = None
