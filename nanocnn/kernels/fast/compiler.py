@@ -21,7 +21,13 @@ from ..inlining import inlined
 try:
     from numba.core.compiler_lock import global_compiler_lock
 
-    from .cache import KernelCache, NullCache, cache_folder
+    from .cache import (
+        KernelCache,
+        NullCache,
+        cache_folder,
+        counts as counts,  # for whoever wants to see what was kept
+        source_hash as source_hash,
+    )
 except ImportError:
     KEPT = False
 else:
