@@ -10,7 +10,7 @@ import numpy as np
 from .arrays import Array
 from .checks import whole
 from .errors import ShapeError
-from .kernels import KERNEL_SETS, get_kernels
+from .kernels import get_kernels
 from .layers import Dense, Input, Layer, layer_config, make_names_unique
 from .texts import sizes, table
 
@@ -31,8 +31,7 @@ class Chain:
         self.name, self.seed = name, whole(seed, "seed", 0, bits=128)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.kernel_set = kernels
-        if kernels not in KERNEL_SETS:
-            get_kernels(kernels)  # says which are known
+        get_kernels(kernels)  # says which are known
         self.layers: list[Layer] = []
         self.built = False
         self.rng = np.random.default_rng(seed)

@@ -15,17 +15,15 @@ from .sequential import Sequential
 from .threads import Call
 
 
-def main(folder: str, step: str) -> None:
-    """Compile what `step` needs, the last first, until the first process has claimed the next."""
+def main(step: str) -> None:
+    """Compile what `step` needs, the last first, but nothing that is being compiled elsewhere."""
     from numba.core.registry import cpu_target
 
-    from .kernels.fast.ahead import claimed
+    from .kernels.fast import claims
 
     for kernel, types in reversed(dict.fromkeys(signatures(calls(**json.loads(step))))):
         entry = kernel._cache.file(types, cpu_target.target_context)
-        if not entry.exists():
-            if not claimed(folder, entry):
-                break
+        if not entry.exists() and claims.take(entry):
             kernel.compile(types)
 
 

@@ -18,6 +18,7 @@ from .configs import described
 from .data.batches import as_images, batches, take
 from .errors import ModelFileError, NonFiniteError
 from .history import History, Progress
+from .kernels import get_kernels
 from .layers import Layer, layer_from_config
 from .losses import Loss, get_loss
 from .memory import Memory
@@ -285,6 +286,7 @@ def load_model(path: str | Path, kernels: str = "fast", compile: bool = True) ->
     `compile` False leaves out optimizer, loss and metrics, which may be unknown here.
     Raises `ModelFileError` for a file that is not a model.
     """
+    get_kernels(kernels)  # an error of theirs is not the file's
     snapshot = storage.load(path, compile)
     try:
         return Sequential.from_snapshot(snapshot, kernels)

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+import time
 
 import numpy as np
 import pytest
@@ -24,14 +24,14 @@ from nanocnn import (
     rehearsal,
     threads,
 )
-from nanocnn.kernels.fast import ahead
+from nanocnn.kernels.fast import ahead, claims
 
 # Trains for a step with an empty cache; says what it gave, what was compiled and what was found.
 COLD = """
 import json, sys
 import numpy as np
 from nanocnn import Conv2D, Dense, Flatten, Input, MaxPooling2D, Sequential
-from nanocnn.kernels.fast import ahead, compiler
+from nanocnn.kernels.fast import ahead, cache
 if sys.argv[1]:
     ahead.CODE = sys.argv[1]
 model = Sequential([Input((12, 12, 1)), Conv2D(8, 3, activation="relu"), MaxPooling2D(2), Flatten(),
@@ -39,11 +39,10 @@ model = Sequential([Input((12, 12, 1)), Conv2D(8, 3, activation="relu"), MaxPool
 model.compile("adam", "sparse_categorical_crossentropy")
 x = np.random.default_rng(0).random((32, 12, 12, 1), dtype=np.float32)
 loss = model.train_on_batch(x, np.arange(32) % 10)
-folder = ahead.helper.folder.name
-ended = ahead.helper.process.wait()
-entries = len(list(compiler.cache_folder().iterdir()))
-print(json.dumps({"loss": loss, "entries": entries, "folder": folder, "ended": ended,
-                  "again": model.train_on_batch(x, np.arange(32) % 10), **compiler.counts}))
+ended = ahead.helper.wait()
+entries = len(list(cache.cache_folder().glob("*.nbc")))
+print(json.dumps({"loss": loss, "entries": entries, "ended": ended,
+                  "again": model.train_on_batch(x, np.arange(32) % 10), **cache.counts}))
 """
 
 
@@ -60,7 +59,7 @@ def cold(tmp_path, code=""):
 @pytest.mark.skipif(threads._usable_cores() < 2, reason="a second process needs a second core")
 def test_two_processes_compile_and_nothing_is_compiled_twice(tmp_path):
     both = cold(tmp_path / "both")
-    assert both["ended"] == 0 and not Path(both["folder"]).exists()
+    assert both["ended"] == 0
     assert both["loaded"] > 0  # by the second process
     assert both["compiled"] + both["loaded"] == both["entries"]
     for number, code in enumerate(("raise SystemExit(1)", "import os; os.abort()", "pass")):
@@ -101,7 +100,96 @@ def test_a_rehearsal_names_the_kernels_that_a_step_calls(make, monkeypatch):
     assert called and called <= foreseen
 
 
-def test_a_folder_that_is_gone_is_no_reason_to_fail(tmp_path):
-    assert ahead.claimed(str(tmp_path), tmp_path / "kernel.nbc")
-    assert not ahead.claimed(str(tmp_path), tmp_path / "kernel.nbc")
-    assert ahead.claimed(str(tmp_path / "gone"), tmp_path / "kernel.nbc")
+# A helper that never comes to an end by itself, and claims an entry while it lives
+BUSY = (
+    ahead.CODE.partition("from nanocnn import rehearsal")[0]
+    + """
+import pathlib
+from nanocnn.kernels.fast import claims
+claims.take(pathlib.Path(sys.argv[1]))
+pathlib.Path(sys.argv[1]).with_suffix(".started").touch()
+while True:
+    pass
+"""
+)
+PARENT = """
+import os, signal, sys, time
+from nanocnn.kernels.fast import ahead
+ahead.CODE, ahead.step = sys.argv[1:]
+ahead.start()
+while not os.path.exists(os.path.splitext(ahead.helper.args[-1])[0] + ".started"):
+    time.sleep(0.01)
+"""
+
+
+def within(seconds, condition):
+    """Whether `condition` becomes true; how long that takes is not what is tested."""
+    end = time.monotonic() + seconds
+    while not (held := condition()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return held
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+@pytest.mark.parametrize("end", [
+    "", "os.kill(os.getpid(), signal.SIGTERM)", "os.kill(os.getpid(), signal.SIGKILL)",
+    "os._exit(0)",
+])  # fmt: skip
+def test_it_ends_with_the_process_that_started_it_however_that_ends(tmp_path, end):
+    entry = tmp_path / "busy-0000000.nbc"
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT + "time.sleep(1)\n" + end, BUSY, str(entry)], env=environment
+    ) as parent:
+        assert within(60, entry.with_suffix(".started").exists) and not claims.take(entry)
+        parent.wait()
+    assert within(30, lambda: claims.take(entry))
+    claims.drop(entry)
+
+
+@pytest.fixture
+def helper(monkeypatch):
+    """A second process that ends when this one says so."""
+    monkeypatch.setattr(ahead, "CODE", "import os; os.read(0, 1)")
+    monkeypatch.setattr(ahead, "helper", None)
+    monkeypatch.setattr(ahead, "step", "{}")
+    monkeypatch.setattr(threads, "get_num_threads", lambda: 2)
+    ahead.start()
+    assert ahead.step is None
+    process = ahead.helper
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_it_leaves_no_zombie_to_a_program_that_lives_on(helper):
+    assert helper.returncode is None
+    helper.kill()
+    assert within(30, lambda: helper.returncode is not None)  # that is: it was waited for
+    assert within(30, lambda: helper.stdin.closed)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_does_not_think_it_its_own(helper):
+    pipe = helper.stdin.fileno()
+    pid = os.fork()
+    if pid == 0:  # no assertion: the child must leave here
+        try:
+            os.fstat(pipe)
+        except OSError:
+            ahead._stop()
+            os._exit(ahead.helper is not None)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert helper.returncode is None and ahead.helper is helper
+
+
+@pytest.mark.parametrize("started", [None, "{}"])
+def test_without_an_interpreter_or_a_second_thread_there_is_none(monkeypatch, started):
+    monkeypatch.setattr(ahead, "helper", None)
+    monkeypatch.setattr(ahead, "step", started)
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(threads, "get_num_threads", lambda: 2)
+    ahead.start()
+    assert ahead.helper is None and ahead.step is None

@@ -15,6 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom to the top. A module may import those of its own line and of the lines above it.
 LEVELS = [
     ["arrays", "texts", "checks", "errors", "configs", "files", "threads", "interrupts"],
+    ["children"],
     ["data"],
     ["kernels"],
     ["memory", "initializers", "regularizers", "layers", "chain"],

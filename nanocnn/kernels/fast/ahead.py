@@ -2,74 +2,66 @@
 
 numba compiles on one core, however many there are. So when a kernel that the first training step
 asks for has to be compiled, another process is started. It finds out what the step will need
-(nanocnn/rehearsal.py) and compiles that backwards, until it comes to what is being compiled here;
-what it has finished is found in the cache. Who compiles what is settled by the one who first makes
-a file of the kernel's name. If the second process fails, whatever the reason, nothing is lost.
+(nanocnn/rehearsal.py) and compiles that backwards, leaving out what is being compiled elsewhere
+(claims.py); what it has finished is found in the cache. If it fails, or no process can be started,
+nothing is lost. It ends when this process does, whatever ends that.
 """
 
 import atexit
-import json
+import os
 import subprocess
-import sys
-import tempfile
-import time
+import threading
 from contextlib import suppress
-from pathlib import Path
 
-from ... import threads
+from ... import children, threads
 
-CODE = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from nanocnn import rehearsal; rehearsal.main(*sys.argv[2:])"
-)
+CODE = """
+from nanocnn import children
+children.end_with_parent()
+from nanocnn import rehearsal
+rehearsal.main(sys.argv[1])
+"""
 
-PATIENCE = 60  # seconds that one kernel may take there; most take one or two
 step: str | None = None  # what is about to be trained, as JSON: told by the model
+helper: subprocess.Popen[bytes] | None = None
 
 
-class Helper:
-    """The second process, and the folder where it and this one say what they compile."""
-
-    def __init__(self, step: str) -> None:
-        self.folder = tempfile.TemporaryDirectory(prefix="nanocnn-")
-        arguments = [json.dumps(sys.path), self.folder.name, step]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", CODE, *arguments],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        atexit.register(self.stop)
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-helper: Helper | None = None
-
-
-def elsewhere(entry: Path) -> bool:
-    """Whether the second process is the one to compile this cache entry; if so, wait for it."""
+def start() -> None:
+    """Start the second process, once, if a training step has come to its first missing kernel."""
     global helper, step
-    if helper is None:
-        if step is None or threads.get_num_threads() == 1:
-            return False
-        started, step = step, None
-        with suppress(OSError):
-            helper = Helper(started)
-    if helper is None or claimed(helper.folder.name, entry):
-        return False
-    end = time.monotonic() + PATIENCE
-    while helper.process.poll() is None and not entry.exists() and time.monotonic() < end:
-        time.sleep(0.01)
-    return True
+    started, step = step, None
+    if helper is None and started is not None and threads.get_num_threads() > 1:
+        nowhere = subprocess.DEVNULL
+        helper = children.start(
+            CODE, started, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere
+        )
+        if helper is not None:
+            atexit.register(_stop)
+            with suppress(RuntimeError):  # no more threads: it is waited for at the end
+                threading.Thread(target=_reap, args=(helper,), daemon=True).start()
 
 
-def claimed(folder: str, entry: Path) -> bool:
-    """Whether nobody had claimed this entry before."""
-    try:
-        (Path(folder) / entry.name).touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    except OSError:
-        pass  # the folder is gone, or the disk full: then each for itself
-    return True
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """Leave neither a zombie nor an open pipe to a program that lives on."""
+    process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def _stop() -> None:
+    if helper is not None:
+        helper.kill()
+        helper.wait()
+
+
+def _disown() -> None:
+    """In a forked child: the second process is the parent's, and has to see when that ends."""
+    global helper
+    if helper is not None and helper.stdin is not None:
+        helper.stdin.close()
+        helper.returncode = 0  # nothing to wait for here
+    helper = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown)
