@@ -1,5 +1,6 @@
 """A chain of layers: how it is built, what weights it has, how it describes itself."""
 
+import os
 import threading
 from collections.abc import Sequence
 from types import ModuleType
@@ -13,6 +14,19 @@ from .errors import ShapeError
 from .kernels import get_kernels
 from .layers import Dense, Input, Layer, layer_config, make_names_unique
 from .texts import sizes, table
+
+# One at a time is built by its first data. A signal handler may build in between, hence an RLock.
+_building = threading.RLock()
+
+
+def _after_fork() -> None:
+    """The thread that had the lock, if any, is not there in the child."""
+    global _building
+    _building = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Chain:
@@ -31,11 +45,11 @@ class Chain:
         self.name, self.seed = name, whole(seed, "seed", 0, bits=128)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.kernel_set = kernels
-        get_kernels(kernels)  # says which are known
+        # Loaded at once: a child forked while another thread loads them would wait for ever.
+        self.kernels: ModuleType = get_kernels(kernels)
         self.layers: list[Layer] = []
         self.built = False
         self.rng = np.random.default_rng(seed)
-        self._building = threading.Lock()
         for layer in layers:
             self._append(layer)
         self._build_if_possible()
@@ -56,12 +70,14 @@ class Chain:
         if not isinstance(layers[0], Input):
             layers = [Input(tuple(input_shape)), *layers]
         make_names_unique(layers)
-        self.rng = np.random.default_rng(self.seed)
-        self.kernels: ModuleType = get_kernels(self.kernel_set)
+        self.built = False
+        rng = np.random.default_rng(self.seed)
         shape = tuple(input_shape)
         for layer in layers:
-            shape = layer.build(shape, self.rng, self.dtype, self.kernels)
-            layer.rng = self.rng  # one stream of random numbers for the whole model
+            shape = layer.build(shape, rng, self.dtype, self.kernels)
+        for layer in layers:
+            layer.rng = rng  # one stream of random numbers for the whole model
+        self.rng = rng
         self.layers, self.input_shape, self.output_shape = layers, layers[0].output_shape, shape
         self._layers_changed()
         self.built = True
@@ -152,7 +168,9 @@ class Chain:
         """Called when all layers have been built anew."""
 
     def _build_for(self, x: Any) -> None:
-        with self._building:
+        if self.built:
+            return
+        with _building:
             if not self.built:
                 shape = np.shape(x)[1:]
                 if not shape:

@@ -1,56 +1,125 @@
-"""Ctrl-C that waits for the step in progress, but not for long."""
+"""What Ctrl-C and SIGTERM must not break: the step in progress, and who is training a model."""
 
 import _thread
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
+from types import FrameType
 from typing import Any
 
 PATIENCE = 0.5  # seconds: a step takes milliseconds, but the first one may compile its kernels
 
 
+class Terminated(SystemExit):
+    """SIGTERM, raised as `sys.exit(143)` would be: 128 + 15, as shells say it."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)
+
+
+# What is held back: the signal, the handler it has where the program has none of its own, and what
+# is raised in the end.
+HELD: dict[signal.Signals, tuple[Any, type[BaseException]]] = {
+    signal.SIGINT: (signal.default_int_handler, KeyboardInterrupt),
+    signal.SIGTERM: (signal.SIG_DFL, Terminated),
+}
+
+
 @contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], None]]:
-    """Holds a Ctrl-C back until the step in progress is complete, or for `PATIENCE` seconds.
+    """Holds Ctrl-C and SIGTERM back until the step in progress is complete, or for `PATIENCE`.
 
-    Yields a function that raises KeyboardInterrupt if one came; a second Ctrl-C raises it at once.
-    Does nothing outside the main thread, or where the program has a handler of its own.
+    Yields a function that raises KeyboardInterrupt or `Terminated` if one came, which the end does
+    too; a second one is raised at once. Does nothing outside the main thread, or about a signal
+    for which the program has a handler of its own.
     """
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
+    held = [number for number, (usual, _) in HELD.items() if signal.getsignal(number) is usual]
+    if threading.current_thread() is not threading.main_thread() or not held:
         yield lambda: None
         return
-    pressed = over = False
-    events: SimpleQueue[str] = SimpleQueue()  # may be used in a signal handler
+    pressed: list[signal.Signals] = []
+    over = False
+    events: SimpleQueue[signal.Signals | None] = SimpleQueue()  # may be used in a signal handler
     ended = threading.Event()
 
     def handler(number: int, frame: Any) -> None:
-        nonlocal pressed
-        if pressed and not over:
-            raise KeyboardInterrupt
-        pressed = True
-        events.put("pressed")
+        pressed.append(signal.Signals(number))
+        events.put(pressed[-1])
+        if len(pressed) > 1 and not over:
+            check()
 
     def check() -> None:
         if pressed:
-            raise KeyboardInterrupt
+            raise HELD[pressed[0]][1]
 
     def press_again() -> None:
-        if events.get() == "pressed" and not ended.wait(PATIENCE):
-            _thread.interrupt_main()
+        if (number := events.get()) and not ended.wait(PATIENCE):
+            _thread.interrupt_main(number)
 
     watch = threading.Thread(target=press_again, name="nanocnn-interrupt", daemon=True)
-    watch.start()
-    signal.signal(signal.SIGINT, handler)
     try:
+        for number in held:
+            signal.signal(number, handler)
+        with suppress(RuntimeError):  # no more threads can be started
+            watch.start()
         yield check
+    except (KeyboardInterrupt, Terminated):
+        pressed.clear()
+        raise
     finally:
         over = True
         ended.set()
-        events.put("ended")
-        watch.join()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        events.put(None)
+        if watch.ident is not None:
+            watch.join()
+        for number in held:
+            signal.signal(number, HELD[number][0])
+        check()
+
+
+class FrameLock:
+    """A lock that is held by a running call, and by nothing else.
+
+    An ordinary lock stays locked for ever where an interruption comes between taking it and the
+    `try` behind it, or where the process forks while another thread has it. Here a claim names a
+    frame, and counts only while that frame is on the stack of its thread.
+    """
+
+    def __init__(self) -> None:
+        self._claims: list[tuple[int, FrameType]] = []
+
+    def acquire(self, frame: FrameType) -> int | None:
+        """Take it for a frame of this thread. Where it is taken: the id of the thread that has it.
+
+        Of several that come at once, the first in the list has it.
+        """
+        mine = threading.get_ident(), frame
+        self._claims.append(mine)
+        for claim in list(self._claims):
+            if claim is mine:
+                break
+            if _running(*claim):
+                self._claims.remove(mine)
+                return claim[0]
+            with suppress(ValueError):
+                self._claims.remove(claim)
+        return None
+
+    def release(self, frame: FrameType) -> None:
+        """Let it go, if this frame has it."""
+        with suppress(ValueError):
+            self._claims.remove((threading.get_ident(), frame))
+
+    def locked(self) -> bool:
+        """Whether a running call has it."""
+        return any(_running(*claim) for claim in list(self._claims))
+
+
+def _running(thread: int, frame: FrameType) -> bool:
+    each = sys._current_frames().get(thread)
+    while each is not None and each is not frame:
+        each = each.f_back
+    return each is not None

@@ -6,9 +6,8 @@ the loss (which computes both as one) and never computes the gradient of the inp
 forward and backward of a layer. This is the only file that knows about fusion.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -16,23 +15,12 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .layers import (
-    Activation,
-    AveragePooling2D,
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    Input,
-    Layer,
-    MaxPooling2D,
-)
+from .layers import Activation, Conv2D, Input, Layer, MaxPooling2D
 from .layers.linear import Linear
 from .memory import Arena, Memory
-from .recorded import FEW, Recorded
+from .recorded import FEW, Recorded, is_known
 from .texts import table
-
-REPEATABLE = (Activation, AveragePooling2D, Conv2D, Dense, Dropout, Flatten, MaxPooling2D)
+from .threads import single_threaded_blas
 
 
 class Stage:
@@ -144,9 +132,18 @@ class Plan:
 
     def forward(self, x: Array, training: bool, memory: Memory) -> Array:
         """x (N, *input_shape) -> the last stage's output: logits, when there is a softmax."""
+        return self._same_bits(self._forward, x, training, memory)
+
+    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         for stage in self.stages:
             x = stage.forward(x, training, memory)
         return x
+
+    def _same_bits(self, function: Callable[..., Any], *args: Any) -> Any:
+        """BLAS, which the reference kernels use, gives other bits with other numbers of threads."""
+        if hasattr(self.kernels, "FUSED"):
+            return function(*args)
+        return single_threaded_blas(function, *args)
 
     def predict(self, x: Array, memory: Memory) -> Array:
         """x (N, *input_shape) -> the model's output, the softmax included."""
@@ -156,23 +153,15 @@ class Plan:
                 y = self.forward(x, False, memory)
                 return y if self.softmax is None else self.softmax._forward(y, False, memory)
 
-        if len(x) > FEW or not self.repeatable or not isinstance(memory, Arena):
+        if len(x) > FEW or not isinstance(memory, Arena):
             return forward(x)
         recorded: Recorded | None = memory.recorded.get(len(x))
         if recorded is None or not recorded.fits():
-            recorded = memory.recorded[len(x)] = Recorded(forward, x, self.layers)
+            layers = [layer for stage in self.stages for layer in stage.layers]
+            layers += [] if self.softmax is None else [self.softmax]
+            recorded = memory.recorded[len(x)] = Recorded(forward, x, layers)
             return recorded.y
         return recorded.repeat(x) if recorded.calls else forward(x)
-
-    @cached_property
-    def layers(self) -> list[Layer]:
-        """All layers of all stages."""
-        return [layer for stage in self.stages for layer in stage.layers]
-
-    @cached_property
-    def repeatable(self) -> bool:
-        """Whether the layers do nothing between kernels that depends on numbers."""
-        return all(type(layer) in REPEATABLE for layer in self.layers)
 
     def backward(self, dy: Array, memory: Memory) -> None:
         """From dL/d(output of `forward`) to the gradients of all parameters.
@@ -180,6 +169,9 @@ class Plan:
         Goes down no further than the first stage that has parameters, whose input gradient nobody
         needs.
         """
+        self._same_bits(self._backward, dy, memory)
+
+    def _backward(self, dy: Array, memory: Memory) -> None:
         first = next((i for i, stage in enumerate(self.stages) if has_parameters(stage)), 0)
         d: Array | None = dy
         for i in range(len(self.stages) - 1, first - 1, -1):
@@ -207,9 +199,9 @@ def make_plan(
     softmax: Activation | None = None
     tail: list[Stage] = []
     last = rest[-1] if rest and leave_softmax else None
-    if isinstance(last, Linear) and last.activation.activation == "softmax":
+    if isinstance(last, Linear) and is_known(last) and last.activation.activation == "softmax":
         softmax, tail = last.activation, [LinearPart(rest.pop())]
-    elif isinstance(last, Activation) and last.activation == "softmax":
+    elif isinstance(last, Activation) and is_known(last) and last.activation == "softmax":
         softmax = last
         rest.pop()
     stages: list[Stage] = []
@@ -225,7 +217,9 @@ def make_plan(
 def fused(rest: Sequence[Layer]) -> Stage | None:
     """A stage that serves the first layers of `rest` by one kernel, or None."""
     first, *others = rest
-    if not isinstance(first, Linear) or first.activation.activation != "relu":
+    if not (isinstance(first, Linear) and is_known(first) and is_known(first.activation)):
+        return None
+    if first.activation.activation != "relu":
         return None
     pool = others[0] if others else None
     if isinstance(first, Conv2D) and isinstance(pool, MaxPooling2D) and poolable(first, pool):
@@ -236,7 +230,7 @@ def fused(rest: Sequence[Layer]) -> Stage | None:
 def poolable(conv: Conv2D, pool: MaxPooling2D) -> bool:
     """Whether the fused kernel covers these two: unit strides, then 2x2 windows side by side."""
     w, p = conv.window, pool.window
-    return (w.SH, w.SW, w.DH, w.DW) == (1, 1, 1, 1) and (
+    return is_known(pool) and (w.SH, w.SW, w.DH, w.DW) == (1, 1, 1, 1) and (
         p.KH, p.KW, p.SH, p.SW, p.top + p.bottom + p.left + p.right
     ) == (2, 2, 2, 2, 0)  # fmt: skip
 

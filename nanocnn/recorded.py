@@ -5,41 +5,68 @@ checks shapes and prepares their arguments. All of that comes out the same every
 once: the calls are written down with their arguments, and the next pass makes them again.
 """
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from . import threads
 from .arrays import Array
-from .layers import Layer
+from .layers import (
+    Activation,
+    AveragePooling2D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPooling2D,
+)
+from .layers.linear import Linear
+from .recording import Call
 
 FEW = 16  # images; with more of them the kernels take most of the time
+METHODS = "_forward", "transform"  # of a layer, for inference
+READ = "params", "kernels", "activation", "operation", "geometry", "window", "output_shape"
+
+
+def _methods(kind: type) -> list[Any]:
+    return [getattr(kind, name, None) for name in METHODS]
+
+
+# The layers whose inference does nothing with numbers itself: kernels do it all.
+REPEATABLE: dict[type[Layer], list[Any]] = {
+    kind: _methods(kind)
+    for kind in (Activation, AveragePooling2D, Conv2D, Dense, Dropout, Flatten, MaxPooling2D)
+}
 
 
 class Recorded:
     """The kernel calls of `forward(x)`, for other inputs of the same shape and the same layers.
 
-    They read the layers' weights where they are: changed numbers are seen, and `fits` tells when an
-    array was replaced by another one. The arrays between the layers belong to one memory and one
-    thread, as those of any pass. There are no calls where a pass is not right to repeat.
+    They read the layers' weights where they are: changed numbers are seen, and `fits` tells when
+    anything was replaced that decides which calls are made. The arrays between the layers belong to
+    one memory, as those of any pass. There are no calls where a pass is not right to repeat.
     """
 
     def __init__(self, forward: Callable[[Array], Array], x: Array, layers: list[Layer]) -> None:
-        self.made_for = threading.get_ident(), threads.get_num_threads()
-        self.weights = [
-            (where, name, array) for each in layers for where in (each.params, each.state)
-            for name, array in where.items()
-        ]  # fmt: skip
+        layers = [*layers, *(each.activation for each in layers if isinstance(each, Linear))]
+        self.threads = threads.get_num_threads()
+        self.seen = [(where, name, where.get(name)) for where, name in _decisive(layers)]
         self.x = x.copy()
-        with threads.recording() as self.calls:
-            self.y = forward(self.x)
+        self.calls: list[Call] = []
+        if all(map(is_repeatable, layers)):
+            with threads.recording() as self.calls:
+                self.y = forward(self.x)
+        else:
+            self.y = forward(x)
 
     def fits(self) -> bool:
-        """Whether this thread would record the same again."""
-        return self.made_for == (threading.get_ident(), threads.get_num_threads()) and all(
-            where.get(name) is array for where, name, array in self.weights
-        )
+        """Whether the same would be recorded again."""
+        for where, name, what in self.seen:
+            if where.get(name) is not what:
+                return False
+        return self.threads == threads.get_num_threads()
 
     def repeat(self, x: Array) -> Array:
         """The pass for another `x`; the result is overwritten by the next one."""
@@ -47,3 +74,38 @@ class Recorded:
         for kernel, parts, args in self.calls:
             threads.run(kernel, parts, *args)
         return self.y
+
+
+def is_known(layer: Layer) -> bool:
+    """Whether this layer infers as its class does here: it is of no subclass and not patched."""
+    known = REPEATABLE.get(type(layer)) == _methods(type(layer))
+    return known and vars(layer).keys().isdisjoint(METHODS)
+
+
+def is_repeatable(layer: Layer) -> bool:
+    """Whether its inference may be recorded: its kernels say so, and read its weights in place."""
+    functions = [vars(layer.kernels).get(name) for name in _kernel_names(layer)]
+    return (
+        is_known(layer)
+        and all(each is None or each in layer.kernels.REPEATABLE for each in functions)
+        and all(weight.flags.c_contiguous for weight in layer.params.values())  # else a copy is
+    )
+
+
+def _kernel_names(layer: Layer) -> Sequence[str]:
+    if isinstance(layer, Conv2D):
+        return "conv2d_forward", "conv2d_relu_pool_forward"
+    return () if layer.random else (f"{layer.operation}_forward",)
+
+
+def _decisive(layers: list[Layer]) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Where everything is that decides which calls are made for these layers."""
+    for kind in {each for layer in layers for each in type(layer).__mro__[:-1]}:
+        yield from ((vars(kind), name) for name in METHODS)
+    for kernels, name in {(layer.kernels, n) for layer in layers for n in _kernel_names(layer)}:
+        yield vars(kernels), name
+    for layer in layers:
+        own = vars(layer)
+        yield from ((own, name) for name in (*METHODS, *own.keys() & READ))
+        if isinstance(layer, Linear):
+            yield from ((layer.params, name) for name in ("kernel", "bias"))

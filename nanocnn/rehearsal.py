@@ -11,8 +11,8 @@ import numpy as np
 
 from . import threads
 from .layers import layer_from_config
+from .recording import Call
 from .sequential import Sequential
-from .threads import Call
 
 
 def main(step: str) -> None:

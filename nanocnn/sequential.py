@@ -1,9 +1,10 @@
 """Sequential: a model that is a chain of layers. Words and meanings are Keras's."""
 
 import json
+import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from .configs import described
 from .data.batches import as_images, batches, take
 from .errors import ModelFileError, NonFiniteError
 from .history import History, Progress
+from .interrupts import FrameLock
 from .kernels import get_kernels
 from .layers import Layer, layer_from_config
 from .losses import Loss, get_loss
@@ -26,7 +28,6 @@ from .metrics import METRICS, Metric, get_metrics
 from .optimizers import Optimizer, get_optimizer
 from .plan import Plan, describe, make_plan
 from .storage.snapshot import Snapshot
-from .threads import single_threaded_blas
 from .trace import Trace, record
 
 PREDICT_BATCH = 128  # large enough for the kernels, small enough for the cache
@@ -55,7 +56,7 @@ class Sequential(Chain):
         self.progress: dict[str, Any] = {}  # epoch, history and callbacks, to resume from
         self.stop_training = False
         self._compiled = False
-        self._training = threading.Lock()
+        self._training = FrameLock()
         self._memory: Memory | None = None
         self._spare: list[Memory] = []
         super().__init__(layers, seed, dtype, kernels, name)
@@ -232,9 +233,15 @@ class Sequential(Chain):
 
     @contextmanager
     def training_memory(self, batch: int) -> Iterator[Memory]:
-        """The memory of training passes of `batch` samples; one training at a time can have it."""
-        if not self._training.acquire(blocking=False):
-            raise RuntimeError(f"model {self.name!r} is being trained by another thread")
+        """The memory of training passes of `batch` samples; one training at a time can have it.
+
+        It is held by the function that has this in a `with` statement.
+        """
+        frame = sys._getframe(2)
+        holder = self._training.acquire(frame)
+        if holder is not None:
+            who = "this" if holder == threading.get_ident() else "another"
+            raise RuntimeError(f"model {self.name!r} is being trained by {who} thread")
         ahead = getattr(self.kernels, "ahead", None)
         try:
             if self._memory is None:
@@ -243,12 +250,11 @@ class Sequential(Chain):
                     with suppress(Exception):  # what has no config is compiled when it is called
                         what = {"config": self.get_config(), "compile": self._compile_config()}
                         ahead.step = json.dumps({**what, "batch": batch})
-            with self._same_bits():
-                yield self._memory
+            yield self._memory
         finally:
             if ahead:
                 ahead.step = None
-            self._training.release()
+            self._training.release(frame)
 
     @contextmanager
     def borrowed_memory(self) -> Iterator[Memory]:
@@ -259,14 +265,9 @@ class Sequential(Chain):
         except IndexError:
             memory = self.plan_.memory()
         try:
-            with self._same_bits():
-                yield memory
+            yield memory
         finally:
             spare.append(memory)
-
-    def _same_bits(self) -> AbstractContextManager[None]:
-        """BLAS, which the reference kernels use, gives other bits with other numbers of threads."""
-        return single_threaded_blas() if self.kernel_set == "reference" else nullcontext()
 
     def _layers_changed(self) -> None:
         leave = self._compiled and self.loss.takes_softmax

@@ -10,13 +10,16 @@ circle.
 import atexit
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from functools import cache
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+from .cores import allowed_cores, usable_cores
+from .recording import not_repeatable, note, recorder, recording
 
 __all__ = [
     "get_num_threads", "not_repeatable", "recording", "run", "set_num_threads",
@@ -24,23 +27,12 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _usable_cores() -> int:
-    """The cores this process may run on; a smaller OMP_NUM_THREADS is respected, as in BLAS."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows do not say
-        cores = os.cpu_count() or 1
-    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) > 0 else cores
-
-
-Call = tuple[Callable[..., object], int, tuple[Any, ...]]
-
 # Set by the fast kernels (kernels/fast/waiting.py): spin(flags, i, seen, wait, rest, bump) waits
 # for flags[i] to change without sleeping. Without it threads sleep until they are woken.
 spin: Callable[..., bool] | None = None
 POSTED, LEFT = 0, 1  # flags: how often a job was posted, how often a helper has left one
 IDLE, FINISH = 2000, 1000  # microseconds without sleep: for the next job, for the last helper
+LOOK = 0.1  # seconds between two looks at how many cores there are
 ENTER = 8  # microseconds from posting a job to being in compiled code
 WATCHERS = 7  # threads of a pool that wait without sleep
 
@@ -103,30 +95,44 @@ class _Job:
 class _Pool:
     """`size` daemon threads that wait for jobs; they are started with the first job."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, cores: int | None = None) -> None:
+        self.size, self.cores = size, cores or allowed_cores()
         self.jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self.flags = np.zeros(2, np.int64)
-        self.starting = threading.Lock()
-        self.threads: list[threading.Thread] | None = None
+        self.starting = threading.RLock()
+        self.threads: dict[int, threading.Thread] = {}
+        self.started = False
+        self.helpers, self.next_look = size, 0.0
 
     def post(self, job: _Job) -> None:
         """Ask idle threads to help; no more often than there are threads to hear it."""
-        if self.threads is None:
+        if not self.started:
             self.start()
-        for _ in range(min(job.parts - 1, self.size - self.jobs.qsize())):
+        for _ in range(min(job.parts - 1, self.helpers - self.jobs.qsize())):
             self.jobs.put(job)
         self.flags[POSTED] += 1
 
     def start(self) -> None:
+        """Start the threads; with fewer, or none, the callers do the work that is left to them."""
         with self.starting:
-            if self.threads is None:
-                self.threads = [
-                    threading.Thread(target=self.serve, args=(i,), name=f"nanocnn-{i}", daemon=True)
-                    for i in range(self.size)
-                ]
-                for thread in self.threads:
-                    thread.start()
+            for i in () if self.started else range(self.size):
+                if i not in self.threads:
+                    thread = threading.Thread(
+                        target=self.serve, args=(i,), name=f"nanocnn-{i}", daemon=True
+                    )
+                    try:
+                        thread.start()
+                    except RuntimeError:  # a limit of the system, or the interpreter ends
+                        break
+                    self.threads[i] = thread
+            self.started = True
+            self.look()
+
+    def look(self) -> None:
+        """See how many helpers have cores to run on: the process may have been pinned to fewer."""
+        self.next_look = time.monotonic() + LOOK
+        most, cores = len(self.threads) if self.started else self.size, allowed_cores()
+        self.helpers = most if cores >= self.cores else min(most, cores - 1)
 
     def serve(self, i: int) -> None:
         job = self.jobs.get()
@@ -147,15 +153,15 @@ class _Pool:
     def stop(self) -> list[threading.Thread]:
         """Let the threads end when they have finished what they are doing, and start no more."""
         with self.starting:
-            ending, self.threads = self.threads or [], []
-            for _ in ending:
+            self.started, self.helpers, self.next_look = True, 0, float("inf")
+            for _ in range(self.size):
                 self.jobs.put(None)
             self.flags[POSTED] += 1
-            return ending
+            return list(self.threads.values())
 
 
-_lock = threading.Lock()
-_pool = _Pool(_usable_cores() - 1)
+_lock = threading.RLock()  # which a signal handler may take again
+_pool = _Pool(usable_cores() - 1)
 
 
 def get_num_threads() -> int:
@@ -177,49 +183,18 @@ def set_num_threads(n: int) -> None:
         _blas_limit(int(n))
 
 
-class _Recorder(threading.local):
-    calls: list[Call] | None = None
-    dry = False
-
-
-_recorder = _Recorder()
-
-
-@contextmanager
-def recording(dry: bool = False) -> Iterator[list[Call]]:
-    """The calls of `run` that this thread makes inside, as (kernel, parts, args).
-
-    None of them if there was something that is not right to repeat as it was (`not_repeatable`).
-    With `dry` they are only noted, all of them, and nothing is run.
-    """
-    calls: list[Call] = []
-    _recorder.calls, _recorder.dry = calls, dry
-    try:
-        yield calls
-    finally:
-        if _recorder.calls is None:
-            calls.clear()
-        _recorder.calls, _recorder.dry = None, False
-
-
-def not_repeatable() -> None:
-    """Said by code between kernels that must run anew each time: it looks at numbers, say."""
-    if not _recorder.dry:
-        _recorder.calls = None
-
-
 def run(kernel: Callable[..., object], parts: int, *args: Any) -> None:
     """Call `kernel(part, parts, *args)` for every part in range(parts); return when all are done.
 
     The first error is raised again here, after every thread has left the kernel (parts that nobody
     had begun are dropped); so is a KeyboardInterrupt: no thread writes to `args` after the return.
     """
-    if _recorder.calls is not None:
-        _recorder.calls.append((kernel, parts, args))
-        if _recorder.dry:
-            return
+    if recorder.calls is not None and not note((kernel, parts, args)):
+        return
     pool = _pool
-    if parts == 1 or pool.size == 0:
+    if parts > 1 and time.monotonic() > pool.next_look:
+        pool.look()
+    if parts == 1 or pool.helpers == 0:
         for part in range(parts):
             kernel(part, parts, *args)
         return
@@ -235,7 +210,7 @@ def run(kernel: Callable[..., object], parts: int, *args: Any) -> None:
                 job.close()
             except BaseException:
                 pass
-        job.args = ()  # the job may still lie in the queue: let go of the arrays
+        job.kernel, job.args = _nothing, ()  # it may still lie in the queue: let go of the arrays
     if job.error is not None:
         try:
             raise job.error
@@ -243,9 +218,13 @@ def run(kernel: Callable[..., object], parts: int, *args: Any) -> None:
             job.error = None  # no circle of traceback and job
 
 
+def _nothing(part: int, parts: int) -> None:
+    pass
+
+
 # BLAS has threads of its own. While ours run, one BLAS call may use one thread only.
 
-_blas_users: list[int] = []  # ids of the threads inside single_threaded_blas, once per entry
+_blas_users: dict[object, int] = {}  # calls of single_threaded_blas and their threads
 _blas_threads: list[int] = []  # what each BLAS had before the first of them came
 
 
@@ -273,25 +252,51 @@ def _blas_limit(n: int) -> None:
             _set(blas, n)
 
 
-@contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Inside, each BLAS call runs on the calling thread alone; may be entered by many threads."""
-    me = threading.get_ident()
-    with _lock:
-        if not _blas_users and not _blas_threads:
-            _blas_threads[:] = [blas.get_num_threads() for blas in _blas()]
-            for blas in _blas():
-                _set(blas, 1)
-        _blas_users.append(me)
+Result = TypeVar("Result")
+
+
+def single_threaded_blas(function: Callable[..., Result], *args: Any) -> Result:
+    """function(*args), in which each BLAS call runs on the calling thread alone.
+
+    May be called by many threads at once, and by a signal handler in between. It is left twice:
+    wherever an interruption may come, one of the two is complete.
+    """
+    user = object()
     try:
-        yield
+        try:
+            _enter(user)
+            return function(*args)
+        finally:
+            _leave(user)
     finally:
-        with _lock:
-            _blas_users.remove(me)
-            if not _blas_users:
-                for blas, n in zip(_blas(), _blas_threads, strict=True):
-                    _set(blas, n)
-                _blas_threads.clear()
+        _leave(user)
+
+
+# A signal handler may come between any two lines of these and enter and leave itself. It leaves
+# BLAS as the users that it finds have it, so each line must be right after that too.
+
+
+def _enter(user: object) -> None:
+    with _lock:
+        _blas_users[user] = threading.get_ident()
+        if not _blas_threads:
+            counts = [blas.get_num_threads() for blas in _blas()]
+            _blas_threads[:] = _blas_threads or counts
+        _adjust([1] * len(_blas()))
+
+
+def _leave(user: object) -> None:
+    with _lock:
+        _blas_users.pop(user, None)
+        if not _blas_users:
+            _adjust(list(_blas_threads))
+            _blas_threads.clear()
+
+
+def _adjust(counts: list[int]) -> None:
+    for blas, n in zip(_blas(), counts, strict=False):
+        if blas.get_num_threads() != n:
+            _set(blas, n)
 
 
 def _at_exit() -> None:
@@ -303,9 +308,10 @@ def _at_exit() -> None:
 def _after_fork() -> None:
     """In a forked child only the forking thread lives on: new locks, a new pool."""
     global _lock, _pool
-    _lock, _pool = threading.Lock(), _Pool(_pool.size)
+    _lock, _pool = threading.RLock(), _Pool(_pool.size, _pool.cores)
     me = threading.get_ident()
-    _blas_users[:] = [user for user in _blas_users if user == me]
+    for user in [user for user, thread in _blas_users.items() if thread != me]:
+        del _blas_users[user]
 
 
 atexit.register(_at_exit)

@@ -12,7 +12,7 @@ from .checks import whole
 from .data.batches import as_images, batches, split, take
 from .errors import ModelFileError, NonFiniteError, ShapeError
 from .history import History, Progress
-from .interrupts import deferred_interrupts
+from .interrupts import Terminated, deferred_interrupts
 from .memory import Memory
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def fit(
                 progress.end(logs)
                 close_epoch(model, history, callbacks, epoch, logs)
                 check_interrupt()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         progress.end()
         print(f"\ninterrupted; {_how_to_resume(callbacks)}", flush=True)
         raise

@@ -24,6 +24,7 @@ from nanocnn import (
     rehearsal,
     threads,
 )
+from nanocnn.cores import usable_cores
 from nanocnn.kernels.fast import ahead, claims
 
 # Trains for a step with an empty cache; says what it gave, what was compiled and what was found.
@@ -56,7 +57,7 @@ def cold(tmp_path, code=""):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(threads._usable_cores() < 2, reason="a second process needs a second core")
+@pytest.mark.skipif(usable_cores() < 2, reason="a second process needs a second core")
 def test_two_processes_compile_and_nothing_is_compiled_twice(tmp_path):
     both = cold(tmp_path / "both")
     assert both["ended"] == 0

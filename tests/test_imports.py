@@ -14,7 +14,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom to the top. A module may import those of its own line and of the lines above it.
 LEVELS = [
-    ["arrays", "texts", "checks", "errors", "configs", "files", "threads", "interrupts"],
+    ["arrays", "texts", "checks", "errors", "configs", "files", "cores"],
+    ["recording", "threads", "interrupts"],
     ["children"],
     ["data"],
     ["kernels"],

@@ -189,8 +189,7 @@ def busy(part, parts):
 stop = False
 def caller():
     while not stop:
-        with threads.single_threaded_blas():
-            threads.run(busy, 6)
+        threads.single_threaded_blas(threads.run, busy, 6)
 callers = [threading.Thread(target=caller, daemon=True) for _ in range(2)]
 [t.start() for t in callers]
 for i in range(20):
@@ -203,8 +202,7 @@ for i in range(20):
             done[part] += 1
             seen.add(threading.get_ident())
             time.sleep(0.005)
-        with threads.single_threaded_blas():
-            threads.run(kernel, 9)
+        threads.single_threaded_blas(threads.run, kernel, 9)
         threads.set_num_threads(2)
         os._exit(0 if (done == 1).all() and len(seen) == 3 else 1)
     deadline = time.time() + 20
@@ -304,16 +302,20 @@ def blas_threads():
 
 def test_single_threaded_blas(two):
     assert blas_threads() and set(blas_threads()) == {2}  # set_num_threads has set them too
-    with threads.single_threaded_blas():
+
+    def inside(depth):
         assert set(blas_threads()) == {1}
-        with threads.single_threaded_blas():
-            assert set(blas_threads()) == {1}
+        if depth:
+            assert threads.single_threaded_blas(inside, depth - 1) == depth - 1
+        else:
+            threads.set_num_threads(3)
         assert set(blas_threads()) == {1}
-        threads.set_num_threads(3)
-        assert set(blas_threads()) == {1}
+        return depth
+
+    assert threads.single_threaded_blas(inside, 2) == 2
     assert set(blas_threads()) == {3}
-    with pytest.raises(ZeroDivisionError), threads.single_threaded_blas():
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        threads.single_threaded_blas(lambda: 1 / 0)
     assert set(blas_threads()) == {3}
 
 
@@ -322,9 +324,9 @@ def test_single_threaded_blas_from_many_threads(two):
 
     def caller():
         for _ in range(30):
-            with threads.single_threaded_blas():
-                if set(blas_threads()) != {1}:
-                    wrong.append(blas_threads())
+            inside = threads.single_threaded_blas(blas_threads)
+            if set(inside) != {1}:
+                wrong.append(inside)
 
     callers = [threading.Thread(target=caller) for _ in range(4)]
     for thread in callers:

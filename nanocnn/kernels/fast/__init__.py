@@ -45,8 +45,16 @@ from .pool import (
 # What this set has beyond the reference: one kernel for neighbouring layers (see plan.py).
 FUSED = ("conv2d_relu_pool_forward", "conv2d_relu_pool_backward")
 
+# These do nothing with numbers but by `threads.run`, or say so when they do
+# (`threads.not_repeatable`): their calls may be recorded and made again (see recorded.py).
+REPEATABLE = frozenset(
+    (average_pool_forward, conv2d_forward, conv2d_relu_pool_forward, dense_forward,
+     max_pool_forward, relu_forward, sigmoid_forward, softmax_forward, tanh_forward)
+)  # fmt: skip
+
 __all__ = [
     "FUSED",
+    "REPEATABLE",
     "adam_update",
     "average_pool_backward",
     "average_pool_forward",

@@ -83,8 +83,7 @@ def forward(
             if relu:
                 np.maximum(out, 0, out=out)
 
-    with threads.single_threaded_blas():
-        threads.run(work, cut(N, 1, P * matrix.size)[0])
+    threads.single_threaded_blas(threads.run, work, cut(N, 1, P * matrix.size)[0])
 
 
 def backward(
@@ -111,5 +110,4 @@ def backward(
                 np.matmul(rows, matrix.T, out=cols.reshape(count * P, K))
                 _scatter(cols, buffer, dx, first, count, *tables, window)
 
-    with threads.single_threaded_blas():
-        threads.run(work, len(partial))
+    threads.single_threaded_blas(threads.run, work, len(partial))

@@ -93,8 +93,7 @@ def transformed_weights(weight: Array, flipped: bool) -> Array:
     G = kernel_matrix(size, flipped, weight.dtype)
     points = scratch("points", POINTS * C * F, weight.dtype)[: POINTS * C * F]
     points = points.reshape(POINTS, C * F)
-    with threads.single_threaded_blas():
-        np.matmul(G, weight.reshape(size * size, C * F), out=points)
+    threads.single_threaded_blas(np.matmul, G, weight.reshape(size * size, C * F), points)
     return pack(points.reshape(POINTS, C, F), flipped)
 
 

@@ -1,36 +1,55 @@
 """Work memory for kernels: kept, not allocated anew in each step.
 
-Each thread has its own buffers, by name; a buffer only ever grows. A caller's buffers (packed
-weights, partial sums) are read and written by the threads that help it until `threads.run` returns,
-and by nobody else, so any number of Python threads may use the kernels at once.
+Each thread has its own buffers, by name; they only ever grow. A caller's buffers (packed weights,
+partial sums) are read and written by the threads that help it until `threads.run` returns, and by
+nobody else, so any number of Python threads may use the kernels at once.
 """
 
 import threading
 from collections.abc import Callable
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
 from ... import threads
 from ...arrays import Array
+from ...recording import is_recording
 
 SLACK = 64  # items behind the end of each buffer, for reads of whole vectors
 LINE = 64  # bytes of a cache line: where buffers begin, so that few vectors lie across two
 WHOLE = ("where", "counts")  # the names of buffers that hold whole numbers
 
+FREE = 3  # references to a buffer that nobody uses: the list's, and two of who asks
+
 _mine = threading.local()
 
 
 def scratch(name: str, size: int, dtype: Any) -> Array:
-    """This thread's buffer of that name: `size` items and SLACK; what they hold is left over."""
-    key = name + np.dtype(dtype).char
-    found: Array | None = _mine.__dict__.get(key)
-    if found is None or found.size < size + SLACK:
-        raw = np.zeros((size + SLACK) * np.dtype(dtype).itemsize + LINE, np.uint8)
-        first = -raw.ctypes.data % LINE
-        found = raw[first : raw.size - LINE + first].view(dtype)
-        _mine.__dict__[key] = found
-    return found
+    """A buffer of that name: `size` items and SLACK, uninitialised; the caller's while it is held.
+
+    It is used again when nobody holds it any more, nor a part of it. So code that comes in between
+    two kernels (a signal handler or a finalizer that predicts) gets another one, and what a
+    recorded pass holds stays its own.
+    """
+    if is_recording():
+        return _new_buffer(size, dtype)
+    buffers = _mine.__dict__.setdefault(name + np.dtype(dtype).char, [])
+    for i in range(len(buffers)):
+        found: Array = buffers[i]  # first held, then counted: so no two can find it free
+        if getrefcount(buffers[i]) == FREE:
+            if found.size < size + SLACK:
+                found = buffers[i] = _new_buffer(size, dtype)
+            return found
+    buffers.append(_new_buffer(size, dtype))
+    return buffers[-1]
+
+
+def _new_buffer(size: int, dtype: Any) -> Array:
+    raw = np.zeros((size + SLACK) * np.dtype(dtype).itemsize + LINE, np.uint8)
+    first = -raw.ctypes.data % LINE
+    # Behind a memoryview NumPy does not look further: parts of this array hold it, not `raw`
+    return np.frombuffer(raw.data[first : raw.size - LINE + first], dtype)
 
 
 class _Address:
