@@ -18,6 +18,7 @@ from .configs import described
 from .data.batches import as_images, batches, take
 from .errors import ModelFileError, NonFiniteError
 from .history import History, Progress
+from .kernels import KERNEL_SETS, get_kernels
 from .layers import Layer, layer_from_config
 from .losses import Loss, get_loss
 from .memory import Memory
@@ -282,9 +283,13 @@ class Sequential(Chain):
 def load_model(path: str | Path, kernels: str = "fast", compile: bool = True) -> Sequential:
     """The model saved at `path`: by nanocnn (.npz, .h5, .keras) or by Keras (.h5, .keras).
 
-    `compile` False leaves out optimizer, loss and metrics, which may be unknown here.
-    Raises `ModelFileError` for a file that is not a model.
+    `compile` False leaves out optimizer, loss and metrics, which may be unknown here, and of the
+    layers what only training uses and nanocnn lacks: constraints, other regularizers than L2.
+    Raises `ModelFileError` for a file that is not a model, ValueError for what is no path,
+    `OSError` for a path that cannot be opened.
     """
+    if kernels not in KERNEL_SETS:
+        get_kernels(kernels)  # says which are known
     snapshot = storage.load(path, compile)
     try:
         return Sequential.from_snapshot(snapshot, kernels)
