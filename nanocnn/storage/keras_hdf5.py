@@ -165,7 +165,10 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
     with open_hdf5(file) as h5:
         text = h5.text("model_config")
         if text is None:
-            raise ModelFileError("no attribute model_config: not a whole Keras model")
+            raise ModelFileError(
+                "no attribute model_config: not a whole Keras model; files of save_weights() hold "
+                "no layers, those of model.save() do"
+            )
         model = parse_json(text, "model_config")
         ours = is_nanocnn_010(model, h5.text("keras_version"))
         config, shapes = read_architecture(model, compile, ours)

@@ -14,8 +14,9 @@ from ..errors import ModelFileError
 class Snapshot:
     """A model between memory and file. All dicts but those of arrays are JSON-able.
 
-    `config`: {"name", "dtype", "seed", "layers": [{"class_name", "config"}, ...]} with Keras's
-    class names and arguments, an InputLayer first.
+    `config`: {"name", "dtype", "seed", "scale_uint8", "layers": [{"class_name", "config"}, ...]}
+    with Keras's class names and arguments ("trainable" among them), an InputLayer first.
+    `scale_uint8`: whether uint8 is divided by 255; False for what Keras wrote.
     `weights`: {"conv2d/kernel": array, ...} in Keras's order.
     `compile_config`: {"optimizer", "loss", "metrics"} as Keras configs, None when not compiled.
     `optimizer`: {"iteration": scalar, "conv2d/kernel/m": array, ...}; empty before training.
@@ -68,8 +69,9 @@ def check_progress(snapshot: Snapshot) -> None:
         progress = _object(snapshot.progress, "progress")
         whole(progress.get("epoch", 0), "epoch", 0)
         for name, values in _object(progress.get("history", {}), "history").items():
-            for value in _list(values, f"history of {name!r:.80}"):
-                _real(value, f"history of {name!r:.80}")
+            where = f"history of {name!r:.80}"
+            for value in _list(values, where):
+                _real(value, where)
         states = _list(progress.get("callbacks", []), "callbacks")
         for place, each in enumerate(states):
             where = f"callback {place}"
