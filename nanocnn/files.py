@@ -16,13 +16,13 @@ from .errors import DatasetError
 
 NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
-
 PEEK = 512  # bytes that `looks_like` wants to see
 # The first bytes of what is often found under another name, what it is, and what to do.
 FETCH = "fetch the file again"
 KINDS: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a pointer to a large file (git-lfs); run `git lfs pull`"),
     (b"/annex/objects/", "a pointer to a large file (git-annex); run `git annex get`"),
+    (b".git/annex/", "a pointer to a large file (git-annex); run `git annex get`"),
     (b"../", "a pointer to a large file (git-annex); run `git annex get`"),
     (b"outs:", "a pointer to a large file (DVC); run `dvc pull`"),
     (b"<", f"a web page saved in its place; {FETCH}"),

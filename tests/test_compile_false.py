@@ -12,8 +12,17 @@ import nanocnn
 from nanocnn import storage
 from nanocnn.errors import ModelFileError
 
-pytest.importorskip("h5py", reason="h5py is not installed")
-from rewriting import SUFFIXES, change_layer, compiled, load_here, rewrite_json
+h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+from rewriting import (  # noqa: E402
+    SUFFIXES,
+    change_layer,
+    compiled,
+    load_here,
+    npy,
+    read_members,
+    rewrite_json,
+    write_members,
+)
 
 HINT = r".*; load_model\(path, compile=False\) leaves out what only training needs$"
 
@@ -97,6 +106,23 @@ def test_how_it_was_compiled_is_not_needed_to_predict(tmp_path, suffix, what):
     snapshot = load_here(path, compile=False)
     assert snapshot.compile_config is None and snapshot.optimizer == {}
     assert {name: array.shape for name, array in snapshot.weights.items()} == SHAPES
+
+
+def test_damaged_training_configs(tmp_path):
+    path = changed(tmp_path, ".h5", lambda model: None)
+    with h5py.File(path, "r+") as file:
+        file.attrs["training_config"] = "{"
+    with pytest.raises(ModelFileError, match="training_config: not JSON" + HINT):
+        load_here(path)
+    assert load_here(path, compile=False).weights
+    path = changed(tmp_path, ".npz", lambda model: None)
+    members = read_members(path)
+    text = members["nanocnn.npy"].partition(b"\n")[2].replace(b'"compile_config": {', b'"old": {')
+    for value in (b"3", b"[]", b'"adam"'):
+        new = text.replace(b'"progress"', b'"compile_config": ' + value + b', "progress"')
+        write_members(path, members | {"nanocnn.npy": npy(np.frombuffer(new, np.uint8))})
+        with pytest.raises(ModelFileError, match="expected an object or null|not JSON" + HINT):
+            load_here(path)
 
 
 L1 = {"class_name": "L1", "config": {"l1": 0.01}}

@@ -11,6 +11,7 @@ from ..metrics import METRICS
 from ..optimizers import OPTIMIZERS
 from ..schedules import SCHEDULES
 from .architecture import STATE, TO_PREDICT, Config, refuse_unknown
+from .archives import parse_json
 
 KERAS_VERSION = "3.10.0"  # whose files those written here are like
 BY_CLASS = {kind.__name__: kind for kind in LOSSES.values()}
@@ -70,7 +71,10 @@ def read_object(value: Any, table: dict[str, Any], what: str) -> Config:
 
 
 def read_training(config: Any) -> Config | None:
-    """{"optimizer", "loss", "metrics"} from a Keras compile_config or training_config."""
+    """{"optimizer", "loss", "metrics"} from a Keras compile_config or training_config (a text).
+
+    Raises `ModelFileError`, which says how to open the model to predict.
+    """
     try:
         return _read_training(config)
     except ModelFileError as error:
@@ -80,6 +84,8 @@ def read_training(config: Any) -> Config | None:
 def _read_training(config: Any) -> Config | None:
     if config is None:
         return None
+    if isinstance(config, str):
+        config = parse_json(config, "training_config")
     if not isinstance(config, dict):
         raise ModelFileError(f"compile_config {config!r:.80}, expected an object or null")
     optimizer = config.get("optimizer_config") or config.get("optimizer")

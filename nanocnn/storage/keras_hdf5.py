@@ -182,7 +182,7 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
                 raise ModelFileError(f"model_weights/{layer}: {len(named)} datasets {weight!r}")
             weights[key] = h5.read(named[0], shape).astype(config["dtype"])
         training = h5.text("training_config") if compile else None
-        compiled = read_training(parse_json(training, "training_config")) if training else None
+        compiled = read_training(training) if training else None
         snapshot = Snapshot(config, weights, compiled)
         group = h5.group(OPTIMIZER_GROUP) or h5.group("optimizer_weights")
         if compiled and group is not None:
