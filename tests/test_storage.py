@@ -15,6 +15,8 @@ from nanocnn.errors import MissingExtraError, ModelFileError
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
 from rewriting import SUFFIXES, change_layer, load_here, rewrite_json  # noqa: E402
 
+GOLDEN = Path(__file__).parent / "golden"
+
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".hdf5", ".NPZ"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -109,7 +111,8 @@ def test_whether_pixels_are_scaled(tmp_path, suffix):
     rewrite_json(path, change_layer(6, dtype={"class_name": "DTypePolicy", "config": {}}))
     assert load_here(path).config["scale_uint8"] is False
     for name in (f"keras3{suffix}", "keras2.h5", "keras2_old.h5"):
-        assert load_here(Path(__file__).parent / "golden" / name).config["scale_uint8"] is False
+        assert load_here(GOLDEN / name).config["scale_uint8"] is False
+    assert load_here(GOLDEN / f"nanocnn010{suffix}").config["scale_uint8"] is True
     rewrite_json(path, lambda model: model.update(scale_uint8="no"))
     with pytest.raises(ModelFileError, match="scale_uint8='no', expected True or False"):
         load_here(path)
