@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from snapshots import assert_same, small
 
-from nanocnn import storage
+from nanocnn import load_model, storage
 from nanocnn.errors import MissingExtraError, ModelFileError
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
@@ -261,6 +261,9 @@ def test_what_is_no_path(path):
             call(path)
     with pytest.raises(ValueError, match="compile='no', expected True or False"):
         storage.load("m.npz", compile="no")
+    for kernels in ("gpu", None, [], 3):
+        with pytest.raises(ValueError, match=r"unknown kernel set .*known: fast, reference"):
+            load_model("m.npz", kernels)
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 1000, b"\x89HDF\r\n\x1a\n" + bytes(100)])
