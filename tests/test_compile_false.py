@@ -86,7 +86,7 @@ TRAINING = {
         compiled("optimizer", learning_rate={"class_name": "WarmUp", "config": {}}),
         "unknown schedule 'WarmUp'",
     ),
-    "loss": (lambda t: t.update(loss="binary_crossentropy"), "unknown loss 'binary_crossentropy'"),
+    "loss": (lambda t: t.update(loss="hinge"), "unknown loss 'hinge'"),
     "loss's argument": (compiled("loss", ignore_class=3), "argument ignore_class=3 is not supp"),
     "losses": (lambda t: t.update(loss={"a": "mse"}), "expected an object with class_name"),
     "metric": (lambda t: t.update(metrics=["AUC"]), "unknown metric 'AUC'"),
