@@ -50,13 +50,14 @@ class Chain:
         self.layers: list[Layer] = []
         self.built = False
         self.rng = np.random.default_rng(seed)
+        present: set[int] = set()  # not searched for in a list each time: that is quadratic
         for layer in layers:
-            self._append(layer)
+            self._append(layer, present)
         self._build_if_possible()
 
     def add(self, layer: Layer) -> None:
         """Append a layer. The model is built anew, with new weights."""
-        self._append(layer)
+        self._append(layer, {id(each) for each in self.layers})
         self._build_if_possible()
 
     def build(self, input_shape: tuple[int, ...]) -> None:
@@ -151,14 +152,15 @@ class Chain:
         layers = [layer_config(layer) for layer in self.layers]
         return {"name": self.name, "dtype": str(self.dtype), "seed": self.seed, "layers": layers}
 
-    def _append(self, layer: Layer) -> None:
+    def _append(self, layer: Layer, present: set[int]) -> None:
         if not isinstance(layer, Layer):
             raise ValueError(f"layer {len(self.layers)}: {layer!r}, expected a Layer")
-        if any(layer is other for other in self.layers):
+        if id(layer) in present:
             raise ValueError(f"layer {layer.name!r} is in the model already: layers are not shared")
         if isinstance(layer, Input) and self.layers:
             raise ValueError("Input: expected as the first layer only")
         self.layers.append(layer)
+        present.add(id(layer))
 
     def _build_if_possible(self) -> None:
         if len(self.layers) > 1 and isinstance(self.layers[0], Input):

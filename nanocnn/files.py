@@ -1,24 +1,93 @@
-"""Opening files: one to read, and one to write so that a reader never finds half of it."""
+"""Opening files: one to read, and one to write so that a reader never finds half of it.
+
+And what a file is by its first bytes, when it is not what its name says.
+"""
 
 import contextlib
 import errno
+import io
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from .errors import DatasetError
 
 NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+PEEK = 512  # bytes that `looks_like` wants to see
+# The first bytes of what is often found under another name, what it is, and what to do.
+FETCH = "fetch the file again"
+KINDS: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs", "a pointer to a large file (git-lfs); run `git lfs pull`"),
+    (b"/annex/objects/", "a pointer to a large file (git-annex); run `git annex get`"),
+    (b".git/annex/", "a pointer to a large file (git-annex); run `git annex get`"),
+    (b"../", "a pointer to a large file (git-annex); run `git annex get`"),
+    (b"outs:", "a pointer to a large file (DVC); run `dvc pull`"),
+    (b"<", f"a web page saved in its place; {FETCH}"),
+    (b"{", f"JSON text (a server's message, or a model without weights); {FETCH}"),
+    (b"\x89HDF", "an HDF5 file, whose name ends in .h5"),
+    (b"PK", "a zip archive, as .keras and .npz files are"),
+    (b"\x1f\x8b", "a gzip file; unpack it"),
+    (b"BZh", "a bzip2 file; unpack it"),
+    (b"\xfd7zXZ", "an xz file; unpack it"),
+    (b"\x93NUMPY", "one array (.npy)"),
+    (b"\0\0\x08", "an IDX file, as MNIST's are"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"%PDF", "a PDF document"),
+    *((b"\x80" + bytes([protocol]), "a pickle, which may run any code and is never opened")
+      for protocol in range(2, 6)),
+)  # fmt: skip
+
+
+def looks_like(start: bytes) -> str:
+    """What a file that begins with `start` (`PEEK` bytes) probably is, and what to do; else ""."""
+    if not start:
+        return f"the file is empty; {FETCH}"
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    for magic, what in KINDS:
+        if start.startswith(magic) or text.startswith(magic):
+            return f"it looks like {what}"
+    if start[4:8] == b"TFL3":
+        return "it looks like a TensorFlow Lite model"
+    if start[:1] == b"\x08" and start[2:3] == b"\x12":  # fields 1 and 2 of a protocol buffer
+        return "it looks like a protocol buffer (ONNX, or the .pb of TensorFlow)"
+    return ""
+
+
+def path_name(path: Any, what: str = "path") -> str:
+    """`path` as text, if it is a path; `what` names it in the ValueError."""
+    if isinstance(path, (str, os.PathLike)) and isinstance(name := os.fspath(path), str) and name:
+        return name
+    raise ValueError(f"{what}={path!r:.80}, expected the name of a file: text or a Path")
 
 
 @contextlib.contextmanager
 def opened(file: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
-    """A path opened to be read, or a file that is open already; with its name for messages."""
+    """A path opened to be read, or a file that is open already; with its name for messages.
+
+    Raises `DatasetError` for anything else, for a closed file and for one open in text mode.
+    """
     if isinstance(file, (str, os.PathLike)):
-        with open(file, "rb") as stream:
-            yield stream, os.fspath(file)
+        name = path_name(file, "file")
+        with open(name, "rb") as stream:
+            yield stream, name
     else:
-        yield file, str(getattr(file, "name", None) or "<open file>")
+        yield file, stream_name(file, "read")
+
+
+def stream_name(file: Any, method: str) -> str:
+    """The name of a file open in binary mode, to `method` ("read" or "write") bytes."""
+    if not hasattr(file, method):
+        raise DatasetError(f"file={file!r:.80}, expected a path or a file open in binary mode")
+    name = str(getattr(file, "name", None) or "<open file>")
+    if isinstance(file, io.TextIOBase):
+        raise DatasetError(f"{name}: expected a file open in binary mode ('rb'), got a text file")
+    if getattr(file, "closed", False):
+        raise DatasetError(f"{name}: the file is closed, expected an open one")
+    return name
 
 
 @contextlib.contextmanager

@@ -284,8 +284,10 @@ class Sequential(Chain):
 def load_model(path: str | Path, kernels: str = "fast", compile: bool = True) -> Sequential:
     """The model saved at `path`: by nanocnn (.npz, .h5, .keras) or by Keras (.h5, .keras).
 
-    `compile` False leaves out optimizer, loss and metrics, which may be unknown here.
-    Raises `ModelFileError` for a file that is not a model.
+    `compile` False leaves out optimizer, loss and metrics, which may be unknown here, and of the
+    layers what only training uses and nanocnn lacks: constraints, other regularizers than L2.
+    Raises `ModelFileError` for a file that is not a model, ValueError for what is no path,
+    `OSError` for a path that cannot be opened.
     """
     get_kernels(kernels)  # an error of theirs is not the file's
     snapshot = storage.load(path, compile)

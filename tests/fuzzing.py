@@ -183,7 +183,8 @@ VALUES = [
     None, True, False, 0, -1, 1, 2**31, 10**30, 1e-3, 1e400, float("nan"), "", "x", "a/b", "..",
     [], {}, [0], [1, 1], [None, 28, 28, 1], "relu", "same", "float64", "SGD", "Conv2D", "int64",
     {"class_name": "L2", "config": {"l2": 1}}, "empty", "gzip", "external", "virtual", "S9", "O",
-    ["data", "float32", [2]], ["data", "int64", []], "/model_weights", "vars", "kernel", "bias:0",
+    "chunked", ["data", "float32", [2]], ["data", "int64", []], "/model_weights", "vars", "kernel",
+    "bias:0",
 ]  # fmt: skip
 
 

@@ -77,6 +77,8 @@ def dataset(h5py, group, name, kind, dtype, shape):
         group.create_dataset(name, data=h5py.Empty(dtype))
     elif kind == "gzip":
         group.create_dataset(name, shape, dtype, data, chunks=True, compression="gzip")
+    elif kind == "chunked":
+        group.create_dataset(name, shape, dtype, data, chunks=tuple(7 for _ in shape))
     else:
         group.create_dataset(name, shape, dtype, data)
 

@@ -148,6 +148,48 @@ def test_bombs_stay_small() -> None:
         tracemalloc.stop()
 
 
+class Nothing:
+    """Neither a path nor a file."""
+
+
+def closed(mode: str) -> object:
+    with open(os.devnull, mode) as file:
+        return file
+
+
+WRONG = [None, 3, 1.5, True, b"bytes", [], np.zeros(3), Nothing(), Path]
+
+
+@pytest.mark.parametrize("file", [*WRONG, io.StringIO("x"), closed("rb"), closed("wb")], ids=repr)
+def test_what_is_no_file(file: object) -> None:
+    for call in (lambda: idx.read(file), lambda: idx.write(file, IMAGES)):  # type: ignore[arg-type]
+        with pytest.raises(DatasetError, match=r"a (path or a )?file open in b|is closed"):
+            call()
+
+
+def test_what_cannot_be_opened(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing", tmp_path / "missing" / "x"):
+        with pytest.raises(OSError, match=path.name):
+            idx.read(path)
+    with pytest.raises(OSError, match=tmp_path.name):
+        idx.write(tmp_path, IMAGES)
+    for call in (lambda: idx.read(""), lambda: idx.write("", IMAGES)):
+        with pytest.raises(ValueError, match="file='', expected the name of a file"):
+            call()
+    for wrong in (None, -1, "1", 1.5):
+        with pytest.raises(ValueError, match=f"max_bytes={wrong!r}, expected a whole number"):
+            idx.read(tmp_path / "x", wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "start", [b"version https://git-lfs", b'{"message": 1}', b"PK\3\4", b"%PDF"]
+)
+def test_what_a_file_really_is(start: bytes) -> None:
+    for data in (start + bytes(99), gzip.compress(start + bytes(99))):
+        with pytest.raises(DatasetError, match=r"looks like (a|JSON|one) [a-zA-Z]+"):
+            idx.read(io.BytesIO(data))
+
+
 def test_what_idx_cannot_hold(tmp_path: Path) -> None:
     for array in (np.zeros(2, np.int64), np.zeros(2, bool), np.zeros(2, "U3"), np.array(None)):
         with pytest.raises(DatasetError, match="IDX holds uint8"):

@@ -4,8 +4,10 @@ import gzip
 import hashlib
 import io
 import socket
+import struct
 import threading
 import time
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -174,6 +176,39 @@ def test_files_that_do_not_fit_together(
     idx.write(folder / f"{mirrors.MNIST_FILES[index]}.gz", array)
     with pytest.raises(DatasetError, match=message):
         mnist.load(folder)
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blank images, a thousand times smaller when packed; real ones are 5 times smaller."""
+    assert mnist.ANY_FILE <= 64 << 20 and mnist.TIMES <= 100
+    monkeypatch.setattr(mnist, "ANY_FILE", 1 << 20)
+    count = mnist.ANY_FILE // 784 + 1
+    head = struct.pack(">4B3I", 0, 0, 8, 3, count, 28, 28)
+    bomb = gzip.compress(head + bytes(count * 784))
+    for name, found in (("mnist", mirrors.MNIST_FILES), ("emnist_digits", mirrors.EMNIST_FILES)):
+        folder = put(tmp_path / name, {f"{stem}.gz": bomb for stem in found})
+        tracemalloc.start()
+        with pytest.raises(DatasetError, match=f"of uint8, got a limit of {mnist.ANY_FILE:,} byte"):
+            mnist.load(folder, name)
+        assert tracemalloc.get_traced_memory()[1] < 4 * idx.CHUNK
+        tracemalloc.stop()
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:  # packed once more
+        for stem in mirrors.EMNIST_FILES:
+            archive.writestr(f"gzip/{stem}.gz", gzip.compress(head + bytes(count * 784), 0))
+    put(tmp_path / "zip", {mirrors.EMNIST_ZIP: stream.getvalue()})
+    with pytest.raises(DatasetError, match="got a limit of"):
+        mnist.load(tmp_path / "zip", "emnist_digits")
+
+
+@pytest.mark.parametrize("path", [3, b"folder", [], ""])
+def test_wrong_arguments(path: object) -> None:
+    with pytest.raises(ValueError, match=r"^path=.*expected the name of a file"):
+        mnist.load(path)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="unknown data set"):
+        mnist.load(name=path)  # type: ignore[arg-type]
 
 
 def test_the_sample(capsys: pytest.CaptureFixture[str]) -> None:

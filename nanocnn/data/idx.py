@@ -5,7 +5,6 @@ of them, then the values, big-endian, last dimension fastest (MNIST's own page d
 """
 
 import gzip
-import io
 import math
 import os
 import struct
@@ -15,8 +14,9 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from nanocnn.arrays import Array
+from nanocnn.checks import whole
 from nanocnn.errors import DatasetError
-from nanocnn.files import atomic_write, opened
+from nanocnn.files import PEEK, atomic_write, looks_like, opened, path_name, stream_name
 
 File = str | os.PathLike[str] | BinaryIO
 
@@ -34,11 +34,13 @@ def read(file: File, max_bytes: int = 1 << 32) -> Array:
     returns    a writable array, C order, native byte order
 
     Memory grows with what the file holds, never with what its header promises, and no more than one
-    byte past the promise is ever decompressed. Raises DatasetError for all but exactly one array.
+    byte past the promise is ever decompressed. Raises DatasetError for all but exactly one array,
+    OSError for a path that cannot be opened.
     """
+    max_bytes = whole(max_bytes, "max_bytes", 0, bits=63)
     with opened(file) as (stream, name):
         try:
-            if _peek(stream, name) != GZIP_MAGIC:
+            if _peek(stream) != GZIP_MAGIC:
                 return _parse(stream, name, max_bytes, _bytes_left(stream))
             with gzip.GzipFile(fileobj=stream, mode="rb") as unpacked:
                 return _parse(cast(BinaryIO, unpacked), name, max_bytes)
@@ -54,7 +56,7 @@ def _parse(file: BinaryIO, name: str, max_bytes: int, left: int | None = None) -
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in TYPES or start[3] == 0:
         raise DatasetError(
             f"{name}: expected an IDX file (bytes 0, 0, a type of 08 09 0B 0C 0D 0E, 1 or more "
-            f"dimensions), got {start!r}{_looks_like(start)}"
+            f"dimensions), got {start!r}{_hint(start + file.read(PEEK))}"
         )
     dtype, ndim = np.dtype(TYPES[start[2]]), start[3]
     header = file.read(4 * ndim)
@@ -95,19 +97,21 @@ def write(file: File, array: Array) -> None:
     A path is written to a temporary file beside it and moved into place: it holds the old array or
     the new one. The same array gives the same bytes. Raises DatasetError for what IDX cannot hold.
     """
+    path = path_name(file, "file") if isinstance(file, (str, os.PathLike)) else None
+    name = path or stream_name(file, "write")
     array = np.asarray(array)
     code = CODES.get(array.dtype.newbyteorder("="))
     if code is None:
         raise DatasetError(
-            f"{_name(file)}: IDX holds {', '.join(d.name for d in CODES)}, got {array.dtype}; "
+            f"{name}: IDX holds {', '.join(d.name for d in CODES)}, got {array.dtype}; "
             "convert it first, as with array.astype('int32')"
         )
     if array.ndim == 0 or max(array.shape) >= 1 << 32:
-        raise DatasetError(f"{_name(file)}: IDX holds 1 or more sizes < 2**32, got {array.shape}")
-    if not isinstance(file, (str, os.PathLike)):
-        return _write(file, code, array)
-    with atomic_write(file) as part:
-        if not os.fspath(file).endswith(".gz"):
+        raise DatasetError(f"{name}: IDX holds 1 or more sizes < 2**32, got {array.shape}")
+    if path is None:
+        return _write(cast(BinaryIO, file), code, array)
+    with atomic_write(path) as part:
+        if not path.endswith(".gz"):
             return _write(part, code, array)
         with gzip.GzipFile("", "wb", 9, part, mtime=0) as stream:
             _write(cast(BinaryIO, stream), code, array)
@@ -118,14 +122,8 @@ def _write(file: BinaryIO, code: int, array: Array) -> None:
     file.write(np.ascontiguousarray(array, TYPES[code]).tobytes())
 
 
-def _name(file: File) -> str:
-    return os.fspath(file) if isinstance(file, (str, os.PathLike)) else "<open file>"
-
-
-def _peek(file: BinaryIO, name: str) -> bytes:
+def _peek(file: BinaryIO) -> bytes:
     """The next two bytes, left unread."""
-    if isinstance(file, io.TextIOBase):
-        raise DatasetError(f"{name}: expected a file open in binary mode ('rb'), got a text file")
     if hasattr(file, "peek"):
         return bytes(file.peek(2)[:2])
     start = file.read(2)
@@ -143,14 +141,9 @@ def _bytes_left(file: BinaryIO) -> int | None:
     return end - here
 
 
-def _looks_like(start: bytes) -> str:
+def _hint(start: bytes) -> str:
     """What the first bytes of the usual wrong files say about them, and what to do."""
-    if not start:
-        return ": the file is empty; fetch it again"
     if start[:2] == GZIP_MAGIC:
         return ": it is gzipped twice; unpack it once"
-    if start.lstrip()[:1] == b"<":
-        return ": it looks like a web page saved in its place; fetch it again"
-    if start in (b"vers", b"../.", b"/ann"):
-        return ": it looks like a pointer to a large file; fetch the file itself"
-    return ""
+    text = looks_like(start)
+    return f": {text}" if text else ""

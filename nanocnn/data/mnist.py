@@ -19,9 +19,12 @@ from nanocnn.arrays import Array
 from nanocnn.data import idx, mirrors
 from nanocnn.data.mirrors import EMNIST_FILES, EMNIST_ZIP, MNIST_FILES, SOURCES
 from nanocnn.errors import DatasetError, unknown
-from nanocnn.files import atomic_write
+from nanocnn.files import atomic_write, path_name
 
 Split = tuple[Array, Array]
+
+# The largest array that a file may hold: gzip can pack 1,000 zeros into a byte, pictures hardly 10.
+ANY_FILE, TIMES = 64 << 20, 100  # bytes, and times the file's size
 
 
 def load(
@@ -40,10 +43,10 @@ def load(
     sets use the same file names, so $NANOCNN_DATA itself is taken for MNIST unless its own name is
     that of another set, as fashion-mnist; the others' best place is a subfolder of it.
     """
-    if name not in SOURCES:
+    if not isinstance(name, str) or name not in SOURCES:
         raise unknown("data set", name, SOURCES)
     if path is not None:
-        folder = Path(path)
+        folder = Path(path_name(path))
         if found := _find([folder / name, folder], name):
             return _read(name, found, str(folder), verbose)
         what = "holds none of them" if folder.is_dir() else "is not a folder"
@@ -128,7 +131,7 @@ def _read(name: str, found: list[Traversable], origin: str, verbose: bool) -> tu
     for file in found:
         try:
             with file.open("rb") as opened:
-                arrays.append(idx.read(cast(BinaryIO, opened)))
+                arrays.append(idx.read(cast(BinaryIO, opened), _max_bytes(file)))
         except (zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: encrypted
             raise DatasetError(f"{file}: damaged in its zip file: {error}") from error
     x_train, y_train, x_test, y_test = arrays
@@ -139,6 +142,15 @@ def _read(name: str, found: list[Traversable], origin: str, verbose: bool) -> tu
     if verbose:
         print(f"{name}: {len(x_train):,} + {len(x_test):,} images from {origin}")
     return (x_train, y_train), (x_test, y_test)
+
+
+def _max_bytes(file: Any) -> int:
+    """The largest array that is believed to be in a file, on disk or in a zip archive."""
+    if isinstance(file, zipfile.Path):
+        size = file.root.getinfo(file.at).compress_size
+    else:
+        size = file.stat().st_size
+    return max(ANY_FILE, TIMES * size)
 
 
 def _check(x: Array, y: Array, x_file: Traversable, y_file: Traversable) -> None:

@@ -2,23 +2,26 @@
 
 Reading trusts nothing. Only known layer, optimizer and loss names are accepted and nothing is ever
 unpickled, imported or evaluated by name; the shapes of all weights follow from the layers and are
-compared before a weight is read; and all arrays together may not be larger than the file that
-holds them (so compressed members and datasets are refused). That bounds memory to a few times the
-file's size plus 100 MB for the JSON inside, whatever a header promises. Keras's files are read in
-a process of their own, with a limit of time, because the HDF5 library is no match for every file.
+compared before a weight is read; all arrays together may not be larger than the file that holds
+them; compressed members and datasets, and models of over 10,000 layers, are refused. That bounds
+memory to a few times the file's size plus 100 MB for the JSON inside, whatever a header promises,
+and the time to build what it describes. Keras's files are read in a process of their own, with a
+limit of time, because the HDF5 library is no match for every file.
 """
 
 import os
 from pathlib import Path
 from types import ModuleType
 
+from ..checks import flag
 from ..errors import ModelFileError
-from ..files import atomic_write
+from ..files import PEEK, atomic_write, looks_like, path_name
 from . import isolated, keras_hdf5, keras_zip, npz
 from .architecture import checked
 from .snapshot import Snapshot
 
-# Each module has read(open file, compile) -> Snapshot and write(Snapshot, open file).
+# Each module has read(open file, compile) -> Snapshot and write(Snapshot, open file), the first
+# bytes of such a file (MAGIC) and what it is (KIND).
 FORMATS: dict[str, ModuleType] = {
     ".npz": npz,
     ".h5": keras_hdf5,
@@ -30,8 +33,8 @@ FORMATS: dict[str, ModuleType] = {
 def save(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
     """Write `snapshot` to `path`, in the format its suffix says; the old file stays until then.
 
-    Raises `ValueError` for an unknown suffix or weights that do not fit the config, `OSError` when
-    the disk is full (the old file is kept), `MissingExtraError` when h5py is missing.
+    Raises `ValueError` for a folder, an unknown suffix or weights that do not fit the config,
+    `OSError` when the disk is full (the old file is kept), `MissingExtraError` without h5py.
     """
     handler = _format(path)
     snapshot = checked(snapshot)
@@ -42,12 +45,18 @@ def save(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str], compile: bool = True) -> Snapshot:
     """Read the model in `path`, in the format its suffix says.
 
-    `compile` False leaves out loss, metrics and optimizer (say, because nanocnn lacks them).
+    `compile` False leaves out loss, metrics and optimizer (say, because nanocnn lacks them), and of
+    the layers what only training uses and nanocnn lacks: constraints, other regularizers than L2.
     Raises `ModelFileError` naming the file, the member and what was expected.
     """
+    compile = flag(compile, "compile")
     handler = _format(path)
     with open(path, "rb") as file:
         try:
+            start = file.read(PEEK)
+            file.seek(0)
+            if not start.startswith(handler.MAGIC) and (found := looks_like(start)):
+                raise ModelFileError(f"not {handler.KIND}: {found}")
             if handler is npz:
                 return npz.read(file, compile)
             return isolated.read(file, Path(path).suffix.lower(), compile)
@@ -64,7 +73,14 @@ def check_path(path: str | os.PathLike[str]) -> None:
 
 def _format(path: str | os.PathLike[str]) -> ModuleType:
     """The module for this file name."""
-    name = Path(path).name.lower()
+    name = Path(path_name(path)).name.lower()
+    if os.path.isdir(path):
+        what = "a folder"
+        if os.path.isfile(os.path.join(path, "saved_model.pb")):
+            what = (
+                "a folder, TensorFlow's SavedModel; save it from Keras with model.save('x.keras')"
+            )
+        raise ModelFileError(f"{os.fspath(path)}: {what}; expected a file")
     handler = FORMATS.get(Path(name).suffix)
     if handler is None or name.endswith(".weights.h5"):
         raise ValueError(

@@ -4,26 +4,31 @@ The layers themselves say which arguments they take, whether a value is right, a
 they call for; here is what Keras's files say in other words.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ..checks import whole
+from ..checks import flag, whole
 from ..configs import arguments
 from ..errors import ModelFileError
 from ..initializers import canonical
 from ..layers import LAYERS, Input, Layer, layer_config
+from ..regularizers import get_regularizer
 from .snapshot import Snapshot
 
 Config = dict[str, Any]
 Shape = tuple[int, ...]
 STATE = LAYERS["BatchNormalization"].untrained
 MAX_BYTES = 2**31 - 2**23  # of all arrays: beyond, zip needs 64-bit fields, which are not read
+MAX_LAYERS = 10_000  # 4 MB of JSON could name 100,000, which take minutes to build
 # Keras arguments that nanocnn has only one value for, and those that change nothing here.
-FIXED = {"trainable": True, "data_format": "channels_last", "groups": 1}
+FIXED = {"data_format": "channels_last", "groups": 1}
 IGNORED = {
     *("name", "dtype", "seed", "batch_input_shape", "renorm_momentum"),
     *(f"{weight}_initializer" for weight in ("gamma", "beta", *STATE)),
 }
+TRAINING_ONLY = ("_regularizer", "_constraint", "noise_shape")  # how such arguments end
+TO_PREDICT = "; load_model(path, compile=False) leaves out what only training needs"
 
 
 def refuse_unknown(config: Config, known: Any, fixed: Config, ignored: set[str]) -> None:
@@ -40,11 +45,14 @@ def refuse_unknown(config: Config, known: Any, fixed: Config, ignored: set[str])
             raise ModelFileError(f"{key}={value!r:.80} is not supported, only {fixed[key]!r}")
 
 
-def read_layer(entry: Any, place: int) -> Layer:
-    """The layer of a {"class_name", "config"}; nothing outside `LAYERS` is ever looked up."""
+def read_layer(entry: Any, place: int, compile: bool = True) -> Layer:
+    """The layer of a {"class_name", "config"}; nothing outside `LAYERS` is ever looked up.
+
+    Without `compile`, what only training uses is left out where nanocnn lacks it.
+    """
     if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
         raise ModelFileError(f"layer {place}: expected an object with class_name and config")
-    class_name, config = entry.get("class_name"), entry["config"]
+    class_name, config = entry.get("class_name"), dict(entry["config"])
     name = config.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
         raise ModelFileError(f"layer {place}: name {name!r:.80}, expected a printable name")
@@ -59,20 +67,38 @@ def read_layer(entry: Any, place: int) -> Layer:
         shape = config.get("batch_shape") or config.get("batch_input_shape")
         if not isinstance(shape, (list, tuple)) or not 2 <= len(shape) <= 8:
             raise ModelFileError(f"{where}: {shape!r:.80}, expected a shape such as [null, 28, 28]")
-        config = {**config, "batch_shape": shape}
+        config["batch_shape"] = shape
     # Whether each argument must be there.
     known = {key: each.default is each.empty for key, each in arguments(kind).items()}
     known = {"batch_shape": True} if kind is Input else known
     try:
-        refuse_unknown(config, known, FIXED, IGNORED)
-        for key in known:
-            if known[key] and key not in config:
-                raise ModelFileError(f"{key} is missing")
-        given = {key: plain(key, config[key]) for key in config if key in known}
-        return kind.from_config({**given, "name": name})
+        trainable = flag(config.pop("trainable", True), "trainable")
+        given = read_arguments(config, known, compile)
+        layer = kind.from_config({**given, "name": name})
+        layer.trainable = trainable
+        return layer
     except ValueError as error:
         text = str(error).removeprefix(f"{class_name}: ")
         raise ModelFileError(f"{where}: {text}") from None
+
+
+def read_arguments(config: Config, known: dict[str, bool], compile: bool) -> Config:
+    """A layer's arguments, in nanocnn's words; `known` says of each whether it must be there."""
+    given: Config = {}
+    for key, value in config.items():
+        try:
+            refuse_unknown({key: value}, known, FIXED, IGNORED)
+            if key in known:
+                given[key] = plain(key, value)
+        except ValueError as error:
+            if not key.endswith(TRAINING_ONLY):
+                raise
+            if compile:
+                raise ModelFileError(f"{error}{TO_PREDICT}") from None
+    for key in known:
+        if known[key] and key not in given:
+            raise ModelFileError(f"{key} is missing")
+    return given
 
 
 def plain(key: str, value: Any) -> Any:
@@ -81,6 +107,8 @@ def plain(key: str, value: Any) -> Any:
         return value.get("config")
     if key == "axis" and isinstance(value, list) and len(value) == 1:
         return value[0]
+    if key == "kernel_regularizer":
+        return get_regularizer(value)
     if key.endswith("_initializer"):
         try:
             canonical(value)
@@ -99,11 +127,14 @@ def read_dtype(dtype: Any) -> str | None:
     return dtype
 
 
-def read_architecture(model: Any) -> tuple[Config, dict[str, Shape]]:
+def read_architecture(
+    model: Any, compile: bool = True, scale_uint8: bool = True
+) -> tuple[Config, dict[str, Shape]]:
     """A Sequential's config in nanocnn's form, and the shape of each weight it calls for.
 
     `model` is {"class_name": "Sequential", "config": ...} of Keras 2 or 3, or the same around
-    nanocnn's own. Raises `ModelFileError` naming the layer and the argument.
+    nanocnn's own; `scale_uint8` is for a config that does not say whether uint8 is divided by 255.
+    Raises `ModelFileError` naming the layer and the argument.
     """
     if not isinstance(model, dict) or model.get("class_name") != "Sequential":
         kind = model.get("class_name") if isinstance(model, dict) else model
@@ -114,7 +145,9 @@ def read_architecture(model: Any) -> tuple[Config, dict[str, Shape]]:
     entries = config.get("layers") if isinstance(config, dict) else None
     if not isinstance(config, dict) or not isinstance(entries, list) or not entries:
         raise ModelFileError("model without layers")
-    layers = [read_layer(entry, place) for place, entry in enumerate(entries)]
+    if len(entries) > MAX_LAYERS:
+        raise ModelFileError(f"model of {len(entries)} layers, expected at most {MAX_LAYERS}")
+    layers = [read_layer(entry, place, compile) for place, entry in enumerate(entries)]
     if not isinstance(layers[0], Input):  # Keras 2 keeps the shape in the first layer
         shape = entries[0]["config"].get("batch_input_shape") or config.get("build_input_shape")
         first = {"name": "input_layer", "batch_shape": shape}
@@ -130,15 +163,22 @@ def read_architecture(model: Any) -> tuple[Config, dict[str, Shape]]:
         raise ModelFileError("layers of different dtypes; expected one for all")
     try:
         seed = whole(config.get("seed", 0), "seed", 0, bits=128)
+        scale_uint8 = flag(config.get("scale_uint8", scale_uint8), "scale_uint8")
+        if not flag(config.get("trainable", True), "trainable"):  # in Keras: nor is any layer
+            for layer in layers:
+                layer.trainable = False
     except ValueError as error:
         raise ModelFileError(str(error)) from None
     name, dtype = config.get("name"), dtypes.pop() if dtypes else "float32"
     configs = [layer_config(layer) for layer in layers]
     configs[0]["config"]["dtype"] = dtype
+    for layer, each in zip(layers[1:], configs[1:], strict=True):
+        each["config"]["trainable"] = layer.trainable
     result = {
         "name": name if isinstance(name, str) else "sequential",
         "dtype": dtype,
         "seed": seed,
+        "scale_uint8": scale_uint8,
         "layers": configs,
     }
     return result, weight_shapes(layers)
@@ -159,6 +199,14 @@ def weight_shapes(layers: list[Layer]) -> dict[str, Shape]:
             raise ModelFileError(f"{where}: {text}") from None
         shapes |= {f"{layer.name}/{weight}": value for weight, value in weights.items()}
     return shapes
+
+
+def by_layer(weights: Iterable[str]) -> dict[str, list[str]]:
+    """The weights "layer/weight" of each layer that has some."""
+    found: dict[str, list[str]] = {}
+    for weight in weights:
+        found.setdefault(weight.rpartition("/")[0], []).append(weight)
+    return found
 
 
 def checked(snapshot: Snapshot) -> Snapshot:

@@ -11,6 +11,11 @@ MAX_JSON = 4 << 20  # bytes; parsed, JSON takes at most about 25 times its size
 MAX_DIRECTORY = 1 << 20  # bytes of a zip directory: some 10,000 members
 END = struct.Struct("<4s4H2LH")  # end of central directory, when it has no comment
 
+FIRST_MEMBERS = {
+    "nanocnn.npy": "a model of nanocnn's, whose name should end in .npz",
+    "config.json": "a model of Keras's, whose name should end in .keras",
+}
+
 # All that zipfile raises for a damaged archive, depending on what is damaged.
 DAMAGED = (
     zipfile.BadZipFile,
@@ -59,7 +64,7 @@ class Archive:
     def read(self, name: str) -> bytes:
         """The bytes of member `name`, checked against their CRC."""
         if name not in self.sizes:
-            raise ModelFileError(f"{name!r} is missing")
+            raise ModelFileError(f"{name!r} is missing{self._instead(name)}")
         try:
             data = self._zip.read(name)
         except DAMAGED as error:
@@ -67,6 +72,15 @@ class Archive:
         if len(data) != self.sizes[name]:
             raise ModelFileError(f"{name!r}: {len(data)} bytes, expected {self.sizes[name]}")
         return data
+
+    def _instead(self, name: str) -> str:
+        """What the archive is, when it lacks the member that every one of its kind has."""
+        if name not in FIRST_MEMBERS:
+            return ""
+        for other, what in FIRST_MEMBERS.items():
+            if other in self.sizes:
+                return f", {other!r} is there: {what}"
+        return ": a zip archive, but no saved model"
 
 
 def parse_json(text: bytes | str, what: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Keras's configs of model, loss, metrics and optimizer, and the order of its variables."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from ..configs import arguments
@@ -9,13 +10,15 @@ from ..losses import LOSSES
 from ..metrics import METRICS
 from ..optimizers import OPTIMIZERS
 from ..schedules import SCHEDULES
-from .architecture import STATE, Config, refuse_unknown
+from .architecture import STATE, TO_PREDICT, Config, refuse_unknown
+from .archives import parse_json
 
+KERAS_VERSION = "3.10.0"  # whose files those written here are like
 BY_CLASS = {kind.__name__: kind for kind in LOSSES.values()}
 # Arguments with one value here, and those that change nothing ("auto" is old Keras's mean).
 FIXED = {"axis": -1, "decay": 0.0, "reduction": "sum_over_batch_size"}
 IGNORED = {"name", "dtype", "fn", "ema_momentum", "ema_overwrite_frequency", "jit_compile"}
-IGNORED |= {"is_legacy_optimizer"}
+IGNORED |= {"is_legacy_optimizer", "loss_scale_factor"}
 
 # nanocnn's slot: its names in Keras 3, Keras 2 and the optimizers before Keras 2.11.
 SLOTS = {
@@ -55,6 +58,9 @@ def read_object(value: Any, table: dict[str, Any], what: str) -> Config:
             rate = read_object(config["learning_rate"], SCHEDULES, "schedule")
             config = {**config, "learning_rate": rate}
         known = arguments(table[class_name])
+        if "lr" in config and "learning_rate" in known and "learning_rate" not in config:
+            config = {**config, "learning_rate": config["lr"]}  # its name before Keras 2.3
+            del config["lr"]
         refuse_unknown(config, known, FIXED, IGNORED)
         kept = {key: config[key] for key in config if key in known}
         table[class_name](**kept)  # which looks at every value
@@ -65,9 +71,23 @@ def read_object(value: Any, table: dict[str, Any], what: str) -> Config:
 
 
 def read_training(config: Any) -> Config | None:
-    """{"optimizer", "loss", "metrics"} from a Keras compile_config or training_config."""
-    if not isinstance(config, dict):
+    """{"optimizer", "loss", "metrics"} from a Keras compile_config or training_config (a text).
+
+    Raises `ModelFileError`, which says how to open the model to predict.
+    """
+    try:
+        return _read_training(config)
+    except ModelFileError as error:
+        raise ModelFileError(f"{error}{TO_PREDICT}") from None
+
+
+def _read_training(config: Any) -> Config | None:
+    if config is None:
         return None
+    if isinstance(config, str):
+        config = parse_json(config, "training_config")
+    if not isinstance(config, dict):
+        raise ModelFileError(f"compile_config {config!r:.80}, expected an object or null")
     optimizer = config.get("optimizer_config") or config.get("optimizer")
     loss = config.get("loss")
     if not optimizer or not loss:
@@ -123,9 +143,9 @@ def keras_model(config: Config) -> Config:
     """Keras 3's config of the model with a (complete) config of nanocnn's."""
     layers = []
     for layer in config["layers"]:
-        arguments = {"trainable": True, **layer["config"], "dtype": config["dtype"]}
+        arguments = {**layer["config"], "dtype": config["dtype"]}
         if layer["class_name"] == "InputLayer":
-            del arguments["trainable"]
+            arguments.pop("trainable", None)
         for key, value in arguments.items():
             if isinstance(value, dict):
                 kind = "regularizers" if key.endswith("regularizer") else "initializers"
@@ -134,12 +154,26 @@ def keras_model(config: Config) -> Config:
         layers.append(keras_object("keras.layers", entry))
     shape = layers[0]["config"]["batch_shape"]
     model = {"name": config["name"], "trainable": True, "layers": layers}
-    return {"class_name": "Sequential", "config": {**model, "build_input_shape": shape}}
+    # Keras passes over the last one; it says that the file is nanocnn's.
+    more = {"build_input_shape": shape, "scale_uint8": config["scale_uint8"]}
+    return {"class_name": "Sequential", "config": {**model, **more}}
+
+
+def is_nanocnn_010(model: Any, keras_version: Any) -> bool:
+    """Whether nanocnn 0.1.0 wrote this model, whose files do not say `scale_uint8`.
+
+    Its version of Keras writes each layer's dtype as a policy, an object, where it wrote a name.
+    """
+    try:
+        dtypes = {type(layer["config"]["dtype"]) for layer in model["config"]["layers"]}
+    except (LookupError, TypeError):
+        return False
+    return keras_version == KERAS_VERSION and dtypes == {str}
 
 
 def write_training(config: Config) -> Config:
     """Keras's compile_config; `ModelFileError` when Keras has no words for an argument."""
-    config = read_training(config) or {}
+    config = _read_training(config) or {}
     optimizer, loss = config["optimizer"], config["loss"]
     own: list[tuple[Config, str, Any]] = [(optimizer, "form", "keras")]
     if loss["class_name"] == "SparseCategoricalCrossentropy":
@@ -159,14 +193,19 @@ def write_training(config: Config) -> Config:
     }
 
 
-def slot_order(optimizer: Config, weights: Any) -> list[tuple[str, str, tuple[str, ...]]]:
+def slot_order(
+    optimizer: Config, model: Config, weights: Iterable[str]
+) -> list[tuple[str, str, tuple[str, ...]]]:
     """(weight, slot, slot's names in Keras) of every array in an optimizer, in Keras's order.
 
-    Source: the `build` methods in keras/src/optimizers: Adam's m and v alternate, the rest comes
-    in blocks.
+    `model` is the config of the model with these weights: frozen layers have no slots. Source: the
+    `build` methods in keras/src/optimizers: Adam's m and v alternate, the rest comes in blocks.
     """
     config, kind = optimizer["config"], optimizer["class_name"]
-    trained = [weight for weight in weights if weight.rpartition("/")[2] not in STATE]
+    layers = (layer["config"] for layer in model["layers"])
+    fixed = {layer["name"] for layer in layers if not layer.get("trainable", True)}
+    parts = ((weight, *weight.rpartition("/")[::2]) for weight in weights)
+    trained = [weight for weight, layer, name in parts if layer not in fixed and name not in STATE]
     if kind == "SGD":
         blocks = [["momentum"]] if config.get("momentum") else []
     elif kind == "RMSprop":

@@ -16,12 +16,20 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import MissingExtraError, ModelFileError
-from .architecture import Config, Shape, read_architecture
+from .architecture import Config, Shape, by_layer, read_architecture
 from .archives import parse_json
-from .keras_config import keras_model, read_training, slot_order, snake_case, write_training
+from .keras_config import (
+    KERAS_VERSION,
+    is_nanocnn_010,
+    keras_model,
+    read_training,
+    slot_order,
+    snake_case,
+    write_training,
+)
 from .snapshot import Array, Snapshot
 
-KERAS_VERSION = "3.10.0"  # whose files these are like
+MAGIC, KIND = b"\x89HDF", "an HDF5 file"
 # Keras 3 restores optimizer_weights into an optimizer that it built without variables and that
 # then refuses to train (seen in 3.15). Without the group it trains, its optimizer started anew.
 OPTIMIZER_GROUP = "nanocnn_optimizer_weights"
@@ -51,12 +59,13 @@ def import_h5py() -> Any:
 class SafeFile:
     """Datasets of an HDF5 file that lead nowhere else and are no larger than the file.
 
-    Every dataset read is paid for out of `budget`, the file's size: so nothing that is compressed,
-    sparse, or one block under many names can take more memory than the file does.
+    Every dataset read is paid for out of `budget`, the file's size: so nothing that is sparse, or
+    one block under many names, can take more memory than the file does. HDF5 reads whole chunks,
+    so these are what is counted; filters, compression among them, are refused.
     """
 
     def __init__(self, h5py: Any, root: Any, size: int) -> None:
-        self.h5py, self.root, self.budget = h5py, root, size
+        self.h5py, self.root, self.size, self.budget = h5py, root, size, size
 
     def child(self, group: Any, name: str) -> Any:
         """The group or dataset at the hard link `name` of a group, or None."""
@@ -102,11 +111,18 @@ class SafeFile:
             )
         if dataset.external or dataset.is_virtual:
             raise ModelFileError(f"{name}: its data lie in another file or dataset")
-        self.budget -= prod(shape) * dtype.itemsize
-        if self.budget < 0 or prod(shape) * dtype.itemsize > dataset.id.get_storage_size():
+        if dataset.id.get_create_plist().get_nfilters():
             raise ModelFileError(
-                f"{name}: declares {prod(shape) * dtype.itemsize} bytes, more than the file holds "
-                "(compressed or empty datasets are not read)"
+                f"{name}: compressed or filtered ({_filters(dataset)}), which is not read; "
+                "write it anew with create_dataset(name, data=array)"
+            )
+        chunks = zip(shape, dataset.chunks or shape, strict=True)
+        needed = prod(-(-size // chunk) * chunk for size, chunk in chunks) * dtype.itemsize
+        self.budget -= needed
+        if self.budget < 0 or needed > dataset.id.get_storage_size():
+            raise ModelFileError(
+                f"{name}: declares {needed} bytes, more than the file holds "
+                "(data that is not stored is not read)"
             )
         return np.asarray(dataset[()])
 
@@ -117,8 +133,17 @@ class SafeFile:
         attribute = self.root.attrs.get_id(name)
         if attribute.shape != () or self.h5py.check_string_dtype(attribute.dtype) is None:
             raise ModelFileError(f"attribute {name}: expected one string")
+        if attribute.get_storage_size() > self.size:
+            raise ModelFileError(f"attribute {name}: declares more bytes than the file holds")
         value = self.root.attrs[name]
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _filters(dataset: Any) -> str:
+    """The names of a dataset's filters: of deflate, shuffle, ..."""
+    plist = dataset.id.get_create_plist()
+    names = [plist.get_filter(place)[3] for place in range(plist.get_nfilters())]
+    return ", ".join(name.decode("ascii", "replace")[:40] for name in names)
 
 
 @contextlib.contextmanager
@@ -140,8 +165,13 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
     with open_hdf5(file) as h5:
         text = h5.text("model_config")
         if text is None:
-            raise ModelFileError("no attribute model_config: not a whole Keras model")
-        config, shapes = read_architecture(parse_json(text, "model_config"))
+            raise ModelFileError(
+                "no attribute model_config: not a whole Keras model; files of save_weights() hold "
+                "no layers, those of model.save() do"
+            )
+        model = parse_json(text, "model_config")
+        ours = is_nanocnn_010(model, h5.text("keras_version"))
+        config, shapes = read_architecture(model, compile, ours)
         weights = {}
         for key, shape in shapes.items():
             layer, _, weight = key.rpartition("/")
@@ -152,7 +182,7 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
                 raise ModelFileError(f"model_weights/{layer}: {len(named)} datasets {weight!r}")
             weights[key] = h5.read(named[0], shape).astype(config["dtype"])
         training = h5.text("training_config") if compile else None
-        compiled = read_training(parse_json(training, "training_config")) if training else None
+        compiled = read_training(training) if training else None
         snapshot = Snapshot(config, weights, compiled)
         group = h5.group(OPTIMIZER_GROUP) or h5.group("optimizer_weights")
         if compiled and group is not None:
@@ -166,7 +196,7 @@ def _read_optimizer(h5: SafeFile, found: dict[str, Any], snapshot: Snapshot) -> 
     steps = [found[path] for path in found if path.rpartition("/")[2] in ("iteration", "iter")]
     slots: dict[str, Any] = {}
     for weight, slot, (keras3, keras2, old) in slot_order(
-        snapshot.compile_config["optimizer"], snapshot.weights
+        snapshot.compile_config["optimizer"], snapshot.config, snapshot.weights
     ):
         flat = f"{weight.replace('/', '_')}_{keras3}"
         exact = f"/{snapshot.config['name']}_{flat}"
@@ -209,8 +239,9 @@ def write(snapshot: Snapshot, file: BinaryIO) -> None:
         set_names(groups, "layer_names", layers)
         groups.attrs["keras_version"] = KERAS_VERSION
         groups.attrs["backend"] = "tensorflow"
+        of_layer = by_layer(snapshot.weights)
         for layer in (*layers, "top_level_model_weights"):
-            keys = [key for key in snapshot.weights if key.rpartition("/")[0] == layer]
+            keys = of_layer.get(layer, [])
             values = {f"{name}/{key}": snapshot.weights[key] for key in keys}
             write_named(groups.create_group(layer), values)
         training = keras_compile_config(snapshot)
@@ -248,7 +279,7 @@ def optimizer_variables(snapshot: Snapshot) -> dict[str, Array]:
     if not isinstance(rate, dict):
         variables["learning_rate"] = np.asarray(rate, np.float32)
     prefix = snapshot.config["name"]
-    for weight, slot, (keras3, _, _) in slot_order(optimizer, snapshot.weights):
+    for weight, slot, (keras3, _, _) in slot_order(optimizer, snapshot.config, snapshot.weights):
         value = state.get(f"{weight}/{slot}")
         path = f"{prefix}_{weight.replace('/', '_')}_{keras3}"
         variables[path] = np.zeros_like(snapshot.weights[weight]) if value is None else value

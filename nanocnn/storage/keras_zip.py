@@ -12,11 +12,18 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from ..errors import ModelFileError
-from .architecture import Config, read_architecture
+from .architecture import Config, by_layer, read_architecture
 from .archives import Archive, add_member, parse_json
-from .keras_config import keras_model, keras_object, read_training, slot_order, snake_case
-from .keras_hdf5 import (
+from .keras_config import (
     KERAS_VERSION,
+    is_nanocnn_010,
+    keras_model,
+    keras_object,
+    read_training,
+    slot_order,
+    snake_case,
+)
+from .keras_hdf5 import (
     import_h5py,
     keras_compile_config,
     open_hdf5,
@@ -25,18 +32,25 @@ from .keras_hdf5 import (
 )
 from .snapshot import Snapshot
 
+MAGIC, KIND = b"PK", "a zip archive, as .keras files are"
+
 
 def read(file: BinaryIO, compile: bool = True) -> Snapshot:
     """The model in an open `.keras` file."""
     archive = Archive(file)
     model = parse_json(archive.read("config.json"), "config.json")
-    config, shapes = read_architecture(model)
+    ours = False
+    if "metadata.json" in archive.sizes:
+        metadata = parse_json(archive.read("metadata.json"), "metadata.json")
+        ours = is_nanocnn_010(model, metadata.get("keras_version"))
+    config, shapes = read_architecture(model, compile, ours)
     compiled = read_training(model.get("compile_config")) if compile else None
     snapshot = Snapshot(config, {}, compiled)
     with open_hdf5(io.BytesIO(archive.read("model.weights.h5"))) as h5:
+        of_layer = by_layer(shapes)
         for layer, path in _paths(config):
             group = h5.group(path)
-            keys = [key for key in shapes if key.rpartition("/")[0] == layer]
+            keys = of_layer.get(layer, [])
             if len(group or ()) != len(keys):
                 raise ModelFileError(f"{path}: {len(group or ())} weights, expected {len(keys)}")
             for place, key in enumerate(keys):
@@ -44,7 +58,7 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
                 snapshot.weights[key] = array.astype(config["dtype"])
         group = h5.group("optimizer/vars")
         if compiled and group is not None:
-            order = slot_order(compiled["optimizer"], shapes)
+            order = slot_order(compiled["optimizer"], config, shapes)
             # Before the slots come the step, and the learning rate unless a schedule makes it.
             first = len(group) - len(order)
             slots = {
@@ -63,11 +77,11 @@ def write(snapshot: Snapshot, file: BinaryIO) -> None:
     model["compile_config"] = training
     image = io.BytesIO()
     with import_h5py().File(image, "w") as root:
+        of_layer = by_layer(snapshot.weights)
         for layer, path in _paths(snapshot.config):
             group = root.create_group(path)
             group.attrs["name"] = layer
-            keys = [key for key in snapshot.weights if key.rpartition("/")[0] == layer]
-            for place, key in enumerate(keys):
+            for place, key in enumerate(of_layer.get(layer, [])):
                 group.create_dataset(str(place), data=snapshot.weights[key])
         root.create_group("vars").attrs["name"] = snapshot.config["name"]
         if training:

@@ -17,13 +17,17 @@ from ..errors import ModelFileError
 from .architecture import Shape, check_array, read_architecture
 from .archives import MAX_JSON, Archive, add_member, parse_json
 from .keras_config import read_training
-from .snapshot import Array, Snapshot
+from .snapshot import Array, Snapshot, check_progress
 
 VERSION = 1
+MAGIC, KIND = b"PK", "a zip archive, as .npz files are"
+MAX_STEPS = 2**62  # of an optimizer: far from where counting on would overflow
 # The header that numpy.save writes: magic, version 1.0, length (2 bytes), a Python dict as text.
+# Its parts can be told apart in one way only: with optional separators, trying all ways of dividing
+# the digits of a hostile shape takes for ever.
 HEADER = re.compile(
     rb"\x93NUMPY\x01\x00(..)\{'descr': '(<[fiu][248]|\|[iu]1)', 'fortran_order': False, "
-    rb"'shape': \(((?:\d{1,18},? ?){0,8})\), \} *\n",
+    rb"'shape': \((|\d{1,18},|\d{1,18}(?:, \d{1,18}){1,7})\), \} *\n",
     re.DOTALL,
 )
 
@@ -37,11 +41,10 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
             f"nanocnn.npy: format {header.get('format')!r:.80}, version "
             f"{header.get('version')!r:.80}, expected 'nanocnn', {VERSION}"
         )
-    config, shapes = read_architecture({"class_name": "Sequential", "config": header.get("config")})
+    model = {"class_name": "Sequential", "config": header.get("config")}
+    config, shapes = read_architecture(model, compile)
     compiled = read_training(header.get("compile_config")) if compile else None
-    progress = header.get("progress")
-    if not isinstance(progress, dict):
-        raise ModelFileError(f"nanocnn.npy: progress {progress!r:.80}, expected an object")
+    progress: Any = header.get("progress")  # checked below
     snapshot = Snapshot(config, {}, compiled, progress=progress)
     members = set(archive.sizes) - {"nanocnn.npy"}
     for key, shape in shapes.items():
@@ -59,6 +62,10 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
         members.discard(member)
     if members:
         raise ModelFileError(f"{min(members)!r:.200}: not a member of a nanocnn file")
+    steps = snapshot.optimizer.get("iteration", np.int64(0))
+    if not 0 <= steps < MAX_STEPS:
+        raise ModelFileError(f"optimizer/iteration: {steps}, expected a number of steps")
+    check_progress(snapshot)
     if compiled is None:
         snapshot.optimizer = {}
     return snapshot

@@ -6,14 +6,17 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array as Array
+from ..checks import whole
+from ..errors import ModelFileError
 
 
 @dataclass
 class Snapshot:
     """A model between memory and file. All dicts but those of arrays are JSON-able.
 
-    `config`: {"name", "dtype", "seed", "layers": [{"class_name", "config"}, ...]} with Keras's
-    class names and arguments, an InputLayer first.
+    `config`: {"name", "dtype", "seed", "scale_uint8", "layers": [{"class_name", "config"}, ...]}
+    with Keras's class names and arguments ("trainable" among them), an InputLayer first.
+    `scale_uint8`: whether uint8 is divided by 255; False for what Keras wrote.
     `weights`: {"conv2d/kernel": array, ...} in Keras's order.
     `compile_config`: {"optimizer", "loss", "metrics"} as Keras configs, None when not compiled.
     `optimizer`: {"iteration": scalar, "conv2d/kernel/m": array, ...}; empty before training.
@@ -52,3 +55,79 @@ class Snapshot:
             place, _, name = slot.partition(".")
             states[int(place)]["state"].setdefault(name, {})[weight] = array.copy()
         return {**self.progress, "callbacks": states}
+
+
+# What nanocnn's own callbacks remember (others may keep what they like under these names), and
+# whether it may be None; "best_weights" are arrays.
+OWN_CALLBACKS = {"EarlyStopping", "ModelCheckpoint", "ReduceLROnPlateau"}
+COUNTS = {"wait": False, "cooling": False, "best_epoch": False, "stopped_epoch": True}
+
+
+def check_progress(snapshot: Snapshot) -> None:
+    """Raise `ModelFileError` for progress from a file that training could not go on from."""
+    try:
+        progress = _object(snapshot.progress, "progress")
+        whole(progress.get("epoch", 0), "epoch", 0)
+        for name, values in _object(progress.get("history", {}), "history").items():
+            where = f"history of {name!r:.80}"
+            for value in _list(values, where):
+                _real(value, where)
+        states = _list(progress.get("callbacks", []), "callbacks")
+        for place, each in enumerate(states):
+            where = f"callback {place}"
+            if not isinstance(_object(each, where).get("class_name"), str):
+                raise ValueError(f"{where}: expected a class_name")
+            _check_state(_object(each.get("state"), f"{where}: state"), each["class_name"], where)
+        _check_arrays(snapshot, states)
+    except ValueError as error:
+        raise ModelFileError(f"nanocnn.npy: progress: {error}") from None
+
+
+def _check_state(state: dict[str, Any], class_name: str, where: str) -> None:
+    if class_name not in OWN_CALLBACKS:
+        return
+    for name, may_be_none in COUNTS.items():
+        if not (may_be_none and state.get(name) is None):
+            whole(state.get(name, 0), f"{where}: {name}", 0)
+    if state.get("best") is not None:
+        _real(state["best"], f"{where}: best")
+    if state.get("best_weights") is not None:
+        raise ValueError(f"{where}: best_weights={state['best_weights']!r:.80}, expected arrays")
+
+
+def _check_arrays(snapshot: Snapshot, states: list[Any]) -> None:
+    """Each array belongs to a callback that has no other value of that name."""
+    found: dict[str, list[str]] = {}
+    for key in snapshot.callbacks:
+        weight, _, slot = key.rpartition("/")
+        found.setdefault(slot, []).append(weight)
+    for slot, weights in found.items():
+        place, _, name = slot.partition(".")
+        number = int(place) if place.isdecimal() and len(place) < 9 else len(states)
+        if not name or number >= len(states) or states[number]["state"].get(name) is not None:
+            raise ValueError(f"callbacks/.../{slot:.80}: belongs to no callback")
+        if states[number]["class_name"] in OWN_CALLBACKS and (
+            name != "best_weights" or weights != list(snapshot.weights)
+        ):
+            raise ValueError(
+                f"callbacks/.../{slot:.80}: expected all weights, in the model's order"
+            )
+        states[number]["state"].pop(name, None)
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} {value!r:.80}, expected an object")
+    return value
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{name} {value!r:.80}, expected a list")
+    return value
+
+
+def _real(value: Any, name: str) -> None:
+    """A float, which may be infinite or NaN, or a whole number that fits into one."""
+    if not isinstance(value, float):
+        whole(value, name, -(2**53), bits=53)
