@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .checks import whole
+from .checks import sample_shape, whole
 from .errors import ShapeError
 from .kernels import KERNEL_SETS, get_kernels
 from .layers import Dense, Input, Layer, layer_config, make_names_unique
@@ -47,19 +47,21 @@ class Chain:
         self._build_if_possible()
 
     def build(self, input_shape: tuple[int, ...]) -> None:
-        """Make all weights for inputs of `input_shape`, without the batch axis: (28, 28, 1).
+        """Make all weights for `input_shape`: (28, 28, 1) or, as in Keras, (None, 28, 28, 1).
 
         Raises `ShapeError` when a layer does not fit onto the one before it.
         """
+        if isinstance(input_shape, (tuple, list)) and None in input_shape[:1]:
+            input_shape = input_shape[1:]
+        shape = sample_shape(input_shape, "build: input_shape")
         layers = self.layers
         if all(isinstance(layer, Input) for layer in layers):
             raise ValueError("a model without layers: give Sequential a list of layers")
         if not isinstance(layers[0], Input):
-            layers = [Input(tuple(input_shape)), *layers]
+            layers = [Input(shape), *layers]
         make_names_unique(layers)
         self.rng = np.random.default_rng(self.seed)
         self.kernels: ModuleType = get_kernels(self.kernel_set)
-        shape = tuple(input_shape)
         for layer in layers:
             shape = layer.build(shape, self.rng, self.dtype, self.kernels)
             layer.rng = self.rng  # one stream of random numbers for the whole model
@@ -77,9 +79,22 @@ class Chain:
         print(f'Model "{self.name}" ({self.dtype}, {self.kernel_set} kernels)')
         print(table(rows, right=1))
         total = self.count_params()
-        state = sum(array.size for layer in self.layers for array in layer.state.values())
-        print(f"Total: {total:,} weights ({total - state:,} trained), "
+        trained = sum(
+            param.size for layer in self.layers if layer.trainable
+            for param in layer.params.values()
+        )  # fmt: skip
+        print(f"Total: {total:,} weights ({trained:,} trained), "
               f"{total * self.dtype.itemsize / 2**20:.2f} MiB")  # fmt: skip
+
+    @property
+    def trainable(self) -> bool:
+        """Whether any layer is trained; setting it sets all layers."""
+        return any(layer.trainable for layer in self.layers)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for layer in self.layers:
+            layer.trainable = value
 
     def count_params(self) -> int:
         """The number of weights, trained or not."""
@@ -107,10 +122,11 @@ class Chain:
         return params, grads
 
     def penalty(self) -> float:
-        """The L2 terms of the loss."""
+        """The L2 terms of the loss: as in Keras, of the layers that are trained."""
         return sum(
             factor * float(np.square(layer.params[name], dtype=np.float64).sum())
             for layer in self.layers
+            if layer.trainable
             for name, factor in layer.penalties.items()
         )
 
@@ -138,11 +154,13 @@ class Chain:
 
     def _append(self, layer: Layer) -> None:
         if not isinstance(layer, Layer):
-            raise ValueError(f"layer {len(self.layers)}: {layer!r}, expected a Layer")
+            raise ValueError(f"layer {len(self.layers)}: {layer!r:.80}, expected a Layer")
         if any(layer is other for other in self.layers):
             raise ValueError(f"layer {layer.name!r} is in the model already: layers are not shared")
         if isinstance(layer, Input) and self.layers:
             raise ValueError("Input: expected as the first layer only")
+        if not self.layers and layer.expected_shape is not None:
+            self.layers.append(Input(layer.expected_shape))
         self.layers.append(layer)
 
     def _build_if_possible(self) -> None:

@@ -24,9 +24,10 @@ class MissingExtraError(ImportError):
     """An optional library is not installed; the message has the command that installs it."""
 
 
-def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
-    """The error for a name that is not known, with the nearest known one and the whole list."""
+def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> ValueError:
+    """The error for a name that is not known, with a hint (or the nearest known) and the list."""
     names = sorted(known)
-    near = get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    if not hint and (near := get_close_matches(str(name), names, n=1, cutoff=0.5)):
+        hint = f"did you mean {near[0]!r}?"
+    hint = hint and f"; {hint}"
     return ValueError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")

@@ -177,19 +177,20 @@ class Plan:
     def backward(self, dy: Array, memory: Memory) -> None:
         """From dL/d(output of `forward`) to the gradients of all parameters.
 
-        Goes down no further than the first stage that has parameters, whose input gradient nobody
+        Goes down no further than the first stage that is trained, whose input gradient nobody
         needs.
         """
-        first = next((i for i, stage in enumerate(self.stages) if has_parameters(stage)), 0)
+        count = len(self.stages)
+        first = next((i for i, stage in enumerate(self.stages) if is_trained(stage)), count)
         d: Array | None = dy
-        for i in range(len(self.stages) - 1, first - 1, -1):
+        for i in range(count - 1, first - 1, -1):
             assert d is not None
             d = self.stages[i].backward(d, i > first, memory)
 
 
-def has_parameters(stage: Stage) -> bool:
+def is_trained(stage: Stage) -> bool:
     """Whether anything in this stage is trained."""
-    return any(layer.params for layer in stage.layers)
+    return any(layer.params and layer.trainable for layer in stage.layers)
 
 
 def make_plan(

@@ -176,7 +176,7 @@ CONFIGS = [
     (change_layer(1, groups=2), r"layer 'conv2d' \(Conv2D\): groups=2 is not supported, only 1"),
     (change_layer(1, data_format="channels_first"), "data_format='channels_first' is not supp"),
     (change_layer(1, kernel_constraint={"class_name": "MaxNorm"}), "argument kernel_constraint="),
-    (change_layer(1, trainable="yes"), "trainable='yes' is not supported, only True"),
+    (change_layer(1, trainable="yes"), "trainable='yes', expected True or False"),
     (change_layer(1, new_thing=3), "argument new_thing=3 is not supported"),
     (change_layer(1, filters=10**12), "filters=1000000000000, expected a whole number"),
     (change_layer(1, filters=True), "filters=True, expected a whole number"),

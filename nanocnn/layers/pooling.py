@@ -1,5 +1,7 @@
 """Pooling: one number for each window of each channel."""
 
+from typing import Any
+
 from ..checks import one_of, pair
 from ..kernels.geometry import Window
 from ..memory import Memory
@@ -15,8 +17,9 @@ class Pooling2D(Layer):
         strides: int | tuple[int, int] | None = None,
         padding: str = "valid",
         name: str | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, **options)
         kind = type(self).__name__
         self.pool_size = pair(pool_size, f"{kind}: pool_size")
         self.strides = self.pool_size if strides is None else pair(strides, f"{kind}: strides")
