@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .checks import sample_shape, whole
-from .errors import ShapeError
+from .checks import flag, sample_shape, whole
+from .data.batches import as_images
+from .errors import ShapeError, warn
 from .kernels import KERNEL_SETS, get_kernels
 from .layers import Dense, Input, Layer, layer_config, make_names_unique
 from .texts import sizes, table
+
+UNIT_RANGE = 1.5  # pixels that were scaled lie well within
 
 
 class Chain:
@@ -25,7 +28,12 @@ class Chain:
         dtype: str = "float32",
         kernels: str = "fast",
         name: str = "sequential",
+        scale_uint8: bool = True,
     ) -> None:
+        self.scale_uint8 = flag(scale_uint8, "scale_uint8")
+        # Whether all it was trained on lay within -1.5 to 1.5; None: not known.
+        self.unit_range: bool | None = None
+        self._range_said = False
         if str(dtype) not in ("float32", "float64"):
             raise ValueError(f"dtype={dtype!r}, expected 'float32' or 'float64'")
         self.name, self.seed = name, whole(seed, "seed", 0, bits=128)
@@ -150,7 +158,13 @@ class Chain:
     def get_config(self) -> dict[str, Any]:
         """The model's structure, JSON-able."""
         layers = [layer_config(layer) for layer in self.layers]
-        return {"name": self.name, "dtype": str(self.dtype), "seed": self.seed, "layers": layers}
+        return {
+            "name": self.name,
+            "dtype": str(self.dtype),
+            "seed": self.seed,
+            "scale_uint8": self.scale_uint8,
+            "layers": layers,
+        }
 
     def _append(self, layer: Layer) -> None:
         if not isinstance(layer, Layer):
@@ -179,6 +193,27 @@ class Chain:
                 if len(shape) == 2 and not isinstance((*self.layers, None)[0], Dense):
                     shape = (*shape, 1)
                 self.build(shape)
+
+    def _images(self, x: Any, name: str = "x") -> Array:
+        """`x` checked and in the model's form, by `as_images`; says once that its scale is new."""
+        images = as_images(x, self.input_shape, self.dtype, name, self.scale_uint8)
+        if self.unit_range and images.dtype != np.uint8 and not self._range_said:
+            largest = images.max()
+            if largest > UNIT_RANGE:
+                self._range_said = True
+                warn(
+                    f"{name}: values up to {largest:g}, where model {self.name!r} was trained on "
+                    f"values within {UNIT_RANGE}: for pixels of 0 to 255, pass uint8 or divide by "
+                    "255 (this is said once)"
+                )
+        return images
+
+    def _trained_on(self, images: Array) -> None:
+        """Remember the range of what the model is trained on."""
+        if self.unit_range is not False:
+            self.unit_range = images.dtype == np.uint8 or bool(
+                images.max() <= UNIT_RANGE and images.min() >= -UNIT_RANGE
+            )
 
     def _require_built(self) -> None:
         if not self.built:

@@ -1,7 +1,13 @@
-"""The errors for bad input: each a `ValueError` that names value, place and expectation."""
+"""The errors for bad input: each a `ValueError` that names value, place and expectation.
 
+And warnings, for what is probably not meant.
+"""
+
+import sys
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
+from types import FrameType
 
 
 class DatasetError(ValueError):
@@ -31,3 +37,12 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Va
         hint = f"did you mean {near[0]!r}?"
     hint = hint and f"; {hint}"
     return ValueError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
+
+
+def warn(message: str) -> None:
+    """A `UserWarning` that points at the line outside nanocnn from which it came."""
+    level = 2
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("nanocnn."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)
