@@ -246,10 +246,10 @@ def _case(target: Any, x: Any, y: Any, training: bool, rng: np.random.Generator)
         stages: list[Any] = list(plan.stages)
         if y is not None:
             model._ready(x)
-            fused = plan.softmax is not None
+            fused = plan.final is not None
             loss = _Loss(model.loss, y, model.output_shape, model.kernels, fused)
-        elif plan.softmax is not None:
-            stages.append(Stage(plan.softmax))
+        elif plan.final is not None:
+            stages.append(Stage(plan.final))
         return _Case(stages, model.layers, x, training, rng, loss)
     x = np.array(x, np.float64)
     if isinstance(target, Loss):

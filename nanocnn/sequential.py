@@ -16,14 +16,14 @@ from .chain import Chain
 from .checks import flag, whole
 from .configs import described
 from .data.batches import batches, take
-from .errors import ModelFileError, NonFiniteError
+from .errors import ModelFileError, NonFiniteError, warn
 from .history import History, Progress
 from .layers import Layer, layer_from_config
 from .losses import Loss, get_loss
 from .memory import Memory
 from .metrics import METRICS, Metric, get_metrics
 from .optimizers import Optimizer, get_optimizer
-from .plan import Plan, describe, make_plan
+from .plan import Plan, describe, last_activation, make_plan
 from .storage.snapshot import Snapshot
 from .threads import single_threaded_blas
 from .trace import Trace, record
@@ -282,8 +282,12 @@ class Sequential(Chain):
         return single_threaded_blas() if self.kernel_set == "reference" else nullcontext()
 
     def _layers_changed(self) -> None:
-        leave = self._compiled and self.loss.takes_softmax
-        leave = leave and not getattr(self.loss, "from_logits", False)
+        leave = ""
+        if self._compiled:
+            if doubt := self.loss.doubt(last_activation(self.layers), self.output_shape):
+                warn(f"model {self.name!r}: {doubt}")
+            if not getattr(self.loss, "from_logits", False):
+                leave = self.loss.output_activation
         self.plan_: Plan = make_plan(self.layers, self.kernels, self.dtype, leave)
         self._memory, self._spare = None, []
 

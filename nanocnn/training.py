@@ -105,7 +105,7 @@ def forward(
     target = model.loss.target(labels, model.output_shape, model.dtype)
     y = model.plan_.forward(x, training, memory)
     losses, prediction = model.loss.forward(
-        y, target, model.kernels, memory, model.plan_.softmax is not None
+        y, target, model.kernels, memory, model.plan_.final is not None
     )
     each = model.dtype.type(1 / len(x))
     share = np.full(len(x), each) if weight is None else weight * each
