@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .checks import flag, sample_shape, whole
+from .checks import as_array, flag, sample_shape, whole
 from .data.batches import as_images
 from .errors import ShapeError, warn
 from .kernels import KERNEL_SETS, get_kernels
@@ -34,10 +34,14 @@ class Chain:
         # Whether all it was trained on lay within -1.5 to 1.5; None: not known.
         self.unit_range: bool | None = None
         self._range_said = False
-        if str(dtype) not in ("float32", "float64"):
-            raise ValueError(f"dtype={dtype!r}, expected 'float32' or 'float64'")
+        if (kind := getattr(dtype, "__name__", str(dtype))) not in ("float32", "float64"):
+            raise ValueError(f"dtype={dtype!r:.80}, expected 'float32' or 'float64'")
+        if not isinstance(name, str):
+            raise ValueError(f"Sequential: name={name!r:.80}, expected text")
+        if not isinstance(layers, (list, tuple)):
+            raise ValueError(f"Sequential: layers={layers!r:.80}, expected a list of layers")
         self.name, self.seed = name, whole(seed, "seed", 0, bits=128)
-        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.dtype: np.dtype[Any] = np.dtype(kind)
         self.kernel_set = kernels
         if kernels not in KERNEL_SETS:
             get_kernels(kernels)  # says which are known
@@ -146,10 +150,16 @@ class Chain:
         """Take weights from a list such as `get_weights` or a Keras model's gives."""
         self._require_built()
         mine = self.weights
+        if not isinstance(weights, (list, tuple)):
+            raise ValueError(f"weights: {type(weights).__name__}, expected a list of arrays")
         if len(weights) != len(mine):
             raise ShapeError(f"{len(weights)} weight arrays, expected {len(mine)}: {list(mine)}")
-        arrays = [np.asarray(array) for array in weights]
+        arrays = [
+            as_array(array, f"weights of {n}") for n, array in zip(mine, weights, strict=True)
+        ]
         for (name, array), new in zip(mine.items(), arrays, strict=True):
+            if new.dtype.kind not in "buif":
+                raise ValueError(f"{name}: array of type {new.dtype}, expected numbers")
             if new.shape != array.shape:
                 raise ShapeError(f"{name}: shape {new.shape}, expected {array.shape}")
         for array, new in zip(mine.values(), arrays, strict=True):
@@ -168,7 +178,9 @@ class Chain:
 
     def _append(self, layer: Layer) -> None:
         if not isinstance(layer, Layer):
-            raise ValueError(f"layer {len(self.layers)}: {layer!r:.80}, expected a Layer")
+            kind = isinstance(layer, type) and issubclass(layer, Layer)
+            hint = f"; did you mean {layer.__name__}(...)?" if kind else ""
+            raise ValueError(f"layer {len(self.layers)}: {layer!r:.80}, expected a Layer{hint}")
         if any(layer is other for other in self.layers):
             raise ValueError(f"layer {layer.name!r} is in the model already: layers are not shared")
         if isinstance(layer, Input) and self.layers:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import Array
 from .errors import unknown
 
 
@@ -65,3 +66,11 @@ def flag(value: Any, name: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"{name}={value!r:.80}, expected True or False")
     return bool(value)
+
+
+def as_array(y: Any, where: str) -> Array:
+    """`y` as an array; raises ValueError for lists of unequal lengths."""
+    try:
+        return np.asarray(y)
+    except ValueError as error:
+        raise ValueError(f"{where}: expected an array of numbers: {error}") from error

@@ -110,7 +110,10 @@ def make(what: str, spec: Any, known: Mapping[str, type[T]]) -> T:
     """One of `known`, from its name or its {"class_name", "config"}; `what` is for the error."""
     given = spec if isinstance(spec, dict) else {"class_name": spec}
     kind = known[find(what, given.get("class_name"), known)]
-    config = {k: v for k, v in dict(given.get("config", {})).items() if k != "name"}
+    config = given.get("config", {})
+    if not isinstance(config, dict):
+        raise ValueError(f"{what}: config={config!r:.80}, expected a dict of arguments")
+    config = {k: v for k, v in config.items() if k != "name"}
     refuse_unknown(kind, config)
     return kind(**config)
 

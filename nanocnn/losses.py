@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .checks import flag, number
+from .checks import as_array, flag, number
 from .configs import Configured, make
 from .errors import NonFiniteError, ShapeError
 from .memory import Memory
@@ -19,14 +19,10 @@ from .texts import sizes
 
 # Keras's backend.epsilon(): probabilities are kept this far from 0 and 1.
 EPSILON = 1e-7
-
-
-def as_array(y: Any, where: str) -> Array:
-    """`y` as an array; raises ValueError for lists of unequal lengths."""
-    try:
-        return np.asarray(y)
-    except ValueError as error:
-        raise ValueError(f"{where}: expected an array of numbers: {error}") from error
+ONE_UNIT = (
+    "one output unit, expected one a class; for a yes or no use 'binary_crossentropy' behind "
+    "Dense(1, activation='sigmoid')"
+)
 
 
 class Loss(Configured):
@@ -81,14 +77,28 @@ class Loss(Configured):
         """The mean loss of predictions `y_pred` (N, ...) against `y_true`, a number."""
         from .kernels import reference
 
-        prediction = np.asarray(y_pred)
+        prediction = as_array(y_pred, "y_pred")
+        if prediction.dtype.kind not in "buif" or not prediction.size:
+            raise ValueError(
+                f"y_pred: {prediction.dtype} of shape {prediction.shape}, expected numbers (N, ...)"
+            )
         if prediction.dtype.kind != "f":
             prediction = prediction.astype(np.float64)
+        if prediction.ndim < 2:
+            prediction = prediction.reshape(-1, 1)
         shape = prediction.shape[1:]
-        target = self.target(self.labels(y_true, shape), shape, prediction.dtype)
+        labels = self.labels(y_true, shape, "y_true")
+        if len(labels) != len(prediction):
+            raise ShapeError(f"y_true has {len(labels)} samples and y_pred has {len(prediction)}")
+        target = self.target(labels, shape, prediction.dtype)
         logits = bool(getattr(self, "from_logits", False))
         losses, _ = self.forward(prediction, target, reference, Memory(), logits)
-        weight = 1.0 if sample_weight is None else np.asarray(sample_weight)
+        weight = as_array(1.0 if sample_weight is None else sample_weight, "sample_weight")
+        if weight.dtype.kind not in "buif" or weight.shape not in ((), losses.shape):
+            raise ValueError(
+                f"sample_weight: {weight.dtype} of shape {weight.shape}, expected numbers "
+                f"of shape {losses.shape}"
+            )
         return float((losses * weight).sum() / len(losses))
 
     def _hint(self) -> str:
@@ -114,7 +124,7 @@ class Crossentropy(Loss):
 
     def doubt(self, activation: str, output_shape: tuple[int, ...]) -> str:
         kind, right = type(self).__name__, self.output_activation
-        if activation == "softmax" and output_shape[-1:] == (1,):
+        if activation == "softmax" and right == "sigmoid" and output_shape[-1:] == (1,):
             return "a softmax over one unit is always 1: use activation='sigmoid'"
         if self.from_logits and activation in ("softmax", "sigmoid"):
             return (
@@ -143,7 +153,8 @@ class CategoricalCrossentropy(Crossentropy):
     output_activation = "softmax"
 
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
-        self._several(output_shape)
+        if output_shape[-1] == 1:
+            raise ValueError(f"{where}: {ONE_UNIT}")
         return super().labels(y, output_shape, where)
 
     def forward(
@@ -174,13 +185,6 @@ class CategoricalCrossentropy(Crossentropy):
         g = np.where(inside, -target / np.where(inside, p, 1), 0) * weight[:, None]
         dx = (g - (g * p).sum(axis=-1, keepdims=True)) / total
         return dx.astype(prediction.dtype, copy=False)
-
-    def _several(self, output_shape: tuple[int, ...]) -> None:
-        if output_shape[-1] == 1:
-            raise ValueError(
-                f"{type(self).__name__}: one output unit, expected one a class; for a yes or no "
-                "use 'binary_crossentropy' behind Dense(1, activation='sigmoid')"
-            )
 
     def _hint(self) -> str:
         return "; for whole-number labels use 'sparse_categorical_crossentropy'"
@@ -243,7 +247,6 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
     """
 
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
-        self._several(output_shape)
         y = as_array(y, where)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
@@ -259,7 +262,10 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
         bad = (y < 0) | (y >= K)
         if bad.any():
             first = int(bad.argmax())
-            raise ValueError(f"{where}[{first}] is {y[first]}, expected a class from 0 to {K - 1}")
+            hint = f"; {ONE_UNIT}" if K == 1 else ""
+            raise ValueError(
+                f"{where}[{first}] is {y[first]}, expected a class from 0 to {K - 1}{hint}"
+            )
         return y
 
     def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:

@@ -15,6 +15,7 @@ from nanocnn import (
     BatchNormalization,
     CategoricalCrossentropy,
     Conv2D,
+    CosineDecay,
     Dense,
     Dropout,
     EarlyStopping,
@@ -141,3 +142,65 @@ def test_a_shape_that_is_not_the_inputs_is_not_ignored():
         Sequential([Dense(5, input_dim=3), Dense(2, input_dim=9)])
     model = Sequential([Dense(5, input_dim=3), Dense(2, input_dim=5)])
     assert model.predict(np.zeros((1, 3))).shape == (1, 2)
+
+
+# --- What a model is made of ---
+
+WRONG = [
+    (lambda: Sequential("Dense"), "Sequential: layers='Dense', expected a list of layers"),
+    (lambda: Sequential(Dense(3)), "Sequential: layers=<Dense .*>, expected a list of layers"),
+    (lambda: Sequential(None), "Sequential: layers=None, expected a list"),
+    (lambda: Sequential({"a": Dense(3)}), "Sequential: layers={'a': .*, expected a list"),
+    (lambda: Sequential(Dense(n) for n in (3, 2)), "layers=<generator .*, expected a list"),
+    (lambda: Sequential([Flatten]), r"layer 0: <class .*, expected a Layer; .* Flatten\(\.\."),
+    (lambda: Sequential(name=3), "Sequential: name=3, expected text"),
+    (lambda: Sequential(dtype=None), "dtype=None, expected 'float32'"),
+    (lambda: Sequential(dtype=["float32"]), r"dtype=\['float32'\], expected 'float32'"),
+    (lambda: Sequential(dtype=np.int64), "dtype=<class 'numpy.int64'>, expected 'float32'"),
+    (lambda: Sequential(kernels=["fast"]), r"unknown kernel set \['fast'\]"),
+    (lambda: Sequential(seed=[1]), r"seed=\[1\], expected a whole number"),
+    (lambda: Dense(3, name=5), "Dense: name=5, expected a printable text"),
+    (lambda: Dense(3, name=""), "Dense: name='', expected a printable text"),
+    (lambda: Flatten(name="a/b"), "Flatten: name='a/b', expected a printable text without '/'"),
+    (lambda: Input((3,), name=["x"]), r"Input: name=\['x'\], expected a printable"),
+    (lambda: ExponentialDecay([0.1], 10, 0.5), r"initial_learning_rate=\[0.1\], expected a numb"),
+    (lambda: ExponentialDecay(0.1, [10], 0.5), r"decay_steps=\[10\], expected a number"),
+    (lambda: CosineDecay(0.1, 10, alpha=[0.1, 0.2]), r"alpha=\[0.1, 0.2\], expected a number"),
+    (lambda: SGD([0.1]), r"SGD: learning_rate=\[0.1\], expected a number"),
+    (lambda: SGD({"class_name": "CosineDecay", "config": 3}), "config=3, expected a dict of arg"),
+    (lambda: Dense(3).build(7), "dense: input_shape=7, expected a tuple"),
+    (lambda: built().set_weights("ab"), "weights: str, expected a list of arrays"),
+    (lambda: built().set_weights({0: 1, 1: 2}), "weights: dict, expected a list of arrays"),
+    (lambda: built().set_weights(None), "weights: NoneType, expected a list of arrays"),
+    (lambda: built().set_weights([np.full((4, 2), "a"), np.zeros(2)]), "dense/kernel: array of ty"),
+    (lambda: built().set_weights([[[1], [1, 2]], np.zeros(2)]), "dense/kernel: expected an array"),
+    (lambda: built().layers[1].forward([[1.0] * 4]), "dense: input list, expected an array"),
+    (lambda: MeanSquaredError()([1], "a"), "y_pred: <U1 of shape .*, expected numbers"),
+    (lambda: MeanSquaredError()([], []), r"y_pred: float64 of shape \(0,\), expected numbers"),
+    (lambda: MeanSquaredError()([[1]], [[1], [2]]), "y_true has 1 samples and y_pred has 2"),
+    (lambda: MeanSquaredError()([1, 2], [1, 2], sample_weight="a"), "sample_weight: <U1 of shape"),
+    (lambda: MeanSquaredError()([1, 2], [1, 2], [1, 2, 3]), r"shape \(3,\), expected .* \(2,\)"),
+]  # fmt: skip
+
+
+def built():
+    return Sequential([Input((4,)), Dense(2)])
+
+
+@pytest.mark.parametrize(("make", "message"), WRONG)
+def test_wrong_values_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_weights_that_do_not_fit_leave_the_model_as_it_was():
+    model = built()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="dense/bias: array of type <U1"):
+        model.set_weights([np.ones((4, 2)), ["a", "b"]])
+    assert all(map(np.array_equal, before, model.get_weights()))
+
+
+@pytest.mark.parametrize("dtype", ["float64", np.float64, np.dtype("float64")])
+def test_a_dtype_in_any_form(dtype):
+    assert Sequential(dtype=dtype).dtype == np.float64

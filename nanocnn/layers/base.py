@@ -97,6 +97,8 @@ class Layer(Configured):
         self.kernels = kernels or get_kernels("reference")
         self.dtype = np.dtype(dtype)
         self.rng = np.random.default_rng(rng)
+        if not isinstance(input_shape, (tuple, list)):
+            raise ShapeError(f"{self.name}: input_shape={input_shape!r:.80}, expected a tuple")
         self.input_shape = tuple(input_shape)
         if self.expected_shape not in (None, self.input_shape):
             raise ShapeError(
@@ -167,6 +169,8 @@ class Layer(Configured):
     def _check(self, x: Array) -> None:
         if not self.built:
             raise RuntimeError(f"{self.name}: call build(input_shape) before forward")
+        if not isinstance(x, np.ndarray):
+            raise ValueError(f"{self.name}: input {type(x).__name__}, expected an array")
         if x.shape[1:] != self.input_shape:
             raise ShapeError(
                 f"{self.name}: input of shape {x.shape}, expected (N, {sizes(self.input_shape)})"

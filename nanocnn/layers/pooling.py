@@ -33,7 +33,10 @@ class Pooling2D(Layer):
         self.window, _ = self._window(self.input_shape)
 
     def _window(self, shape: Shape) -> tuple[Window, int]:
-        return window_over(shape, self.name, self.pool_size, self.strides, self.padding)
+        # With padding, a window of three times the image covers all of it from everywhere.
+        most = 3 if self.padding == "same" else 1 << 31
+        KH, KW = (min(k, most * n) for k, n in zip(self.pool_size, (*shape, 1, 1), strict=False))
+        return window_over(shape, self.name, (KH, KW), self.strides, self.padding)
 
 
 class MaxPooling2D(Pooling2D):
