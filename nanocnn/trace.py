@@ -210,7 +210,7 @@ def _backward(
     assert dx is not None
     step.dx = dx
     for name, gradient in layer.grads.items():
-        factor = layer.penalties.get(name, 0.0)
+        factor = layer.penalties.get(name, 0.0) * layer.trainable
         step.grads[name] = gradient + gradient.dtype.type(2 * factor) * layer.params[name]
     return dx
 
