@@ -16,7 +16,8 @@ _HOMES = {
     "history": "History",
     "layers": "Activation AveragePooling2D BatchNormalization Conv2D Dense Dropout Flatten Input "
     "Layer MaxPooling2D",
-    "losses": "CategoricalCrossentropy Loss MeanSquaredError SparseCategoricalCrossentropy",
+    "losses": "BinaryCrossentropy CategoricalCrossentropy Loss MeanSquaredError "
+    "SparseCategoricalCrossentropy",
     "optimizers": "SGD Adam AdamW Optimizer RMSProp RMSprop",
     "regularizers": "L2",
     "schedules": "CosineDecay ExponentialDecay InverseTimeDecay PiecewiseConstantDecay "
@@ -59,6 +60,7 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
         MaxPooling2D as MaxPooling2D,
     )
     from .losses import (
+        BinaryCrossentropy as BinaryCrossentropy,
         CategoricalCrossentropy as CategoricalCrossentropy,
         Loss as Loss,
         MeanSquaredError as MeanSquaredError,

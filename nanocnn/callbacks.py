@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .checks import number, whole
+from .configs import Checked
 from .schedules import Schedule
 
 
-class Callback:
+class Callback(Checked):
     """Override what you need. `model` is the model in training; set `model.stop_training` to stop.
 
     What `get_state` returns, the attributes named in `remembered`, is saved with the model's `.npz`

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .checks import whole
-from .errors import ShapeError
+from .checks import as_array, flag, sample_shape, whole
+from .data.batches import as_images
+from .errors import ShapeError, warn
 from .kernels import get_kernels
 from .layers import Dense, Input, Layer, layer_config, make_names_unique
 from .texts import sizes, table
+
+UNIT_RANGE = 1.5  # pixels that were scaled lie well within
 
 # One at a time is built by its first data. A signal handler may build in between, hence an RLock.
 _building = threading.RLock()
@@ -39,11 +42,20 @@ class Chain:
         dtype: str = "float32",
         kernels: str = "fast",
         name: str = "sequential",
+        scale_uint8: bool = True,
     ) -> None:
-        if str(dtype) not in ("float32", "float64"):
-            raise ValueError(f"dtype={dtype!r}, expected 'float32' or 'float64'")
+        self.scale_uint8 = flag(scale_uint8, "scale_uint8")
+        # Whether all it was trained on lay within -1.5 to 1.5; None: not known.
+        self.unit_range: bool | None = None
+        self._range_said = False
+        if (kind := getattr(dtype, "__name__", str(dtype))) not in ("float32", "float64"):
+            raise ValueError(f"dtype={dtype!r:.80}, expected 'float32' or 'float64'")
+        if not isinstance(name, str):
+            raise ValueError(f"Sequential: name={name!r:.80}, expected text")
+        if not isinstance(layers, (list, tuple)):
+            raise ValueError(f"Sequential: layers={layers!r:.80}, expected a list of layers")
         self.name, self.seed = name, whole(seed, "seed", 0, bits=128)
-        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.dtype: np.dtype[Any] = np.dtype(kind)
         self.kernel_set = kernels
         # Loaded at once: a child forked while another thread loads them would wait for ever.
         self.kernels: ModuleType = get_kernels(kernels)
@@ -61,19 +73,21 @@ class Chain:
         self._build_if_possible()
 
     def build(self, input_shape: tuple[int, ...]) -> None:
-        """Make all weights for inputs of `input_shape`, without the batch axis: (28, 28, 1).
+        """Make all weights for `input_shape`: (28, 28, 1) or, as in Keras, (None, 28, 28, 1).
 
         Raises `ShapeError` when a layer does not fit onto the one before it.
         """
+        if isinstance(input_shape, (tuple, list)) and None in input_shape[:1]:
+            input_shape = input_shape[1:]
+        shape = sample_shape(input_shape, "build: input_shape")
         layers = self.layers
         if all(isinstance(layer, Input) for layer in layers):
             raise ValueError("a model without layers: give Sequential a list of layers")
         if not isinstance(layers[0], Input):
-            layers = [Input(tuple(input_shape)), *layers]
+            layers = [Input(shape), *layers]
         make_names_unique(layers)
         self.built = False
         rng = np.random.default_rng(self.seed)
-        shape = tuple(input_shape)
         for layer in layers:
             shape = layer.build(shape, rng, self.dtype, self.kernels)
         for layer in layers:
@@ -93,9 +107,22 @@ class Chain:
         print(f'Model "{self.name}" ({self.dtype}, {self.kernel_set} kernels)')
         print(table(rows, right=1))
         total = self.count_params()
-        state = sum(array.size for layer in self.layers for array in layer.state.values())
-        print(f"Total: {total:,} weights ({total - state:,} trained), "
+        trained = sum(
+            param.size for layer in self.layers if layer.trainable
+            for param in layer.params.values()
+        )  # fmt: skip
+        print(f"Total: {total:,} weights ({trained:,} trained), "
               f"{total * self.dtype.itemsize / 2**20:.2f} MiB")  # fmt: skip
+
+    @property
+    def trainable(self) -> bool:
+        """Whether any layer is trained; setting it sets all layers."""
+        return any(layer.trainable for layer in self.layers)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for layer in self.layers:
+            layer.trainable = value
 
     def count_params(self) -> int:
         """The number of weights, trained or not."""
@@ -123,10 +150,11 @@ class Chain:
         return params, grads
 
     def penalty(self) -> float:
-        """The L2 terms of the loss."""
+        """The L2 terms of the loss: as in Keras, of the layers that are trained."""
         return sum(
             factor * float(np.square(layer.params[name], dtype=np.float64).sum())
             for layer in self.layers
+            if layer.trainable
             for name, factor in layer.penalties.items()
         )
 
@@ -138,10 +166,16 @@ class Chain:
         """Take weights from a list such as `get_weights` or a Keras model's gives."""
         self._require_built()
         mine = self.weights
+        if not isinstance(weights, (list, tuple)):
+            raise ValueError(f"weights: {type(weights).__name__}, expected a list of arrays")
         if len(weights) != len(mine):
             raise ShapeError(f"{len(weights)} weight arrays, expected {len(mine)}: {list(mine)}")
-        arrays = [np.asarray(array) for array in weights]
+        arrays = [
+            as_array(array, f"weights of {n}") for n, array in zip(mine, weights, strict=True)
+        ]
         for (name, array), new in zip(mine.items(), arrays, strict=True):
+            if new.dtype.kind not in "buif":
+                raise ValueError(f"{name}: array of type {new.dtype}, expected numbers")
             if new.shape != array.shape:
                 raise ShapeError(f"{name}: shape {new.shape}, expected {array.shape}")
         for array, new in zip(mine.values(), arrays, strict=True):
@@ -150,15 +184,25 @@ class Chain:
     def get_config(self) -> dict[str, Any]:
         """The model's structure, JSON-able."""
         layers = [layer_config(layer) for layer in self.layers]
-        return {"name": self.name, "dtype": str(self.dtype), "seed": self.seed, "layers": layers}
+        return {
+            "name": self.name,
+            "dtype": str(self.dtype),
+            "seed": self.seed,
+            "scale_uint8": self.scale_uint8,
+            "layers": layers,
+        }
 
     def _append(self, layer: Layer, present: set[int]) -> None:
         if not isinstance(layer, Layer):
-            raise ValueError(f"layer {len(self.layers)}: {layer!r}, expected a Layer")
+            kind = isinstance(layer, type) and issubclass(layer, Layer)
+            hint = f"; did you mean {layer.__name__}(...)?" if kind else ""
+            raise ValueError(f"layer {len(self.layers)}: {layer!r:.80}, expected a Layer{hint}")
         if id(layer) in present:
             raise ValueError(f"layer {layer.name!r} is in the model already: layers are not shared")
         if isinstance(layer, Input) and self.layers:
             raise ValueError("Input: expected as the first layer only")
+        if not self.layers and layer.expected_shape is not None:
+            self.layers.append(Input(layer.expected_shape))
         self.layers.append(layer)
         present.add(id(layer))
 
@@ -180,6 +224,27 @@ class Chain:
                 if len(shape) == 2 and not isinstance((*self.layers, None)[0], Dense):
                     shape = (*shape, 1)
                 self.build(shape)
+
+    def _images(self, x: Any, name: str = "x") -> Array:
+        """`x` checked and in the model's form, by `as_images`; says once that its scale is new."""
+        images = as_images(x, self.input_shape, self.dtype, name, self.scale_uint8)
+        if self.unit_range and images.dtype != np.uint8 and not self._range_said:
+            largest = images.max()
+            if largest > UNIT_RANGE:
+                self._range_said = True
+                warn(
+                    f"{name}: values up to {largest:g}, where model {self.name!r} was trained on "
+                    f"values within {UNIT_RANGE}: for pixels of 0 to 255, pass uint8 or divide by "
+                    "255 (this is said once)"
+                )
+        return images
+
+    def _trained_on(self, images: Array) -> None:
+        """Remember the range of what the model is trained on."""
+        if self.unit_range is not False:
+            self.unit_range = images.dtype == np.uint8 or bool(
+                images.max() <= UNIT_RANGE and images.min() >= -UNIT_RANGE
+            )
 
     def _require_built(self) -> None:
         if not self.built:

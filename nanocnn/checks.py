@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import Array
 from .errors import unknown
 
 
@@ -42,8 +43,34 @@ def one_of(value: Any, known: Iterable[str], name: str) -> str:
     return value.lower()
 
 
+def label(value: Any, name: str) -> str:
+    """A name that files and tables can hold: printable, without slashes."""
+    usable = isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
+    if not usable or "/" in value or value in (".", ".."):
+        raise ValueError(f"{name}={value!r:.80}, expected a printable text without '/'")
+    return str(value)
+
+
+def sample_shape(value: Any, name: str) -> tuple[int, ...]:
+    """The shape of one sample: whole numbers of at least 1, without the batch axis."""
+    items = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if len(items) > 1 and items[0] is None:
+        raise ValueError(
+            f"{name}={value!r:.80}, expected a shape without the batch axis: Input({items[1:]})"
+        )
+    return tuple(whole(item, name) for item in items)
+
+
 def flag(value: Any, name: str) -> bool:
     """True or False."""
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"{name}={value!r:.80}, expected True or False")
     return bool(value)
+
+
+def as_array(y: Any, where: str) -> Array:
+    """`y` as an array; raises ValueError for lists of unequal lengths."""
+    try:
+        return np.asarray(y)
+    except ValueError as error:
+        raise ValueError(f"{where}: expected an array of numbers: {error}") from error

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from inspect import Parameter, signature
 from typing import Any, TypeVar
 
@@ -11,8 +12,62 @@ from .errors import unknown
 
 T = TypeVar("T")
 
+# Words of earlier versions of Keras, and what is said now.
+RENAMED = {
+    "lr": "learning_rate",
+    "nb_filter": "filters",
+    "nb_row": "kernel_size",
+    "nb_col": "kernel_size",
+    "filter_size": "kernel_size",
+    "subsample": "strides",
+    "stride": "strides",
+    "border_mode": "padding",
+    "dilation": "dilation_rate",
+    "atrous_rate": "dilation_rate",
+    "output_dim": "units",
+    "p": "rate",
+    "bias": "use_bias",
+    "init": "kernel_initializer",
+    "W_regularizer": "kernel_regularizer",
+    "beta1": "beta_1",
+    "beta2": "beta_2",
+    "eps": "epsilon",
+}
+ADVICE = {
+    "decay": "use weight_decay, or for a learning rate that falls a schedule: "
+    "learning_rate=InverseTimeDecay(rate, 1, decay)",
+    "dim_ordering": "images are (N, height, width, channels)",
+    "data_format": "images are (N, height, width, channels)",
+    "bias_regularizer": "only kernels have a penalty: kernel_regularizer",
+    "b_regularizer": "only kernels have a penalty: kernel_regularizer",
+    "activity_regularizer": "only kernels have a penalty: kernel_regularizer",
+}
 
-class Configured:
+
+class Checked:
+    """Something whose unknown arguments are refused with the word that is meant."""
+
+    def __new__(cls: type[T], *_: Any, **options: Any) -> T:
+        old = [name for name in options if RENAMED.get(name) in arguments(cls)]
+        # One that takes **options has the last word on the rest.
+        refuse_unknown(cls, old if _takes_options(cls.__init__) else options)
+        return object.__new__(cls)
+
+    def __init__(self) -> None:
+        """Without arguments; else `object` would ignore them."""
+
+
+def refuse_unknown(kind: type, options: Iterable[str], also: Iterable[str] = ()) -> None:
+    """Raise ValueError for the first of `options` that neither `kind` nor `also` knows."""
+    names = arguments(kind)
+    for name in options:
+        if name not in names and name not in also:
+            today = RENAMED.get(name)
+            hint = f"did you mean {today!r}?" if today in names else ADVICE.get(name, "")
+            raise unknown(f"argument of {kind.__name__}", name, [*names, *also], hint)
+
+
+class Configured(Checked):
     """Something that its arguments make again: it keeps each in an attribute of the same name."""
 
     def get_config(self) -> dict[str, Any]:
@@ -30,11 +85,20 @@ def arguments(kind: type) -> dict[str, Parameter]:
     """What a class is made from, including what it hands on to the class above as **options."""
     found: dict[str, Parameter] = {}
     for each in kind.__mro__:
-        parameters = signature(each).parameters
-        found = {**parameters, **found}
-        if all(parameter.kind is not Parameter.VAR_KEYWORD for parameter in parameters.values()):
-            break
-    return {k: v for k, v in found.items() if v.kind is not Parameter.VAR_KEYWORD}
+        if init := vars(each).get("__init__"):
+            found = {**_parameters(init), **found}
+            if not _takes_options(init):
+                break
+    return {k: v for k, v in found.items() if k != "self" and v.kind is not Parameter.VAR_KEYWORD}
+
+
+@cache
+def _parameters(function: Any) -> dict[str, Parameter]:
+    return dict(signature(function).parameters)
+
+
+def _takes_options(function: Any) -> bool:
+    return any(each.kind is Parameter.VAR_KEYWORD for each in _parameters(function).values())
 
 
 def described(thing: Any) -> dict[str, Any]:
@@ -46,11 +110,11 @@ def make(what: str, spec: Any, known: Mapping[str, type[T]]) -> T:
     """One of `known`, from its name or its {"class_name", "config"}; `what` is for the error."""
     given = spec if isinstance(spec, dict) else {"class_name": spec}
     kind = known[find(what, given.get("class_name"), known)]
-    config = {k: v for k, v in dict(given.get("config", {})).items() if k != "name"}
-    names = arguments(kind)
-    for name in config:
-        if name not in names:
-            raise unknown(f"argument of {kind.__name__}", name, names)
+    config = given.get("config", {})
+    if not isinstance(config, dict):
+        raise ValueError(f"{what}: config={config!r:.80}, expected a dict of arguments")
+    config = {k: v for k, v in config.items() if k != "name"}
+    refuse_unknown(kind, config)
     return kind(**config)
 
 

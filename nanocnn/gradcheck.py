@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .data.batches import as_images, take
+from .data.batches import take
 from .kernels import reference
 from .layers import Layer
 from .losses import Loss
@@ -241,15 +241,15 @@ def _case(target: Any, x: Any, y: Any, training: bool, rng: np.random.Generator)
     """What is to be checked, in float64."""
     if isinstance(target, Sequential):
         model = _in_float64(target, x)
-        x = take(as_images(x, model.input_shape, np.float64), slice(None), np.float64).copy()
+        x = take(model._images(x), slice(None), np.float64).copy()
         plan, loss = model.plan_, None
         stages: list[Any] = list(plan.stages)
         if y is not None:
             model._ready(x)
-            fused = plan.softmax is not None
+            fused = plan.final is not None
             loss = _Loss(model.loss, y, model.output_shape, model.kernels, fused)
-        elif plan.softmax is not None:
-            stages.append(Stage(plan.softmax))
+        elif plan.final is not None:
+            stages.append(Stage(plan.final))
         return _Case(stages, model.layers, x, training, rng, loss)
     x = np.array(x, np.float64)
     if isinstance(target, Loss):

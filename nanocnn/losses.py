@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .checks import flag, number
+from .checks import as_array, flag, number
 from .configs import Configured, make
 from .errors import NonFiniteError, ShapeError
 from .memory import Memory
@@ -19,14 +19,10 @@ from .texts import sizes
 
 # Keras's backend.epsilon(): probabilities are kept this far from 0 and 1.
 EPSILON = 1e-7
-
-
-def as_array(y: Any, where: str) -> Array:
-    """`y` as an array; raises ValueError for lists of unequal lengths."""
-    try:
-        return np.asarray(y)
-    except ValueError as error:
-        raise ValueError(f"{where}: expected an array of numbers: {error}") from error
+ONE_UNIT = (
+    "one output unit, expected one a class; for a yes or no use 'binary_crossentropy' behind "
+    "Dense(1, activation='sigmoid')"
+)
 
 
 class Loss(Configured):
@@ -36,13 +32,15 @@ class Loss(Configured):
     fit. Source: keras/src/losses/losses.py.
     """
 
-    takes_softmax = False  # may be fused with a softmax in front of it
+    output_activation = ""  # what belongs in front of it, and is computed as one with it
 
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
         """`y` as an array, after all checks: count, shape, range, finiteness. Raises ValueError."""
         y = as_array(y, where)
         if y.dtype == object or (not np.issubdtype(y.dtype, np.number) and y.dtype != bool):
-            raise ValueError(f"{where}: labels of type {y.dtype}, expected numbers")
+            raise ValueError(f"{where}: labels of type {y.dtype}, expected numbers{_text_hint(y)}")
+        if y.ndim == 1 and output_shape == (1,):
+            y = y[:, np.newaxis]  # never (N,) against (N,1), which NumPy makes (N,N)
         if y.shape[1:] != output_shape:
             raise ShapeError(
                 f"{where}: shape {y.shape}, expected (N, {sizes(output_shape)}) for "
@@ -63,7 +61,7 @@ class Loss(Configured):
     ) -> tuple[Array, Array]:
         """Per-sample losses (N,) and the prediction as metrics want it (probabilities).
 
-        With `logits` a softmax belongs in front of the loss and is done here, fused.
+        With `logits` the `output_activation` in front of the loss is done here, fused.
         """
         raise NotImplementedError
 
@@ -71,25 +69,80 @@ class Loss(Configured):
         """dL/dprediction, for L = sum over n of weight[n] * loss[n], of the last forward."""
         raise NotImplementedError
 
+    def doubt(self, activation: str, output_shape: tuple[int, ...]) -> str:
+        """What is probably not meant where this activation is the model's last; "" for nothing."""
+        return ""
+
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         """The mean loss of predictions `y_pred` (N, ...) against `y_true`, a number."""
         from .kernels import reference
 
-        prediction = np.asarray(y_pred)
+        prediction = as_array(y_pred, "y_pred")
+        if prediction.dtype.kind not in "buif" or not prediction.size:
+            raise ValueError(
+                f"y_pred: {prediction.dtype} of shape {prediction.shape}, expected numbers (N, ...)"
+            )
         if prediction.dtype.kind != "f":
             prediction = prediction.astype(np.float64)
+        if prediction.ndim < 2:
+            prediction = prediction.reshape(-1, 1)
         shape = prediction.shape[1:]
-        target = self.target(self.labels(y_true, shape), shape, prediction.dtype)
+        labels = self.labels(y_true, shape)
+        if len(labels) != len(prediction):
+            raise ShapeError(f"y_true has {len(labels)} samples and y_pred has {len(prediction)}")
+        target = self.target(labels, shape, prediction.dtype)
         logits = bool(getattr(self, "from_logits", False))
         losses, _ = self.forward(prediction, target, reference, Memory(), logits)
-        weight = 1.0 if sample_weight is None else np.asarray(sample_weight)
+        weight = as_array(1.0 if sample_weight is None else sample_weight, "sample_weight")
+        if weight.dtype.kind not in "buif" or weight.shape not in ((), losses.shape):
+            raise ValueError(
+                f"sample_weight: {weight.dtype} of shape {weight.shape}, expected numbers "
+                f"of shape {losses.shape}"
+            )
         return float((losses * weight).sum() / len(losses))
 
     def _hint(self) -> str:
         return ""
 
 
-class CategoricalCrossentropy(Loss):
+class Crossentropy(Loss):
+    """What the cross-entropies share: logits or probabilities, and labels that are smoothed."""
+
+    def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
+        kind = type(self).__name__
+        self.from_logits = flag(from_logits, f"{kind}: from_logits")
+        self.label_smoothing = number(
+            label_smoothing, f"{kind}: label_smoothing", lambda a: 0 <= a <= 1, "from 0 to 1"
+        )
+
+    def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
+        target = labels.astype(dtype)
+        if self.label_smoothing:
+            target *= target.dtype.type(1 - self.label_smoothing)
+            target += target.dtype.type(self.label_smoothing / self._classes(output_shape))
+        return target
+
+    def doubt(self, activation: str, output_shape: tuple[int, ...]) -> str:
+        kind, right = type(self).__name__, self.output_activation
+        if activation == "softmax" and right == "sigmoid" and output_shape[-1:] == (1,):
+            return "a softmax over one unit is always 1: use activation='sigmoid'"
+        if self.from_logits and activation in ("softmax", "sigmoid"):
+            return (
+                f"the last layer has a {activation}, and {kind}(from_logits=True) applies a "
+                f"{right} once more: leave one of the two out"
+            )
+        if not self.from_logits and activation in ("linear", "relu", "tanh"):
+            return (
+                f"{kind} expects probabilities, and the last layer's activation is "
+                f"{activation!r}: use activation={right!r}, or {kind}(from_logits=True)"
+            )
+        return ""
+
+    def _classes(self, output_shape: tuple[int, ...]) -> int:
+        return output_shape[-1]
+
+
+class CategoricalCrossentropy(Crossentropy):
     """-sum over k of target_k * log(p_k), for one-hot labels (N,K).
 
     `from_logits`: predictions are logits, not probabilities. `label_smoothing` a: the target
@@ -97,21 +150,12 @@ class CategoricalCrossentropy(Loss):
     ValueError for other labels. Source: keras/src/losses/losses.py.
     """
 
-    takes_softmax = True
+    output_activation = "softmax"
 
-    def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
-        self.from_logits = flag(from_logits, "from_logits")
-        self.label_smoothing = number(
-            label_smoothing, "label_smoothing", lambda a: 0 <= a <= 1, "from 0 to 1"
-        )
-
-    def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
-        target = labels.astype(dtype)
-        if self.label_smoothing:
-            K = output_shape[-1]
-            target *= target.dtype.type(1 - self.label_smoothing)
-            target += target.dtype.type(self.label_smoothing / K)
-        return target
+    def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
+        if output_shape[-1] == 1:
+            raise ValueError(f"{where}: {ONE_UNIT}")
+        return super().labels(y, output_shape, where)
 
     def forward(
         self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
@@ -146,6 +190,55 @@ class CategoricalCrossentropy(Loss):
         return "; for whole-number labels use 'sparse_categorical_crossentropy'"
 
 
+class BinaryCrossentropy(Crossentropy):
+    """-t*log(p) - (1-t)*log(1-p), the mean over a sample's outputs, each a yes or no of its own.
+
+    For labels 0 or 1 (or between) of the prediction's shape; (N,) will do for (N,1).
+    `from_logits`: predictions are logits, not probabilities. `label_smoothing` a: the target
+    becomes t*(1-a) + a/2. Behind a sigmoid the two are computed as one, from the logits.
+    ValueError for other labels. Source: keras/src/losses/losses.py.
+    """
+
+    output_activation = "sigmoid"
+
+    def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
+        y = super().labels(y, output_shape, where)
+        bad = (y < 0) | (y > 1)
+        if bad.any():
+            index = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise ValueError(f"{where}[{index}] is {y[index]}, expected 0 or 1" + self._hint())
+        return y
+
+    # With logits z: log(1 + exp(z)) - t*z, so that nothing overflows; its gradient is p - t.
+    def forward(
+        self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
+    ) -> tuple[Array, Array]:
+        p = prediction
+        if fused := logits or self.from_logits:
+            p = kernels.sigmoid_forward(prediction, **memory.out(self, p=prediction.shape))
+            losses = np.maximum(prediction, 0) - target * prediction
+            losses += np.log1p(np.exp(-np.abs(prediction)))
+        else:
+            q = np.clip(p, EPSILON, 1 - EPSILON)
+            losses = -(target * np.log(q) + (1 - target) * np.log(1 - q))
+        memory.save(self, fused, p, target)
+        return losses.reshape(len(p), -1).mean(axis=1), p if logits else prediction
+
+    def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
+        fused, p, target = memory.saved(self)
+        dx: Array = p - target
+        if not fused:
+            inside = (p >= EPSILON) & (p <= 1 - EPSILON)
+            dx = np.where(inside, dx / np.where(inside, p * (1 - p), 1), 0)
+        return (dx * _shares(weight, p)).astype(p.dtype, copy=False)
+
+    def _classes(self, output_shape: tuple[int, ...]) -> int:
+        return 2
+
+    def _hint(self) -> str:
+        return "; for class numbers use 'sparse_categorical_crossentropy' and a unit for each class"
+
+
 class SparseCategoricalCrossentropy(CategoricalCrossentropy):
     """-log of the true class's probability, for class numbers (N,) or (N,1), 0 <= label < K.
 
@@ -163,12 +256,16 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
                 "SparseCategoricalCrossentropy; for one-hot labels use 'categorical_crossentropy'"
             )
         if y.dtype.kind not in "iub":
-            raise ValueError(f"{where}: labels of type {y.dtype}, expected whole numbers")
+            hint = _text_hint(y)
+            raise ValueError(f"{where}: labels of type {y.dtype}, expected whole numbers{hint}")
         K = output_shape[-1]
         bad = (y < 0) | (y >= K)
         if bad.any():
             first = int(bad.argmax())
-            raise ValueError(f"{where}[{first}] is {y[first]}, expected a class from 0 to {K - 1}")
+            hint = f"; {ONE_UNIT}" if K == 1 else ""
+            raise ValueError(
+                f"{where}[{first}] is {y[first]}, expected a class from 0 to {K - 1}{hint}"
+            )
         return y
 
     def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
@@ -192,13 +289,24 @@ class MeanSquaredError(Loss):
 
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
         prediction, target = memory.saved(self)
-        each = weight * weight.dtype.type(2 * len(prediction) / prediction.size)
-        return (prediction - target) * each.reshape(-1, *[1] * (prediction.ndim - 1))
+        return (prediction - target) * (2 * _shares(weight, prediction))
+
+
+def _shares(weight: Array, prediction: Array) -> Array:
+    """Each sample's weight, shared among its elements; to be multiplied with (N, ...)."""
+    share = weight * weight.dtype.type(len(prediction) / prediction.size)
+    return share.reshape(-1, *[1] * (prediction.ndim - 1))
+
+
+def _text_hint(y: Array) -> str:
+    return "; for text such as '5' use y.astype('int64')" if y.dtype.kind in "OUS" else ""
 
 
 LOSSES: dict[str, type[Loss]] = {
     "categorical_crossentropy": CategoricalCrossentropy,
     "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
+    "binary_crossentropy": BinaryCrossentropy,
+    "bce": BinaryCrossentropy,
     "mean_squared_error": MeanSquaredError,
     "mse": MeanSquaredError,
 }

@@ -14,7 +14,7 @@ import numpy as np
 
 from .arrays import Array
 from .checks import flag, number, one_of
-from .configs import Configured, make
+from .configs import Configured, make, refuse_unknown
 from .schedules import SCHEDULES, Schedule
 
 
@@ -39,7 +39,9 @@ class Optimizer(Configured):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         form: str = "keras",
+        **unknown: Any,
     ) -> None:
+        refuse_unknown(type(self), unknown)
         if isinstance(learning_rate, dict):
             learning_rate = make("learning rate schedule", learning_rate, SCHEDULES)
         if not isinstance(learning_rate, Schedule):

@@ -119,10 +119,10 @@ def chosen(conv: Conv2D, batch: int, pooled: bool = False) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages of a model, in order. `softmax` is the final activation's layer, or None."""
+    """The stages of a model, in order. `final` is the activation left to the loss, or None."""
 
     stages: tuple[Stage, ...]
-    softmax: Activation | None
+    final: Activation | None
     kernels: ModuleType
     dtype: np.dtype[Any]
 
@@ -131,7 +131,7 @@ class Plan:
         return Arena(self.dtype) if hasattr(self.kernels, "FUSED") else Memory()
 
     def forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        """x (N, *input_shape) -> the last stage's output: logits, when there is a softmax."""
+        """x (N, *input_shape) -> the last stage's output: logits, where `final` is left out."""
         return self._same_bits(self._forward, x, training, memory)
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
@@ -146,19 +146,19 @@ class Plan:
         return single_threaded_blas(function, *args)
 
     def predict(self, x: Array, memory: Memory) -> Array:
-        """x (N, *input_shape) -> the model's output, the softmax included."""
+        """x (N, *input_shape) -> the model's output, `final` included."""
 
         def forward(x: Array) -> Array:
             with np.errstate(all="ignore"):  # who called looks at the result
                 y = self.forward(x, False, memory)
-                return y if self.softmax is None else self.softmax._forward(y, False, memory)
+                return y if self.final is None else self.final._forward(y, False, memory)
 
         if len(x) > FEW or not isinstance(memory, Arena):
             return forward(x)
         recorded: Recorded | None = memory.recorded.get(len(x))
         if recorded is None or not recorded.fits():
             layers = [layer for stage in self.stages for layer in stage.layers]
-            layers += [] if self.softmax is None else [self.softmax]
+            layers += [] if self.final is None else [self.final]
             recorded = memory.recorded[len(x)] = Recorded(forward, x, layers)
             return recorded.y
         return recorded.repeat(x) if recorded.calls else forward(x)
@@ -166,43 +166,44 @@ class Plan:
     def backward(self, dy: Array, memory: Memory) -> None:
         """From dL/d(output of `forward`) to the gradients of all parameters.
 
-        Goes down no further than the first stage that has parameters, whose input gradient nobody
+        Goes down no further than the first stage that is trained, whose input gradient nobody
         needs.
         """
         self._same_bits(self._backward, dy, memory)
 
     def _backward(self, dy: Array, memory: Memory) -> None:
-        first = next((i for i, stage in enumerate(self.stages) if has_parameters(stage)), 0)
+        count = len(self.stages)
+        first = next((i for i, stage in enumerate(self.stages) if is_trained(stage)), count)
         d: Array | None = dy
-        for i in range(len(self.stages) - 1, first - 1, -1):
+        for i in range(count - 1, first - 1, -1):
             assert d is not None
             d = self.stages[i].backward(d, i > first, memory)
 
 
-def has_parameters(stage: Stage) -> bool:
+def is_trained(stage: Stage) -> bool:
     """Whether anything in this stage is trained."""
-    return any(layer.params for layer in stage.layers)
+    return any(layer.params and layer.trainable for layer in stage.layers)
 
 
 def make_plan(
     layers: Sequence[Layer],
     kernels: ModuleType,
     dtype: Any,
-    leave_softmax: bool = False,
+    leave: str = "",
     fuse: bool = True,
 ) -> Plan:
     """Group built `layers` into stages.
 
-    `leave_softmax`: a final softmax is left to the loss. `fuse` False: one stage a layer.
+    `leave`: a final activation of this name is left to the loss. `fuse` False: one stage a layer.
     """
     rest = [layer for layer in layers if not isinstance(layer, Input)]
-    softmax: Activation | None = None
+    final: Activation | None = None
     tail: list[Stage] = []
-    last = rest[-1] if rest and leave_softmax else None
-    if isinstance(last, Linear) and is_known(last) and last.activation.activation == "softmax":
-        softmax, tail = last.activation, [LinearPart(rest.pop())]
-    elif isinstance(last, Activation) and is_known(last) and last.activation == "softmax":
-        softmax = last
+    last = rest[-1] if rest and leave else None
+    if isinstance(last, Linear) and is_known(last) and last.activation.activation == leave:
+        final, tail = last.activation, [LinearPart(rest.pop())]
+    elif isinstance(last, Activation) and is_known(last) and last.activation == leave:
+        final = last
         rest.pop()
     stages: list[Stage] = []
     fuse = fuse and hasattr(kernels, "FUSED")
@@ -211,7 +212,13 @@ def make_plan(
         stage = stage or Stage(rest[0])
         del rest[: len(stage.layers)]
         stages.append(stage)
-    return Plan((*stages, *tail), softmax, kernels, np.dtype(dtype))
+    return Plan((*stages, *tail), final, kernels, np.dtype(dtype))
+
+
+def last_activation(layers: Sequence[Layer]) -> str:
+    """The activation that a model ends with; "" where its last layer has none."""
+    last = layers[-1].activation if isinstance(layers[-1], Linear) else layers[-1]
+    return last.activation if isinstance(last, Activation) else ""
 
 
 def fused(rest: Sequence[Layer]) -> Stage | None:
@@ -242,8 +249,9 @@ def describe(plan: Plan, memory: Memory | None, batch: int) -> str:
         shape = (batch, *stage.layers[-1].output_shape)
         mflop, size = flops(stage) * batch / 1e6, prod(shape) * plan.dtype.itemsize / 2**20
         rows.append((stage.name, stage.kernel(batch), str(shape), f"{mflop:,.1f}", f"{size:.2f}"))
-    if plan.softmax is not None:
-        rows.append((plan.softmax.name, "softmax, with the loss", rows[-1][2], "0.0", rows[-1][4]))
+    if (final := plan.final) is not None:
+        kernel = f"{final.activation}, with the loss"
+        rows.append((final.name, kernel, rows[-1][2], "0.0", rows[-1][4]))
     lines = [
         table(rows, right=2),
         "MFLOP of one forward pass; MiB of the output; convolutions: the algorithms of",
@@ -263,4 +271,4 @@ def flops(stage: Stage) -> int:
     )
 
 
-__all__ = ["Plan", "Stage", "describe", "make_plan"]
+__all__ = ["Plan", "Stage", "describe", "last_activation", "make_plan"]

@@ -42,7 +42,7 @@ def calls(config: Any, compile: Any, batch: int) -> list[Call]:
     memory = plan.memory()  # not the model's own, whose first use tells what a helper is to compile
     with threads.recording(dry=True) as found, np.errstate(all="ignore"):
         y = plan.forward(x, True, memory)
-        loss.forward(y, target, kernels, memory, plan.softmax is not None)
+        loss.forward(y, target, kernels, memory, plan.final is not None)
         share = np.zeros(batch, model.dtype)
         plan.backward(loss.backward(share, kernels, memory), memory)
         model.optimizer.apply(*model.parameters(), kernels)

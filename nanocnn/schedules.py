@@ -5,7 +5,7 @@ A step is one update of the parameters.
 
 from dataclasses import dataclass, fields
 from math import cos, floor, pi
-from typing import ClassVar
+from typing import ClassVar, get_origin
 
 from .checks import flag, number
 from .configs import Configured
@@ -33,7 +33,8 @@ class Schedule(Configured):
             elif field.name in self.above_zero:
                 number(value, where, lambda value: value > 0, "more than 0")
             elif value is not None or field.default is not None:
-                for item in value if isinstance(value, (list, tuple)) else (value,):
+                listed = get_origin(field.type) is list and isinstance(value, (list, tuple))
+                for item in value if listed else (value,):
                     number(item, where)
 
 

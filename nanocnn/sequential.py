@@ -14,10 +14,10 @@ from . import storage, training
 from .arrays import Array
 from .callbacks import Callback
 from .chain import Chain
-from .checks import whole
+from .checks import flag, whole
 from .configs import described
-from .data.batches import as_images, batches, take
-from .errors import ModelFileError, NonFiniteError
+from .data.batches import batches, take
+from .errors import ModelFileError, NonFiniteError, warn
 from .history import History, Progress
 from .interrupts import FrameLock
 from .kernels import get_kernels
@@ -26,7 +26,7 @@ from .losses import Loss, get_loss
 from .memory import Memory
 from .metrics import METRICS, Metric, get_metrics
 from .optimizers import Optimizer, get_optimizer
-from .plan import Plan, describe, make_plan
+from .plan import Plan, describe, last_activation, make_plan
 from .storage.snapshot import Snapshot
 from .trace import Trace, record
 
@@ -39,6 +39,9 @@ class Sequential(Chain):
     `layers`: the first is an `Input`, or the input's shape is taken from the first data. `seed`
     decides everything random: initial weights, shuffling and dropout. `dtype`: "float32" or
     "float64". `kernels`: "fast" (numba) or "reference" (NumPy); the results are the same.
+    `scale_uint8`: uint8 input is taken as pixels of 0 to 255 and scaled by 1/255, floats are taken
+    as they are, and other whole numbers are refused (`x.astype("uint8")` or `x.astype("float32")`
+    says what is meant); False takes all numbers as they are, as Keras does.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Sequential(Chain):
         dtype: str = "float32",
         kernels: str = "fast",
         name: str = "sequential",
+        scale_uint8: bool = True,
     ) -> None:
         self.optimizer: Optimizer
         self.loss: Loss
@@ -59,7 +63,7 @@ class Sequential(Chain):
         self._training = FrameLock()
         self._memory: Memory | None = None
         self._spare: list[Memory] = []
-        super().__init__(layers, seed, dtype, kernels, name)
+        super().__init__(layers, seed, dtype, kernels, name, scale_uint8)
 
     def compile(
         self,
@@ -98,11 +102,12 @@ class Sequential(Chain):
     ) -> History:
         """Train for epochs `initial_epoch` to `epochs`; returns their `History`.
 
-        x (N, *input_shape): uint8 is scaled by 1/255, (N,H,W) gains its channel axis, floats are
-        taken as they are. y: what the loss expects. `validation_split` takes the last part of
-        the data, before shuffling. Reported training numbers are means over the epoch, measured
-        while the weights move. Raises ValueErrors before any work when the data is not right, and
-        `NonFiniteError` (epoch, batch and layer named) when the loss becomes NaN or infinite.
+        x (N, *input_shape): uint8 is scaled by 1/255, floats are taken as they are, other whole
+        numbers are refused (see `Sequential`); (N,H,W) gains its channel axis. y: what the loss
+        expects. `validation_split` takes the last part of the data, before shuffling. Reported
+        training numbers are means over the epoch, measured while the weights move. Raises
+        ValueErrors before any work when the data is not right, and `NonFiniteError` (epoch, batch
+        and layer named) when the loss becomes NaN or infinite.
         """
         self._ready(x)
         return training.fit(
@@ -117,6 +122,7 @@ class Sequential(Chain):
         self._ready(x)
         data = training.checked(self, x, y, sample_weight)
         data = training.class_weighted(self, data, class_weight)
+        self._trained_on(data.x)
         means = training.Means(self)
         with self.training_memory(len(data.x)) as memory:
             images = take(data.x, slice(None), self.dtype)
@@ -143,11 +149,13 @@ class Sequential(Chain):
     def predict(self, x: Any, batch_size: int | None = None) -> Array:
         """The model's output for x (N, *input_shape): (N, *output_shape), a new array.
 
+        As in `fit`, uint8 is scaled by 1/255 and floats are taken as they are: a model that was
+        trained on values within 1.5 and is given larger ones says so once, in a UserWarning.
         May be called by any number of threads at once. Raises `NonFiniteError`, the layer named,
         when numbers overflow on the way.
         """
         self._build_for(x)
-        images = as_images(x, self.input_shape, self.dtype)
+        images = self._images(x)
         size = PREDICT_BATCH if batch_size is None else batch_size
         result = np.empty((len(images), *self.output_shape), self.dtype)
         with self.borrowed_memory() as memory:
@@ -180,7 +188,8 @@ class Sequential(Chain):
         weights = {name: array.copy() for name, array in self.weights.items()}
         state = self.optimizer.get_state() if self._compiled else {}
         snapshot = Snapshot(self.get_config(), weights, self._compile_config(), state)
-        snapshot.set_progress({**self.progress, "random_state": self.rng.bit_generator.state})
+        snapshot.set_progress({**self.progress, "random_state": self.rng.bit_generator.state,
+                               "unit_range": self.unit_range})  # fmt: skip
         return snapshot
 
     def _compile_config(self) -> dict[str, Any] | None:
@@ -219,12 +228,17 @@ class Sequential(Chain):
         layers = [
             layer_from_config(each["class_name"], each["config"]) for each in config["layers"]
         ]
-        model = cls(layers, config.get("seed", 0), config["dtype"], kernels, config["name"])
+        model = cls(
+            layers, config.get("seed", 0), config["dtype"], kernels, config["name"],
+            config.get("scale_uint8", True),
+        )  # fmt: skip
         model.set_weights(list(snapshot.weights.values()))
         if snapshot.compile_config is not None:
             model.compile(**snapshot.compile_config)
             model.optimizer.set_state(snapshot.optimizer)
         model.progress = snapshot.get_progress()
+        unit_range = model.progress.pop("unit_range", None)
+        model.unit_range = None if unit_range is None else flag(unit_range, "unit_range")
         if random_state := model.progress.pop("random_state", None):
             model.rng.bit_generator.state = random_state
         return model
@@ -270,8 +284,12 @@ class Sequential(Chain):
             spare.append(memory)
 
     def _layers_changed(self) -> None:
-        leave = self._compiled and self.loss.takes_softmax
-        leave = leave and not getattr(self.loss, "from_logits", False)
+        leave = ""
+        if self._compiled:
+            if doubt := self.loss.doubt(last_activation(self.layers), self.output_shape):
+                warn(f"model {self.name!r}: {doubt}")
+            if not getattr(self.loss, "from_logits", False):
+                leave = self.loss.output_activation
         self.plan_: Plan = make_plan(self.layers, self.kernels, self.dtype, leave)
         self._memory, self._spare = None, []
 
@@ -284,6 +302,8 @@ class Sequential(Chain):
 def load_model(path: str | Path, kernels: str = "fast", compile: bool = True) -> Sequential:
     """The model saved at `path`: by nanocnn (.npz, .h5, .keras) or by Keras (.h5, .keras).
 
+    A file that Keras wrote gives a model of `scale_uint8=False`: uint8 pixels are taken as 0 to 255
+    then, as Keras takes them, and not divided by 255 (see `Sequential`).
     `compile` False leaves out optimizer, loss and metrics, which may be unknown here, and of the
     layers what only training uses and nanocnn lacks: constraints, other regularizers than L2.
     Raises `ModelFileError` for a file that is not a model, ValueError for what is no path,

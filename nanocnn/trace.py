@@ -34,7 +34,7 @@ GRADIENTS = {"kernel": "dweight", "bias": "dbias", "gamma": "dgamma", "beta": "d
 class LayerTrace:
     """What one layer saw, computed and handed back; every gradient has its array's shape.
 
-    x, y, dx, dy  input, output and their gradients; dy is None where softmax and loss are one
+    x, y, dx, dy  input, output and their gradients; dy is None where activation and loss are one
                   operation, which goes straight to dz
     z, dz         the result before the activation of a Conv2D or Dense and its gradient (for other
                   layers y and dy)
@@ -79,7 +79,7 @@ class Trace:
     x, target   the input (N, ...) as the first layer got it and the dense target (N,K)
     losses      each sample's loss (N,); loss is their mean, plus `penalty`, the L2 terms
     prediction  the model's output: probabilities behind a softmax
-    dlogits     what the loss hands down: dL/dlogits where a softmax is one with the loss, else
+    dlogits     what the loss hands down: dL/dlogits where the last activation is one with it, else
                 dL/dprediction
     dx          dL/dinput, which training never needs
     layers      the `LayerTrace`s in order; iterating gives them too
@@ -133,47 +133,47 @@ def record(model: "Sequential", x: Any, y: Any, training: bool = True) -> Trace:
     data = checked(model, x, y)
     x = take(data.x, slice(None), model.dtype).copy()
     target = model.loss.target(data.labels, model.output_shape, model.dtype)
-    softmax, kernels, memory = model.plan_.softmax, model.kernels, Memory()
+    final, kernels, memory = model.plan_.final, model.kernels, Memory()
     layers = [layer for layer in model.layers if not isinstance(layer, Input)]
     found: list[LayerTrace] = []
     with unchanged(model.layers):
         a = x
         for layer in layers:
-            found.append(_forward(layer, a, training, memory, softmax))
-            a = found[-1].z if softmax in (layer, _activation(layer)) else found[-1].y
-        losses, prediction = model.loss.forward(a, target, kernels, memory, softmax is not None)
-        if softmax is not None:
+            found.append(_forward(layer, a, training, memory, final))
+            a = found[-1].z if final in (layer, _activation(layer)) else found[-1].y
+        losses, prediction = model.loss.forward(a, target, kernels, memory, final is not None)
+        if final is not None:
             found[-1].y = prediction
             found[-1].saved["y"] = prediction
         weight = np.full(len(x), 1 / len(x), model.dtype)
         dlogits = d = model.loss.backward(weight, kernels, memory)
         for layer, step in zip(reversed(layers), reversed(found), strict=True):
-            d = _backward(layer, step, d, memory, softmax)
+            d = _backward(layer, step, d, memory, final)
     about = (
         f"{len(x)} sample{'s' * (len(x) > 1)}, {model.dtype}, {model.kernel_set} kernels, "
         f"{'training' if training else 'inference (no dropout, moving averages)'}."
     )
     return Trace(
         tuple(found), x, target, losses, model.penalty(), prediction, dlogits, about,
-        type(model.loss).__name__, softmax is not None,
+        type(model.loss).__name__, final is not None,
     )  # fmt: skip
 
 
 def _forward(
-    layer: Layer, x: Array, training: bool, memory: Memory, softmax: Activation | None
+    layer: Layer, x: Array, training: bool, memory: Memory, final: Activation | None
 ) -> LayerTrace:
     inner = _activation(layer)
     formula, activation, operation = layer.formula(), "", layer.operation
     if isinstance(layer, Linear):
         z = layer.transform(x, memory)
-        y = z if inner is softmax else layer.activation._forward(z, training, memory)
+        y = z if inner is final else layer.activation._forward(z, training, memory)
         activation = "" if layer.activation.activation == "linear" else layer.activation.activation
         formula = "z" + formula[1:] if activation else formula
-    elif layer is softmax:
+    elif layer is final:
         z = y = x
     else:
         z = y = layer._forward(x, training, memory)
-    if isinstance(layer, BatchNormalization) and not training:
+    if isinstance(layer, BatchNormalization) and not (training and layer.trainable):
         operation += "_inference"
     saved: dict[str, Any] = {}
     for each in (layer, inner):
@@ -191,14 +191,14 @@ def _forward(
 
 
 def _backward(
-    layer: Layer, step: LayerTrace, d: Array, memory: Memory, softmax: Activation | None
+    layer: Layer, step: LayerTrace, d: Array, memory: Memory, final: Activation | None
 ) -> Array:
-    """Fill in the gradients, for d = dL/dy (dL/dz where the softmax is the loss's)."""
+    """Fill in the gradients, for d = dL/dy (dL/dz where the activation is left to the loss)."""
     dx: Array | None = d
-    if softmax is not None and layer is softmax:
+    if final is not None and layer is final:
         step.dz = d
     elif isinstance(layer, Linear):
-        if layer.activation is softmax:
+        if layer.activation is final:
             step.dz = d
         else:
             step.dy, step.dz = d, layer.activation._backward(d, True, memory)
@@ -210,7 +210,7 @@ def _backward(
     assert dx is not None
     step.dx = dx
     for name, gradient in layer.grads.items():
-        factor = layer.penalties.get(name, 0.0)
+        factor = layer.penalties.get(name, 0.0) * layer.trainable
         step.grads[name] = gradient + gradient.dtype.type(2 * factor) * layer.params[name]
     return dx
 

@@ -9,7 +9,7 @@ import numpy as np
 from .arrays import Array
 from .callbacks import Callback, ModelCheckpoint
 from .checks import whole
-from .data.batches import as_images, batches, split, take
+from .data.batches import batches, split, take
 from .errors import ModelFileError, NonFiniteError, ShapeError
 from .history import History, Progress
 from .interrupts import Terminated, deferred_interrupts
@@ -35,7 +35,7 @@ def checked(
     names: tuple[str, str] = ("x", "y"),
 ) -> Data:
     """All checks on a data set, before any work; raises ValueErrors that name what is wrong."""
-    images = as_images(x, model.input_shape, model.dtype, names[0])
+    images = model._images(x, names[0])
     labels = model.loss.labels(y, model.output_shape, names[1])
     if len(labels) != len(images):
         raise ShapeError(
@@ -105,7 +105,7 @@ def forward(
     target = model.loss.target(labels, model.output_shape, model.dtype)
     y = model.plan_.forward(x, training, memory)
     losses, prediction = model.loss.forward(
-        y, target, model.kernels, memory, model.plan_.softmax is not None
+        y, target, model.kernels, memory, model.plan_.final is not None
     )
     each = model.dtype.type(1 / len(x))
     share = np.full(len(x), each) if weight is None else weight * each
@@ -178,6 +178,7 @@ def fit(
     if not (listed and all(isinstance(callback, Callback) for callback in callbacks)):
         raise ValueError(f"callbacks: {callbacks!r}, expected a list of Callback objects")
     data = checked(model, x, y, sample_weight)
+    model._trained_on(data.x)
     validation: Data | None = None
     if validation_data is not None:
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):

@@ -49,6 +49,17 @@ BACKWARD = {
     "tanh": {"dx": "{dx} = {d} * (1 - y^2)"},
     "softmax": {"dx": "{dx} = y * ({d} - sum over k of {d} * y)"},
 }
+# What a loss computes together with the last activation, forward and backward: formula, function.
+FUSED = {
+    "softmax": (
+        ("L[n] = -sum_k target[n,k] * log softmax(z)[n,k]", "softmax_cross_entropy_forward"),
+        ("dz = (softmax(z) * sum(target) - target) / N", "softmax_cross_entropy_backward"),
+    ),
+    "sigmoid": (
+        ("L[n] = mean over k of log(1 + exp(z)) - target * z", "sigmoid_forward"),
+        ("dz = (sigmoid(z) - target) / (N * K)", "sigmoid_forward"),
+    ),
+}
 NOTES = {"winner": ", the cell kh*KW+kw,", "mask": ", made from the key,"}
 
 
@@ -66,8 +77,8 @@ def whole(trace: "Trace") -> str:
         lines += ["", *_forward_lines(layer)]
     lines += ["", *_loss_lines(trace), "", "BACKWARD"]
     if trace.fused:
-        formula = "dz = (softmax(z) * sum(target) - target) / N"
-        lines.append(_headline(f"  {formula}", where("softmax_cross_entropy_backward")))
+        formula, function = FUSED[_last(trace)][1]
+        lines.append(_headline(f"  {formula}", where(function)))
     else:
         lines.append(_headline("  dy of the last layer = dL/dprediction", f"{trace.loss_name}"))
     lines += _value("dz" if trace.fused else "dy", trace.dlogits)
@@ -82,8 +93,9 @@ def of_layer(layer: "LayerTrace") -> str:
 
 
 def _loss_lines(trace: "Trace") -> list[str]:
-    formula = "L[n] = -sum_k target[n,k] * log softmax(z)[n,k]" if trace.fused else "L[n]"
-    function = "softmax_cross_entropy_forward" if trace.fused else ""
+    formula, function = "L[n]", ""
+    if trace.fused:
+        formula, function = FUSED[_last(trace)][0]
     penalty = f" + L2 penalty {trace.penalty:.6g}" if trace.penalty else ""
     return [
         f"LOSS  {trace.loss_name}",
@@ -92,6 +104,10 @@ def _loss_lines(trace: "Trace") -> list[str]:
         *_value("losses", trace.losses),
         f"  L = mean of losses{penalty} = {trace.loss:.6g}",
     ]
+
+
+def _last(trace: "Trace") -> str:
+    return trace.layers[-1].activation or trace.layers[-1].operation
 
 
 @cache
@@ -140,7 +156,8 @@ def backward_formulas(layer: "LayerTrace") -> dict[str, str]:
 def _backward_lines(layer: "LayerTrace") -> list[str]:
     lines = [f"{layer.name} ({layer.kind})  {layer.y.shape} -> {layer.x.shape}"]
     if layer.dy is None:
-        lines.append("  dz comes from the loss, which does the softmax too: dy is never formed")
+        last = layer.activation or layer.operation
+        lines.append(f"  dz comes from the loss, which does the {last} too: dy is never formed")
     for result, formula in backward_formulas(layer).items():
         operation = layer.activation if result == "dz" else layer.operation
         function = f"{operation.removesuffix('_inference')}_backward"

@@ -57,10 +57,19 @@ def test_uint8_is_divided_by_255_batch_by_batch(dtype: str) -> None:
         assert take(x, index, dtype, out) is out
 
 
-@pytest.mark.parametrize("given_dtype", ["f2", "f4", ">f4", "f8", "i1", "u2", "i8", "?"])
-def test_all_else_is_taken_as_it_is(given_dtype: str) -> None:
+FLOATS = ["f2", "f4", ">f4", "f8", "?"]
+WHOLE = ["i1", "u2", ">i2", "i4", "u4", "i8", "u8"]
+
+
+@pytest.mark.parametrize(
+    ("given_dtype", "scale_uint8"),
+    [*((kind, True) for kind in FLOATS), *((kind, False) for kind in (*FLOATS, "u1", *WHOLE))],
+)
+def test_floats_and_without_scaling_all_numbers_are_as_they_are(
+    given_dtype: str, scale_uint8: bool
+) -> None:
     values = np.array([0, 1, 100, 1] * 6).reshape(2, 4, 3).astype(given_dtype)
-    x = as_images(values, IMAGE, "float32")
+    x = as_images(values, IMAGE, "float32", scale_uint8=scale_uint8)
     assert x.dtype == np.float32 and x.dtype.isnative
     np.testing.assert_array_equal(x[..., 0], values.astype(np.float64))
     out = np.empty_like(x)
@@ -68,6 +77,14 @@ def test_all_else_is_taken_as_it_is(given_dtype: str) -> None:
         np.testing.assert_array_equal(take(x, index, "float32"), x)
         np.testing.assert_array_equal(take(x, index, "float32", out), x)
     assert np.shares_memory(take(x, slice(0, 1), "float32"), x)
+
+
+@pytest.mark.parametrize("given_dtype", WHOLE)
+def test_other_whole_numbers_are_refused_with_both_ways_out(given_dtype: str) -> None:
+    name = np.dtype(given_dtype).name
+    message = rf'whole numbers of type {name}.*x.astype\("uint8"\) for pix.*x.astype\("float32"\)'
+    with pytest.raises(ValueError, match=message):
+        as_images(np.ones((2, 4, 3), given_dtype), IMAGE, "float32")
 
 
 def test_shapes_that_fit() -> None:
@@ -84,7 +101,12 @@ def test_shapes_that_fit() -> None:
     [
         ((4, 3), r"expected \(N, 4, 3, 1\), got \(4, 3\)"),
         ((4, 3, 1), r"got \(4, 3, 1\) \(one image\? pass x\[np.newaxis\]\)"),
-        ((5, 3, 4), r"x_test: expected \(N, 4, 3, 1\), got \(5, 3, 4\)"),
+        ((4, 3), r"got \(4, 3\) \(one image\? pass x\[np.newaxis\]\)"),
+        ((12,), r"got \(12,\) \(one image\? pass x.reshape\(-1, 4, 3, 1\)\)"),
+        ((5, 12), r"got \(5, 12\) \(images in another form\? pass x.reshape\(-1, 4, 3, 1\)\)"),
+        ((5, 1, 4, 3), r"\(channels first\? pass x.transpose\(0, 2, 3, 1\)\)"),
+        ((3, 4), r"got \(3, 4\)$"),
+        ((5, 3, 4), r"x_test: expected \(N, 4, 3, 1\), got \(5, 3, 4\)$"),
         ((5, 4, 3, 3), "got"),
         ((5, 4, 3, 1, 1), "got"),
         ((), "got"),

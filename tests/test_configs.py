@@ -76,6 +76,7 @@ def test_a_layers_config_is_keras_form():
     assert LAYERS[1].get_config() == {
         "filters": 3, "kernel_size": [2, 3], "strides": [1, 2], "padding": "same",
         "dilation_rate": [1, 1], "activation": "tanh", "use_bias": False, "name": "first",
+        "trainable": True,
         "kernel_initializer": {"class_name": "HeNormal", "config": {}},
         "bias_initializer": {"class_name": "Zeros", "config": {}},
         "kernel_regularizer": {"class_name": "L2", "config": {"l2": 0.25}},

@@ -115,7 +115,7 @@ def torch_layer(torch, layer, x, params, saved):
 
 def torch_loss(torch, model, logits_or_prediction, target):
     F = torch.nn.functional
-    if model.plan_.softmax is not None:
+    if model.plan_.final is not None:
         return F.cross_entropy(logits_or_prediction, target, reduction="none")
     return F.mse_loss(logits_or_prediction, target, reduction="none").mean(dim=1)
 

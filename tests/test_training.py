@@ -323,9 +323,9 @@ def test_validation_and_evaluation_name_what_is_not_finite(kernels):
     model = small_model(kernels)
     model.layers[1].params["kernel"][:] = 1
     big = np.full((3, 12, 10, 1), 3e38, "float32")
-    with pytest.raises(
-        NonFiniteError, match=r"epoch 1, validation: batch 1: the loss is .*'conv2d'"
-    ):
+    message = r"epoch 1, validation: batch 1: the loss is .*'conv2d'"
+    other_scale = pytest.warns(UserWarning, match=r"validation x: values up to 3e\+38, where model")
+    with other_scale, pytest.raises(NonFiniteError, match=message):
         model.fit(X, Y, validation_data=(big, [0, 1, 2]), verbose=0)
     with pytest.raises(NonFiniteError, match=r"batch 1: the loss is .*'conv2d'"):
         model.evaluate(big, [0, 1, 2])

@@ -1,11 +1,14 @@
 """From arrays to minibatches: the order, the one scaling rule, the split into two.
 
-The scaling rule: uint8 images are 0..255 and are divided by 255; everything else (floats, wider
-integers, booleans) is taken as it is. Images (N,H,W) gain a channel axis for a model of (H,W,1).
-uint8 images stay uint8 until a batch is taken: the data set is never held a second time as floats.
+The scaling rule: uint8 images are pixels of 0 to 255 and are divided by 255; floats and booleans
+are taken as they are; other whole numbers, which may be meant either way, are refused. A model with
+`scale_uint8=False`, as those from Keras's files are, takes all numbers as they are.
+Images (N,H,W) gain a channel axis for a model of (H,W,1). uint8 images that are scaled stay uint8
+until a batch is taken: the data set is never held a second time as floats.
 """
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -39,16 +42,21 @@ def batches(
 
 
 def as_images(
-    x: ArrayLike, input_shape: tuple[int, ...], dtype: DTypeLike, name: str = "x"
+    x: ArrayLike,
+    input_shape: tuple[int, ...],
+    dtype: DTypeLike,
+    name: str = "x",
+    scale_uint8: bool = True,
 ) -> Array:
     """Check images once and give them the model's shape: (N, *input_shape), uint8 or `dtype`.
 
-    x            (N,H,W,C), or (N,H,W) for an input_shape of (H,W,1); any numbers, any byte order
+    x            (N,H,W,C), or (N,H,W) for an input_shape of (H,W,1); any byte order
     input_shape  one image's shape, such as (28,28,1)
+    scale_uint8  uint8 stays as it is, not copied, and `take` scales it; other whole numbers are
+                 refused. False: whole numbers of any type are cast to `dtype`, as floats are
 
-    uint8 stays as it is, not copied, and `take` scales it; the rest is cast to `dtype`, unscaled.
     Raises ShapeError for a wrong shape or no images, NonFiniteError for NaN or infinity (naming the
-    first image that has one), ValueError for what is not numbers.
+    first image that has one), ValueError for what is not numbers or of a type that is refused.
     """
     try:
         x = np.asarray(x)
@@ -60,12 +68,18 @@ def as_images(
     if input_shape[-1] == 1 and x.ndim == len(input_shape):
         x = x[..., np.newaxis]
     if x.shape[1:] != tuple(input_shape):
-        hint = " (one image? pass x[np.newaxis])" if got == tuple(input_shape) else ""
+        hint = _other_form(got, tuple(input_shape))
         raise ShapeError(f"{name}: expected (N, {sizes(input_shape)}), got {got}{hint}")
     if len(x) == 0:
         raise ShapeError(f"{name}: expected 1 image or more, got none: shape {got}")
-    if x.dtype == np.uint8:
-        return x
+    if scale_uint8 and x.dtype.kind in "ui":
+        if x.dtype == np.uint8:
+            return x
+        raise ValueError(
+            f"{name}: whole numbers of type {x.dtype.name}, expected uint8 or floats: use "
+            'x.astype("uint8") for pixels of 0 to 255, which are scaled by 1/255, or '
+            'x.astype("float32") to take the numbers as they are'
+        )
     with np.errstate(over="ignore"):  # 1e300 has no float32: found below
         cast = np.ascontiguousarray(x, dtype)
     if x.dtype.kind == "f":
@@ -78,6 +92,24 @@ def as_images(
                     f"(as {cast.dtype.name}: {cast[place]})"
                 )
     return cast
+
+
+def _other_form(got: tuple[int, ...], image: tuple[int, ...]) -> str:
+    """What to do about an array of shape `got` that holds one image, or images in another form."""
+    grey = image[:-1] if image[-1] == 1 else image
+    first = (image[-1], *image[:-1])  # channels first
+    whole = f"x.reshape(-1, {sizes(image)})"
+    if got in (image, grey):
+        return " (one image? pass x[np.newaxis])"
+    if len(image) == 3 and got == first:
+        return " (one image, channels first? pass x.transpose(1, 2, 0)[np.newaxis])"
+    if len(image) == 3 and got[1:] == first:
+        return " (channels first? pass x.transpose(0, 2, 3, 1))"
+    for form, words in ((got, "one image"), (got[1:], "images in another form")):
+        swapped = sorted(n for n in form if n > 1) == sorted(n for n in image if n > 1)
+        if form and prod(form) == prod(image) and not swapped:
+            return f" ({words}? pass {whole})"
+    return ""
 
 
 def take(x: Array, index: slice | Array, dtype: DTypeLike, out: Array | None = None) -> Array:

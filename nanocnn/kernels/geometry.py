@@ -42,8 +42,11 @@ def sliding_window(
     PyTorch's `padding=k//2` differs for strides over 1).
     Raises `ShapeError` when no place is left. Source: keras/src/ops/operation_utils.py.
     """
-    places, before, after = [], [], []
+    places, before, after, steps = [], [], [], []
     for n, k, s, d in zip(size, kernel, strides, dilation, strict=True):
+        if padding == "same" and s == 1:
+            # From 2n on, all cells but a centre one are padding: farther out there is only more.
+            d = min(d, 2 * n)
         extent = (k - 1) * d + 1
         if padding == "same":
             count = -(-n // s)
@@ -56,8 +59,18 @@ def sliding_window(
                 f"{padding!r}) does not fit into a {size[0]}x{size[1]} image: the output is empty"
             )
         places.append(count)
+        steps.append(d)
         before.append(total // 2)
         after.append(total - total // 2)
     return Window(
-        *size, *kernel, *strides, *dilation, before[0], after[0], before[1], after[1], *places
+        *size,
+        *kernel,
+        *strides,
+        steps[0],
+        steps[1],
+        before[0],
+        after[0],
+        before[1],
+        after[1],
+        *places,
     )

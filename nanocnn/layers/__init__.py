@@ -29,7 +29,6 @@ def layer_from_config(class_name: str, config: dict[str, Any]) -> Layer:
     """The layer of Keras's class name `class_name`; nothing outside `LAYERS` is ever looked up."""
     if class_name not in LAYERS:
         raise unknown("layer", class_name, LAYERS)
-    config = {key: value for key, value in config.items() if key != "trainable"}
     return LAYERS[class_name].from_config(config)
 
 

@@ -1,5 +1,7 @@
 """Activation functions: relu, sigmoid, tanh, softmax and linear."""
 
+from typing import Any
+
 from ..checks import one_of
 from ..memory import Memory
 from .base import Array, Layer
@@ -23,8 +25,8 @@ class Activation(Layer):
 
     keeps = ("y",)
 
-    def __init__(self, activation: str | None, name: str | None = None) -> None:
-        super().__init__(name)
+    def __init__(self, activation: str | None, name: str | None = None, **options: Any) -> None:
+        super().__init__(name, **options)
         self.activation = self.operation = (
             "linear" if activation is None else one_of(activation, ACTIVATIONS, "activation")
         )

@@ -1,14 +1,15 @@
 """The contract every layer keeps: build once, then forward and backward as often as you like."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ..arrays import Array as Array
-from ..configs import Configured
+from ..checks import flag, label, sample_shape, whole
+from ..configs import Configured, refuse_unknown
 from ..errors import ShapeError
 from ..kernels import get_kernels
 from ..kernels.geometry import Window, sliding_window
@@ -18,12 +19,33 @@ from ..texts import sizes
 Shape = tuple[int, ...]
 
 
+def without_batch(shape: Any, name: str) -> Shape:
+    """The shape of one sample, from Keras's (None, ...)."""
+    if not isinstance(shape, (tuple, list)) or len(shape) < 2 or shape[0] is not None:
+        raise ValueError(f"{name}={shape!r:.80}, expected None for the batch axis, then the sizes")
+    return tuple(whole(size, name) for size in shape[1:])
+
+
+# Keras's arguments for the shape of a layer's input.
+SHAPE_WORDS: dict[str, Callable[[Any, str], Shape]] = {
+    "input_shape": sample_shape,
+    "input_dim": sample_shape,
+    "batch_input_shape": without_batch,
+    "batch_shape": without_batch,
+}
+
+
 class Layer(Configured):
     """A differentiable function of one array, with parameters of its own.
 
     A subclass gives `shapes`, `_initial` (where it has weights), `_forward` and `_backward`, and
     keeps its arguments as attributes. The layer owns the mathematics and what is saved for the
     backward pass; the kernels own the loops.
+
+    Every layer takes, beside its own arguments, `name`, `trainable` (False: its parameters stay as
+    they are in training, from the next step on, and they are not penalised) and, as in Keras 2, for
+    the first layer of a model, the shape of its input: `input_shape` or `input_dim` without the
+    batch axis, or `batch_input_shape`. Raises ValueError for others.
 
     Attributes: `name`; `params` and `grads` (dicts by Keras's weight names), `state` (weights that
     are not trained, such as moving averages), `input_shape` and `output_shape` (without N),
@@ -35,16 +57,30 @@ class Layer(Configured):
     random = False  # draws random numbers while training
     untrained: tuple[str, ...] = ()  # the names of the weights that are `state`
 
-    def __init__(self, name: str | None = None) -> None:
-        self.name = name or automatic_name(type(self).__name__)
+    def __init__(self, name: str | None = None, trainable: bool = True, **options: Any) -> None:
+        kind = type(self).__name__
+        refuse_unknown(type(self), options, SHAPE_WORDS)
+        self.name = automatic_name(kind) if name is None else label(name, f"{kind}: name")
         self.named = name is not None
-        self.trainable = True
+        self.trainable = trainable
+        self.expected_shape: Shape | None = None  # of its input, where it was given
+        for word, shape in options.items():
+            self.expected_shape = SHAPE_WORDS[word](shape, f"{kind}: {word}")
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
         self.state: dict[str, Array] = {}
         self.penalties: dict[str, float] = {}  # L2 factor by parameter name
         self.built = False
         self.memory = Memory()
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the parameters; may be set at any time."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = flag(value, f"{self.name}: trainable")
 
     def build(
         self,
@@ -61,7 +97,14 @@ class Layer(Configured):
         self.kernels = kernels or get_kernels("reference")
         self.dtype = np.dtype(dtype)
         self.rng = np.random.default_rng(rng)
+        if not isinstance(input_shape, (tuple, list)):
+            raise ShapeError(f"{self.name}: input_shape={input_shape!r:.80}, expected a tuple")
         self.input_shape = tuple(input_shape)
+        if self.expected_shape not in (None, self.input_shape):
+            raise ShapeError(
+                f"{self.name}: input of shape (N, {sizes(self.input_shape)}), expected "
+                f"(N, {sizes(self.expected_shape or ())}) as its argument says"
+            )
         self.output_shape, shapes = self.shapes(self.input_shape)
         weights = {name: self._initial(name, shape) for name, shape in shapes.items()}
         self.state = {name: weights.pop(name) for name in self.untrained}
@@ -126,6 +169,8 @@ class Layer(Configured):
     def _check(self, x: Array) -> None:
         if not self.built:
             raise RuntimeError(f"{self.name}: call build(input_shape) before forward")
+        if not isinstance(x, np.ndarray):
+            raise ValueError(f"{self.name}: input {type(x).__name__}, expected an array")
         if x.shape[1:] != self.input_shape:
             raise ShapeError(
                 f"{self.name}: input of shape {x.shape}, expected (N, {sizes(self.input_shape)})"

@@ -1,5 +1,7 @@
 """Dropout."""
 
+from typing import Any
+
 from ..checks import number
 from ..memory import Memory
 from .base import Array, Layer
@@ -17,8 +19,8 @@ class Dropout(Layer):
     operation, keeps = "dropout", ("key",)
     random = True
 
-    def __init__(self, rate: float, name: str | None = None) -> None:
-        super().__init__(name)
+    def __init__(self, rate: float, name: str | None = None, **options: Any) -> None:
+        super().__init__(name, **options)
         self.rate = number(rate, "Dropout: rate", lambda rate: 0 <= rate <= 1, "from 0 to 1")
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:

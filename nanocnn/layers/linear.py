@@ -32,8 +32,9 @@ class Linear(Layer):
         bias_initializer: str | dict[str, Any],
         kernel_regularizer: Any,
         name: str | None,
+        **options: Any,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, **options)
         self.activation = Activation(activation)
         self.use_bias = flag(use_bias, f"{type(self).__name__}: use_bias")
         self.kernel_initializer = initializers.canonical(kernel_initializer)
@@ -122,10 +123,12 @@ class Dense(Linear):
         bias_initializer: str | dict[str, Any] = "zeros",
         kernel_regularizer: Any = None,
         name: str | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
-            activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, name
-        )
+            activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, name,
+            **options,
+        )  # fmt: skip
         self.units = whole(units, "Dense: units")
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
@@ -164,10 +167,12 @@ class Conv2D(Linear):
         bias_initializer: str | dict[str, Any] = "zeros",
         kernel_regularizer: Any = None,
         name: str | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
-            activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, name
-        )
+            activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, name,
+            **options,
+        )  # fmt: skip
         self.filters = whole(filters, "Conv2D: filters")
         self.kernel_size = pair(kernel_size, "Conv2D: kernel_size")
         self.strides = pair(strides, "Conv2D: strides")

@@ -1,5 +1,7 @@
 """Batch normalization."""
 
+from typing import Any
+
 import numpy as np
 
 from ..checks import flag, number
@@ -11,10 +13,10 @@ class BatchNormalization(Layer):
     """Each channel shifted and scaled to mean 0 and variance 1 over the batch, then by beta, gamma.
 
     x (..., C), C the last axis; weights gamma, beta, moving_mean, moving_variance (C,). While
-    training, the batch's own statistics are used and averaged with `momentum`; otherwise the
-    averages are. Source: Ioffe & Szegedy 2015; Keras's layers/normalization/batch_normalization.py
-    (momentum .99, epsilon 1e-3, biased variance; PyTorch's defaults are .9 and 1e-5, its moving
-    variance is unbiased).
+    training, the batch's own statistics are used and averaged with `momentum`; otherwise, and in a
+    layer whose `trainable` is False, the averages are used and stay. Source: Ioffe & Szegedy 2015;
+    Keras's layers/normalization/batch_normalization.py (momentum .99, epsilon 1e-3, biased
+    variance; PyTorch's defaults are .9 and 1e-5, its moving variance is unbiased).
     """
 
     operation, keeps = "batch_norm", ("x", "mean", "variance")
@@ -28,8 +30,9 @@ class BatchNormalization(Layer):
         center: bool = True,
         scale: bool = True,
         name: str | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, **options)
         where = "BatchNormalization: "
         self.momentum = number(momentum, f"{where}momentum", lambda m: 0 <= m <= 1, "from 0 to 1")
         self.epsilon = number(epsilon, f"{where}epsilon", lambda e: e > 0, "more than 0")
@@ -53,6 +56,7 @@ class BatchNormalization(Layer):
         gamma = self.params.get("gamma", self._ones)
         beta = self.params.get("beta", self._zeros)
         y: Array
+        training = training and self.trainable  # frozen, it runs as in inference (Keras 2.1.3)
         if training:
             out = memory.out(self, y=x.shape, mean=gamma.shape, variance=gamma.shape)
             y, mean, variance = self.kernels.batch_norm_forward(x, gamma, beta, self.epsilon, **out)

@@ -1,5 +1,7 @@
 """Pooling: one number for each window of each channel."""
 
+from typing import Any
+
 from ..checks import one_of, pair
 from ..kernels.geometry import Window
 from ..memory import Memory
@@ -15,8 +17,9 @@ class Pooling2D(Layer):
         strides: int | tuple[int, int] | None = None,
         padding: str = "valid",
         name: str | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, **options)
         kind = type(self).__name__
         self.pool_size = pair(pool_size, f"{kind}: pool_size")
         self.strides = self.pool_size if strides is None else pair(strides, f"{kind}: strides")
@@ -30,7 +33,10 @@ class Pooling2D(Layer):
         self.window, _ = self._window(self.input_shape)
 
     def _window(self, shape: Shape) -> tuple[Window, int]:
-        return window_over(shape, self.name, self.pool_size, self.strides, self.padding)
+        # With padding, a window of three times the image covers all of it from everywhere.
+        most = 3 if self.padding == "same" else 1 << 31
+        KH, KW = (min(k, most * n) for k, n in zip(self.pool_size, (*shape, 1, 1), strict=False))
+        return window_over(shape, self.name, (KH, KW), self.strides, self.padding)
 
 
 class MaxPooling2D(Pooling2D):

@@ -3,22 +3,32 @@
 from math import prod
 from typing import Any
 
-from ..checks import whole
+from ..checks import sample_shape
 from ..memory import Memory
-from .base import Array, Layer, Shape
+from .base import Array, Layer, Shape, without_batch
 
 
 class Input(Layer):
     """The shape of one sample, such as (28, 28, 1): the first layer of every model.
 
-    Raises ValueError unless each size is a whole number of at least 1.
+    `shape` is without the batch axis; `batch_shape`, in its place, has None for it. Raises
+    ValueError unless each size is a whole number of at least 1.
     Source: keras/src/layers/core/input_layer.py.
     """
 
-    def __init__(self, shape: tuple[int, ...], name: str | None = None) -> None:
-        super().__init__(name or "input_layer")
-        sizes = shape if isinstance(shape, (tuple, list)) else (shape,)
-        self.shape = tuple(whole(size, "Input: shape") for size in sizes)
+    def __init__(
+        self,
+        shape: tuple[int, ...] | None = None,
+        name: str | None = None,
+        batch_shape: tuple[int | None, ...] | None = None,
+    ) -> None:
+        super().__init__("input_layer" if name is None else name)
+        if batch_shape is None:
+            self.shape = sample_shape(shape, "Input: shape")
+        elif shape is None:
+            self.shape = without_batch(batch_shape, "Input: batch_shape")
+        else:
+            raise ValueError("Input: shape and batch_shape, expected one of them")
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         return self.shape, {}
@@ -34,7 +44,7 @@ class Input(Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Input":
-        return cls(tuple(config["batch_shape"][1:]), config.get("name"))
+        return cls(name=config.get("name"), batch_shape=config["batch_shape"])
 
 
 class Flatten(Layer):

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..arrays import Array as Array
-from ..data.batches import as_images, take
+from ..data.batches import take
 
 if TYPE_CHECKING:
     from ..sequential import Sequential
@@ -54,4 +54,4 @@ def one_image(model: "Sequential", image: Any) -> Array:
     array = np.asarray(image)
     if array.shape[:1] != (1,) or array.ndim == len(model.input_shape):
         array = array[np.newaxis]
-    return take(as_images(array, model.input_shape, model.dtype, "image"), slice(0, 1), model.dtype)
+    return take(model._images(array, "image"), slice(0, 1), model.dtype)

@@ -172,8 +172,6 @@ def read_architecture(
     name, dtype = config.get("name"), dtypes.pop() if dtypes else "float32"
     configs = [layer_config(layer) for layer in layers]
     configs[0]["config"]["dtype"] = dtype
-    for layer, each in zip(layers[1:], configs[1:], strict=True):
-        each["config"]["trainable"] = layer.trainable
     result = {
         "name": name if isinstance(name, str) else "sequential",
         "dtype": dtype,
