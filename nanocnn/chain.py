@@ -12,6 +12,7 @@ from .checks import whole
 from .errors import ShapeError
 from .kernels import KERNEL_SETS, get_kernels
 from .layers import Dense, Input, Layer, layer_config, make_names_unique
+from .terminal import say
 from .texts import sizes, table
 
 
@@ -74,12 +75,12 @@ class Chain:
             shape = ("N", *layer.output_shape) if layer.built else ("?",)
             kind = f"{layer.name} ({type(layer).__name__})"
             rows.append((kind, f"({sizes(shape)})", f"{layer.count_params():,}"))
-        print(f'Model "{self.name}" ({self.dtype}, {self.kernel_set} kernels)')
-        print(table(rows, right=1))
+        say(f'Model "{self.name}" ({self.dtype}, {self.kernel_set} kernels)')
+        say(table(rows, right=1))
         total = self.count_params()
         state = sum(array.size for layer in self.layers for array in layer.state.values())
-        print(f"Total: {total:,} weights ({total - state:,} trained), "
-              f"{total * self.dtype.itemsize / 2**20:.2f} MiB")  # fmt: skip
+        say(f"Total: {total:,} weights ({total - state:,} trained), "
+            f"{total * self.dtype.itemsize / 2**20:.2f} MiB")  # fmt: skip
 
     def count_params(self) -> int:
         """The number of weights, trained or not."""

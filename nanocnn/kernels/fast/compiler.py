@@ -32,6 +32,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
 
+from ... import terminal
 from ..inlining import inlined
 from . import ahead
 
@@ -209,14 +210,14 @@ class Progress:
         if not self.said:
             self.said = True
             when = "once" if kept else "no folder to keep them in: once a process"
-            print(f"nanocnn: compiling kernels for this machine ({when}) ...", file=sys.stderr)
+            terminal.note(f"nanocnn: compiling kernels for this machine ({when}) ...")
         if self.depth == 0:
             self.collecting = gc.isenabled()
             gc.disable()
-            if sys.stderr.isatty():
-                from tqdm import tqdm
-
-                self.bar = tqdm(desc="compiling", unit=" kernels", initial=self.done, leave=False)
+            if terminal.shows_bars():
+                self.bar = terminal.progress_bar(
+                    desc="compiling", unit=" kernels", initial=self.done
+                )
         self.depth += 1
 
     def end(self) -> None:
