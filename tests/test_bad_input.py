@@ -147,7 +147,7 @@ ARGUMENTS = {
         {"callbacks": [EarlyStopping]},
         "callbacks: .*<class.*expected a list of Callback",
     ),
-    "one callback": ({"callbacks": EarlyStopping()}, "callbacks: .*expected a list of Callback"),
+    "callback text": ({"callbacks": "stop"}, "callbacks: 'stop', expected a list of Callback"),
     "class weight": ({"class_weight": {10: 1.0}}, r"class_weight\[10\] = 1.0, .*class from 0 to 9"),
     "class weight -1": ({"class_weight": {-1: 1.0}}, r"class_weight\[-1\] = 1.0, expected"),
     "class weight text": ({"class_weight": {"a": 1.0}}, r"class_weight\['a'\] = 1.0, expected"),

@@ -14,16 +14,26 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom to the top. A module may import those of its own line and of the lines above it.
 LEVELS = [
-    ["arrays", "texts", "checks", "errors", "configs", "files", "threads", "interrupts"],
+    [
+        "arrays",
+        "texts",
+        "checks",
+        "errors",
+        "configs",
+        "files",
+        "terminal",
+        "threads",
+        "interrupts",
+    ],
     ["data"],
     ["kernels"],
     ["memory", "initializers", "regularizers", "layers", "chain"],
     ["losses", "metrics", "schedules", "optimizers"],
     ["recorded"],
     ["plan"],
-    ["history", "callbacks"],
+    ["history", "events", "callbacks"],
     ["storage"],
-    ["training", "worked_example", "trace", "sequential"],
+    ["inputs", "training", "worked_example", "trace", "sequential"],
     ["gradcheck", "plots", "presets", "rehearsal"],
     ["__main__"],
 ]
