@@ -27,7 +27,7 @@ class Monitor(Callback):
 
     identified_by: tuple[str, ...] = ("monitor", "mode")
 
-    def __init__(self, monitor: str, mode: str, min_delta: float, verbose: int) -> None:
+    def __init__(self, monitor: str, mode: str, min_delta: float, verbose: int = 0) -> None:
         if mode not in ("auto", "min", "max"):
             raise ValueError(f"mode={mode!r}, expected 'auto', 'min' or 'max'")
         if not isinstance(monitor, str):
@@ -39,7 +39,7 @@ class Monitor(Callback):
         self.verbose = verbosity(verbose, f"{type(self).__name__}: verbose")
         self.best: float | None = None
 
-    def check(self, before: Names, after: Names) -> None:
+    def check_before_training(self, before: Names, after: Names) -> None:
         if before is not None:
             self.require(before)
 
@@ -69,8 +69,8 @@ class Monitor(Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from `get_state`; ValueError for what cannot be one."""
         super().set_state(state)
-        if self.best is not None:
-            number(self.best, "best")
+        if not isinstance(self.best, (int, float, type(None))):
+            raise ValueError(f"best={self.best!r:.80}, expected a number")
 
     def say(self, epoch: int, text: str) -> None:
         """A line, if `verbose`."""
@@ -191,9 +191,9 @@ class ModelCheckpoint(Monitor):
         self.saved: str | None = None
         self.due = False
 
-    def check(self, before: Names, after: Names) -> None:
+    def check_before_training(self, before: Names, after: Names) -> None:
         if self.save_best_only:
-            super().check(before, after)
+            super().check_before_training(before, after)
         fields = {"epoch": 1, **dict.fromkeys(after or (), 0.5)}
         path = self.path(_Any(fields) if after is None else fields)
         self.model.check_path(path)
@@ -237,7 +237,7 @@ class ReduceLROnPlateau(Monitor):
     """
 
     remembered = ("best", "wait", "cooling")
-    adds = ("learning_rate",)
+    adds_to_logs = ("learning_rate",)
 
     def __init__(
         self,
@@ -259,8 +259,8 @@ class ReduceLROnPlateau(Monitor):
         self.min_lr = number(min_lr, "ReduceLROnPlateau: min_lr", lambda rate: rate >= 0, ">= 0")
         self._reset()
 
-    def check(self, before: Names, after: Names) -> None:
-        super().check(before and (*before, *self.adds), after)
+    def check_before_training(self, before: Names, after: Names) -> None:
+        super().check_before_training(before and (*before, *self.adds_to_logs), after)
         constant_rate(self)
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -298,7 +298,7 @@ class LearningRateScheduler(Callback):
     rate that is not 0 or more, or if the optimizer has a `Schedule`.
     """
 
-    adds = ("learning_rate",)
+    adds_to_logs = ("learning_rate",)
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         self.two = takes(schedule, 0, 0.0)
@@ -310,7 +310,7 @@ class LearningRateScheduler(Callback):
         self.schedule = schedule
         self.verbose = verbosity(verbose, "LearningRateScheduler: verbose")
 
-    def check(self, before: Names, after: Names) -> None:
+    def check_before_training(self, before: Names, after: Names) -> None:
         constant_rate(self)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -326,10 +326,13 @@ class LearningRateScheduler(Callback):
 
 
 class _Any(dict[str, Any]):
-    """The fields of a name, where a callback may add any."""
+    """The fields of a name, where a callback may add others: any name, in any format."""
 
-    def __missing__(self, name: str) -> float:
-        return 0.5
+    def __missing__(self, name: str) -> "_Any":
+        return self
+
+    def __format__(self, spec: str) -> str:
+        return "0"
 
 
 def constant_rate(callback: Callback) -> float:

@@ -23,10 +23,10 @@ class Callback:
     """
 
     model: Any = None
-    params: ClassVar[dict[str, Any]] = {}
+    params: Any = None
     remembered: ClassVar[tuple[str, ...]] = ()
     identified_by: tuple[str, ...] = ()
-    adds: ClassVar[tuple[str, ...]] = ()  # what its on_epoch_end adds to the logs
+    adds_to_logs: ClassVar[tuple[str, ...]] = ()  # by its on_epoch_end
 
     def set_model(self, model: Any) -> None:
         """Before anything else: the model it will be called for."""
@@ -34,7 +34,7 @@ class Callback:
 
     def set_params(self, params: dict[str, Any]) -> None:
         """Before anything else: {"epochs", "steps", "verbose"}."""
-        self.params = params  # type: ignore[misc]
+        self.params = params
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Before the first epoch."""
@@ -89,7 +89,7 @@ class Callback:
     def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
         """After it; `logs` is {"outputs": the model's output for the batch}."""
 
-    def check(self, before: Names, after: Names) -> None:
+    def check_before_training(self, before: Names, after: Names) -> None:
         """Raise for what is known to fail, before the first step; `model` is set.
 
         The names in the logs when its `on_epoch_end` is called, and after those of all callbacks.
@@ -162,9 +162,9 @@ class CallbackList:
             if callback.on_epoch_end.__module__.partition(".")[0] != __package__:
                 names = None
             elif names is not None:
-                names += callback.adds
+                names += callback.adds_to_logs
         for callback, before in zip(self.callbacks, found, strict=True):
-            callback.check(before, names)
+            callback.check_before_training(before, names)
 
     def get_states(self) -> list[dict[str, Any]]:
         """What each remembers, JSON-able but for weights."""

@@ -68,7 +68,8 @@ def get_metrics(specs: str | Metric | list[str | Metric] | None) -> dict[str, Me
     that does not take (target, prediction) or whose name means something else in the logs.
     """
     found: dict[str, Metric] = {}
-    specs = [specs] if isinstance(specs, str) or callable(specs) else specs or []
+    specs = [specs] if isinstance(specs, str) or callable(specs) else specs
+    specs = [] if specs is None else specs
     if not isinstance(specs, (list, tuple)):
         raise ValueError(f"metrics={specs!r:.80}, expected a list of names or functions")
     for spec in specs:
@@ -86,11 +87,12 @@ def get_metrics(specs: str | Metric | list[str | Metric] | None) -> dict[str, Me
     return found
 
 
-def _name(function: Any) -> str:
+def _name(metric: Any) -> str:
+    function = metric
     while isinstance(function, partial):
         function = function.func
     name = str(getattr(function, "__name__", type(function).__name__))
-    if isinstance(function, type) or not takes(function, None, None):
+    if isinstance(function, type) or not takes(metric, None, None):
         raise ValueError(f"metric {name!r}: expected a function of (target, prediction)")
     if name in RESERVED or name.startswith("val_"):
         raise ValueError(f"metric {name!r}: expected another name: the logs have one of their own")
@@ -126,15 +128,15 @@ class Means:
         self.count += n
         self.sums["loss"] += loss * n
         for name, metric in self.metrics.items():
-            self.sums[name] += n * _mean(name, metric(target, prediction), n)
+            self.sums[name] += _sum(name, metric(target, prediction), n)
 
     def result(self) -> dict[str, float]:
         """The means so far."""
         return {name: value / self.count for name, value in self.sums.items()}
 
 
-def _mean(name: str, values: Any, n: int) -> float:
-    """The mean over a batch of n samples of what a metric gave for it."""
+def _sum(name: str, values: Any, n: int) -> float:
+    """What a metric gave for a batch, summed over its n samples: of each the mean of its values."""
     try:
         array = np.asarray(values)
     except ValueError as error:  # lists of unequal lengths
@@ -146,7 +148,7 @@ def _mean(name: str, values: Any, n: int) -> float:
             f"metric {name!r} gave shape {array.shape} for {n} samples, "
             "expected one number, or one or more a sample: (N,) or (N, ...)"
         )
-    mean = float(array.mean(dtype=np.float64))
-    if not math.isfinite(mean):
-        raise NonFiniteError(f"metric {name!r} gave {mean} for a batch of {n}, expected numbers")
-    return mean
+    total = float(array.sum(dtype=np.float64)) * (n / array.size)
+    if not math.isfinite(total):
+        raise NonFiniteError(f"metric {name!r} gave NaN or infinity for a batch of {n} samples")
+    return total
