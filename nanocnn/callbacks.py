@@ -71,6 +71,7 @@ class Monitor(Callback):
         super().set_state(state)
         if not isinstance(self.best, (int, float, type(None))):
             raise ValueError(f"best={self.best!r:.80}, expected a number")
+        self.best = None if self.best is None else float(self.best)
 
     def say(self, epoch: int, text: str) -> None:
         """A line, if `verbose`."""

@@ -140,7 +140,7 @@ class CallbackList:
             for event in KNOWN - set(ALIASES.values())
         }
         for callback in self.callbacks:
-            _warn_of_unknown(callback)
+            _warn_of_uncalled(callback)
             callback.set_params(self.params)
             callback.set_model(model)
 
@@ -191,11 +191,6 @@ def _listener(callback: Callback, event: str) -> Callable[..., Any] | None:
     if not own:
         return None
     kind = type(callback).__name__
-    if len(set(own)) == 2:
-        warnings.warn(
-            f"{kind}.{own[1]} is not called: it is the same event as {own[0]}, which is",
-            stacklevel=5,
-        )
     method: Callable[..., Any] = getattr(callback, own[0])
     first = (0,) if takes(getattr(Callback, event), None, 0, {}) else ()
     if takes(method, *first, {}):
@@ -212,11 +207,14 @@ def _overrides(callback: Callback, name: str) -> bool:
     return getattr(method, "__func__", method) is not getattr(Callback, name)
 
 
-def _warn_of_unknown(callback: Callback) -> None:
+def _warn_of_uncalled(callback: Callback) -> None:
+    """Methods that look like events and are none, and those of the older of an event's names."""
+    kind = type(callback).__name__
     for name in dir(callback):
         if name.startswith("on_") and name not in KNOWN and callable(getattr(callback, name)):
-            warnings.warn(
-                f"{type(callback).__name__}.{name} is never called: "
-                f"{unknown('event', name, KNOWN)}",
-                stacklevel=5,
-            )
+            why = str(unknown("event", name, KNOWN))
+            warnings.warn(f"{kind}.{name} is never called: {why}", stacklevel=5)
+    for event, old in ALIASES.items():
+        if _overrides(callback, event) and _overrides(callback, old):
+            why = f"it is the same event as {event}, which is"
+            warnings.warn(f"{kind}.{old} is not called: {why}", stacklevel=5)

@@ -58,9 +58,13 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 def check_place(path: str | os.PathLike[str]) -> None:
     """Raise `OSError` if no file can be written at `path`, whose folders may have to be made."""
-    path = os.path.realpath(path)
-    with contextlib.suppress(FileNotFoundError):
-        os.stat(path)  # a name too long, a file in place of a folder
+    try:
+        path = os.path.realpath(path)
+        os.stat(path)  # finds a name too long, a file in place of a folder
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)!r}: {error}") from error
     if os.path.isdir(path):
         raise IsADirectoryError(errno.EISDIR, "a folder, expected the name of a file", path)
     folder = os.path.dirname(path)

@@ -74,7 +74,9 @@ def training_and_validation(
             )
         x, y, weight = (*validation_data, None)[:3]
         validation = checked(model, x, y, weight, names=("validation x", "validation y"))
-    elif validation_split:
+    elif validation_split is not None and number(
+        validation_split, "validation_split", lambda part: 0 <= part < 1, "between 0 and 1"
+    ):
         first, second = split(validation_split, *data)
         data, validation = Data(*first), Data(*second)
     return class_weighted(model, data, class_weight), validation

@@ -192,7 +192,7 @@ class Sequential(Chain):
         verbosity(verbose)
         self._build_for(x)
         images = as_images(x, self.input_shape, self.dtype)
-        size = PREDICT_BATCH if batch_size is None else batch_size
+        size = PREDICT_BATCH if batch_size is None else whole(batch_size, "batch_size")
         heard = None if callbacks is None else CallbackList(callbacks, self, len(images), size)
         return training.predict(self, images, size, heard, Progress(verbose))
 

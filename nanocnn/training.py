@@ -246,7 +246,7 @@ def go_on(model: "Sequential", history: History, callbacks: CallbackList) -> Non
         for name, values in model.progress["history"].items():
             history.history[name] = [float(value) for value in values]
         callbacks.set_states(model.progress["callbacks"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         raise ModelFileError(f"cannot resume from the saved progress: {error!r}") from error
     end = model.progress["epoch"]
     history.epoch = list(range(end - len(history.history.get("loss", [])), end))

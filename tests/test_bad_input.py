@@ -131,6 +131,7 @@ ARGUMENTS = {
     "split 1": ({"validation_split": 1.0}, r"validation_split=1\.0, expected .* between 0 and 1"),
     "split -1": ({"validation_split": -0.1}, r"validation_split=-0\.1, expected "),
     "split nan": ({"validation_split": np.nan}, "validation_split=nan, expected "),
+    "split list": ({"validation_split": []}, r"validation_split=\[\], expected "),
     "split text": ({"validation_split": "a"}, "validation_split='a', expected "),
     "split empty": ({"validation_split": 0.01}, "leaves 19 to train on and 1|leaves 20 to train"),
     "validation labels": ({"validation_data": (X, Y + 5)}, r"validation y\[\d+\] is 1\d, expected"),

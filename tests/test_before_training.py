@@ -170,6 +170,19 @@ def test_none_is_the_usual_batch_size():
     assert model.evaluate(X, Y, batch_size=None) == model.evaluate(X, Y)
 
 
+def test_the_batch_size_is_checked_before_callbacks_count_batches():
+    for use in (
+        small_model().predict,
+        lambda x, **options: small_model().evaluate(x, Y, **options),
+    ):
+        with pytest.raises(ValueError, match="batch_size=0, expected a whole number"):
+            use(X, batch_size=0, callbacks=[Callback()])
+
+
+def test_a_path_with_a_zero_byte_is_named():
+    before_the_first_step([ModelCheckpoint("a\0.npz")], ValueError, r"a\\x00\.npz.*null")
+
+
 def test_results_by_name():
     model = small_model()
     loss, accuracy = model.evaluate(X, Y)

@@ -167,7 +167,14 @@ def test_another_monitor_or_mode_starts_anew(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("best", "x"), ("wait", -1), ("wait", None), ("best_weights", 3), ("stopped_epoch", "2")],
+    [
+        ("best", "x"),
+        ("best", 10**400),
+        ("wait", -1),
+        ("wait", None),
+        ("best_weights", 3),
+        ("stopped_epoch", "2"),
+    ],
 )
 def test_a_state_that_cannot_be_one_is_refused(tmp_path, name, value):
     model, say = interrupted(tmp_path, EarlyStopping("b", patience=9))
