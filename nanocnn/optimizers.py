@@ -65,11 +65,14 @@ class Optimizer(Configured):
         self.slots: dict[str, Array] = {}
 
     def claim(self, model: Any) -> None:
-        """Belong to `model`, which is to be trained; ValueError for the state of another one."""
+        """Belong to `model`, which is to be trained; ValueError for the state of another one.
+
+        SGD without momentum and schedule has none: every step is the same, whatever came before.
+        """
         if self._model is not None:
             if self._model() is model:
                 return
-            if self.iterations:
+            if self.slots or (self.iterations and isinstance(self.learning_rate, Schedule)):
                 raise ValueError(
                     f"this {type(self).__name__} has trained another model, whose state it keeps: "
                     "an optimizer belongs to one model, make a new one"

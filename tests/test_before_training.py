@@ -105,7 +105,9 @@ def test_what_a_callback_may_add_is_no_error_before_it_had_its_turn(tmp_path):
 # --- An optimizer belongs to one model ---
 
 
-@pytest.mark.parametrize("make", [Adam, SGD, lambda: SGD(momentum=0.9)])
+@pytest.mark.parametrize(
+    "make", [Adam, lambda: SGD(momentum=0.9), lambda: SGD(CosineDecay(0.1, 10))]
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_an_optimizer_that_has_trained_another_model_is_refused(make, dtype):
     optimizer = make()
@@ -122,6 +124,13 @@ def test_an_optimizer_that_has_trained_another_model_is_refused(make, dtype):
         small_model(optimizer=optimizer)
     for name, array in optimizer.get_state().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_plain_sgd_keeps_nothing_and_may_serve_several_models():
+    shared = SGD(0.1)
+    models = [small_model(optimizer=optimizer) for optimizer in (shared, shared, SGD(0.1))]
+    losses = [model.fit(X, Y, epochs=2, verbose=0).history["loss"] for model in models]
+    assert losses[0] == losses[1] == losses[2]
 
 
 def test_a_model_compiled_again_with_its_optimizer_trains_on():
