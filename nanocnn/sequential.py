@@ -253,11 +253,10 @@ class Sequential(Chain):
 
     def check_path(self, path: str | Path) -> None:
         """Raise, before any work, what `save` would: ValueError for a path without the ending of a
-        model file, TypeError for a layer or loss of one's own that cannot be described.
+        model file or a layer that no file knows, TypeError for a layer or loss of one's own that
+        cannot be described, MissingExtraError when h5py is missing. The disk is not touched.
         """
-        storage.check_path(path)
-        self.get_config()
-        self._compile_config()
+        storage.check(self.snapshot(), path)
         warn_once_of(own(self.metrics), self._unsaved, "a file")
 
     @classmethod

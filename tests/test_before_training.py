@@ -15,12 +15,14 @@ from nanocnn import (
     CosineDecay,
     Dense,
     EarlyStopping,
+    Flatten,
     Input,
     LearningRateScheduler,
     ModelCheckpoint,
     ReduceLROnPlateau,
     Sequential,
 )
+from nanocnn.errors import MissingExtraError
 
 X, Y = digits(40)
 
@@ -186,6 +188,26 @@ def test_the_batch_size_is_checked_before_callbacks_count_batches():
     ):
         with pytest.raises(ValueError, match="batch_size=0, expected a whole number"):
             use(X, batch_size=0, callbacks=[Callback()])
+
+
+class Mine(Flatten):
+    """A layer that no file knows."""
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5", "keras"])
+def test_what_no_file_can_hold_is_found_before_the_first_step(ending, tmp_path, monkeypatch):
+    checkpoint = ModelCheckpoint(tmp_path / f"a.{ending}")
+    model = Sequential([Input((12, 10, 1)), Mine(), Dense(10, "softmax")], kernels="reference")
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="Mine"):
+        model.fit(X, Y, callbacks=checkpoint, verbose=0)
+    for array, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(array, old)
+    if ending != "npz":
+        monkeypatch.setitem(sys.modules, "h5py", None)
+        before_the_first_step([checkpoint], MissingExtraError, "h5py")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_path_with_a_zero_byte_is_named():

@@ -94,6 +94,7 @@ def test_compiling_and_downloading_go_on(kind, monkeypatch, tmp_path):
     assert (tmp_path / "file").read_bytes() == b"1234"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="preexec_fn")
 def test_descriptors_closed_before_the_start():
     code = (
         "import numpy as np, os, sys\n"
