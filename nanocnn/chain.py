@@ -14,6 +14,7 @@ from .data.batches import as_images
 from .errors import ShapeError, warn
 from .kernels import get_kernels
 from .layers import Dense, Input, Layer, layer_config, make_names_unique
+from .terminal import say
 from .texts import sizes, table
 
 UNIT_RANGE = 1.5  # pixels that were scaled lie well within
@@ -104,15 +105,15 @@ class Chain:
             shape = ("N", *layer.output_shape) if layer.built else ("?",)
             kind = f"{layer.name} ({type(layer).__name__})"
             rows.append((kind, f"({sizes(shape)})", f"{layer.count_params():,}"))
-        print(f'Model "{self.name}" ({self.dtype}, {self.kernel_set} kernels)')
-        print(table(rows, right=1))
+        say(f'Model "{self.name}" ({self.dtype}, {self.kernel_set} kernels)')
+        say(table(rows, right=1))
         total = self.count_params()
         trained = sum(
             param.size for layer in self.layers if layer.trainable
             for param in layer.params.values()
         )  # fmt: skip
-        print(f"Total: {total:,} weights ({trained:,} trained), "
-              f"{total * self.dtype.itemsize / 2**20:.2f} MiB")  # fmt: skip
+        say(f"Total: {total:,} weights ({trained:,} trained), "
+            f"{total * self.dtype.itemsize / 2**20:.2f} MiB")  # fmt: skip
 
     @property
     def trainable(self) -> bool:

@@ -1,6 +1,8 @@
 """Arguments checked: each function returns the value in one form, or raises a `ValueError`."""
 
+import pickle
 from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,9 @@ def number(
     value: Any, name: str, fits: Callable[[Any], bool] = lambda value: True, words: str = ""
 ) -> float:
     """`value` as a float, if it is a finite number that `fits`; `words` say which those are."""
-    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if isinstance(value, np.generic):
+        value = value.item()
+    real = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not real or not abs(value) <= 1e300 or not fits(value):
         raise ValueError(f"{name}={value!r:.80}, expected a number {words}".rstrip())
     return float(value)
@@ -74,3 +78,30 @@ def as_array(y: Any, where: str) -> Array:
         return np.asarray(y)
     except ValueError as error:
         raise ValueError(f"{where}: expected an array of numbers: {error}") from error
+
+
+def verbosity(value: Any, name: str = "verbose") -> int | str:
+    """How much is shown: 0, 1, 2 or "auto"; False and True are 0 and 1."""
+    if not isinstance(value, (int, np.integer, str)) or value not in (0, 1, 2, "auto"):
+        raise ValueError(f"{name}={value!r:.80}, expected 0, 1, 2 or 'auto'")
+    return value if isinstance(value, str) else int(value)
+
+
+def takes(function: Any, *args: Any, **options: Any) -> bool:
+    """Whether `function` can be called with these arguments; True where Python cannot tell."""
+    try:
+        signature(function).bind(*args, **options)
+    except TypeError:
+        return False
+    except ValueError:  # a function of C without a signature
+        return True
+    return True
+
+
+def can_pickle(value: Any) -> bool:
+    """Whether it can be sent to another process: a lambda or an inner function cannot."""
+    try:
+        pickle.dumps(value)
+    except Exception:  # PicklingError, AttributeError, TypeError, or its own
+        return False
+    return True

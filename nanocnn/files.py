@@ -9,6 +9,7 @@ import io
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -122,6 +123,28 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
     sync_folder(folder)
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Raise `OSError` if no file can be written at `path`, whose folders may have to be made."""
+    try:
+        path = os.path.realpath(path)
+        os.stat(path)  # finds a name too long, a file in place of a folder
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)!r}: {error}") from error
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, "a folder, expected the name of a file", path)
+    folder = os.path.dirname(path)
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    try:
+        tempfile.TemporaryDirectory(dir=folder).cleanup()
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{error.strerror}: nothing can be written there", path
+        ) from error
 
 
 def sync_folder(folder: str) -> None:

@@ -1,15 +1,19 @@
 """What a training leaves behind, and how it is shown while it runs."""
 
-import sys
 import time
 from typing import Any
+
+from .checks import verbosity
+from .terminal import progress_bar, say, shows_bars
 
 
 class History:
     """The record of a training.
 
     `history` maps "loss", "accuracy", "val_loss", ... to lists, one number an epoch; `epoch` holds
-    the epochs' numbers from 0; `params` is {"epochs", "steps", "verbose"}: Keras's names.
+    the numbers of these epochs, from 0. They are the epochs of this `fit`; where it goes on from
+    the epoch at which the model stands (`initial_epoch`), also those before it. `params` is
+    {"epochs", "steps", "verbose"}: Keras's names.
     """
 
     def __init__(self, params: dict[str, Any] | None = None) -> None:
@@ -19,9 +23,15 @@ class History:
 
     def append(self, epoch: int, logs: dict[str, float]) -> None:
         """Add one epoch's numbers."""
-        self.epoch.append(epoch)
         for name, value in logs.items():
-            self.history.setdefault(name, []).append(float(value))
+            try:
+                self.history.setdefault(name, []).append(float(value))
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"logs[{name!r}] = {value!r:.80}, expected a number from the callback that "
+                    "added it"
+                ) from None
+        self.epoch.append(epoch)
 
     def __repr__(self) -> str:
         return f"History({len(self.epoch)} epochs: {', '.join(self.history)})"
@@ -33,26 +43,26 @@ class Progress:
     `verbose`: 0 nothing, 1 a bar (needs a terminal), 2 one line an epoch, "auto" what fits.
     """
 
-    def __init__(self, verbose: int | str, epochs: int, steps: int) -> None:
-        if verbose not in (0, 1, 2, "auto"):
-            raise ValueError(f"verbose={verbose!r}, expected 0, 1, 2 or 'auto'")
-        self.shown = verbose != 0
-        self.bar_wanted = verbose in (1, "auto") and sys.stderr.isatty()
-        self.epochs, self.steps = epochs, steps
+    def __init__(self, verbose: int | str) -> None:
+        self.shown = verbosity(verbose) != 0
+        self.bar_wanted = verbose in (1, "auto") and shows_bars()
         self.bar: Any = None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
 
     def begin(self, title: str, images: int) -> None:
         """A new epoch of `images` images."""
         self.started = time.perf_counter()
         self.title, self.images = title, images
-        if self.bar_wanted and self.shown:
-            from tqdm import tqdm
-
-            self.bar = tqdm(
+        if self.bar_wanted:
+            self.bar = progress_bar(
                 total=images,
                 desc=title,
                 unit="img",
-                leave=False,
                 dynamic_ncols=True,
                 mininterval=0,  # the caller decides how often
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} images "
@@ -72,9 +82,9 @@ class Progress:
             self.bar = None
         if self.shown and logs is not None:
             seconds = time.perf_counter() - self.started
-            numbers = " - ".join(f"{name}: {value}" for name, value in _formatted(logs).items())
-            rate = self.images / seconds
-            print(f"{self.title} - {seconds:.1f} s, {rate:,.0f} images/s - {numbers}", flush=True)
+            numbers = [f"{name}: {value}" for name, value in _formatted(logs).items()]
+            speed = f"{seconds:.1f} s, {self.images / max(seconds, 1e-9):,.0f} images/s"
+            say(" - ".join([self.title, speed, *numbers]))
 
 
 def _formatted(logs: dict[str, float]) -> dict[str, str]:

@@ -1,16 +1,24 @@
-"""Metrics: a function of (target, prediction), both (N, ...), that gives one value a sample.
+"""Metrics: a function of (target, prediction), both (N, ...), that gives a value for each sample.
 
-`fit` and `evaluate` report their mean over the samples. A function of your own works as well.
+`fit` and `evaluate` report the mean over the samples. A function of your own works as well: it may
+give values (N,), several a sample (N, ...), of which the mean is taken, or one number for the
+batch, which counts for each of its samples. Saved files cannot hold it; copies and pickles do.
 """
 
-from collections.abc import Callable
+import math
+import warnings
+from collections.abc import Callable, Collection
+from functools import partial
+from itertools import count
+from typing import Any
 
 import numpy as np
 
 from .arrays import Array
-from .errors import unknown
+from .checks import takes
+from .errors import NonFiniteError, ShapeError, unknown
 
-Metric = Callable[[Array, Array], Array]
+Metric = Callable[[Array, Array], Any]
 
 
 def accuracy(target: Array, prediction: Array) -> Array:
@@ -49,17 +57,98 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def get_metrics(specs: str | list[str | Metric] | None) -> dict[str, Metric]:
-    """Metrics by the name under which the history keeps them."""
+RESERVED = ("loss", "epoch", "learning_rate")  # what else stands in the logs
+
+
+def get_metrics(specs: str | Metric | list[str | Metric] | None) -> dict[str, Metric]:
+    """Metrics by the name under which the history keeps them.
+
+    A function goes by its `__name__`; a second function of the same name, two lambdas say, gets
+    "_1" behind it. Raises ValueError for an unknown name, for one given twice, and for a function
+    that does not take (target, prediction) or whose name means something else in the logs.
+    """
     found: dict[str, Metric] = {}
-    specs = [specs] if isinstance(specs, str) else specs or []
+    specs = [specs] if isinstance(specs, str) or callable(specs) else specs
+    specs = [] if specs is None else specs
     if not isinstance(specs, (list, tuple)):
-        raise ValueError(f"metrics={specs!r}, expected a list of names or functions")
+        raise ValueError(f"metrics={specs!r:.80}, expected a list of names or functions")
     for spec in specs:
-        if callable(spec):
-            found[getattr(spec, "__name__", repr(spec))] = spec
-        elif spec in METRICS:
-            found[spec] = METRICS[spec]
+        if not callable(spec):
+            if not isinstance(spec, str) or spec not in METRICS:
+                raise unknown("metric", spec, METRICS)
+            name, metric = spec, METRICS[spec]
         else:
-            raise unknown("metric", spec, METRICS)
+            name, metric = _name(spec), spec
+        if name in found:
+            if found[name] is metric:
+                raise ValueError(f"metrics: {name!r} is given twice")
+            name = next(f"{name}_{i}" for i in count(1) if f"{name}_{i}" not in found)
+        found[name] = metric
     return found
+
+
+def _name(metric: Any) -> str:
+    function = metric
+    while isinstance(function, partial):
+        function = function.func
+    name = str(getattr(function, "__name__", type(function).__name__))
+    if isinstance(function, type) or not takes(metric, None, None):
+        raise ValueError(f"metric {name!r}: expected a function of (target, prediction)")
+    if name in RESERVED or name.startswith("val_"):
+        raise ValueError(f"metric {name!r}: expected another name: the logs have one of their own")
+    return name
+
+
+def own(metrics: dict[str, Metric]) -> dict[str, Metric]:
+    """Those that are functions of the program's own: no file can hold them."""
+    return {name: metric for name, metric in metrics.items() if METRICS.get(name) is not metric}
+
+
+def warn_once_of(names: Collection[str], said: set[str], what: str) -> None:
+    """Warn of the metrics that `what` cannot keep, but for those in `said`, which it fills."""
+    if new := sorted(set(names) - said):
+        said.update(new)
+        warnings.warn(
+            f"{what} cannot keep the metric {', '.join(new)}: compile the loaded model with it",
+            stacklevel=3,
+        )
+
+
+class Means:
+    """Running means of the loss and the metrics, weighted by the number of samples."""
+
+    def __init__(self, metrics: dict[str, Metric]) -> None:
+        self.metrics = metrics
+        self.count = 0
+        self.sums = dict.fromkeys(("loss", *metrics), 0.0)
+
+    def add(self, loss: float, target: Array, prediction: Array) -> None:
+        """A batch with this mean loss; ValueError for a metric that gives no such numbers."""
+        n = len(target)
+        self.count += n
+        self.sums["loss"] += loss * n
+        for name, metric in self.metrics.items():
+            self.sums[name] += _sum(name, metric(target, prediction), n)
+
+    def result(self) -> dict[str, float]:
+        """The means so far."""
+        return {name: value / self.count for name, value in self.sums.items()}
+
+
+def _sum(name: str, values: Any, n: int) -> float:
+    """What a metric gave for a batch, summed over its n samples: of each the mean of its values."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # lists of unequal lengths
+        raise ValueError(f"metric {name!r}: expected numbers: {error}") from error
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"metric {name!r} gave {values!r:.80}, expected numbers")
+    if array.ndim and (len(array) != n or array.size == 0):
+        raise ShapeError(
+            f"metric {name!r} gave shape {array.shape} for {n} samples, "
+            "expected one number, or one or more a sample: (N,) or (N, ...)"
+        )
+    total = float(array.sum(dtype=np.float64)) * (n / array.size)
+    if not math.isfinite(total):
+        raise NonFiniteError(f"metric {name!r} gave NaN or infinity for a batch of {n} samples")
+    return total

@@ -9,6 +9,7 @@ Sources: keras/src/optimizers/*.py, torch/optim/*.py.
 from math import sqrt
 from types import ModuleType
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -57,8 +58,40 @@ class Optimizer(Configured):
                 f"{type(self).__name__}: clipnorm={clipnorm}, clipvalue={clipvalue}, "
                 f"global_clipnorm={global_clipnorm}, expected at most one, more than 0"
             )
+        self.reset()
+        self._model: ref[Any] | None = None
+
+    def reset(self) -> None:
+        """Forget all updates, as when the model gets new weights."""
         self.iterations = 0
         self.slots: dict[str, Array] = {}
+
+    def claim(self, model: Any) -> None:
+        """Belong to `model`, which is to be trained; ValueError for the state of another one.
+
+        SGD without momentum and schedule has none: every step is the same, whatever came before.
+        """
+        if self._model is not None:
+            if self._model() is model:
+                return
+            if self.slots or (self.iterations and isinstance(self.learning_rate, Schedule)):
+                raise ValueError(
+                    f"this {type(self).__name__} has trained another model, whose state it keeps: "
+                    "an optimizer belongs to one model, make a new one"
+                )
+        params = model.weights if model.built else {}
+        for key, slot in self.slots.items():
+            param = params.get(key.rpartition("/")[0])
+            if param is None or (param.shape, param.dtype) != (slot.shape, slot.dtype):
+                raise ValueError(
+                    f"this {type(self).__name__} keeps {key}, {slot.dtype} {slot.shape}, of "
+                    "another model: an optimizer belongs to one model, make a new one"
+                )
+        self._model = ref(model)
+
+    def __getstate__(self) -> dict[str, Any]:  # a copy has a state of its own, and no model yet
+        slots = {name: array.copy() for name, array in self.slots.items()}
+        return {**self.__dict__, "slots": slots, "_model": None}
 
     def rate(self) -> float:
         """The learning rate of the next update."""

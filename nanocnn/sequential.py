@@ -3,28 +3,27 @@
 import json
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from . import storage, training
+from . import inputs, storage, training
 from .arrays import Array
-from .callbacks import Callback
 from .chain import Chain
-from .checks import flag, whole
+from .checks import can_pickle, flag, verbosity, whole
 from .configs import described
-from .data.batches import batches, take
-from .errors import ModelFileError, NonFiniteError, warn
+from .data.batches import take
+from .errors import ModelFileError, warn
+from .events import Callback, CallbackList
 from .history import History, Progress
 from .interrupts import FrameLock
 from .kernels import get_kernels
 from .layers import Layer, layer_from_config
 from .losses import Loss, get_loss
 from .memory import Memory
-from .metrics import METRICS, Metric, get_metrics
+from .metrics import Means, Metric, get_metrics, own, warn_once_of
 from .optimizers import Optimizer, get_optimizer
 from .plan import Plan, describe, last_activation, make_plan
 from .storage.snapshot import Snapshot
@@ -60,6 +59,7 @@ class Sequential(Chain):
         self.progress: dict[str, Any] = {}  # epoch, history and callbacks, to resume from
         self.stop_training = False
         self._compiled = False
+        self._unsaved: set[str] = set()  # metrics of which was said that files lack them
         self._training = FrameLock()
         self._memory: Memory | None = None
         self._spare: list[Memory] = []
@@ -69,19 +69,29 @@ class Sequential(Chain):
         self,
         optimizer: str | Optimizer | dict[str, Any] = "rmsprop",
         loss: str | Loss | dict[str, Any] | None = None,
-        metrics: str | list[str | Metric] | None = None,
+        metrics: str | Metric | list[str | Metric] | None = None,
     ) -> None:
         """Choose the optimizer, the loss and what is measured; then `fit` can run.
 
-        Names or objects: "adam", "sparse_categorical_crossentropy", ["accuracy"].
+        Names or objects: "adam", "sparse_categorical_crossentropy", ["accuracy"]; for functions of
+        your own see `nanocnn.metrics`. Raises ValueError for an optimizer of another model.
         """
         if loss is None:
             raise ValueError("compile: loss=None, expected a loss such as 'mse'")
-        self.optimizer, self.loss = get_optimizer(optimizer), get_loss(loss)
-        self.metrics = get_metrics(metrics)
+        new_optimizer, new_loss, new_metrics = (
+            get_optimizer(optimizer), get_loss(loss), get_metrics(metrics),
+        )  # fmt: skip
+        new_optimizer.claim(self)
+        self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
         self._compiled = True
         if self.built:
             self._layers_changed()
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        super().build(input_shape)
+        self.progress = {}
+        if self._compiled:
+            self.optimizer.reset()  # the weights that its state belongs to are gone
 
     # --- Training and using ---
 
@@ -89,84 +99,112 @@ class Sequential(Chain):
         self,
         x: Any,
         y: Any,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         epochs: int = 1,
         validation_data: Sequence[Any] | None = None,
         validation_split: float = 0.0,
         shuffle: bool = True,
-        callbacks: Sequence[Callback] | None = None,
-        class_weight: dict[int, float] | None = None,
+        callbacks: Callback | Sequence[Callback] | None = None,
+        class_weight: Mapping[int, float] | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
         verbose: int | str = "auto",
     ) -> History:
-        """Train for epochs `initial_epoch` to `epochs`; returns their `History`.
+        """Train from epoch `initial_epoch` up to `epochs`; returns the `History`.
 
         x (N, *input_shape): uint8 is scaled by 1/255, floats are taken as they are, other whole
         numbers are refused (see `Sequential`); (N,H,W) gains its channel axis. y: what the loss
         expects. `validation_split` takes the last part of the data, before shuffling. Reported
-        training numbers are means over the epoch, measured while the weights move. Raises
-        ValueErrors before any work when the data is not right, and `NonFiniteError` (epoch, batch
-        and layer named) when the loss becomes NaN or infinite.
+        training numbers are means over the epoch, measured while the weights move. `batch_size`
+        None is 32. `class_weight`: {class: weight}, of labels, of one-hot targets, or 0 and 1 for
+        one output.
+
+        With `initial_epoch` where the model stands (`model.progress["epoch"]`) the training goes on
+        as if it had never ended: the callbacks remember, the history holds the earlier epochs too.
+        Where nothing is left to train, because all `epochs` are done or `EarlyStopping` had
+        stopped, it says so in a warning.
+
+        Raises ValueErrors before any work when an argument is not right, and `NonFiniteError`
+        (epoch, batch and layer named) when the loss becomes NaN or infinite.
         """
         self._ready(x)
+        self.optimizer.claim(self)
         return training.fit(
             self, x, y, batch_size, epochs, validation_data, validation_split, shuffle,
-            callbacks or (), class_weight, sample_weight, initial_epoch, verbose,
+            callbacks, class_weight, sample_weight, initial_epoch, verbose,
         )  # fmt: skip
 
     def train_on_batch(
-        self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None
-    ) -> list[float] | float:
-        """One update from one batch: its loss before the update, then the metrics."""
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One update from one batch: its loss before the update, then the metrics, as `evaluate`.
+
+        Arguments and errors as for `fit`.
+        """
+        flag(return_dict, "return_dict")
         self._ready(x)
-        data = training.checked(self, x, y, sample_weight)
-        data = training.class_weighted(self, data, class_weight)
+        self.optimizer.claim(self)
+        data = inputs.checked(self, x, y, sample_weight)
+        data = inputs.class_weighted(self, data, class_weight)
         self._trained_on(data.x)
-        means = training.Means(self)
+        means = Means(self.metrics)
         with self.training_memory(len(data.x)) as memory:
             images = take(data.x, slice(None), self.dtype)
             means.add(*training.step(self, images, data.labels, data.weight, memory))
-        return _as_keras(means.result())
+        return _as_keras(means.result(), return_dict)
 
     def evaluate(
         self,
         x: Any,
         y: Any,
-        batch_size: int = PREDICT_BATCH,
+        batch_size: int | None = None,
         sample_weight: Any = None,
         verbose: int | str = 0,
+        *,
+        callbacks: Callback | Sequence[Callback] | None = None,
+        return_dict: bool = False,
     ) -> Any:
-        """[loss, metric, ...] over a data set; the loss alone when there are no metrics."""
-        self._ready(x)
-        data = training.checked(self, x, y, sample_weight)
-        progress = Progress(verbose, 1, 1)
-        progress.begin("Evaluation", len(data.x))
-        logs = training.evaluate(self, data, whole(batch_size, "batch_size"), progress)
-        progress.end(logs)
-        return _as_keras(logs)
+        """[loss, metric, ...] over a data set; the loss alone when there are no metrics.
 
-    def predict(self, x: Any, batch_size: int | None = None) -> Array:
+        `return_dict` gives {"loss": ..., metric: ...} instead. Of `callbacks` the `on_test_`
+        methods are called. Errors as for `fit`.
+        """
+        flag(return_dict, "return_dict")
+        size = PREDICT_BATCH if batch_size is None else whole(batch_size, "batch_size")
+        self._ready(x)
+        data = inputs.checked(self, x, y, sample_weight)
+        progress = Progress(verbose)
+        heard = CallbackList(callbacks, self, len(data.x), size)
+        with progress:
+            logs = training.evaluate(self, data, size, heard, progress)
+        return _as_keras(logs, return_dict)
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = 0,
+        *,
+        callbacks: Callback | Sequence[Callback] | None = None,
+    ) -> Array:
         """The model's output for x (N, *input_shape): (N, *output_shape), a new array.
 
         As in `fit`, uint8 is scaled by 1/255 and floats are taken as they are: a model that was
         trained on values within 1.5 and is given larger ones says so once, in a UserWarning.
-        May be called by any number of threads at once. Raises `NonFiniteError`, the layer named,
-        when numbers overflow on the way.
+        May be called by any number of threads at once. Of `callbacks` the `on_predict_` methods
+        are called. Raises `NonFiniteError`, the layer named, when numbers overflow on the way.
         """
+        verbosity(verbose)
         self._build_for(x)
         images = self._images(x)
-        size = PREDICT_BATCH if batch_size is None else batch_size
-        result = np.empty((len(images), *self.output_shape), self.dtype)
-        with self.borrowed_memory() as memory:
-            for part in batches(len(images), size):
-                batch = take(images, part, self.dtype)
-                result[part] = y = self.plan_.predict(batch, memory)
-                if not np.isfinite(y).all():
-                    with np.errstate(all="ignore"):
-                        where = training.first_non_finite(self, batch)
-                    raise NonFiniteError(f"predict: NaN or infinity, first seen in {where}")
-        return result
+        size = PREDICT_BATCH if batch_size is None else whole(batch_size, "batch_size")
+        heard = None if callbacks is None else CallbackList(callbacks, self, len(images), size)
+        return training.predict(self, images, size, heard, Progress(verbose))
 
     # --- Looking inside ---
 
@@ -190,6 +228,7 @@ class Sequential(Chain):
         snapshot = Snapshot(self.get_config(), weights, self._compile_config(), state)
         snapshot.set_progress({**self.progress, "random_state": self.rng.bit_generator.state,
                                "unit_range": self.unit_range})  # fmt: skip
+        snapshot.metrics = dict(self.metrics)
         return snapshot
 
     def _compile_config(self) -> dict[str, Any] | None:
@@ -198,28 +237,38 @@ class Sequential(Chain):
         return {
             "optimizer": described(self.optimizer),
             "loss": described(self.loss),
-            "metrics": [name for name in self.metrics if name in METRICS],
+            "metrics": [name for name in self.metrics if name not in own(self.metrics)],
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copied and pickled (for other processes) as what a saved file would hold."""
-        return type(self).from_snapshot, (self.snapshot(), self.kernel_set)
+        """Pickled (for other processes) as what a saved file would hold, and its metrics."""
+        snapshot = self.snapshot()
+        snapshot.metrics = {name: each for name, each in self.metrics.items() if can_pickle(each)}
+        warn_once_of(self.metrics.keys() - snapshot.metrics.keys(), self._unsaved, "a pickle")
+        return type(self).from_snapshot, (snapshot, self.kernel_set)
+
+    def __copy__(self) -> "Sequential":
+        return type(self).from_snapshot(self.snapshot(), self.kernel_set)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Sequential":
+        return type(self).from_snapshot(deepcopy(self.snapshot(), memo), self.kernel_set)
 
     def save(self, path: str | Path) -> None:
         """Save the whole model: .npz (ours, resumable), .h5 or .keras (what Keras opens).
 
         The file is written beside `path` and moved into place: an interruption leaves the old file
-        or the new one.
+        or the new one. Metrics that are functions of your own are left out, with a warning.
         """
+        warn_once_of(own(self.metrics), self._unsaved, "a file")
         storage.save(self.snapshot(), path)
 
     def check_path(self, path: str | Path) -> None:
         """Raise, before any work, what `save` would: ValueError for a path without the ending of a
-        model file, TypeError for a layer or loss of one's own that cannot be described.
+        model file or a layer that no file knows, TypeError for a layer or loss of one's own that
+        cannot be described, MissingExtraError when h5py is missing. The disk is not touched.
         """
-        storage.check_path(path)
-        self.get_config()
-        self._compile_config()
+        storage.check(self.snapshot(), path)
+        warn_once_of(own(self.metrics), self._unsaved, "a file")
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot, kernels: str = "fast") -> "Sequential":
@@ -236,6 +285,7 @@ class Sequential(Chain):
         if snapshot.compile_config is not None:
             model.compile(**snapshot.compile_config)
             model.optimizer.set_state(snapshot.optimizer)
+            model.metrics = snapshot.metrics or model.metrics
         model.progress = snapshot.get_progress()
         unit_range = model.progress.pop("unit_range", None)
         model.unit_range = None if unit_range is None else flag(unit_range, "unit_range")
@@ -317,6 +367,8 @@ def load_model(path: str | Path, kernels: str = "fast", compile: bool = True) ->
         raise ModelFileError(f"{path}: not a model nanocnn can build: {error}") from error
 
 
-def _as_keras(logs: dict[str, float]) -> list[float] | float:
+def _as_keras(logs: dict[str, float], as_dict: bool) -> Any:
+    if as_dict:
+        return logs
     values = list(logs.values())
     return values if len(values) > 1 else values[0]

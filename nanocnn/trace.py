@@ -17,11 +17,11 @@ from . import worked_example
 from .arrays import Array
 from .data.batches import take
 from .errors import unknown
+from .inputs import checked
 from .kernels import reference
 from .layers import Activation, BatchNormalization, Dropout, Input, Layer
 from .layers.linear import Linear
 from .memory import Memory
-from .training import checked
 
 if TYPE_CHECKING:
     from .sequential import Sequential

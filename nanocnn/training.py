@@ -1,95 +1,27 @@
 """The training loop: from arrays to a trained model, one minibatch at a time."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .arrays import Array
 from .callbacks import Callback, ModelCheckpoint
-from .checks import whole
-from .data.batches import batches, split, take
-from .errors import ModelFileError, NonFiniteError, ShapeError
+from .checks import flag, whole
+from .data.batches import batches, take
+from .errors import ModelFileError, NonFiniteError
+from .events import CallbackList
 from .history import History, Progress
+from .inputs import Data, training_and_validation
 from .interrupts import Terminated, deferred_interrupts
 from .memory import Memory
+from .metrics import Means
+from .terminal import say
 
 if TYPE_CHECKING:
     from .sequential import Sequential
-
-
-class Data(NamedTuple):
-    """Checked arrays of equal length: images, labels, and a weight for each or None."""
-
-    x: Array
-    labels: Array
-    weight: Array | None
-
-
-def checked(
-    model: "Sequential",
-    x: Any,
-    y: Any,
-    sample_weight: Any = None,
-    names: tuple[str, str] = ("x", "y"),
-) -> Data:
-    """All checks on a data set, before any work; raises ValueErrors that name what is wrong."""
-    images = model._images(x, names[0])
-    labels = model.loss.labels(y, model.output_shape, names[1])
-    if len(labels) != len(images):
-        raise ShapeError(
-            f"{names[0]} has {len(images)} samples and {names[1]} has {len(labels)}, "
-            "expected as many labels as images"
-        )
-    weight = None
-    if sample_weight is not None:
-        try:
-            weight = np.asarray(sample_weight, model.dtype)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"sample_weight: expected a number a sample: {error}") from error
-        if weight.shape != (len(images),):
-            raise ShapeError(f"sample_weight: shape {weight.shape}, expected ({len(images)},)")
-        if not np.isfinite(weight).all():
-            raise NonFiniteError("sample_weight: NaN or infinity, expected finite numbers")
-    return Data(images, labels, weight)
-
-
-def class_weighted(model: "Sequential", data: Data, class_weight: dict[int, float] | None) -> Data:
-    """`data` with each sample's weight multiplied by its class's; a class not named has 1."""
-    if class_weight is None:
-        return data
-    table = np.ones(model.output_shape[-1], model.dtype)
-    for label, value in class_weight.items():
-        if label not in range(len(table)) or not np.isfinite(value):
-            raise ValueError(
-                f"class_weight[{label!r}] = {value}, expected a finite weight for a class "
-                f"from 0 to {len(table) - 1}"
-            )
-        table[label] = value
-    weight = table[data.labels if data.labels.ndim == 1 else data.labels.argmax(axis=-1)]
-    return data._replace(weight=weight if data.weight is None else weight * data.weight)
-
-
-class Means:
-    """Running means of the loss and the metrics, weighted by the number of samples."""
-
-    def __init__(self, model: "Sequential") -> None:
-        self.model = model
-        self.count = 0
-        self.sums = dict.fromkeys(("loss", *model.metrics), 0.0)
-
-    def add(self, loss: float, target: Array, prediction: Array) -> None:
-        """A batch with this mean loss."""
-        n = len(target)
-        self.count += n
-        self.sums["loss"] += loss * n
-        for name, metric in self.model.metrics.items():
-            self.sums[name] += float(metric(target, prediction).sum())
-
-    def result(self) -> dict[str, float]:
-        """The means so far."""
-        return {name: value / self.count for name, value in self.sums.items()}
 
 
 # Infinity and NaN are found in the loss, with the layer named: NumPy's warnings add nothing.
@@ -128,15 +60,20 @@ def step(
 
 
 def evaluate(
-    model: "Sequential", data: Data, batch_size: int, progress: Progress | None = None
-) -> dict[str, float]:
+    model: "Sequential", data: Data, batch_size: int, callbacks: CallbackList,
+    progress: Progress | None = None,
+) -> dict[str, float]:  # fmt: skip
     """The mean loss and metrics over a data set, without training.
 
     Raises `NonFiniteError`, batch and layer named, when the loss is NaN or infinite.
     """
-    means = Means(model)
+    means = Means(model.metrics)
+    if progress is not None:
+        progress.begin("Evaluation", len(data.x))
+    callbacks.call("on_test_begin", {})
     with model.borrowed_memory() as memory:
         for number, part in enumerate(batches(len(data.x), batch_size)):
+            callbacks.call("on_test_batch_begin", number, {})
             x = take(data.x, part, model.dtype)
             weight = None if data.weight is None else data.weight[part]
             loss, _, target, prediction = forward(
@@ -148,92 +85,114 @@ def evaluate(
                     f"{first_non_finite(model, x)}"
                 )
             means.add(loss, target, prediction)
-            if progress is not None:
+            if callbacks.heard["on_test_batch_end"]:
+                callbacks.call("on_test_batch_end", number, means.result())
+            if progress is not None and progress.bar is not None:
                 progress.update(len(x), means.result())
     logs = means.result()
     logs["loss"] += model.penalty()
+    if progress is not None:
+        progress.end(logs)
+    callbacks.call("on_test_end", dict(logs))
     return logs
+
+
+def predict(
+    model: "Sequential", images: Array, batch_size: int, callbacks: CallbackList | None,
+    progress: Progress,
+) -> Array:  # fmt: skip
+    """The outputs for checked images; see `Sequential.predict`."""
+    result = np.empty((len(images), *model.output_shape), model.dtype)
+    progress.begin("Prediction", len(images))
+    if callbacks:
+        callbacks.call("on_predict_begin", {})
+    with model.borrowed_memory() as memory, progress:
+        for number, part in enumerate(batches(len(images), batch_size)):
+            if callbacks:
+                callbacks.call("on_predict_batch_begin", number, {})
+            x = take(images, part, model.dtype)
+            result[part] = y = model.plan_.predict(x, memory)
+            if not np.isfinite(y).all():
+                raise NonFiniteError(
+                    f"predict: NaN or infinity, first seen in {first_non_finite(model, x)}"
+                )
+            progress.update(len(x), {})
+            if callbacks:
+                callbacks.call("on_predict_batch_end", number, {"outputs": y.copy()})
+        progress.end({})
+    if callbacks:
+        callbacks.call("on_predict_end", {})
+    return result
 
 
 def fit(
     model: "Sequential",
     x: Any,
     y: Any,
-    batch_size: int,
+    batch_size: int | None,
     epochs: int,
     validation_data: Sequence[Any] | None,
     validation_split: float,
     shuffle: bool,
-    callbacks: Sequence[Callback],
-    class_weight: dict[int, float] | None,
+    callbacks: Any,
+    class_weight: Any,
     sample_weight: Any,
     initial_epoch: int,
     verbose: int | str,
 ) -> History:
     """Train; see `Sequential.fit`."""
-    batch_size = whole(batch_size, "batch_size")
+    batch_size = 32 if batch_size is None else whole(batch_size, "batch_size")
     epochs = whole(epochs, "epochs")
     initial_epoch = whole(initial_epoch, "initial_epoch", 0)
-    listed = isinstance(callbacks, (list, tuple))
-    if not (listed and all(isinstance(callback, Callback) for callback in callbacks)):
-        raise ValueError(f"callbacks: {callbacks!r}, expected a list of Callback objects")
-    data = checked(model, x, y, sample_weight)
-    model._trained_on(data.x)
-    validation: Data | None = None
-    if validation_data is not None:
-        if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-            raise ValueError(
-                f"validation_data: {type(validation_data).__name__}, expected a tuple (x, y) or "
-                "(x, y, sample_weight)"
-            )
-        x, y, weight = (*validation_data, None)[:3]
-        validation = checked(model, x, y, weight, names=("validation x", "validation y"))
-    elif validation_split:
-        first, second = split(validation_split, *data)
-        data, validation = Data(*first), Data(*second)
-    data = class_weighted(model, data, class_weight)
+    if initial_epoch > epochs:
+        raise ValueError(
+            f"initial_epoch={initial_epoch}, epochs={epochs}, expected no more than epochs: the "
+            "number of the last epoch, not of those to come"
+        )
+    shuffle = flag(shuffle, "shuffle")
+    data, validation = training_and_validation(
+        model, x, y, sample_weight, class_weight, validation_data, validation_split
+    )
+    heard = CallbackList(callbacks, model, len(data.x), batch_size, epochs, verbose)
+    progress = Progress(verbose)
+    names = ("loss", *model.metrics)
+    heard.check(names if validation is None else (*names, *(f"val_{name}" for name in names)))
 
-    steps = -(-len(data.x) // batch_size)
-    history = History({"epochs": epochs, "steps": steps, "verbose": verbose})
-    progress = Progress(verbose, epochs, steps)
-    model.history = history
+    history = model.history = History(heard.params)
     model.stop_training = False
-    for callback in callbacks:
-        callback.model = model
-        callback.on_train_begin()
+    heard.call("on_train_begin", {})
     if initial_epoch and initial_epoch == model.progress.get("epoch"):
-        go_on(model, history, callbacks)
+        go_on(model, history, heard)
+    warn_if_nothing_is_trained(model, initial_epoch, epochs)
+    logs: dict[str, float] = {}
     try:
         with model.training_memory(batch_size) as memory, deferred_interrupts() as check_interrupt:
             for epoch in range(initial_epoch, epochs):
-                if model.stop_training:  # it had stopped before it was saved
+                if model.stop_training:
                     break
-                for callback in callbacks:
-                    callback.on_epoch_begin(epoch)
-                title = f"Epoch {epoch + 1}/{epochs}"
-                progress.begin(title, len(data.x))
-                means = Means(model)
+                heard.call("on_epoch_begin", epoch, {})
+                progress.begin(f"Epoch {epoch + 1}/{epochs}", len(data.x))
+                means = Means(model.metrics)
                 order = batches(len(data.x), batch_size, model.rng if shuffle else None)
-                run_epoch(model, data, order, means, memory, progress, callbacks, epoch,
+                run_epoch(model, data, order, means, memory, progress, heard, epoch,
                           check_interrupt)  # fmt: skip
                 logs = means.result()
                 if validation is not None:
                     try:
-                        result = evaluate(model, validation, batch_size)
+                        result = evaluate(model, validation, batch_size, heard)
                     except NonFiniteError as error:
                         raise NonFiniteError(f"epoch {epoch + 1}, validation: {error}") from None
                     logs.update({f"val_{name}": value for name, value in result.items()})
                 progress.end(logs)
-                close_epoch(model, history, callbacks, epoch, logs)
+                close_epoch(model, history, heard, epoch, logs)
                 check_interrupt()
     except (KeyboardInterrupt, Terminated):
         progress.end()
-        print(f"\ninterrupted; {_how_to_resume(callbacks)}", flush=True)
+        say(f"\ninterrupted; {_how_to_resume(heard.callbacks)}")
         raise
     finally:
         progress.end()
-        for callback in callbacks:
-            callback.on_train_end()
+        heard.call("on_train_end", logs)
     return history
 
 
@@ -244,7 +203,7 @@ def run_epoch(
     means: Means,
     memory: Memory,
     progress: Progress,
-    callbacks: Sequence[Callback],
+    callbacks: CallbackList,
     epoch: int,
     check_interrupt: Callable[[], None],
 ) -> None:
@@ -255,6 +214,7 @@ def run_epoch(
         n = index.stop - index.start if isinstance(index, slice) else len(index)
         if len(buffer) < n:
             buffer = np.empty((n, *model.input_shape), model.dtype)
+        callbacks.call("on_train_batch_begin", number, {})
         x = take(data.x, index, model.dtype, out=buffer[:n])
         weight = None if data.weight is None else data.weight[index]
         try:
@@ -265,10 +225,8 @@ def run_epoch(
                 f"{first_non_finite(model, x)}; the parameters are those before this batch"
             ) from None
         means.add(loss, target, prediction)
-        if callbacks:
-            logs = means.result()
-            for callback in callbacks:
-                callback.on_batch_end(number, logs)
+        if callbacks.heard["on_train_batch_end"]:
+            callbacks.call("on_train_batch_end", number, means.result())
         if progress.bar is not None and (now := perf_counter()) - shown > 0.05:
             progress.update(means.count - progress.bar.n, means.result())
             shown = now
@@ -282,44 +240,48 @@ def run_epoch(
             )
 
 
-def go_on(model: "Sequential", history: History, callbacks: Sequence[Callback]) -> None:
+def go_on(model: "Sequential", history: History, callbacks: CallbackList) -> None:
     """Take the history and the callbacks' states from `model.progress`."""
-    states: dict[str, list[Any]] = {}
     try:
         for name, values in model.progress["history"].items():
             history.history[name] = [float(value) for value in values]
-        for each in model.progress["callbacks"]:
-            states.setdefault(each["class_name"], []).append(each["state"])
-        for callback in callbacks:
-            if same_kind := states.get(type(callback).__name__):
-                callback.set_state(same_kind.pop(0))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"the saved progress cannot be gone on from: {error!r}") from error
+        callbacks.set_states(model.progress["callbacks"])
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        raise ModelFileError(f"cannot resume from the saved progress: {error!r}") from error
     end = model.progress["epoch"]
     history.epoch = list(range(end - len(history.history.get("loss", [])), end))
+
+
+def warn_if_nothing_is_trained(model: "Sequential", initial_epoch: int, epochs: int) -> None:
+    """`epochs` are done, or the training had stopped early before it was saved."""
+    why = ""
+    if initial_epoch == epochs:
+        why = f"initial_epoch={initial_epoch} is epochs={epochs} already; give more epochs"
+    elif model.stop_training:
+        why = (
+            f"a callback had stopped the training after epoch {initial_epoch}; to train on, give "
+            "it more patience or leave it out"
+        )
+    if why:
+        warnings.warn(f"fit: nothing is trained: {why}", stacklevel=4)
 
 
 def close_epoch(
     model: "Sequential",
     history: History,
-    callbacks: Sequence[Callback],
+    callbacks: CallbackList,
     epoch: int,
     logs: dict[str, float],
 ) -> None:
     """Callbacks, then the history, then what saves the model with all of it."""
-    for callback in callbacks:
-        callback.on_epoch_end(epoch, logs)
+    callbacks.call("on_epoch_end", epoch, logs)
     history.append(epoch, logs)
     model.progress = {
         "epoch": epoch + 1,
         "history": history.history,
-        "callbacks": [
-            {"class_name": type(callback).__name__, "state": callback.get_state()}
-            for callback in callbacks
-        ],
+        "callbacks": callbacks.get_states(),
     }
-    for callback in callbacks:
-        callback.on_epoch_saved(epoch, logs)
+    callbacks.call("on_epoch_saved", epoch, logs)
 
 
 @quiet

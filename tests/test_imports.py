@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom to the top. A module may import those of its own line and of the lines above it.
 LEVELS = [
-    ["arrays", "texts", "checks", "errors", "configs", "files", "cores"],
+    ["arrays", "texts", "checks", "errors", "configs", "files", "terminal", "cores"],
     ["recording", "threads", "interrupts"],
     ["children"],
     ["data"],
@@ -23,9 +23,9 @@ LEVELS = [
     ["losses", "metrics", "schedules", "optimizers"],
     ["recorded"],
     ["plan"],
-    ["history", "callbacks"],
+    ["history", "events", "callbacks"],
     ["storage"],
-    ["training", "worked_example", "trace", "sequential"],
+    ["inputs", "training", "worked_example", "trace", "sequential"],
     ["gradcheck", "plots", "presets", "rehearsal"],
     ["__main__"],
 ]

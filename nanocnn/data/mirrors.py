@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
 from nanocnn.errors import DatasetError
+from nanocnn.terminal import progress_bar
 
 
 class Source(NamedTuple):
@@ -133,18 +134,15 @@ def fetch(name: str, folder: Path, verbose: bool = True) -> str:
 
 def _download(url: str, part: str, size: int, packed: bool, verbose: bool) -> None:
     """Fetch `url` into the file `part`, unpacked if `packed`, `size` bytes at most."""
-    from tqdm import tqdm
-
     _knock(url)
     with (
         open(part, "wb") as file,
-        tqdm(
+        progress_bar(
+            shown=verbose,
             desc=url.rpartition("/")[2],
             total=size,
             unit="B",
             unit_scale=True,
-            leave=False,
-            disable=None if verbose else True,  # None: shown on a terminal only
         ) as bar,
     ):
         fetch = _pooch().HTTPDownloader(

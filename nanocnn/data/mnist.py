@@ -20,6 +20,7 @@ from nanocnn.data import idx, mirrors
 from nanocnn.data.mirrors import EMNIST_FILES, EMNIST_ZIP, MNIST_FILES, SOURCES
 from nanocnn.errors import DatasetError, unknown
 from nanocnn.files import atomic_write, path_name
+from nanocnn.terminal import say
 
 Split = tuple[Array, Array]
 
@@ -140,7 +141,7 @@ def _read(name: str, found: list[Traversable], origin: str, verbose: bool) -> tu
     if name == "emnist_digits":  # stored with rows and columns swapped
         x_train, x_test = (np.ascontiguousarray(x.swapaxes(1, 2)) for x in (x_train, x_test))
     if verbose:
-        print(f"{name}: {len(x_train):,} + {len(x_test):,} images from {origin}")
+        say(f"{name}: {len(x_train):,} + {len(x_test):,} images from {origin}")
     return (x_train, y_train), (x_test, y_test)
 
 

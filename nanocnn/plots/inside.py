@@ -123,7 +123,7 @@ class GradientRecorder(Callback):
         self.steps: list[int] = []
         self.sizes: dict[str, list[float]] = {}
 
-    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+    def on_batch_end(self, batch: int, logs: Any = None) -> None:
         if self.count % self.every == 0:
             self.steps.append(self.count)
             for layer in self.model.layers:

@@ -9,6 +9,7 @@ and the time to build what it describes. Keras's files are read in a process of 
 limit of time, because the HDF5 library is no match for every file.
 """
 
+import io
 import os
 from pathlib import Path
 from types import ModuleType
@@ -66,9 +67,9 @@ def load(path: str | os.PathLike[str], compile: bool = True) -> Snapshot:
             raise ModelFileError(f"{os.fspath(path)}: JSON nested too deeply") from error
 
 
-def check_path(path: str | os.PathLike[str]) -> None:
-    """Raise `ValueError` if the suffix of `path` names no format: before there is work to lose."""
-    _format(path)
+def check(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
+    """Raise what `save` would but for the disk's errors, by writing into memory."""
+    _format(path).write(checked(snapshot), io.BytesIO())
 
 
 def _format(path: str | os.PathLike[str]) -> ModuleType:
@@ -90,4 +91,4 @@ def _format(path: str | os.PathLike[str]) -> ModuleType:
     return handler
 
 
-__all__ = ["FORMATS", "Snapshot", "atomic_write", "check_path", "load", "save"]
+__all__ = ["FORMATS", "Snapshot", "atomic_write", "check", "load", "save"]

@@ -9,13 +9,13 @@ one of them is gone, kernels are plain numba functions, compiled in each process
 
 import gc
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 
+from ... import terminal
 from ..inlining import inlined
 
 try:
@@ -89,14 +89,14 @@ class Progress:
         if not self.said:
             self.said = True
             when = "once" if kept else "no folder to keep them in: once a process"
-            print(f"nanocnn: compiling kernels for this machine ({when}) ...", file=sys.stderr)
+            terminal.note(f"nanocnn: compiling kernels for this machine ({when}) ...")
         if self.depth == 0:
             self.collecting = gc.isenabled()
             gc.disable()
-            if sys.stderr.isatty():
-                from tqdm import tqdm
-
-                self.bar = tqdm(desc="compiling", unit=" kernels", initial=self.done, leave=False)
+            if terminal.shows_bars():
+                self.bar = terminal.progress_bar(
+                    desc="compiling", unit=" kernels", initial=self.done
+                )
         self.depth += 1
 
     def end(self) -> None:
