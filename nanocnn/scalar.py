@@ -140,6 +140,10 @@ def of(target: Any, x: Any, y: Any, training: bool, rng: np.random.Generator) ->
     """
     if isinstance(target, Sequential):
         return _of_model(target, x, y, training, rng)
+    if not isinstance(target, (Layer, Stage, Loss)):
+        raise ValueError(
+            f"target={target!r:.80}, expected a Sequential, a Layer, a Stage or a Loss"
+        )
     x = _numbers(x)
     if isinstance(target, Loss):
         if y is None:
@@ -153,10 +157,6 @@ def of(target: Any, x: Any, y: Any, training: bool, rng: np.random.Generator) ->
         if not target.built:
             target.build(x.shape[1:], rng, "float64")
         target = Stage(target)
-    if not isinstance(target, Stage):
-        raise ValueError(
-            f"target={target!r:.80}, expected a Sequential, a Layer, a Stage or a Loss"
-        )
     if y is not None:
         raise ValueError(f"y: labels for {target.name}, which has no loss; expected y=None")
     if not all(layer.built and layer.dtype == np.float64 for layer in target.layers):

@@ -24,6 +24,7 @@ LEVELS = [
     ["history", "callbacks"],
     ["storage"],
     ["training", "worked_example", "trace", "sequential"],
+    ["scalar"],
     ["gradcheck", "plots", "presets", "rehearsal"],
     ["__main__"],
 ]
