@@ -69,11 +69,16 @@ class ArrayCheck:
         return not self.wrong and 2 * self.undecided <= self.checked
 
     @property
+    def looked_at(self) -> str:
+        """How many elements: "36", or "200 + rest"."""
+        return f"{self.checked}{' + rest' * (self.rest > 0)}"
+
+    @property
     def verdict(self) -> str:
-        """In words: "right, 12 at ties", "WRONG: 3", "NOT DECIDED: 150 of 200"."""
+        """In words: "right, 12 at ties", "WRONG: 3 of 36", "NOT DECIDED: 150 of 200"."""
         if self.undecided and not (self.wrong or self.passed):
             return f"NOT DECIDED: {self.undecided} of {self.checked}"
-        words = [f"WRONG: {self.wrong}" if self.wrong else "right"]
+        words = [f"WRONG: {self.wrong} of {self.looked_at}" if self.wrong else "right"]
         words += [f"{self.ties} at ties"] * (self.ties > 0)
         return ", ".join([*words, *[f"{self.undecided} undecided"] * (self.undecided > 0)])
 
@@ -99,26 +104,26 @@ class Report:
         return self.passed
 
     def __str__(self) -> str:
-        rows = [("gradient", "shape", "checked", "worst error", "at", "analytic", "numeric", "")]
+        rows = [
+            ("gradient", "shape", "checked", "worst error", "at", "analytic", "numeric", "verdict")
+        ]
         for a in self.arrays:
-            at = f"({sizes(a.index)})" if a.index else "the rest"
+            at = f"({sizes(a.index)})" if a.index or not a.shape else "the rest"
             error = "-" if a.undecided == a.checked else f"{a.error:.1e}"
             rows.append(
-                (f"dL/d {a.name}", f"({sizes(a.shape)})", f"{a.checked}{' + rest' * (a.rest > 0)}",
-                 error, at, f"{a.analytic:+.8g}", f"{a.numeric:+.8g}", a.verdict)
+                (f"dL/d {a.name}", f"({sizes(a.shape)})", a.looked_at, error, at,
+                 f"{a.analytic:+.8g}", f"{a.numeric:+.8g}", a.verdict)
             )  # fmt: skip
-        return "\n".join([table(rows), *self._notes(), f"{self._verdict()} ({self._bound()})"])
-
-    def _bound(self) -> str:
-        return f"tolerance {self.tolerance:g}"
+        verdict = f"{self._verdict()} (tolerance {self.tolerance:g})"
+        return "\n".join([table(rows), *self._notes(), verdict])
 
     def _notes(self) -> Iterator[str]:
         if any(a.rest for a in self.arrays):
-            yield "rest: all other elements moved at once; limit=None looks at each of them"
+            yield "rest: all other elements, moved at once; limit=None looks at each of them"
         if ties := sum(a.ties for a in self.arrays):
             yield (
-                f"at ties: {ties} elements where a ReLU's input is 0 or cells of a pool are equal, "
-                f"compared {NOISE:g} beside"
+                f"at ties: {ties} elements where a ReLU's input is 0 or two cells of a pool are "
+                f"equal; they were compared after moving everything by up to {NOISE:g}"
             )
         if undecided := sum(a.undecided for a in self.arrays):
             yield (

@@ -5,6 +5,8 @@ sets. The inputs are distinct numbers well apart from each other, so that no max
 within a step; mistakes and ties are in test_gradcheck_mistakes.py.
 """
 
+import types
+
 import numpy as np
 import pytest
 from checkable import IMAGES, LAYERS, ROW_LAYERS, ROWS, K, N, built, distinct, model_of, plant
@@ -170,16 +172,100 @@ def test_an_l2_penalty_is_not_part_of_what_is_checked(rng):
     assert check(model, distinct(IMAGES), distinct((N, K)))
 
 
+@pytest.mark.parametrize("kernels", KERNEL_SETS)
+def test_a_model_is_put_back_to_the_last_bit_where_there_are_ties_and_errors(kernels):
+    model = model_of(kernels, MaxPooling2D(2), Dropout(0.5), Flatten(), Dense(K), loss="mse")
+    before, x = model.get_weights(), np.zeros(IMAGES)
+    report = check(model, x, distinct((N, K)))
+    assert report and report.arrays[-1].ties > 0
+    assert all(map(np.array_equal, model.get_weights(), before))
+
+    class Interrupted(Dense):
+        passes = 0
+
+        def transform(self, x, memory, **fused):
+            self.passes += 1
+            if self.passes == 40:
+                raise KeyboardInterrupt
+            return super().transform(x, memory, **fused)
+
+    layer = built(Interrupted(3), ROWS, get_kernels(kernels))
+    before = {name: param.copy() for name, param in layer.params.items()}
+    with pytest.raises(KeyboardInterrupt):
+        check(layer, distinct(ROWS))
+    assert all(np.array_equal(layer.params[name], before[name]) for name in before)
+
+
+def test_a_float32_model_with_a_layer_of_ones_own_is_checked():
+    class Scaled(Dense):
+        def _backward(self, dy, need_dx, memory):
+            dx = super()._backward(dy, need_dx, memory)
+            self.grads["kernel"] = self.factor * self.grads["kernel"]
+            return dx
+
+    layer = Scaled(K)
+    model = model_of("fast", Flatten(), layer, loss="mse", dtype="float32")
+    for layer.factor, right in ((1.0, True), (1.001, False)):
+        assert check(model, distinct(IMAGES), distinct((N, K))).passed is right
+    assert layer.params["kernel"].dtype == np.float32
+
+
+def test_a_float32_model_is_checked_with_the_kernels_its_layers_have(monkeypatch):
+    model = model_of("reference", Flatten(), Dense(K), loss="mse", dtype="float32")
+    broken = types.SimpleNamespace(**vars(reference))
+    broken.dense_backward = lambda *args: [1.001 * a for a in reference.dense_backward(*args)]
+    model.layers[-1].kernels = broken
+    assert not check(model, distinct(IMAGES), distinct((N, K)))
+
+
+def test_a_parameter_that_is_not_contiguous_is_moved(kernels):
+    layer = built(Dense(4), ROWS, kernels)
+    layer.params["kernel"] = np.repeat(layer.params["kernel"], 2, axis=1)[:, ::2]
+    assert check(layer, distinct(ROWS)).arrays[0].numeric != 0
+    assert check(layer, distinct(ROWS))
+
+
 @pytest.mark.parametrize(
-    "target, words",
+    "words, changed",
     [
-        (built(Dense(2), ROWS, reference).params, "expected a Sequential"),
-        (object(), "expected a Sequential"),
+        ("target=.*expected a Sequential", {"target": {"kernel": 1}}),
+        ("target=None, expected a Sequential", {"target": None}),
+        ("target=<class .*expected a Sequential", {"target": Dense}),
+        ("x: expected an array of numbers", {"x": None, "y": None, "target": Flatten()}),
+        ("x: expected an array of numbers", {"x": "digits"}),
+        ("x: NaN or infinity", {"x": np.full(ROWS, np.nan), "y": None, "target": Flatten()}),
+        (r"x: shape \(3,\), expected \(N, ...\)", {"x": [1, 2, 3], "y": None, "target": Flatten()}),
+        (r"x: shape \(0, 2\)", {"x": np.zeros((0, 2)), "y": None, "target": Flatten()}),
+        ("x has 3 samples and y has 2", {"y": np.zeros((2, K))}),
+        (
+            "y has 2 samples and x has 3",
+            {"target": MeanSquaredError(), "x": np.ones((N, K)), "y": np.zeros((2, K))},
+        ),
+        ("y=None, expected the labels of Mean", {"target": MeanSquaredError(), "y": None}),
+        ("y: labels for flatten, which has no loss", {"target": Flatten()}),
+        ("y: shape", {"y": 3}),
+        ("training=1, expected True or False", {"training": 1}),
+        ("training='yes', expected True or False", {"training": "yes"}),
+        ("step=0, expected a number more than", {"step": 0}),
+        ("step=None, expected a number", {"step": None}),
+        ("tolerance=-1, expected a number between 0 and 1", {"tolerance": -1}),
+        (r"tolerance=\[1e-07\], expected a number", {"tolerance": [1e-7]}),
+        ("limit=0, expected a whole number of at least 1", {"limit": 0}),
+        ("limit=2.5, expected a whole number", {"limit": 2.5}),
+        ("seed=None, expected a whole number", {"seed": None}),
+        ("seed=-1, expected a whole number of at least 0", {"seed": -1}),
     ],
+    ids=lambda v: v[:30] if isinstance(v, str) else "",
 )
-def test_what_cannot_be_checked(target, words):
+def test_bad_arguments_are_named(words, changed):
+    given = {
+        "target": model_of("reference", Flatten(), Dense(K), loss="mse"),
+        "x": distinct(IMAGES),
+        "y": distinct((N, K)),
+        **changed,
+    }
     with pytest.raises(ValueError, match=words):
-        check(target, distinct(ROWS))
+        check(**given)
 
 
 def test_a_float32_layer_is_refused():
