@@ -173,7 +173,9 @@ def check(
     rng = np.random.default_rng(seed)
     case = scalar.of(target, x, y, training, rng)
     with case.put_back():
-        here = _Point(case, rng)
+        here = _Point(case)
+        if not np.isfinite(here.value):
+            raise NonFiniteError(f"L is {here.value} for this x, expected a finite number")
         arrays = [_Elements(case, name, limit, step, tolerance, rng) for name in case.arrays]
         for each in arrays:
             each.compare(here)
@@ -182,8 +184,8 @@ def check(
                 with case.put_back():
                     for array in case.arrays.values():
                         array += NOISE * rng.uniform(-1, 1, array.shape)
-                    beside = _Point(case, rng)
-                    for each in arrays:
+                    beside = _Point(case)
+                    for each in arrays if np.isfinite(beside.value) else ():
                         each.decide(beside, beside=True)
     return Report(tuple(each.result() for each in arrays), tolerance)
 
@@ -191,11 +193,8 @@ def check(
 class _Point:
     """What is known where the arrays of a case are now."""
 
-    def __init__(self, case: Scalar, rng: np.random.Generator) -> None:
+    def __init__(self, case: Scalar) -> None:
         self.value, self.gradient, self.choices = case.value(), case.gradient(), case.choices()
-        self.rounding = case.rounding(rng)
-        if not np.isfinite(self.value):
-            raise NonFiniteError(f"L is {self.value} for this x, expected a finite number")
 
 
 class _Elements:
@@ -264,7 +263,8 @@ class _Elements:
         """Keep both gradients of element i at this point, and how far they are apart."""
         places, signs = self.moves[i]
         analytic = float((point.gradient[self.name].flat[places] * signs).sum())
-        least = max(self.scale, 2 * point.rounding / h / self.tolerance)
+        rounding = 16 * np.finfo(np.float64).eps * max(1.0, abs(point.value)) / h  # of a difference
+        least = max(self.scale, rounding / self.tolerance)
         error = abs(analytic - numeric) / max(abs(analytic), abs(numeric), least)
         self.analytic[i], self.numeric[i] = analytic, numeric
         self.error[i] = error if np.isfinite(error) else np.inf

@@ -66,6 +66,8 @@ class Scalar:
             d = self.weight if self.loss is None else self.loss.backward(self.weight, self.memory)
             for stage in reversed(self.stages):
                 d = stage.backward(d, True, self.memory)
+                if d is None:
+                    raise ValueError(f"{stage.name}: backward returned None, expected dL/dx")
             found = {f"{each.name}/{k}": v for each in self.layers for k, v in each.grads.items()}
             *_, last = self.arrays
             found[last] = d.reshape(self.x.shape)
@@ -92,19 +94,6 @@ class Scalar:
                 if isinstance(function, Activation) and function.activation == "relu":
                     found.append(y > 0)
         return found
-
-    def rounding(self, rng: np.random.Generator) -> float:
-        """How far L may be off: what it changes by when every number moves by its last bit.
-
-        Within bounds: an L that is rougher has no slope that differences could show.
-        """
-        here, eps, most = self.value(), np.finfo(np.float64).eps, 0.0
-        for _ in range(4):
-            with self.put_back():
-                for array in self.arrays.values():
-                    array *= 1 + eps * rng.integers(-1, 2, array.shape)
-                most = max(most, abs(self.value() - here))
-        return float(np.clip(4 * most, 8 * eps * max(1, abs(here)), 1e-12 * max(1, abs(here))))
 
     @contextmanager
     def put_back(self) -> Iterator[None]:

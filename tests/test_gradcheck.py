@@ -268,6 +268,27 @@ def test_bad_arguments_are_named(words, changed):
         check(**given)
 
 
+class Forgotten(Flatten):
+    def _backward(self, dy, need_dx, memory):
+        super()._backward(dy, need_dx, memory)
+
+
+class Overflowing(Flatten):
+    def _forward(self, x, training, memory):
+        return super()._forward(x, training, memory) + np.inf
+
+
+@pytest.mark.parametrize(
+    "layer, words",
+    [(Forgotten(), "forgotten: backward returned None, expected dL/dx"),
+     (Overflowing(), "L is .* for this x, expected a finite number")],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_layer_that_cannot_be_checked_is_named(layer, words):
+    with pytest.raises(ValueError, match=words):
+        check(layer, distinct(IMAGES))
+
+
 def test_a_float32_layer_is_refused():
     layer = Dense(2)
     layer.build((10,), 0, "float32", get_kernels("reference"))
