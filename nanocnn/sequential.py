@@ -214,7 +214,10 @@ class Sequential(Chain):
         return describe(self.plan_, self._memory, batch_size)
 
     def trace(self, x: Any, y: Any, training: bool = True) -> Trace:
-        """Every number of one forward and backward pass, by layer: see `nanocnn.trace.Trace`."""
+        """Every number of one forward and backward pass, by layer: see `nanocnn.trace.Trace`.
+
+        x (N, *input_shape), y as for `fit`. Raises ValueErrors for data that does not fit.
+        """
         self._ready(x)
         return record(self, x, y, training)
 

@@ -1,7 +1,9 @@
 """One forward and backward pass with every number kept: `model.trace(x, y)`.
 
-Nothing is fused and nothing is overwritten, so that each number can be looked at, and is said to
-come from the function of `kernels/reference.py` that defines it (the fast kernels give the same).
+Nothing is fused and nothing is overwritten, so that each number can be looked at. The model's own
+kernels compute them; beside each formula the printed trace names the line of `kernels/reference.py`
+that defines it. That line runs, and a breakpoint there stops, in a model of `kernels="reference"`;
+the fast kernels give the same numbers up to rounding.
 This file stands below `sequential.py`, whose method `trace` calls `record`.
 """
 
@@ -15,6 +17,7 @@ import numpy as np
 
 from . import worked_example
 from .arrays import Array
+from .checks import flag
 from .data.batches import take
 from .errors import unknown
 from .inputs import checked
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from .sequential import Sequential
 
 
-GRADIENTS = {"kernel": "dweight", "bias": "dbias", "gamma": "dgamma", "beta": "dbeta"}
+KEPT = ("x", "y", "z", "dx", "dy", "dz", "params", "grads", "saved")
 
 
 @dataclass
@@ -38,8 +41,9 @@ class LayerTrace:
                   operation, which goes straight to dz
     z, dz         the result before the activation of a Conv2D or Dense and its gradient (for other
                   layers y and dy)
-    params, grads the parameters by Keras's names and their gradients, also as `.dweight` (kernel),
-                  `.dbias`, `.dgamma`, `.dbeta`; the terms of an L2 penalty are in them
+    params, grads the parameters by Keras's names and their gradients, also as `.kernel`, `.bias`,
+                  `.gamma`, `.beta`, and `.dweight` (or `.dkernel`), `.dbias`, `.dgamma`, `.dbeta`;
+                  the terms of an L2 penalty are in the gradients
     saved         what the forward pass kept for the backward pass, by name
     formula       the layer in one line; `activation` its activation function or ""
     """
@@ -60,10 +64,15 @@ class LayerTrace:
     dx: Array = field(default_factory=lambda: np.empty(0))
 
     def __getattr__(self, name: str) -> Array:
-        for param, gradient in GRADIENTS.items():
-            if name == gradient and param in self.__dict__.get("grads", ()):
-                return self.grads[param]
-        raise AttributeError(f"layer {self.__dict__.get('name')!r} has no {name!r}")
+        have = self.__dict__  # nothing is in it yet while an object is copied
+        grads = have.get("grads", {})
+        named = {**have.get("params", {}), **{f"d{param}": grads[param] for param in grads}}
+        if "kernel" in grads:
+            named["dweight"] = grads["kernel"]  # the kernels' name for it
+        if name not in named:
+            what = f"attribute of layer {have.get('name')!r}"
+            raise AttributeError(str(unknown(what, name, [*KEPT, *named])))
+        return named[name]
 
     def __str__(self) -> str:
         return worked_example.of_layer(self)
@@ -75,6 +84,9 @@ class LayerTrace:
 @dataclass(frozen=True, repr=False)
 class Trace:
     """A whole pass: `trace["conv2d"]` is a `LayerTrace`, `print(trace)` a worked example.
+
+    `trace[0]` is the first layer's, `trace[-1]` the last's; an `Input` is not among them. Names and
+    places that are not there raise a ValueError that lists those that are.
 
     x, target   the input (N, ...) as the first layer got it and the dense target (N,K)
     losses      each sample's loss (N,); loss is their mean, plus `penalty`, the L2 terms
@@ -106,11 +118,20 @@ class Trace:
         """dL/dinput, of the input's shape."""
         return self.layers[0].dx
 
-    def __getitem__(self, name: str) -> LayerTrace:
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise unknown("layer", name, [layer.name for layer in self.layers])
+    def __getitem__(self, which: str | int) -> LayerTrace:
+        names = [layer.name for layer in self.layers]
+        if isinstance(which, str):
+            if which not in names:
+                raise unknown("layer", which, names)
+            return self.layers[names.index(which)]
+        count = len(self)
+        place = isinstance(which, (int, np.integer)) and not isinstance(which, bool)
+        if not place or not -count <= which < count:
+            raise ValueError(
+                f"trace[{which!r:.80}], expected a layer's name ({', '.join(names)}) "
+                f"or its place, from 0 to {count - 1} or from -{count} to -1"
+            )
+        return self.layers[which]
 
     def __iter__(self) -> Iterator[LayerTrace]:
         return iter(self.layers)
@@ -130,6 +151,7 @@ def record(model: "Sequential", x: Any, y: Any, training: bool = True) -> Trace:
 
     `training`: with dropout and the batch's own statistics. Raises what `fit` raises for bad data.
     """
+    training = flag(training, "training")
     data = checked(model, x, y)
     x = take(data.x, slice(None), model.dtype).copy()
     target = model.loss.target(data.labels, model.output_shape, model.dtype)

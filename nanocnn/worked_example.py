@@ -1,6 +1,7 @@
 """A trace in words: `print(model.trace(x, y))` as a worked example, down the network and back up.
 
-Beside each formula stands the function of `kernels/reference.py` that computes it, and its line.
+Beside each formula stands the function of `kernels/reference.py` that defines it, and its line. It
+runs in a model of `kernels="reference"`; the fast kernels have functions of the same names.
 """
 
 import inspect
@@ -60,6 +61,11 @@ FUSED = {
         ("dz = (sigmoid(z) - target) / (N * K)", "sigmoid_forward"),
     ),
 }
+DEFINED = [
+    "Each formula is defined by the function beside it, in nanocnn/kernels/reference.py at that",
+    'line. In a model of kernels="reference" these lines run, and a breakpoint there stops; the',
+    "fast kernels compute the same up to rounding.",
+]
 NOTES = {"winner": ", the cell kh*KW+kw,", "mask": ", made from the key,"}
 
 
@@ -67,8 +73,10 @@ def whole(trace: "Trace") -> str:
     """The whole pass: forward, loss, backward."""
     lines = [
         trace.about,
-        "dA is dL/dA and has the shape of A. Beside each formula: the function that computes it,",
-        "and its line in nanocnn/kernels/reference.py.",
+        "dA is dL/dA and has the shape of A. A small array is printed whole, images and kernels",
+        "channel by channel; of a large one the range, the zeros, and some numbers, from the",
+        "largest (+ or -) on.",
+        *DEFINED,
         "",
         "FORWARD",
         *_value("x", trace.x),
@@ -89,7 +97,7 @@ def whole(trace: "Trace") -> str:
 
 def of_layer(layer: "LayerTrace") -> str:
     """One layer, there and back."""
-    return "\n".join([*_forward_lines(layer), *_backward_lines(layer)])
+    return "\n".join([*_forward_lines(layer), *_backward_lines(layer), "", *DEFINED])
 
 
 def _loss_lines(trace: "Trace") -> list[str]:
@@ -126,18 +134,24 @@ def _forward_lines(layer: "LayerTrace") -> list[str]:
     lines = [f"{layer.name} ({layer.kind})  {layer.x.shape} -> {layer.y.shape}"]
     for name, array in layer.params.items():
         lines += _value(name, array)
-    suffix = "" if layer.operation.endswith("inference") else "_forward"
-    lines.append(_headline(f"  {layer.formula}", where(layer.operation + suffix)))
+    lines.append(_headline(f"  {layer.formula}", where(_forward_of(layer.operation, layer))))
     if layer.activation:
         lines += _value("z", layer.z)
         formula = re.sub(r"\bx", "z", ACTIVATIONS[layer.activation])
-        lines.append(_headline(f"  {formula}", where(f"{layer.activation}_forward")))
+        lines.append(_headline(f"  {formula}", where(_forward_of(layer.activation, layer))))
     lines += _value("y", layer.y)
     for name, value in layer.saved.items():
         if name not in ("x", "y") and isinstance(value, np.ndarray):
             lines += _value(f"{name}{NOTES.get(name, '')}", value)
     names = ", ".join(name for name in layer.saved if name != "mask")
     return [*lines, f"  kept for the backward pass: {names}"] if names else lines
+
+
+def _forward_of(operation: str, layer: "LayerTrace") -> str:
+    """The name of the kernel that computes an operation of the layer."""
+    if operation == "softmax" and layer.dy is None:  # the loss does it, too
+        return "softmax_cross_entropy_forward"
+    return operation if operation.endswith("_inference") else f"{operation}_forward"
 
 
 def backward_formulas(layer: "LayerTrace") -> dict[str, str]:
@@ -161,7 +175,8 @@ def _backward_lines(layer: "LayerTrace") -> list[str]:
     for result, formula in backward_formulas(layer).items():
         operation = layer.activation if result == "dz" else layer.operation
         function = f"{operation.removesuffix('_inference')}_backward"
-        lines.append(_headline(f"  {formula}", where(function, result)))
+        own = operation.endswith("_inference") and result == "dx"  # the layer's, not a kernel's
+        lines.append(_headline(f"  {formula}", "" if own else where(function, result)))
         lines += _value(result, getattr(layer, result))
     return lines
 

@@ -26,6 +26,7 @@ LEVELS = [
     ["history", "events", "callbacks"],
     ["storage"],
     ["inputs", "training", "worked_example", "trace", "sequential"],
+    ["scalar"],
     ["gradcheck", "plots", "presets", "rehearsal"],
     ["__main__"],
 ]

@@ -5,6 +5,7 @@ PyTorch's twin is written out layer by layer in `torch_layer`, on tensors laid o
 
 import inspect
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -220,6 +221,7 @@ def test_without_training_there_is_no_dropout_and_the_averages_are_used():
     assert np.array_equal(trace["batch_normalization"].saved["mean"], state["moving_mean"])
     assert not np.shares_memory(trace["batch_normalization"].saved["mean"], state["moving_mean"])
     assert "batch_norm_inference, reference.py" in str(trace)
+    assert "dx = dy * gamma / sqrt(variance + epsilon)\n" in str(trace)  # no kernel has this line
     assert_close(trace.prediction, model.predict(x), 1e-12)
 
 
@@ -241,6 +243,10 @@ def test_what_each_layer_saved_has_its_name():
     }
     assert trace["conv2d_1"].dweight.shape == (2, 2, 3, 2)
     assert trace["batch_normalization"].dgamma.shape == (3,)
+    for mine in trace:
+        for name, array in mine.params.items():
+            assert getattr(mine, name) is array and getattr(mine, f"d{name}") is mine.grads[name]
+    assert trace["dense"].dweight is trace["dense"].grads["kernel"]
 
 
 def test_uint8_images_are_scaled_as_in_training():
@@ -260,7 +266,26 @@ def test_uint8_images_are_scaled_as_in_training():
         (lambda m, x, y: m.trace(x, y)["conv2d_9"], ValueError, "conv2d"),
         (lambda m, x, y: m.trace(x, y[:1]), ValueError, "3 samples"),
         (lambda m, x, y: m.trace(x[:, 1:], y), ValueError, "expected"),
-        (lambda m, x, y: m.trace(x, y)["flatten"].dweight, AttributeError, "dweight"),
+        (lambda m, x, y: m.trace(x, y)["conv2"], ValueError, "did you mean 'conv2d'"),
+        (lambda m, x, y: m.trace(x, y)[6], ValueError, "from 0 to 5 or from -6 to -1"),
+        (lambda m, x, y: m.trace(x, y)[-7], ValueError, r"conv2d.*from 0 to 5 or from -6 to -1"),
+        (lambda m, x, y: m.trace(x, y)[1:2], ValueError, r"trace\[slice.*expected a layer's name"),
+        (lambda m, x, y: m.trace(x, y)[x], ValueError, "expected a layer's name"),
+        (lambda m, x, y: m.trace(x, y)[True], ValueError, "expected a layer's name"),
+        (
+            lambda m, x, y: m.trace(x, y)["flatten"].dweight,
+            AttributeError,
+            "'flatten' 'dweight'.*known: dx, dy",
+        ),
+        (
+            lambda m, x, y: m.trace(x, y)["conv2d"].gamma,
+            AttributeError,
+            "known: bias, dbias, dkernel, dweight, dx",
+        ),
+        (lambda m, x, y: m.trace(x, y)["conv2d"].kernels, AttributeError, "mean 'kernel'"),
+        (lambda m, x, y: m.trace(x, y, training=1), ValueError, "training=1, expected True or Fal"),
+        (lambda m, x, y: m.trace(x, None), ValueError, "y: shape"),
+        (lambda m, x, y: m.trace("digits", y), ValueError, "x: expected an array of numbers"),
         (lambda m, x, y: Sequential(m.layers).trace(x, y), RuntimeError, "compile"),
     ],
 )
@@ -285,6 +310,45 @@ def test_every_place_that_is_named_is_right(name):
         assert start <= int(line) < start + len(lines), f"{function} at line {line}"
         if result in ("dweight", "dbias", "dgamma", "dbeta") and int(line) > start:
             assert re.search(rf"\b{result}\b.* = ", source[int(line) - 1])
+
+
+def lines_run(model, x, y):
+    """Which lines of the reference kernels a trace runs: {line}, as a debugger would see it."""
+    ran, file = set(), reference.__file__
+
+    def follow(frame, event, _):
+        if frame.f_code.co_filename != file:
+            return None
+        ran.add(frame.f_code.co_firstlineno if event == "call" else frame.f_lineno)
+        return follow
+
+    before = sys.gettrace()
+    sys.settrace(follow)
+    try:
+        trace = model.trace(x, y)
+    finally:
+        sys.settrace(before)
+    return ran, str(trace)
+
+
+@pytest.mark.parametrize("kernels", KERNEL_SETS)
+@pytest.mark.parametrize("name", MODELS)
+def test_the_named_lines_run_with_the_reference_kernels_only(name, kernels):
+    """And the trace says so: a breakpoint at a line that does not run would never stop."""
+    ran, text = lines_run(*make(name, kernels))
+    named = {int(line) for line in re.findall(r", reference\.py:(\d+)", text)}
+    if kernels == "reference":
+        assert named <= ran
+    else:
+        mask = reference.dropout_mask.__code__.co_firstlineno  # is shown, and so is computed
+        assert not named & ran or named & ran == {mask}
+    assert "defined by the function beside it" in text
+    assert 'kernels="reference" these lines run, and a breakpoint there stops' in text
+
+
+def test_one_layer_says_too_what_its_lines_are():
+    model, x, y = make("two-block", "fast")
+    assert 'kernels="reference" these lines run' in str(model.trace(x, y)["conv2d_1"])
 
 
 def test_where_dw_of_the_second_convolution_is_computed():
@@ -327,6 +391,8 @@ def test_iterating_and_short_forms():
     model, x, y = make("two-block")
     trace = model.trace(x, y)
     assert len(trace) == 6 and next(iter(trace)).name == "conv2d"
+    assert [trace[i].name for i in range(6)] == [mine.name for mine in trace]
+    assert trace[-1] is trace["dense_1"] and trace[np.int64(2)] is trace["conv2d_1"]
     assert repr(trace).startswith("Trace(conv2d, max_pooling2d") and "loss" in repr(trace)
     assert repr(trace["conv2d"]) == "LayerTrace(conv2d: (3, 9, 8, 2) -> (3, 7, 6, 3))"
     assert "dweight = im2col(x)^T @ dz" in str(trace["conv2d"])
