@@ -24,7 +24,7 @@ LEVELS = [
     ["history", "callbacks"],
     ["storage"],
     ["training", "worked_example", "trace", "sequential"],
-    ["gradcheck", "plots", "presets", "rehearsal"],
+    ["gradcheck", "plots", "presets", "answers", "rehearsal"],
     ["__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -211,7 +211,7 @@ def _main_part(ink: Array, mask: Array) -> tuple[Array, int]:
     height, width = (high - low + 1)[:, main]
     gap = np.maximum(low - high[:, [main]], low[:, [main]] - high) - 1
     span = np.maximum(high, high[:, [main]]) - np.minimum(low, low[:, [main]]) + 1
-    apart = (gap[0] > 0.25 * max(height, width)) | (gap[1] > 0.15 * height)
+    apart = (gap[0] > 0.2 * max(height, width)) | (gap[1] > 0.15 * height)
     apart |= (gap[1] > 0.08 * height) & (span[1] > 1.2 * span[0])
     alike = (high - low + 1)[0] >= 0.5 * height
     others = apart & alike & (mass > 0.1 * mass[main]) & (~at_border | at_border[main])
