@@ -1,5 +1,6 @@
 """The command line: python -m nanocnn train|evaluate|predict|inspect|gradcheck|bench."""
 
+import os
 import platform
 import shlex
 import sys
@@ -31,9 +32,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         run: Callable[[Namespace], int] = options.run
-        return run(options)
+        code = run(options)
+        print(end="", flush=True)
+        return code
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever reads, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the rest, written at the exit, has no reader
+        return 1
     except (OSError, ValueError, ImportError, MemoryError) as error:
         complain(options, error)
         return 2
@@ -53,7 +59,8 @@ def parser() -> ArgumentParser:
     top = ArgumentParser(
         prog="python -m nanocnn",
         description="A small, fast convolutional network engine on NumPy and numba.",
-        epilog="python -m nanocnn COMMAND --help tells more about a command.",
+        epilog="python -m nanocnn COMMAND --help tells more about a command. To begin: python -m "
+        "nanocnn train, then python -m nanocnn predict results/simple/mnist_simple.h5 PHOTO.png",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -81,8 +88,11 @@ def parser() -> ArgumentParser:
     sub = command(bench, "how fast is training on this machine")
     sub.add_argument("model", metavar="MODEL", nargs="?", choices=presets.PRESETS, default="lenet",
                      help=f"one of {', '.join(presets.PRESETS)} (default: lenet)")  # fmt: skip
-    sub.add_argument("--batch-size", type=int, default=128, help="images a step (default: 128)")
-    sub.add_argument("--seconds", type=float, default=5, help="for each kernel set (default: 5)")
+    sub.add_argument(
+        "--batch-size", type=int, default=128, metavar="N", help="images a step (default: 128)"
+    )
+    sub.add_argument("--seconds", type=float, default=5, metavar="S",
+                     help="for each kernel set in each row (default: 5)")  # fmt: skip
     return top
 
 
@@ -128,8 +138,9 @@ def train(options: Namespace) -> int:
 def evaluate(options: Namespace) -> int:
     """Print loss, accuracy and the other metrics of a saved model on MNIST's test images.
 
-    Accuracy is the share of images whose label has the largest output, however the model was
-    compiled. A model without a loss, or with one that is unknown here, has accuracy alone.
+    Accuracy is the share of images whose label has the largest output, whatever metrics the model
+    was compiled with. If the model has no loss, or optimizer, loss or metrics are unknown to
+    nanocnn, accuracy alone is printed.
     """
     model, why = open_model(options.model, options.kernels)
     check_shapes(model, classes=10)
@@ -149,8 +160,9 @@ def evaluate(options: Namespace) -> int:
 def predict(options: Namespace) -> int:
     """Print the digit in each photo or scan, its probability, and the runners-up.
 
-    An image without one digit is named and left out; the exit code is then 2. Outputs that are no
-    probabilities are printed as plain numbers; logits, if the loss says so, as their softmax.
+    Images without a digit, or with several, are reported and skipped; the exit code is then 2.
+    Logits are turned into probabilities if the model's loss has from_logits=True; other outputs
+    that are no probabilities are printed as plain numbers.
     """
     from .data.digits import read_digit
 
@@ -185,11 +197,13 @@ def inspect(options: Namespace) -> int:
         print(f"\ncompiled with {optimizer} and {loss}, {model.optimizer.iterations:,} steps made")
     else:
         print(f"\nnot compiled: {why or 'saved without optimizer, loss and metrics'}")
-    if model.progress.get("epoch"):
+    if epochs := model.progress.get("epoch"):
+        whole(epochs, f"{options.model}: epoch", 0)
         history = History()
         go_on(model, history, ())
         for name, values in history.history.items():
-            print(f"{name} after {len(values)} epochs: {values[-1]:.4f}")
+            if values:
+                print(f"{name} after {len(values)} epochs: {values[-1]:.4f}")
     return 0
 
 

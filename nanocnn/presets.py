@@ -129,31 +129,28 @@ DATA_HELP = (
 KERNELS_HELP = "fast: compiled; reference: plain NumPy, made to be read (default: fast)"
 
 
+# fmt: off
 def add_options(parser: ArgumentParser) -> None:
     """The options of training a preset."""
     add = parser.add_argument
     add("--model", choices=PRESETS, help="the network (default: simple, or the checkpoint's)")
     add("--data", metavar="FOLDER", help=DATA_HELP)
-    add("--epochs", type=int, help="passes over the images, in all (default: the preset's)")
-    add("--batch-size", type=int, default=128, help="images a step (default: 128)")
+    add("--epochs", type=int, metavar="N",
+        help="passes over the images, those before --resume included (default: the preset's)")
+    add("--batch-size", type=int, default=128, metavar="N", help="images a step (default: 128)")
     names = [name.lower() for name in OPTIMIZERS]
     add("--optimizer", type=str.lower, choices=names,
-        help="default: the preset's, or the checkpoint's")  # fmt: skip
-    add("--seed", type=int, help="decides everything random (default: 0, or the checkpoint's)")
+        help="how weights are updated (default: the preset's, or the checkpoint's)")
+    add("--seed", type=int, metavar="N",
+        help="decides everything random (default: 0, or the checkpoint's)")
     add("--kernels", choices=KERNEL_SETS, default="fast", help=KERNELS_HELP)
     add("--out", metavar="FOLDER", help="where results go (default: results/MODEL)")
-    add(
-        "--resume",
-        action="store_true",
-        help="go on from the checkpoint in --out, with its network, optimizer and seed",
-    )
-    add(
-        "--require-accuracy",
-        type=float,
-        metavar="A",
-        help="exit 1 if test accuracy is below A, a share from 0 to 1",
-    )
-    add("--show", action="store_true", help="open the pictures at the end")  # fmt: skip
+    add("--resume", action="store_true",
+        help="continue from the checkpoint in --out, with its network, optimizer and seed")
+    add("--require-accuracy", type=float, metavar="A",
+        help="exit with code 1 if the test accuracy is below A, a number from 0 to 1")
+    add("--show", action="store_true", help="open the pictures at the end")
+# fmt: on
 
 
 class Run(NamedTuple):
@@ -177,7 +174,7 @@ def begin(options: Namespace) -> Run:
     if options.require_accuracy is not None:
         words = "from 0 to 1, such as 0.99"
         number(options.require_accuracy, "require_accuracy", lambda share: 0 <= share <= 1, words)
-    out = Path(options.out or f"results/{options.model or 'simple'}")
+    out = Path(f"results/{options.model or 'simple'}" if options.out is None else options.out)
     checkpoint = out / "checkpoint.npz"
     if options.resume:
         model = _resumed(options, checkpoint)
@@ -258,13 +255,14 @@ def _check_writable(out: Path, *paths: Path) -> None:
 
 
 def check_steps(run: Run, images: int, batch_size: int) -> None:
-    """Say when a resumed training would have had other steps: another batch size or other data."""
+    """Say so when the epochs of a checkpoint had other steps: another batch size or other data."""
     epoch, steps = run.model.progress.get("epoch", 0), -(-images // batch_size)
     made = run.model.optimizer.iterations
     if made != epoch * steps:
         print(
-            f"--resume: {made:,} steps were made in {epoch} epochs, and an epoch has {steps:,} now:"
-            " with another batch size or other data the result is not that of one long training"
+            f"--resume: the checkpoint made {made:,} steps in {epoch} epochs, and an epoch has "
+            f"{steps:,} now: batch size or data differ, so the result is not that of one "
+            "uninterrupted training"
         )
 
 

@@ -119,7 +119,10 @@ def test_a_resumed_training_takes_network_optimizer_and_seed_from_its_checkpoint
     assert "--resume: " not in capsys.readouterr().out
     assert main([*resumable, "--resume", "--epochs", "3"]) == 0  # --batch-size 128
     out = capsys.readouterr().out
-    assert "--resume: 4 steps were made in 2 epochs, and an epoch has 1 now" in out
+    assert (
+        "the checkpoint made 4 steps in 2 epochs, and an epoch has 1 now: batch size or data differ"
+        in out
+    )
     lenet = [*resumable[:-1], str(tmp_path / "other"), "--batch-size", "120"]
     assert main([*lenet, "--model", "two-block", "--optimizer", "sgd", "--epochs", "1"]) == 0
     assert main([*lenet, "--resume", "--epochs", "2"]) == 0
@@ -128,9 +131,7 @@ def test_a_resumed_training_takes_network_optimizer_and_seed_from_its_checkpoint
     assert type(resumed.optimizer).__name__ == "SGD" and resumed.name == "two-block"
 
 
-def test_a_checkpoint_of_another_network_or_of_none_is_not_gone_on_from(
-    resumable, tmp_path, capsys
-):
+def test_a_checkpoint_of_another_network_or_of_none_is_not_resumed(resumable, tmp_path, capsys):
     path = tmp_path / "r" / "checkpoint.npz"
     layers = [Input((28, 28, 1)), Flatten(), Dense(10, activation="softmax")]
     uncompiled = Sequential(presets.simple(), name="simple", kernels="reference")
@@ -282,6 +283,13 @@ def test_as_a_program():
     assert done.returncode == 2 and "Traceback" not in done.stderr
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and "COMMAND" in done.stderr
+
+
+def test_a_reader_that_has_enough_ends_the_command_without_a_traceback(model):
+    command = [sys.executable, "-m", "nanocnn", "inspect", model, "--kernels", "reference"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 1
 
 
 def test_ctrl_c_gives_130(monkeypatch, capsys):

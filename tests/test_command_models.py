@@ -128,6 +128,41 @@ def test_a_model_with_an_unknown_optimizer_is_opened_without(data, photo, tmp_pa
     assert main(["gradcheck", str(path), *REFERENCE]) == 0
 
 
+@pytest.mark.parametrize("ending", ["npz", "h5", "keras"])
+def test_a_model_in_float64_is_saved_and_served(ending, data, photo, tmp_path, capsys):
+    layers = [Input((28, 28, 1)), Flatten(), Dense(10, activation="softmax")]
+    model = Sequential(layers, dtype="float64", kernels="reference")
+    model.compile("adam", SPARSE)
+    here = {"folder": tmp_path, "ending": ending}
+    for command, arguments in (
+        ("predict", [photo]),
+        ("evaluate", ["--data", data]),
+        ("gradcheck", []),
+    ):
+        run(capsys, command, model, *arguments, **here)
+    assert "(float64, reference kernels)" in run(capsys, "inspect", model, **here).out
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        {"epoch": "x"},
+        {"epoch": [1], "history": {}},
+        {"epoch": 1},
+        {"epoch": 1, "history": 3},
+        {"epoch": 1, "history": {"loss": ["a"]}},
+    ],
+)
+def test_a_file_whose_progress_is_none_is_one_line_to_inspect(progress, tmp_path, capsys):
+    model = flat()
+    model.progress = progress
+    err = run(capsys, "inspect", model, folder=tmp_path, expect=2).err
+    assert len(err.splitlines()) == 1
+    model.progress = {"epoch": 2, "history": {"loss": [], "mae": [0.5, 0.25]}}
+    out = run(capsys, "inspect", model, folder=tmp_path).out
+    assert "mae after 2 epochs: 0.2500\n" in out and "loss after" not in out
+
+
 # --- What predict says ---
 
 

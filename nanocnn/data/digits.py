@@ -89,8 +89,11 @@ def _checked(image: "Image", name: str) -> Array:
 
 
 def _unreadable(name: str, error: Exception) -> DatasetError:
+    from PIL import UnidentifiedImageError
+
+    found = "it is none of these" if isinstance(error, UnidentifiedImageError) else error
     return DatasetError(
-        f"{name}: expected an image ({', '.join(FORMATS)}), whole and readable: {error}"
+        f"{name}: expected an image ({', '.join(FORMATS)}), whole and readable: {found}"
     )
 
 
