@@ -134,14 +134,16 @@ def test_a_resumed_training_takes_network_optimizer_and_seed_from_its_checkpoint
 def test_a_checkpoint_of_another_network_or_of_none_is_not_resumed(resumable, tmp_path, capsys):
     path = tmp_path / "r" / "checkpoint.npz"
     layers = [Input((28, 28, 1)), Flatten(), Dense(10, activation="softmax")]
+    other = Sequential(layers, name="simple", kernels="reference")
+    other.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
     uncompiled = Sequential(presets.simple(), name="simple", kernels="reference")
     mse = presets.build("simple", kernels="reference")
     mse.compile("adam", "mse", ["accuracy"])
     metrics = presets.build("simple", kernels="reference")
     metrics.compile("adam", metrics.loss, ["mae"])
     for model in (
-        Sequential(layers, name="simple", kernels="reference"),
-        Sequential(layers, name="mine", kernels="reference"),
+        other,
+        Sequential(presets.simple(), name="mine", kernels="reference"),
         uncompiled,
         mse,
         metrics,
