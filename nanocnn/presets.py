@@ -4,21 +4,24 @@ Shared by `examples/train_mnist.py` and `python -m nanocnn train`.
 """
 
 import webbrowser
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 import numpy as np
 
 from .arrays import Array
+from .checks import number, whole
+from .configs import described
 from .errors import unknown
 from .history import History
 from .kernels import KERNEL_SETS
 from .layers import Conv2D, Dense, Dropout, Flatten, Input, Layer, MaxPooling2D
-from .losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
+from .losses import SparseCategoricalCrossentropy
 from .optimizers import OPTIMIZERS
-from .sequential import Sequential
+from .sequential import Sequential, load_model
 
 
 def lenet() -> list[Layer]:
@@ -113,35 +116,154 @@ def build(
 
 
 def labels_for(model: Sequential, digits: Array) -> Array:
-    """The class numbers `digits` (N,) as the model's loss wants them: one-hot (N,10) or as is."""
-    if isinstance(model.loss, CategoricalCrossentropy) and not isinstance(
-        model.loss, SparseCategoricalCrossentropy
-    ):
-        return np.eye(model.output_shape[-1], dtype=np.uint8)[digits]
-    return digits
+    """The class numbers `digits` (N,) as the model's loss wants them: as is, or one-hot (N,K)."""
+    if isinstance(model.loss, SparseCategoricalCrossentropy):
+        return digits
+    return np.eye(model.output_shape[-1], dtype=np.uint8)[digits]
 
 
 DATA_HELP = (
     "where the four MNIST files are; without it: $NANOCNN_DATA, the cache, a download, or 5,000 "
     "digits that come with nanocnn"
 )
+KERNELS_HELP = "fast: compiled; reference: plain NumPy, made to be read (default: fast)"
 
 
+# fmt: off
 def add_options(parser: ArgumentParser) -> None:
     """The options of training a preset."""
     add = parser.add_argument
-    add("--model", choices=PRESETS, default="simple", help="the network (default: simple)")
+    add("--model", choices=PRESETS, help="the network (default: simple, or the checkpoint's)")
     add("--data", metavar="FOLDER", help=DATA_HELP)
-    add("--epochs", type=int, help="passes over the training images (default: the preset's)")
-    add("--batch-size", type=int, default=128, help="images a step (default: 128)")
-    add("--optimizer", type=str.lower, choices=[name.lower() for name in OPTIMIZERS],
-        help="default: the preset's")  # fmt: skip
-    add("--seed", type=int, default=0, help="decides everything random (default: 0)")
-    add("--kernels", choices=KERNEL_SETS, default="fast", help="compiled, or NumPy to read")
+    add("--epochs", type=int, metavar="N",
+        help="passes over the images, those before --resume included (default: the preset's)")
+    add("--batch-size", type=int, default=128, metavar="N", help="images a step (default: 128)")
+    names = [name.lower() for name in OPTIMIZERS]
+    add("--optimizer", type=str.lower, choices=names,
+        help="how weights are updated (default: the preset's, or the checkpoint's)")
+    add("--seed", type=int, metavar="N",
+        help="decides everything random (default: 0, or the checkpoint's)")
+    add("--kernels", choices=KERNEL_SETS, default="fast", help=KERNELS_HELP)
     add("--out", metavar="FOLDER", help="where results go (default: results/MODEL)")
-    add("--resume", action="store_true", help="go on from the last checkpoint in --out")
-    add("--require-accuracy", type=float, metavar="A", help="exit 1 if test accuracy is below A")
+    add("--resume", action="store_true",
+        help="continue from the checkpoint in --out, with its network, optimizer and seed")
+    add("--require-accuracy", type=float, metavar="A",
+        help="exit with code 1 if the test accuracy is below A, a number from 0 to 1")
     add("--show", action="store_true", help="open the pictures at the end")
+# fmt: on
+
+
+class Run(NamedTuple):
+    """A training that may begin: its model, the epochs it ends with, and the files it writes."""
+
+    model: Sequential
+    epochs: int
+    checkpoint: Path
+    file: Path
+
+
+def begin(options: Namespace) -> Run:
+    """The new network that `options` ask for, or with `resume` that of the last checkpoint.
+
+    All options are checked, before the data are read. Raises ValueError for one that is wrong or
+    contradicts the checkpoint, OSError for a folder that cannot be written.
+    """
+    whole(options.batch_size, "batch_size")
+    if options.epochs is not None:
+        whole(options.epochs, "epochs")
+    if options.require_accuracy is not None:
+        words = "from 0 to 1, such as 0.99"
+        number(options.require_accuracy, "require_accuracy", lambda share: 0 <= share <= 1, words)
+    out = Path(f"results/{options.model or 'simple'}" if options.out is None else options.out)
+    checkpoint = out / "checkpoint.npz"
+    if options.resume:
+        model = _resumed(options, checkpoint)
+    else:
+        name, seed = options.model or "simple", 0 if options.seed is None else options.seed
+        model = build(name, seed, options.kernels, optimizer=options.optimizer)
+    preset = PRESETS[model.name]
+    epochs = preset.epochs if options.epochs is None else options.epochs
+    done = whole(model.progress.get("epoch", 0), f"{checkpoint}: epoch", 0)
+    if epochs <= done:
+        default = " (the default)" if options.epochs is None else ""
+        raise ValueError(
+            f"--resume: {checkpoint} is the end of epoch {done}, expected --epochs {done + 1} or "
+            f"more, got {epochs}{default}"
+        )
+    _check_writable(out, checkpoint, out / preset.file)
+    return Run(model, epochs, checkpoint, out / preset.file)
+
+
+def _resumed(options: Namespace, checkpoint: Path) -> Sequential:
+    """The model in `checkpoint`, which must be of a preset and what the options say."""
+    if not checkpoint.exists():
+        raise FileNotFoundError(
+            f"--resume: No such file or directory: '{checkpoint}'; a training writes it after each "
+            "epoch: start one without --resume"
+        )
+    model = load_model(checkpoint, options.kernels)
+    if options.model not in (None, model.name):
+        raise ValueError(
+            f"--resume: {checkpoint} holds {model.name!r}, not {options.model!r}: leave out "
+            "--model, choose another --out, or start anew without --resume"
+        )
+    if model.name not in PRESETS or not _same(model, build(model.name, kernels=options.kernels)):
+        raise ValueError(
+            f"--resume: {checkpoint} holds {model.name!r}, which is not as presets.py has it, "
+            f"expected one of {', '.join(PRESETS)} as it is there; train it further with model.fit"
+        )
+    optimizer = type(model.optimizer).__name__.lower()
+    for name, asked, has in (
+        ("optimizer", options.optimizer, optimizer),
+        ("seed", options.seed, model.seed),
+    ):
+        if asked not in (None, has):
+            raise ValueError(
+                f"--resume: {checkpoint} was trained with {name} {has}, not {asked}: leave out "
+                f"--{name}, or start anew without --resume"
+            )
+    return model
+
+
+def _same(model: Sequential, preset: Sequential) -> bool:
+    """Whether `model` is the preset's network, of any seed, compiled with any optimizer."""
+    config, expected = ({**each.get_config(), "seed": 0} for each in (model, preset))
+    compiled = getattr(model, "loss", None) is not None
+    return (
+        config == expected
+        and compiled
+        and described(model.loss) == described(preset.loss)
+        and list(model.metrics) == list(preset.metrics)
+    )
+
+
+def _check_writable(out: Path, *paths: Path) -> None:
+    """Raise OSError, before there is work to lose, if `paths` in folder `out` cannot be written."""
+    for path in paths:
+        if path.is_dir():
+            raise IsADirectoryError(
+                f"{path} is a folder, expected a file or nothing: it is written"
+            )
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    try:
+        with TemporaryFile(dir=there):  # asked of the system itself: root and shares have own rules
+            pass
+    except OSError as error:
+        raise OSError(
+            f"--out {out}: cannot be written: {error.strerror or error}; choose another folder"
+        ) from error
+
+
+def check_steps(run: Run, images: int, batch_size: int) -> None:
+    """Say so when the epochs of a checkpoint had other steps: another batch size or other data."""
+    epoch, steps = run.model.progress.get("epoch", 0), -(-images // batch_size)
+    made = run.model.optimizer.iterations
+    if made != epoch * steps:
+        print(
+            f"--resume: the checkpoint made {made:,} steps in {epoch} epochs, and an epoch has "
+            f"{steps:,} now: batch size or data differ, so the result is not that of one "
+            "uninterrupted training"
+        )
 
 
 def draw(

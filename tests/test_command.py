@@ -79,7 +79,128 @@ def test_train_goes_on(model, data, tmp_path, capsys, monkeypatch):
     assert "Epoch 2/2" in capsys.readouterr().out
     with open(model, "rb") as whole:
         assert (tmp_path / "checkpoint.npz").read_bytes() == whole.read()
-    assert main(["train", *options, "--epochs", "1", "--require-accuracy", "1.01"]) == 1
+    assert main(["train", *options, "--epochs", "1", "--require-accuracy", "1"]) == 1
+
+
+@pytest.fixture
+def resumable(data, tmp_path, monkeypatch):
+    """Options to train in a folder that holds the checkpoint of one epoch of `simple`."""
+    monkeypatch.setattr(presets, "draw", lambda *arguments: [])
+    options = ["train", "--data", data, "--kernels", "reference", "--out", str(tmp_path / "r")]
+    assert main([*options, "--epochs", "1", "--seed", "3", "--batch-size", "60"]) == 0
+    return options
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["--model", "lenet"], "holds 'simple', not 'lenet'"),
+        (["--optimizer", "sgd"], "was trained with optimizer adam, not sgd: leave out --optimizer"),
+        (["--seed", "0"], "was trained with seed 3, not 0: leave out --seed"),
+        (["--epochs", "1"], "is the end of epoch 1, expected --epochs 2 or more, got 1"),
+        (["--data", "nowhere"], "nowhere is not a folder"),
+    ],
+)
+def test_what_contradicts_the_checkpoint_is_refused(asked, message, resumable, tmp_path, capsys):
+    before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
+    capsys.readouterr()
+    epochs = [] if "--epochs" in asked else ["--epochs", "2"]
+    assert main([*resumable, "--resume", *epochs, *asked]) == 2
+    out, err = capsys.readouterr()
+    assert message in err and len(err.splitlines()) == 1 and "Epoch" not in out
+    assert {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
+
+
+def test_a_resumed_training_takes_network_optimizer_and_seed_from_its_checkpoint(
+    resumable, data, tmp_path, capsys
+):
+    agreeing = ["--model", "simple", "--optimizer", "Adam", "--seed", "3", "--batch-size", "60"]
+    assert main([*resumable, "--resume", "--epochs", "2", *agreeing]) == 0
+    assert "--resume: " not in capsys.readouterr().out
+    assert main([*resumable, "--resume", "--epochs", "3"]) == 0  # --batch-size 128
+    out = capsys.readouterr().out
+    assert (
+        "the checkpoint made 4 steps in 2 epochs, and an epoch has 1 now: batch size or data differ"
+        in out
+    )
+    lenet = [*resumable[:-1], str(tmp_path / "other"), "--batch-size", "120"]
+    assert main([*lenet, "--model", "two-block", "--optimizer", "sgd", "--epochs", "1"]) == 0
+    assert main([*lenet, "--resume", "--epochs", "2"]) == 0
+    assert not (tmp_path / "other" / "mnist_simple.h5").exists()
+    resumed = load_model(tmp_path / "other" / "mnist_two_block.h5", "reference")
+    assert type(resumed.optimizer).__name__ == "SGD" and resumed.name == "two-block"
+
+
+def test_a_checkpoint_of_another_network_or_of_none_is_not_resumed(resumable, tmp_path, capsys):
+    path = tmp_path / "r" / "checkpoint.npz"
+    layers = [Input((28, 28, 1)), Flatten(), Dense(10, activation="softmax")]
+    other = Sequential(layers, name="simple", kernels="reference")
+    other.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    uncompiled = Sequential(presets.simple(), name="simple", kernels="reference")
+    mse = presets.build("simple", kernels="reference")
+    mse.compile("adam", "mse", ["accuracy"])
+    metrics = presets.build("simple", kernels="reference")
+    metrics.compile("adam", metrics.loss, ["mae"])
+    for model in (
+        other,
+        Sequential(presets.simple(), name="mine", kernels="reference"),
+        uncompiled,
+        mse,
+        metrics,
+    ):
+        model.save(path)
+        assert main([*resumable, "--resume"]) == 2
+        err = capsys.readouterr().err
+        assert f"holds {model.name!r}, which is not as presets.py has it" in err
+    path.write_bytes(b"no model")
+    assert main([*resumable, "--resume"]) == 2
+    path.unlink()
+    assert main([*resumable, "--resume"]) == 2
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert f"No such file or directory: '{path}'" in err and "without --resume" in err
+
+
+def test_what_ctrl_c_says_to_go_on_with_is_a_checkpoint_of_this_training(
+    resumable, monkeypatch, capsys
+):
+    def press(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Sequential, "fit", press)
+    assert main([*resumable, "--model", "lenet"]) == 130  # the one in --out is of `simple`
+    assert "to go on" not in capsys.readouterr().out
+    assert main([*resumable, "--resume"]) == 130
+    assert "to go on: python -m nanocnn " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", "-1"], "epochs=-1, expected a whole number of at least 1"),
+        (["--batch-size", "0"], "batch_size=0, expected a whole number of at least 1"),
+        (["--seed", "-1"], "seed=-1, expected a whole number of at least 0"),
+        (["--require-accuracy", "2"], "require_accuracy=2.0, expected a number from 0 to 1"),
+        (["--require-accuracy", "nan"], "require_accuracy=nan, expected a number from 0 to 1"),
+        (["--out", "file"], "--out file: cannot be written: "),
+        (["--out", "file/below/it"], "--out file/below/it: cannot be written: "),
+        (["--out", "/proc/results"], "--out /proc/results: cannot be written: "),
+        (["--out", "folders"], "folders/checkpoint.npz is a folder"),
+    ],
+)
+def test_bad_options_are_found_before_the_data_are_read(
+    options, message, tmp_path, monkeypatch, capsys
+):
+    def load(*arguments):
+        raise AssertionError("the data were read")
+
+    monkeypatch.setattr(mnist, "load", load)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "folders" / "checkpoint.npz").mkdir(parents=True)
+    assert main(["train", *options, "--kernels", "reference"]) == 2
+    err = capsys.readouterr().err
+    assert message in err and len(err.splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "folders"}
 
 
 def test_predict(model, tmp_path, capsys):
@@ -138,10 +259,20 @@ def test_bench(capsys):
         (["evaluate", "missing.h5"], "No such file or directory: 'missing.h5'"),
         (["train", "--data", "nowhere"], "nowhere is not a folder"),
         (["bench", "--batch-size", "0"], "batch_size"),
+        (["bench", "--seconds", "0"], "seconds=0.0, expected a number more than 0"),
+        (["bench", "--seconds", "nan"], "seconds=nan, expected a number more than 0"),
+        (["inspect", "folder.npz"], "Is a directory: 'folder.npz'"),
+        (["evaluate", "text.npz"], "text.npz: "),
+        (["gradcheck", "text.h5"], "text.h5: "),
+        (["inspect", "text.keras"], "text.keras: "),
+        (["predict", "text.npz", "folder.npz"], "folder.npz: expected an image, got a folder"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.npz").mkdir()
+    for ending in ("npz", "h5", "keras"):
+        (tmp_path / f"text.{ending}").write_text("<html>no model</html>")
     assert main(arguments) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"nanocnn {arguments[0]}: ") and message in err
@@ -156,9 +287,16 @@ def test_as_a_program():
     assert done.returncode == 2 and "COMMAND" in done.stderr
 
 
+def test_a_reader_that_has_enough_ends_the_command_without_a_traceback(model):
+    command = [sys.executable, "-m", "nanocnn", "inspect", model, "--kernels", "reference"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 1
+
+
 def test_ctrl_c_gives_130(monkeypatch, capsys):
     def press(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nanocnn.__main__.load_model", press)
+    monkeypatch.setattr("nanocnn.__main__.open_model", press)
     assert main(["inspect", "a.npz"]) == 130

@@ -148,6 +148,87 @@ def test_a_thin_pen_is_thickened() -> None:
     assert 1.5 < (got / 255).sum() / 27 < 3, "strokes of about two pixels"
 
 
+@pytest.mark.parametrize("beside", [True, False], ids=["beside", "below"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_digits_on_a_page_are_not_read_as_one(beside: bool, count: int) -> None:
+    rng = np.random.default_rng(7)
+    for gap in (24, 60, 150):  # a digit is 80 high
+        for _ in range(5):
+            page = np.full((700, 700), 235.0) + rng.normal(0, 4, (700, 700))
+            at = 20
+            for digit in DIGITS[rng.integers(len(DIGITS), size=count)]:
+                big = np.kron(digit, np.ones((4, 4)))
+                big = big[big.any(axis=1)][:, big.any(axis=0)]
+                height, width = big.shape
+                top, left = (60, at) if beside else (at, 60)
+                page[top : top + height, left : left + width] -= 0.8 * big
+                at += gap + (width if beside else height)
+            with pytest.raises(DatasetError, match=r"found \d separate shapes .* crop the image"):
+                read_digit(page.clip(0, 255).astype(np.uint8))
+
+
+STROKES = {
+    "5, its bar detached": [
+        [(40, 22), (80, 22)],
+        [(40, 36), (40, 60), (75, 62), (70, 98), (40, 95)],
+    ],
+    "4 in two strokes": [[(30, 20), (30, 62), (66, 62)], [(76, 20), (76, 100)]],
+    "4, the second stroke within": [[(30, 20), (30, 62), (90, 62)], [(70, 76), (70, 110)]],
+    "7 and its crossbar": [[(30, 20), (85, 20), (50, 100)], [(35, 62), (47, 62)]],
+    "1 and its foot": [[(60, 20), (60, 84)], [(40, 98), (80, 98)]],
+}
+
+
+@pytest.mark.parametrize("strokes", STROKES.values(), ids=STROKES)
+def test_one_digit_in_two_strokes_is_one(strokes: list[list[tuple[int, int]]]) -> None:
+    page = Image.new("L", (240, 240), 250)
+    for stroke in strokes:
+        ImageDraw.Draw(page).line(stroke, fill=10, width=8)
+    ImageDraw.Draw(page).rectangle([200, 200, 204, 204], fill=10)  # a speck
+    assert len(np.unique(digits._label(np.asarray(page) < 128))) == 4  # two strokes, speck, paper
+    rows, columns = np.nonzero(read_digit(page))
+    assert max(np.ptp(rows), np.ptp(columns)) >= 18
+
+
+def test_mnist_s_own_digits_are_one_each() -> None:
+    for digit in (*DIGITS, *mnist.sample()[0][0][750:780]):  # a wide 4, open at its top, at 764
+        read_digit(digit)
+
+
+def test_pil_images_and_arrays_are_read_as_their_files_are(tmp_path: Path) -> None:
+    sheet = photo(DIGITS[14], np.random.default_rng(2))
+    image = Image.fromarray(sheet)
+    image.save(tmp_path / "digit.png")
+    expected = read_digit(tmp_path / "digit.png")
+    colours = np.dstack([sheet] * 3)
+    sources = [image, Image.open(tmp_path / "digit.png"), image.convert("RGBA"), sheet]
+    sources += [sheet[:, :, np.newaxis], colours, np.dstack([colours, 255 + 0 * sheet])]
+    sources += [sheet / 255, colours / 255, (colours / 255).astype(np.float32)]
+    for source in sources:
+        np.testing.assert_allclose(read_digit(source).astype(int), expected, atol=1)
+    assert np.array_equal(np.asarray(image), sheet)  # left as it was
+
+
+def test_what_is_no_source_of_an_image_is_refused_by_name(tmp_path: Path) -> None:
+    closed = Image.open(io.BytesIO(PHOTO))
+    closed.close()
+    for source, message in (
+        (None, "None: expected the path"),
+        (3, "3: expected the path"),
+        ([[0, 255], [255, 0]], r"\[\[0, 255\], \[255, 0\]\]: expected .* np.asarray"),
+        (PHOTO[:5], "expected the path of an image, a file open"),
+        (tmp_path, f"{tmp_path}: expected an image, got a folder"),
+        (str(tmp_path), f"{tmp_path}: expected an image, got a folder"),
+        (io.StringIO("text"), "expected an image"),
+        (Image.new("L", (0, 0)), "the image: expected at least 1 pixel, .* got 0x0"),
+        (Image.new("L", (1, 1 << 16)), "32,768 a side, got 1x65536"),
+        (closed, "expected an image .* whole and readable"),
+        (np.full((5, 5, 3), 200.0), "floats from 0 to 1, got float64"),
+    ):
+        with pytest.raises(DatasetError, match=message):
+            read_digit(source)  # type: ignore[arg-type]
+
+
 def png(width: int, height: int, data: bytes = b"", kind: int = 0) -> bytes:
     def chunk(name: bytes, body: bytes) -> bytes:
         return (

@@ -212,6 +212,18 @@ def test_predict_tells_what_is_wrong_in_one_line(trained, tmp_path):
         assert done.stdout == ""
 
 
+def test_predict_goes_on_after_an_image_that_is_none(trained, tmp_path):
+    model = trained[0] / "results/simple/mnist_simple.h5"
+    Image.fromarray(mnist.sample()[1][0][3]).save(tmp_path / "digit.png")
+    (tmp_path / "text.png").write_text("this is no picture")
+    names = ["text.png", "digit.png", "missing.png", "digit.png"]
+    done = run("predict.py", model, *names, folder=tmp_path, expect=2)
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["digit.png"] * 2
+    errors = done.stderr.splitlines()
+    assert len(errors) == 2 and "text.png: expected an image" in errors[0]
+    assert "No such file or directory: 'missing.png'" in errors[1]
+
+
 # --- What the presets must reach (longer) ---
 
 

@@ -7,7 +7,9 @@ so that their centre of mass is its middle; paper is 0, ink is 255.
 import math
 import os
 import warnings
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -15,61 +17,110 @@ from nanocnn.arrays import Array
 from nanocnn.errors import DatasetError
 from nanocnn.files import opened
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")  # decoders without scripts, links or other files
 MAX_PIXELS, MAX_SIDE = 1 << 26, 1 << 15  # of one pixel a row, many rows take gigabytes
 WORK = 400  # the longest side that is worked on
 THIN = 0.09  # a stroke narrower than this part of the digit is thickened to it
 
 
-def read_digit(source: str | os.PathLike[str] | BinaryIO | Array) -> Array:
+def read_digit(source: "str | os.PathLike[str] | BinaryIO | Array | Image") -> Array:
     """Find the digit in an image and return it as MNIST has them: uint8 (28,28), ink 255 on 0.
 
-    source  a PNG, JPEG, BMP or GIF file, or an array, (H,W) of any numbers or (H,W,3|4) of uint8;
+    source  a PNG, JPEG, BMP or GIF file, by its path or open in binary mode; a PIL image; or an
+            array, (H,W) or (H,W,1) of any numbers, (H,W,3|4) of uint8 or of floats from 0 to 1;
             one digit, darker or lighter than its paper, of any size; the paper may be lit unevenly
 
     Raises DatasetError for what is no image, is damaged, has more than 2**26 pixels or 2**15 a side
-    (before it is decoded), or shows nothing. Takes 800 MB at most, whatever the file promises.
+    (before it is decoded), shows nothing, or shows several digits: separate shapes of similar
+    height. Takes 800 MB at most, whatever the file promises.
     """
+    from PIL.Image import Image
+
     if isinstance(source, np.ndarray):
         return _digit(_grey_array(source), "the array")
-    with opened(source) as (file, name):
+    if isinstance(source, Image):
+        name = str(getattr(source, "filename", "")) or "the image"
+        return _digit(_checked(source, name), name)
+    if not isinstance(source, (str, os.PathLike)) and not hasattr(source, "read"):
+        raise DatasetError(
+            f"{source!r:.80}: expected the path of an image, a file open in binary mode, a PIL "
+            "image, or an array such as np.asarray(...)"
+        )
+    with _image_file(source) as (file, name):
         return _digit(_decode(file, name), name)
+
+
+@contextmanager
+def _image_file(source: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
+    """The file at `source`; DatasetError, not OSError, for a folder: it is no missing file."""
+    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
+        raise DatasetError(f"{os.fspath(source)}: expected an image, got a folder")
+    with opened(source) as file_and_name:
+        yield file_and_name
 
 
 def _decode(file: BinaryIO, name: str) -> Array:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as image:
-            if image.width * image.height <= MAX_PIXELS and max(image.size) <= MAX_SIDE:
-                return _grey(image)
-            size = f"{image.width}x{image.height}"
-    except Exception as error:  # decoders meet damage with a dozen kinds of error
+        with warnings.catch_warnings(action="ignore"):
+            image = Image.open(file, formats=FORMATS)
+    except Exception as error:
+        raise _unreadable(name, error) from error
+    with image:
+        return _checked(image, name)
+
+
+def _checked(image: "Image", name: str) -> Array:
+    """Brightness of an image that is not too large and whole."""
+    if not (0 < image.width * image.height <= MAX_PIXELS and max(image.size) <= MAX_SIDE):
         raise DatasetError(
-            f"{name}: expected an image ({', '.join(FORMATS)}), whole and readable: {error}"
-        ) from error
-    raise DatasetError(
-        f"{name}: expected at most {MAX_PIXELS:,} pixels and {MAX_SIDE:,} a side, got {size}"
+            f"{name}: expected at least 1 pixel, at most {MAX_PIXELS:,} pixels and "
+            f"{MAX_SIDE:,} a side, got {image.width}x{image.height}"
+        )
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return _grey(image)
+    except Exception as error:  # decoders meet damage with a dozen kinds of error
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> DatasetError:
+    from PIL import UnidentifiedImageError
+
+    found = "it is none of these" if isinstance(error, UnidentifiedImageError) else error
+    return DatasetError(
+        f"{name}: expected an image ({', '.join(FORMATS)}), whole and readable: {found}"
     )
 
 
 def _grey_array(array: Array) -> Array:
     from PIL import Image
 
+    given = array
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
     fits = 0 < array.size <= 4 * MAX_PIXELS and max(array.shape) <= MAX_SIDE
     if array.ndim == 2 and array.dtype.kind in "buif" and fits and array.size <= MAX_PIXELS:
         if not np.isfinite(array).all():
             raise DatasetError("the array: expected finite pixels, got NaN or infinity")
         array = array.astype(np.float64)  # 1e300 is a shade too
         return _grey(Image.fromarray((array / (abs(array).max() or 1)).astype(np.float32)))
-    if array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8 and fits:
-        return _grey(Image.fromarray(array))
+    if array.ndim == 3 and array.shape[2] in (3, 4) and fits:
+        if array.dtype.kind == "f" and array.min() >= 0 and array.max() <= 1:  # as matplotlib reads
+            array = np.rint(array * 255).astype(np.uint8)
+        if array.dtype == np.uint8:
+            return _grey(Image.fromarray(array))
     raise DatasetError(
-        f"the array: expected (H, W) numbers or (H, W, 3|4) uint8, got {array.dtype} {array.shape}"
+        "the array: expected (H, W) numbers, or (H, W, 3|4) uint8 or floats from 0 to 1, got "
+        f"{given.dtype} {given.shape}"
     )
 
 
-def _grey(image: Any) -> Array:
+def _grey(image: "Image") -> Array:
     """Brightness, float32 (H,W); what is transparent becomes paper that the ink stands out from."""
     from PIL import ImageOps
 
@@ -97,7 +148,12 @@ def _digit(grey: Array, name: str) -> Array:
         raise DatasetError(
             f"{name}: expected a digit, found nothing that stands out from its paper"
         )
-    mask = _main_part(ink, ink > max(0.3 * peak, 4 * noise))
+    mask, digits = _main_part(ink, ink > max(0.3 * peak, 4 * noise))
+    if digits > 1:
+        raise DatasetError(
+            f"{name}: expected one digit, found {digits} separate shapes of similar height; "
+            "crop the image to one of them"
+        )
     level = np.median(ink[mask])
     ink = np.clip((ink - 3 * noise) / (level - 3 * noise), 0, 1) * _grow(mask)
     rows, columns = (np.flatnonzero((ink > 0.1).any(axis)) for axis in (1, 0))
@@ -133,8 +189,11 @@ def _ink(grey: Array) -> tuple[Array, float]:
     return ink, spread
 
 
-def _main_part(ink: Array, mask: Array) -> Array:
-    """The digit among the parts of `mask`: the most ink clear of the border, and pieces near it."""
+def _main_part(ink: Array, mask: Array) -> tuple[Array, int]:
+    """The digit among the parts of `mask`, and how many parts look like digits of their own.
+
+    The digit has the most ink clear of the border; pieces near it belong to it.
+    """
     labels = _label(mask)
     rows, columns = np.nonzero(mask)
     _, part = np.unique(labels[mask], return_inverse=True)
@@ -149,9 +208,19 @@ def _main_part(ink: Array, mask: Array) -> Array:
     near = (low <= high[:, [main]] + reach).all(0) & (high >= low[:, [main]] - reach).all(0)
     shadow = at_border & (mass > mass[main])
     chosen = near & (mass > 0.03 * mass[main]) & ~shadow
+    # Another digit: at least half as high, with its share of ink, and a gap between, or so wide
+    # together as one digit never is. Gaps in MNIST's own digits, such as below the bar of a 5 or in
+    # an open 4, are a tenth of the height at most.
+    height, width = (high - low + 1)[:, main]
+    gap = np.maximum(low - high[:, [main]], low[:, [main]] - high) - 1
+    span = np.maximum(high, high[:, [main]]) - np.minimum(low, low[:, [main]]) + 1
+    apart = (gap[0] > 0.2 * max(height, width)) | (gap[1] > 0.15 * height)
+    apart |= (gap[1] > 0.08 * height) & (span[1] > 1.2 * span[0])
+    alike = (high - low + 1)[0] >= 0.5 * height
+    others = apart & alike & (mass > 0.1 * mass[main]) & (~at_border | at_border[main])
     result = np.zeros_like(mask)
     result[rows, columns] = chosen[part]
-    return result
+    return result, 1 + int(others.sum())
 
 
 def _label(mask: Array) -> Array:

@@ -40,7 +40,8 @@ class Input(Layer):
         return dy
 
     def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, "batch_shape": [None, *self.shape], "dtype": "float32"}
+        dtype = str(self.dtype) if self.built else "float32"
+        return {"name": self.name, "batch_shape": [None, *self.shape], "dtype": dtype}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Input":
