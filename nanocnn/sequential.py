@@ -36,7 +36,7 @@ class Sequential(Chain):
 
     `layers`: the first is an `Input`, or the input's shape is taken from the first data. `seed`
     decides everything random: initial weights, shuffling and dropout. `dtype`: "float32" or
-    "float64". `kernels`: "fast" (numba) or "reference" (NumPy); the results are the same.
+    "float64". `kernels`: "fast" (numba) or "reference" (NumPy); equal up to rounding.
     """
 
     def __init__(

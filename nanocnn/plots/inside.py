@@ -52,7 +52,8 @@ def filters(model: "Sequential", layer: str | None = None, most: int | None = No
     figure = new_figure(sum(heights) * cell + 0.8, max(columns * cell + 1.3, 4.5))
     grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
     limit = max(map(abs, finite_range(kernel))) or 1.0
-    axes, picture = [], None
+    axes: list[Axes] = []
+    picture: Any = None
     for block in range(blocks):
         for c in range(C):
             for f in range(block * columns, min(F, (block + 1) * columns)):
