@@ -1,8 +1,8 @@
 """One forward and backward pass with every number kept: `model.trace(x, y)`.
 
 Nothing is fused and nothing is overwritten, so that each number can be looked at, and is said to
-come from the function of `kernels/reference.py` that defines it (the fast kernels' numbers are equal
-up to rounding).
+come from the function of `kernels/reference.py` that defines it (those of the fast kernels
+are equal up to rounding).
 This file stands below `sequential.py`, whose method `trace` calls `record`.
 """
 
