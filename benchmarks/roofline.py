@@ -76,7 +76,7 @@ def _draw_roof(axes: Any, top: dict[str, float]) -> None:
         xytext=(-4, 5), textcoords="offset points", ha="right", fontsize=9,
     )  # fmt: skip
     axes.annotate(
-        f"memory {top['bytes'] / 1e9:.0f} GB/s", (0.04, 0.04 * top["bytes"] / 1e9),
+        f"memory {top['bytes'] / 1e9:.0f} GB/s", (1, top["bytes"] / 1e9),
         xytext=(-2, 7), textcoords="offset points", rotation=45, rotation_mode="anchor",
         transform_rotates_text=True, fontsize=9, zorder=1,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
