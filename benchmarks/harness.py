@@ -193,7 +193,7 @@ def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
     options.add_argument(
         "--quick",
         action="store_true",
-        help="small and short: checks that it runs, measures nothing",
+        help="small and short: checks that it runs, measures nothing, compares nothing",
     )
     options.add_argument(
         "--json", type=Path, metavar="FILE", help="where the raw samples go (results/NAME.json)"
@@ -233,6 +233,12 @@ def add_contest(
         default="native",
         help="instructions everyone is held to (%(default)s)",
     )
+
+
+NO_VERDICT = (
+    "\n--quick: a few runs, too short to tell one contestant from another, so ratios and verdicts "
+    "are left out."
+)
 
 
 def command() -> str:

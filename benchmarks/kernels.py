@@ -1,9 +1,11 @@
-"""Every kernel of the fast set: first proves it equal to the reference, then times it.
+"""Every kernel of the fast set: first proven equal to the reference up to rounding, then timed.
 
 GFLOP/s count the products of the definition, so Winograd and the backward passes that skip zeros
 can go past 100% of what a large matrix product (np.matmul) reaches in the same process. GB/s count
-each array once, read or written, and are compared with copying. The last column is how many times
-faster than the reference (NumPy). Writes a roofline picture beside the JSON file.
+each array once, read or written, and are compared with copying; arrays that stay in a cache are
+faster. The last column is how many times faster than the reference (NumPy). "by" says which
+algorithms did it, of a backward pass those of dweight and dx: the kernels' own choice, and each
+algorithm that can do this shape. Writes a roofline picture beside the JSON file.
 
     python benchmarks/kernels.py
     python benchmarks/kernels.py --only convolution
@@ -22,17 +24,10 @@ from typing import Any
 
 import harness
 from harness import repeat_for, say
+from roofline import MARKS, picture, title_of
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 WINOGRAD_TOLERANCE = 1e-4
-MARKS = {
-    "convolution": "o",
-    "fused convolution": "s",
-    "dense": "^",
-    "pooling": "D",
-    "elementwise": "x",
-    "optimizer": "+",
-}
 PRODUCTS = ("convolution", "fused convolution", "dense")
 
 
@@ -72,6 +67,23 @@ def algorithms(function: Any) -> tuple[str | None, ...]:
     choice = inspect.signature(function).parameters.get("algorithm")
     names = getattr(sys.modules[function.__module__], "ALGORITHMS", ())
     return (None, *names) if choice else (None,)
+
+
+def made_by(case: Any, algorithm: str | None) -> str:
+    """What computes a case: "winograd", of a backward pass "direct, winograd" (dweight, dx)."""
+    if "convolution" not in case.group:
+        return algorithm or "chosen"
+    from nanocnn.kernels.fast import conv
+    from nanocnn.kernels.geometry import Window
+
+    backward = case.operation.endswith("backward")
+    window = next(arg for arg in case.args if isinstance(arg, Window))
+    x, weight = case.args[backward], case.args[backward + 1]
+    products = conv.BACKWARD if backward else ("forward",)
+    pooled = "pool" in case.operation
+    choice = conv.choose(window, *weight.shape[2:], len(x), pooled, algorithm, products)
+    made = ", ".join(getattr(choice, product) for product in products)
+    return made if algorithm else f"chosen: {made}"
 
 
 def prepare(function: Any, case: Any, algorithm: str | None) -> tuple[Any, float, list[Any]]:
@@ -129,9 +141,11 @@ def measure(fast: Any, case: Any, options: Any) -> list[dict[str, Any]]:
     return [
         {
             "group": case.group,
+            "dtype": options.dtype,
             "operation": case.operation,
             "shape": case.shape,
             "algorithm": name,
+            "by": made_by(case, None if name == "chosen" else name),
             "error": proven[name],
             "flops": case.flops,
             "bytes": nbytes,
@@ -168,12 +182,12 @@ def peak(dtype: str, threads: int, seconds: float) -> dict[str, float]:
     return {"flops": flops / product, "bytes": 2 * source.nbytes / copying}
 
 
-def report(rows: list[dict[str, Any]], top: dict[str, float]) -> None:
-    """Print a table per group."""
+def report(rows: list[dict[str, Any]], top: dict[str, float], compare: bool) -> None:
+    """Print a table per group, the last two columns only if times are to be compared."""
     for group, entries in groupby(rows, key=lambda row: row["group"]):
         roof = "of product" if group in PRODUCTS else "of copying"
         header = [group, "arrays", "by", "ms", "quartiles", "GFLOP/s", "GB/s", roof, "reference"]
-        lines = []
+        lines: list[list[Any]] = []
         for row in entries:
             summary = harness.summarize(row["seconds"])
             rate, flow = row["flops"] / summary.median, row["bytes"] / summary.median
@@ -183,7 +197,7 @@ def report(rows: list[dict[str, Any]], top: dict[str, float]) -> None:
                 [
                     row["operation"],
                     row["shape"],
-                    row["algorithm"],
+                    row["by"],
                     summary.median * 1e3,
                     harness.spread(summary, 1e3),
                     rate / 1e9,
@@ -193,63 +207,8 @@ def report(rows: list[dict[str, Any]], top: dict[str, float]) -> None:
                 ]
             )
         print(f"\n### {group}\n")
-        print(harness.table(header, lines))
-
-
-def roofline(rows: list[dict[str, Any]], top: dict[str, float], title: str, file: Path) -> None:
-    """Draw speed over arithmetic intensity, the roof being the machine; readable without colour."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    import numpy as np
-
-    figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
-    x = np.geomspace(0.05, 2000, 200)
-    roof = np.minimum(x * top["bytes"], top["flops"]) / 1e9
-    axes.plot(x, roof, color="black", linewidth=1.5)
-    axes.annotate(
-        f"matrix product {top['flops'] / 1e9:.0f} GFLOP/s",
-        (top["flops"] / top["bytes"], roof[-1]),  # where the roof begins there is room
-        xytext=(4, 6),
-        textcoords="offset points",
-    )
-    axes.annotate(
-        f"memory {top['bytes'] / 1e9:.0f} GB/s",
-        (x[5], roof[5]),
-        xytext=(-4, 6),
-        textcoords="offset points",
-        rotation=45,
-        rotation_mode="anchor",
-        transform_rotates_text=True,
-    )
-    greys = np.linspace(0, 0.6, len(MARKS))
-    for (group, mark), grey in zip(MARKS.items(), greys, strict=True):
-        chosen = [row for row in rows if row["group"] == group and row["algorithm"] == "chosen"]
-        if chosen:
-            axes.plot(
-                [row["flops"] / row["bytes"] for row in chosen],
-                [row["flops"] / harness.summarize(row["seconds"]).median / 1e9 for row in chosen],
-                linestyle="none",
-                marker=mark,
-                markersize=7,
-                color=str(grey),
-                markerfacecolor="none" if mark in "os^D" else None,
-                label=group,
-            )
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="FLOPs of the definition per byte of the arrays",
-        ylabel="GFLOP/s",
-        title=title,
-    )
-    axes.set_ylim(top=5 * top["flops"] / 1e9)
-    axes.grid(True, color="0.9")
-    axes.legend(frameon=False)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=150)
-    say(f"written: {file}")
+        shown = len(header) if compare else -2
+        print(harness.table(header[:shown], [line[:shown] for line in lines]))
 
 
 def main() -> None:
@@ -283,16 +242,20 @@ def main() -> None:
     again = peak(options.dtype, options.threads, options.seconds * 10)
     top = {name: max(top[name], again[name]) for name in top}
     rows.sort(key=lambda row: list(MARKS).index(row["group"]))
-    report(rows, top)
+    report(rows, top, compare=not options.quick)
     print(
         f"\n{options.batch} images, {options.dtype}. Peak, measured by np.matmul: "
         f"{top['flops'] / 1e9:.0f} GFLOP/s; copying: {top['bytes'] / 1e9:.1f} GB/s. "
-        f"Every result equals the reference's; the largest relative error is "
+        f"Every result equals the reference's up to rounding; the largest relative error is "
         f"{max(row['error'] for row in rows):.1e}."
     )
     file = options.json or harness.RESULTS / "kernels.json"
-    title = f"nanocnn kernels, {options.dtype}, {options.threads} threads, {host['cpu']}"
-    roofline(rows, top, title, options.picture or file.with_suffix(".png"))
+    if options.quick:
+        print(harness.NO_VERDICT)
+    file = options.picture or file.with_suffix(".png")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture(rows, top, title_of(host, rows, options.quick)).savefig(file, dpi=150)
+    say(f"written: {file}")
     harness.finish("kernels", options.json, host, {"peak": top, "kernels": rows})
 
 

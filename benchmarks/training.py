@@ -67,39 +67,30 @@ def train(worker: Worker, steps: int, clock: str) -> dict[str, float]:
     return result
 
 
-def report(name: str, result: dict[str, Any]) -> None:
-    """Print one network's table."""
+def report(name: str, result: dict[str, Any], compare: bool) -> None:
+    """Print one network's table, with nanocnn's ratio to each peer if they are to `compare`."""
     samples, memory = result["step_seconds"], result["memory"]
+    header = ["training step", "ms", "quartiles", "best", "loss", "peak MiB"]
+    header += ["nanocnn is faster by"] * compare
     rows = []
     for who, times in samples.items():
         summary = harness.summarize(times)
-        ratio = "" if who == OURS or OURS not in samples else harness.speed_up(samples[OURS], times)
-        rows.append(
-            [
-                title(who),
-                summary.median * 1e3,
-                harness.spread(summary, 1e3),
-                summary.best * 1e3,
-                f"{ratio.median:.2f}x ({harness.spread(ratio)})" if ratio else "",
-                f"{result['loss'][who]:.3f}",
-                f"{(memory[who]['peak'] - memory[who]['data']) / 2**20:.0f}",
-            ]
-        )
+        row: list[Any] = [
+            title(who),
+            summary.median * 1e3,
+            harness.spread(summary, 1e3),
+            summary.best * 1e3,
+            f"{result['loss'][who]:.3f}",
+            f"{(memory[who]['peak'] - memory[who]['data']) / 2**20:.0f}",
+        ]
+        if compare and who != OURS and OURS in samples:
+            ratio = harness.speed_up(samples[OURS], times)
+            row.append(f"{ratio.median:.2f}x ({harness.spread(ratio)})")
+        elif compare:
+            row.append("")
+        rows.append(row)
     print(f"\n### {name}\n")
-    print(
-        harness.table(
-            [
-                "training step",
-                "ms",
-                "quartiles",
-                "best",
-                "nanocnn is faster by",
-                "loss",
-                "peak MiB",
-            ],
-            rows,
-        )
-    )
+    print(harness.table(header, rows))
 
 
 def conclude(results: dict[str, dict[str, Any]]) -> dict[str, float]:
@@ -158,9 +149,11 @@ def main() -> None:
     results = {}
     for name in options.preset:
         results[name] = measure(name, options, contestants)
-        report(name, results[name])
+        report(name, results[name], compare=not options.quick)
         harness.save("training", options.json, host, {"networks": results})
-    ratios = conclude(results)
+    ratios = {} if options.quick else conclude(results)
+    if options.quick:
+        print(harness.NO_VERDICT)
     harness.finish("training", options.json, host, {"networks": results, "ratios": ratios})
 
 

@@ -19,12 +19,10 @@ from .arrays import Array
 from .callbacks import ModelCheckpoint
 from .checks import number, whole
 from .data import mnist
-from .history import History
 from .kernels import KERNEL_SETS
 from .losses import CategoricalCrossentropy
 from .sequential import Sequential
 from .texts import table
-from .training import go_on
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -197,13 +195,9 @@ def inspect(options: Namespace) -> int:
         print(f"\ncompiled with {optimizer} and {loss}, {model.optimizer.iterations:,} steps made")
     else:
         print(f"\nnot compiled: {why or 'saved without optimizer, loss and metrics'}")
-    if epochs := model.progress.get("epoch"):
-        whole(epochs, f"{options.model}: epoch", 0)
-        history = History()
-        go_on(model, history, ())
-        for name, values in history.history.items():
-            if values:
-                print(f"{name} after {len(values)} epochs: {values[-1]:.4f}")
+    for name, values in model.progress.get("history", {}).items():
+        if values:
+            print(f"{name} after {len(values)} epochs: {values[-1]:.4f}")
     return 0
 
 

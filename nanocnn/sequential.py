@@ -37,7 +37,7 @@ class Sequential(Chain):
 
     `layers`: the first is an `Input`, or the input's shape is taken from the first data. `seed`
     decides everything random: initial weights, shuffling and dropout. `dtype`: "float32" or
-    "float64". `kernels`: "fast" (numba) or "reference" (NumPy); the results are the same.
+    "float64". `kernels`: "fast" (numba) or "reference" (NumPy); equal up to rounding.
     `scale_uint8`: uint8 input is taken as pixels of 0 to 255 and scaled by 1/255, floats are taken
     as they are, and other whole numbers are refused (`x.astype("uint8")` or `x.astype("float32")`
     says what is meant); False takes all numbers as they are, as Keras does.

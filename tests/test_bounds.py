@@ -46,31 +46,34 @@ def products(dtype: str) -> None:
 
 def convolutions(dtype: str) -> None:
     from nanocnn.kernels import fast, reference
-    from nanocnn.kernels.fast.conv import ALGORITHMS
 
     rng = np.random.default_rng(0)
     new = lambda *shape: at_the_end(rng.standard_normal(shape).astype(dtype))  # noqa: E731
-    for (size, kernel, padding), C, F, algorithm in itertools.product(
-        ((9, 3, "valid"), (8, 5, "same"), (7, 7, "valid")), (1, 3, 13), (5, 20), (None, *ALGORITHMS)
+    for (size, kernel, padding), C, F in itertools.product(
+        ((9, 3, "valid"), (8, 5, "same"), (7, 7, "valid")), (1, 3, 13), (5, 20)
     ):
         window = sliding_window((size, size), (kernel, kernel), (1, 1), padding, (1, 1))
-        P = window.OH
+        P, winograd = window.OH, ["winograd"] * (kernel < 7)
         x, weight, bias = new(3, size, size, C), new(kernel, kernel, C, F), new(F)
-        y = fast.conv2d_forward(x, weight, bias, window, out=new(3, P, P, F), algorithm=algorithm)
         wanted = reference.conv2d_forward(x, weight, bias, window)
-        np.testing.assert_allclose(y, wanted, rtol=1e-2, atol=1e-2)
         out = new(*x.shape), new(*weight.shape), new(F)
-        fast.conv2d_backward(new(3, P, P, F), x, weight, window, out=out, algorithm=algorithm)
+        for algorithm in (None, "direct", "im2col", *winograd):
+            y = new(3, P, P, F)
+            fast.conv2d_forward(x, weight, bias, window, out=y, algorithm=algorithm)
+            np.testing.assert_allclose(y, wanted, rtol=1e-2, atol=1e-2)
+            fast.conv2d_backward(new(3, P, P, F), x, weight, window, out=out, algorithm=algorithm)
         if P < 2:
             continue
         pool = sliding_window((P, P), (2, 2), (2, 2), "valid", (1, 1))
-        y, winner = fast.conv2d_relu_pool_forward(
-            x, weight, bias, window, pool, algorithm=algorithm,
-            out=(new(3, P // 2, P // 2, F), at_the_end(np.zeros((3, P // 2, P // 2, F), "u1"))),
-        )  # fmt: skip
-        fast.conv2d_relu_pool_backward(
-            at_the_end(y), x, weight, winner, window, pool, out=out, algorithm=algorithm
-        )
+        for algorithm in (None, "direct", *winograd):
+            y, winner = fast.conv2d_relu_pool_forward(
+                x, weight, bias, window, pool, algorithm=algorithm,
+                out=(new(3, P // 2, P // 2, F), at_the_end(np.zeros((3, P // 2, P // 2, F), "u1"))),
+            )  # fmt: skip
+        for algorithm in (None, "direct", "winners", *winograd):
+            fast.conv2d_relu_pool_backward(
+                at_the_end(y), x, weight, winner, window, pool, out=out, algorithm=algorithm
+            )
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
-"""20,000 training steps: memory and speed stay as they were, and no file stays open.
+"""20,000 training steps: memory stays as it was, and no file or thread is left open.
 
+That steps stay as fast as they were is measured by benchmarks/steadiness.py.
 `python -m pytest -m slow -s tests/test_endurance.py` prints what was measured.
 """
 
@@ -10,7 +11,6 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from time import perf_counter, process_time
 
 import numpy as np
 import pytest
@@ -85,15 +85,13 @@ def handles():
 
 
 class Measure(Callback):
-    """The memory and the time, by the clock and of the processor, after every step."""
+    """The memory after every step."""
 
     def __init__(self, steps):
-        self.clock, self.processor, self.memory = np.ones((3, steps))  # in memory from now on
+        self.memory = np.ones(steps)  # in memory from now on
         self.step = 0
 
     def on_batch_end(self, batch, logs):
-        self.clock[self.step] = perf_counter()
-        self.processor[self.step] = process_time()
         self.memory[self.step] = memory()
         self.step += 1
 
@@ -119,22 +117,13 @@ def endure(steps):
         )  # fmt: skip
         after, files = handles(), sorted(path.name for path in Path(folder).iterdir())
     assert measure.step == steps
-    part = (steps - WARM_UP) // 10
-    ratios = []
-    for times in (measure.clock, measure.processor):
-        each = np.diff(times[WARM_UP:])
-        first, last = np.median(each[:part]), np.median(each[-part:])
-        ratios.append(last / first)
-        print(f"{first * 1e3:.2f} ms a step at the start, {last * 1e3:.2f} ms at the end")
     start, peak = measure.memory[WARM_UP - 1], measure.memory[WARM_UP:].max()
     growth = peak / start - 1
     print(
         f"{steps:,} steps: memory {start / 2**20:.1f} MB after {WARM_UP} steps and at most "
-        f"{growth:+.2%} later; speed x {ratios[0]:.3f} by the clock, {ratios[1]:.3f} of the "
-        f"processor; files and threads {before} before, {after} after"
+        f"{growth:+.2%} later; files and threads {before} before, {after} after"
     )
     assert growth <= 0.01
-    assert min(ratios) <= 1.25  # other programs disturb both, though seldom so much
     assert after == before
     assert files == ["best.h5", "last.npz"]
 
@@ -144,7 +133,7 @@ def endure(steps):
 def test_20_000_steps():
     """In a process of its own, in whose memory is nothing else."""
     run = subprocess.run(
-        [sys.executable, __file__], capture_output=True, text=True, timeout=900, check=False,
+        [sys.executable, __file__], capture_output=True, text=True, timeout=3000, check=False,
         env=os.environ | GIVE_BACK,
     )  # fmt: skip
     print(run.stdout.strip())

@@ -84,7 +84,18 @@ def make(layer, algorithm=None):
     return window, *(guarded(s, dtype, rng.normal(size=s)) for s in shapes), rng
 
 
-@pytest.mark.parametrize("algorithm", [None, *conv.ALGORITHMS])
+def serves(algorithm, window, products, pooled=False):
+    """Whether an algorithm may be asked for; where it may, it computes one of the products."""
+    try:
+        choice = conv.choose(window, 3, 4, 2, pooled, algorithm, products)
+    except ValueError as error:
+        assert f"algorithm={algorithm!r} cannot compute" in str(error)
+        return False
+    assert algorithm is None or algorithm in [getattr(choice, product) for product in products]
+    return True
+
+
+@pytest.mark.parametrize("algorithm", [None, "direct", "im2col", "winograd"])
 @settings(max_examples=25, phases=[Phase.explicit, Phase.generate])  # shrinking compiles a lot
 @given(layer=layers)
 @example(
@@ -100,6 +111,7 @@ def test_every_algorithm_is_the_reference_within_bounds(algorithm, layer):
     window, x, weight, bias, dy, _ = made
     dtype = layer["dtype"]
     tolerance = (WINOGRAD if algorithm == "winograd" else LOOSE)[dtype]
+    both, alone = (serves(algorithm, window, p) for p in (("dweight", "dx"), ("dweight",)))
     for b in (bias, None):
         y = guarded(dy.shape, dtype)
         assert conv.conv2d_forward(x, weight, b, window, out=y, algorithm=algorithm) is y
@@ -109,7 +121,7 @@ def test_every_algorithm_is_the_reference_within_bounds(algorithm, layer):
         positive = conv.conv2d_forward(x, weight, b, window, relu=True, algorithm=algorithm)
         assert_close(positive, np.maximum(expected, 0), tolerance, "relu(y)", scale)
         assert_guards_intact(y)
-    for mask in (None, np.ascontiguousarray(np.maximum(expected, 0))):
+    for mask in (None, np.ascontiguousarray(np.maximum(expected, 0)))[: 2 * both]:
         outs = tuple(guarded(a.shape, dtype) for a in (x, weight, bias))
         got = conv.conv2d_backward(
             dy, x, weight, window, out=outs, algorithm=algorithm, relu_output=mask
@@ -121,6 +133,8 @@ def test_every_algorithm_is_the_reference_within_bounds(algorithm, layer):
             assert a is out
             assert_close(a, b, tolerance, name, scale)
         assert_guards_intact(*outs)
+    if not alone:
+        return
     none, dweight, _ = conv.conv2d_backward(dy, x, weight, window, False, algorithm=algorithm)
     assert none is None and dweight.dtype == dtype
 
@@ -136,15 +150,15 @@ def test_fused_with_relu_and_pool_is_the_composition(algorithm, layer):
     dtype = layer["dtype"]
     tolerance = (WINOGRAD if algorithm == "winograd" else LOOSE)[dtype]
     pool = sliding_window((window.OH, window.OW), (2, 2), (2, 2))
+    forward = algorithm if serves(algorithm, window, ("forward",), True) else None
+    backward = algorithm if serves(algorithm, window, ("dweight", "dx"), True) else None
     plain = reference.conv2d_forward(x, weight, bias, window)
     rectified = reference.relu_forward(plain)
     want, first = reference.max_pool_forward(rectified, pool)
     y = guarded(want.shape, dtype)
     codes = np.full(want.size + 64, 77, np.uint8)
     winner = codes[32:-32].reshape(want.shape)
-    conv.conv2d_relu_pool_forward(
-        x, weight, bias, window, pool, out=(y, winner), algorithm=algorithm
-    )
+    conv.conv2d_relu_pool_forward(x, weight, bias, window, pool, out=(y, winner), algorithm=forward)
     assert_close(y, want, tolerance, "y")
     assert (codes[:32] == 77).all() and (codes[-32:] == 77).all()
     # the winner is the largest, but for differences in rounding
@@ -155,7 +169,7 @@ def test_fused_with_relu_and_pool_is_the_composition(algorithm, layer):
     chosen = np.take_along_axis(cells, cell[:, :, :, None], 3)[:, :, :, 0]
     np.testing.assert_allclose(chosen, want, atol=2 * tolerance * np.abs(want).max())
     again, none = conv.conv2d_relu_pool_forward(
-        x, weight, bias, window, pool, want_winner=False, algorithm=algorithm
+        x, weight, bias, window, pool, want_winner=False, algorithm=forward
     )
     assert none is None and again.tobytes() == y.tobytes()
     assert_guards_intact(y)
@@ -164,7 +178,7 @@ def test_fused_with_relu_and_pool_is_the_composition(algorithm, layer):
     outs = tuple(guarded(a.shape, dtype) for a in (x, weight, bias))
     got = conv.conv2d_relu_pool_backward(
         dy, x, weight, np.where(want > 0, first, 4).astype(np.uint8), window, pool, out=outs,
-        algorithm=algorithm,
+        algorithm=backward,
     )  # fmt: skip
     masked = reference.relu_backward(reference.max_pool_backward(dy, first, pool), rectified)
     expected = reference.conv2d_backward(masked, x, weight, window)
@@ -188,16 +202,18 @@ def everything(dtype="float32", N=20):
         x, weight, bias = (
             rng.normal(size=s).astype(dtype) for s in ((N, H, H, C), (K, K, C, F), (F,))
         )
-        for algorithm in (None, *conv.ALGORITHMS):
+        for algorithm in (None, "direct", "im2col", "winograd"):
             y = conv.conv2d_forward(x, weight, bias, window, algorithm=algorithm)
             results += [y, *conv.conv2d_backward(y, x, weight, window, algorithm=algorithm)]
-            y, winner = conv.conv2d_relu_pool_forward(
+        for algorithm in (None, "direct", "winograd"):
+            results += conv.conv2d_relu_pool_forward(
                 x, weight, bias, window, pool, algorithm=algorithm
             )
-            back = conv.conv2d_relu_pool_backward(
+        y, winner = results[-2:]
+        for algorithm in (None, "direct", "winners", "winograd"):
+            results += conv.conv2d_relu_pool_backward(
                 y, x, weight, winner, window, pool, algorithm=algorithm
             )
-            results += [y, winner, *back]
     return [a.tobytes() for a in results]
 
 
@@ -236,12 +252,14 @@ def test_numbers_that_are_not_finite_stay_where_they_belong(algorithm, value):
         dy = rng.normal(size=want.shape).astype(np.float32)
         masked = reference.max_pool_backward(dy, np.where(code == 4, 9, code), pool)
         gradients = reference.conv2d_backward(masked, x, weight, window)
-        y = conv.conv2d_forward(x, weight, None, window, algorithm=algorithm)
+        fused = None if algorithm == "im2col" else algorithm  # which is for convolutions alone
+        forward = None if algorithm == "winners" else algorithm
+        y = conv.conv2d_forward(x, weight, None, window, algorithm=forward)
         got, winner = conv.conv2d_relu_pool_forward(
-            x, weight, None, window, pool, algorithm=algorithm
+            x, weight, None, window, pool, algorithm=fused and forward
         )
         back = conv.conv2d_relu_pool_backward(
-            dy, x, weight, code.astype(np.uint8), window, pool, algorithm=algorithm
+            dy, x, weight, code.astype(np.uint8), window, pool, algorithm=fused
         )
     assert_close(y, expected, 1e-5, "y")
     assert_close(got, want, 1e-5, "pooled")
@@ -260,6 +278,65 @@ def test_choice_by_shape_and_by_name():
     assert conv.choose(layer, 32, 64, 128, algorithm="im2col") == ("im2col",) * 3
     with pytest.raises(ValueError, match="winograd"):
         conv.choose(layer, 32, 64, 128, algorithm="winogard")
+
+
+@pytest.mark.parametrize(
+    ("products", "pooled", "layer", "able"),
+    [
+        (("forward",), False, {}, "direct, im2col, winograd"),
+        (("dweight",), False, {}, "direct, im2col"),
+        (("dweight", "dx"), False, {}, "direct, im2col, winograd"),
+        (("forward",), True, {}, "direct, winograd"),
+        (("dweight",), True, {}, "direct, winners"),
+        (("dweight",), True, {"dilation": (2, 1)}, "direct"),
+        (("forward",), False, {"dilation": (2, 2)}, "direct, im2col"),
+        (("forward",), False, {"kernel": (3, 5)}, "direct, im2col"),
+        (("forward",), False, {"strides": (2, 1)}, "direct, im2col"),
+        (("dweight", "dx"), False, {"strides": (2, 1)}, "im2col"),
+        (("dweight",), False, {"strides": (2, 1)}, "direct, im2col"),
+    ],
+)
+def test_an_algorithm_that_cannot_serve_is_refused(products, pooled, layer, able):
+    window = sliding_window((12, 12), **{"kernel": (3, 3), **layer})
+    found = [name for name in conv.ALGORITHMS if serves(name, window, products, pooled)]
+    assert ", ".join(found) == able
+    for name in set(conv.ALGORITHMS) - set(found):
+        shape = f"kernel {window.KH}x{window.KW}, strides {window.SH}x{window.SW}"
+        with pytest.raises(ValueError, match=rf"'{name}' .*{shape}.*; {able} can$"):
+            conv.choose(window, 3, 4, 2, pooled, name, products)
+
+
+def test_what_was_forced_is_what_runs(monkeypatch):
+    """Each public function tells `choose` which products it computes."""
+    x, weight = np.zeros((2, 6, 6, 3), np.float32), np.zeros((3, 3, 3, 4), np.float32)
+    window, strided = sliding_window((6, 6), (3, 3)), sliding_window((6, 6), (3, 3), (2, 2))
+    pool = sliding_window((4, 4), (2, 2), (2, 2))
+    dy, y, winner = np.zeros((2, 4, 4, 4), "f"), np.zeros((2, 2, 2, 4), "f"), np.zeros(32, "u1")
+    winner = winner.reshape(y.shape)
+    for call in (
+        lambda: conv.conv2d_forward(x, weight, None, window, algorithm="winners"),
+        lambda: conv.conv2d_forward(x, weight, None, strided, algorithm="winograd"),
+        lambda: conv.conv2d_backward(dy, x, weight, window, algorithm="winners"),
+        lambda: conv.conv2d_backward(dy, x, weight, window, False, algorithm="winograd"),
+        lambda: conv.conv2d_backward(y, x, weight, strided, algorithm="direct"),
+        lambda: conv.conv2d_relu_pool_forward(x, weight, None, window, pool, algorithm="winners"),
+        lambda: conv.conv2d_relu_pool_forward(x, weight, None, window, pool, algorithm="im2col"),
+        lambda: conv.conv2d_relu_pool_backward(
+            y, x, weight, winner, window, pool, algorithm="im2col"
+        ),
+        lambda: conv.conv2d_relu_pool_backward(
+            y, x, weight, winner, window, pool, False, algorithm="winograd"
+        ),
+    ):
+        with pytest.raises(ValueError, match="cannot compute"):
+            call()
+    called = []
+    real = conv.winners.weight_gradient
+    monkeypatch.setattr(
+        conv.winners, "weight_gradient", lambda *args: called.append(1) or real(*args)
+    )
+    conv.conv2d_relu_pool_backward(y, x, weight, winner, window, pool, algorithm="winners")
+    assert called  # though 3 channels are too few for it to be chosen
 
 
 def test_bad_arguments_are_named():

@@ -1,14 +1,12 @@
 """The pictures: right numbers in the right place, readable at 800 pixels and without colour."""
 
-import io
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from pictures import assert_readable
 
 from nanocnn import (
     Activation,
@@ -95,25 +93,7 @@ def test_every_picture_can_be_read(name, trained, digits, tiny):
     """At most 800 pixels wide, no text cut off or smaller than 7.5 points, titles side by side."""
     figure = PICTURES[name](trained, digits, tiny)
     assert type(figure) is Figure
-    width, height = figure.get_size_inches() * figure.dpi
-    assert width <= 800 and height <= 900
-    canvas, file = FigureCanvasAgg(figure), io.BytesIO()
-    canvas.print_png(file)  # warnings are errors: nothing that layout could not place
-    assert file.getvalue().startswith(b"\x89PNG") and len(file.getvalue()) > 3000
-    renderer = canvas.get_renderer()
-    drawn = figure.get_tightbbox(renderer)  # inches, of everything that is drawn
-    slack = 3 / figure.dpi
-    assert min(drawn.x0, drawn.y0) >= -slack, f"cut off on the left or below: {drawn}"
-    assert drawn.x1 <= width / figure.dpi + slack and drawn.y1 <= height / figure.dpi + slack
-    for text in figure.findobj(Text):
-        assert text.get_fontsize() >= 7.5, text
-    titles = [a.title for a in figure.axes if a.axison or a.get_title()] + [figure._suptitle]
-    titles = [t.get_window_extent(renderer) for t in titles if t is not None and t.get_text()]
-    for i, one in enumerate(titles):
-        assert not any(one.padded(-1).overlaps(other) for other in titles[i + 1 :])
-    for axis in figure.axes:
-        styles = [(line.get_linestyle(), line.get_marker()) for line in axis.get_lines()]
-        assert len({s for s, _ in styles}) == len({m for _, m in styles}) == len(styles)
+    assert_readable(figure)
 
 
 def test_pictures_never_open_a_window():

@@ -45,12 +45,11 @@ def meet(part, parts, seconds):
     time.sleep(seconds)
 
 
-def test_watching_sees_a_change_and_gives_up_in_time():
+def test_watching_sees_a_change_and_gives_up():
     flags = np.zeros(2, np.int64)
     assert waiting.spin(flags, 0, 1, 1000.0)
-    start = time.perf_counter()
     assert not waiting.spin(flags, 0, 0, 300.0, bump=1)
-    assert time.perf_counter() - start < 1 and flags.tolist() == [0, 1]
+    assert flags.tolist() == [0, 1]
     other = threading.Timer(0.02, flags.__setitem__, (0, 5))
     other.start()
     assert waiting.spin(flags, 0, 0, 10e6)
@@ -61,7 +60,7 @@ def python(code, **options):
     """Run `code` in a new process; its output, after it has ended well."""
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
-        capture_output=True, text=True, timeout=60, **options,
+        capture_output=True, text=True, timeout=180, **options,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -76,11 +75,12 @@ def test_every_part_is_done_once(pool, parts):
 
 
 def test_the_number_of_threads_is_used(pool):
-    names = set()
+    names, together = set(), threading.Barrier(pool)
 
     def kernel(part, parts):
+        if part < pool:  # one thread cannot do two of these parts
+            together.wait(60)
         names.add(threading.get_ident())
-        time.sleep(0.02)
 
     threads.run(kernel, 12)
     assert len(names) == pool
@@ -141,7 +141,9 @@ def test_arrays_are_let_go(two):
             Kept.alive -= 1
 
     threads.run(lambda part, parts, kept: time.sleep(0.001), 4, Kept())
-    time.sleep(0.05)
+    deadline = time.time() + 60
+    while Kept.alive and time.time() < deadline:  # the other thread lets go a moment later
+        time.sleep(0.001)
     assert Kept.alive == 0
 
 
@@ -197,15 +199,16 @@ for i in range(20):
     child = os.fork()
     if child == 0:
         done = np.zeros(9, int)
-        seen = set()
+        seen, together = set(), threading.Barrier(3)
         def kernel(part, parts):
+            if part < 3:  # one thread cannot do two of these parts
+                together.wait(60)
             done[part] += 1
             seen.add(threading.get_ident())
-            time.sleep(0.005)
         threads.single_threaded_blas(threads.run, kernel, 9)
         threads.set_num_threads(2)
         os._exit(0 if (done == 1).all() and len(seen) == 3 else 1)
-    deadline = time.time() + 20
+    deadline = time.time() + 100
     while True:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
@@ -243,9 +246,7 @@ for _ in range(3):
 time.sleep(0.1)
 print("end")
 """
-    start = time.perf_counter()
-    assert python(code) == "end\n"
-    assert time.perf_counter() - start < 30
+    assert python(code) == "end\n"  # and does not hang
 
 
 def test_the_number_of_threads_is_checked():
@@ -278,7 +279,7 @@ def test_changing_the_number_while_others_work(two):
     for thread in callers:
         thread.join(30)
     assert not wrong
-    deadline = time.time() + 10
+    deadline = time.time() + 60
     names = ["?"] * 9
     while len(names) > 2 and time.time() < deadline:  # the threads of the old pools have ended
         names = [t.name for t in threading.enumerate() if t.name.startswith("nanocnn")]

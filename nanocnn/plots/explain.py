@@ -5,12 +5,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..checks import whole
+from ..errors import ShapeError
 from ..layers import Layer
 from ..layers.linear import Linear
 from ..memory import Memory
 from ..trace import unchanged
 from .inside import find_conv
-from .style import INK, Array, new_figure, one_image, show_image
+from .style import (
+    INK,
+    Array,
+    built,
+    finite,
+    new_figure,
+    one_image,
+    shortened,
+    show_image,
+)
 
 if TYPE_CHECKING:
     from ..sequential import Sequential
@@ -25,7 +36,8 @@ def saliency(model: "Sequential", image: Any, label: int | None = None) -> Figur
     x, label, _, dx = score_gradients(model, image, label)
     size = np.abs(dx[0]).max(axis=-1)
     titles = "image", f"|d score of {label} / d pixel|", "more than half the most: outlined"
-    return _explained(x, size, titles, (0.5,))
+    none = f"no pixel moves the score of {label}", "its gradient is 0 everywhere"
+    return _explained(x, size, titles, (0.5,), none)
 
 
 def grad_cam(
@@ -34,7 +46,8 @@ def grad_cam(
     """Which places of a convolution's output speak for `label`, laid over the image.
 
     layer  its name; None takes the last Conv2D. Maps are weighted by the mean of their gradient,
-    summed, and what speaks against is cut off. Source: Selvaraju et al. 2017 (Grad-CAM).
+    summed, and what speaks against is cut off. Where nothing is left the title says why.
+    Source: Selvaraju et al. 2017 (Grad-CAM).
     """
     conv = find_conv(model, layer, first=False)
     x, label, found, _ = score_gradients(model, image, label)
@@ -42,14 +55,25 @@ def grad_cam(
     cam = np.maximum((y[0] * dy[0].mean(axis=(0, 1))).sum(axis=-1), 0)  # (OH,OW)
     cam = cam / (cam.max() or 1)
     titles = "image", f"what speaks for {label} in {conv.name}", "laid over the image"
-    return _explained(x, cam, titles, (0.25, 0.5, 0.75))
+    why = "the weighted sum of its maps is\nnegative everywhere and cut off"
+    if not dy.any():
+        why = "the score's gradient is 0\nin all of its maps"
+    elif not y.any():
+        why = "all of its maps are 0"
+    none = f"nothing speaks for {label} in {conv.name}", why
+    return _explained(x, cam, titles, (0.25, 0.5, 0.75), none)
 
 
 def score_gradients(
     model: "Sequential", image: Any, label: int | None
 ) -> tuple[Array, int, dict[str, tuple[Array, Array]], Array]:
     """The image (1,H,W,C), the class, each layer's output and d score / d output, d score / d x."""
-    x, memory = one_image(model, image), Memory()
+    x, memory = one_image(built(model), image), Memory()
+    if len(model.output_shape) != 1 or len(model.input_shape) != 3:
+        raise ShapeError(
+            f"model {model.name!r} makes {model.output_shape} of {model.input_shape}, expected one "
+            "score a class (K,) of images (H,W,C)"
+        )
     backwards: list[tuple[Layer, Any, Array]] = []
     softmax = model.layers[-1]
     with unchanged(model.layers):
@@ -66,9 +90,10 @@ def score_gradients(
             a = layer.forward(a, memory=memory)
             backwards.append((layer, layer.backward, a))
         K = a.shape[1]
-        label = int(a[0].argmax()) if label is None else label
-        if not 0 <= label < K:
+        label = int(a[0].argmax()) if label is None else whole(label, "label", 0)
+        if label >= K:
             raise ValueError(f"label={label}, expected a class from 0 to {K - 1}")
+        finite(a[0], "the model's scores of this image")
         d = np.zeros_like(a)
         d[0, label] = 1
         found = {}
@@ -89,25 +114,38 @@ def enlarged(small: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _explained(
-    x: Array, strength: Array, titles: tuple[str, str, str], levels: tuple[float, ...]
+    x: Array,
+    strength: Array,
+    titles: tuple[str, str, str],
+    levels: tuple[float, ...],
+    none: tuple[str, str],
 ) -> Figure:
     """The image (1,H,W,C), a map (h,w), and the image, pale, with the map's contours.
 
     levels  the contours' heights, as shares of the map's largest value
+    none    the title and the reason where the map is 0 everywhere
     """
     grey, top = x[0].mean(axis=-1), float(strength.max())
     figure = new_figure(3.1)
-    left, middle, right = axes = figure.subplots(1, 3)
-    for axis, title in zip(axes, titles, strict=True):
-        axis.set_title(title, fontsize=10)
+    left, middle, right = figure.subplots(1, 3)
     show_image(left, grey, INK)
-    picture = show_image(middle, strength, INK, vmin=0)
+    picture = show_image(middle, strength, INK, vmin=0, vmax=top or 1)
     figure.colorbar(picture, ax=middle, shrink=0.75, format="%.2g")
-    show_image(right, grey, INK, vmin=float(grey.min()), vmax=2 * float(grey.max()))
-    if top > 0:
-        widths = (1.0, 1.6, 2.2)[-len(levels) :]
+    show_image(right, grey, INK, vmin=float(grey.min()), vmax=2 * float(grey.max()) or 1)
+    least = float(strength.min()) / (top or 1)
+    drawn = [level for level in levels if least < level] if top and min(grey.shape) > 1 else []
+    if drawn:
+        widths = (1.0, 1.6, 2.2)[-len(drawn) :]
         shares = enlarged(strength, grey.shape) / top
-        lines = right.contour(shares, levels, colors="black", linewidths=widths)
+        lines = right.contour(shares, drawn, colors="black", linewidths=widths)
         if len(levels) > 1:
             right.clabel(lines, fmt="%.2g", fontsize=8)
+    elif top:
+        titles = (*titles[:2], f"no contours: {least:.2f} at least")
+    else:
+        titles = (titles[0], none[0], "no contours")
+        middle.text(0.5, 0.5, none[1], ha="center", va="center", fontsize=8,
+                    transform=middle.transAxes)  # fmt: skip
+    for axis, title in zip((left, middle, right), titles, strict=True):
+        axis.set_title(shortened(title, 2.6, 10), fontsize=10)
     return figure

@@ -8,13 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ..checks import whole
 from ..kernels.geometry import Window
 from ..kernels.reference import im2col as lay_out
 from ..trace import LayerTrace, Trace
 from ..worked_example import backward_formulas
-from .style import WIDTH, Array, new_figure
+from .style import WIDTH, Array, finite_range, inches, new_figure
 
 PAD = -1  # what stands for padding among pixel numbers
+MOST = 12  # rows and columns of a table in network_pass
+CELL, GAP = 0.205, 1.2  # inches of the smallest cell "-.45" fits in; cells between two columns
 
 
 def im2col(window: Window, place: int | None = None) -> Figure:
@@ -25,6 +28,8 @@ def im2col(window: Window, place: int | None = None) -> Figure:
     place   the window that is outlined, by its row in the matrix; None takes one in the middle.
             Its hatched pixel is hatched wherever the matrix holds a copy of it
     """
+    if not isinstance(window, Window):
+        raise ValueError(f"im2col: window={window!r:.80}, expected one of sliding_window(...)")
     H, W, OH, OW = window.H, window.W, window.OH, window.OW
     cells = window.KH * window.KW
     if H * W > 64 or OH * OW > 36 or cells > 16:
@@ -32,8 +37,8 @@ def im2col(window: Window, place: int | None = None) -> Figure:
             f"im2col: {H}x{W} pixels, {OH * OW} windows of {cells} cells, expected at most 64 "
             "pixels and 36 windows of 16 cells: more cannot be read"
         )
-    place = (OH // 2) * OW + OW // 2 if place is None else place
-    if not 0 <= place < OH * OW:
+    place = (OH // 2) * OW + OW // 2 if place is None else whole(place, "place", 0)
+    if place >= OH * OW:
         raise ValueError(f"im2col: place={place}, expected 0 to {OH * OW - 1}")
     pixels = np.arange(H * W).reshape(1, H, W, 1)
     matrix = lay_out(pixels, window, PAD)  # (OH*OW, KH*KW)
@@ -92,73 +97,87 @@ def _frame(corner: tuple[int, int], width: int, height: int) -> Rectangle:
 def network_pass(trace: Trace, sample: int = 0) -> Figure:
     """A small network's pass: numbers run to the right above, their gradients to the left below.
 
-    trace   of a network with images of up to 8x8 and up to 12 units; of several channels and
-            filters the first is drawn
+    trace   of a network with images of up to 12x12 and up to 12 units. Of several channels or
+            filters the first is drawn, of a long kernel the first rows, and each says so
     sample  which one of the batch; the gradients of parameters are sums over the whole batch
+
+    8 inches wide, or as many as the numbers need; ValueError where those would be over 12.
     """
-    if not 0 <= sample < len(trace.x):
+    if not isinstance(trace, Trace):
+        raise ValueError(f"network_pass: {trace!r:.80}, expected a trace: model.trace(x, y)")
+    if whole(sample, "sample", 0) >= len(trace.x):
         raise ValueError(f"sample={sample}, expected 0 to {len(trace.x) - 1}")
     steps = [_Step("input", "x", trace.x[sample], trace.dx[sample], None)]
     for layer in trace:
         steps += _steps(layer, sample)
     size = max(max(_table(step.up).shape) for step in steps)
-    if size > 12 or len(steps) > 9:
+    if size > MOST or len(steps) > 12:
         raise ValueError(
             f"network_pass: {len(steps)} steps with arrays of up to {size} rows or columns, "
-            "expected at most 9 and 12: more cannot be read; print(trace) shows any network"
+            f"expected at most 12 and {MOST}: more cannot be read; print(trace) shows any network"
         )
+    columns = [_column(step) for step in steps]
+    # Everything is placed in cells: one cell is as wide and as high as one number.
+    cell, width = _cell_size(columns)
     figure = new_figure(1.0)
     figure.set_layout_engine("none")
     axis = figure.add_axes((0, 0, 1, 1))
     axis.axis("off")
-    # Everything is placed in cells: one cell is as wide and as high as one number.
-    tall = max(_table(step.up).shape[0] for step in steps)
-    kernels = [_table(p, True) for s in steps if s.layer for p in s.layer.params.values()]
-    deep = max((kernel.shape[0] for kernel in kernels), default=0)
-    rows = (1.6, tall + 3.4, 2 * tall + 5.0, 2 * tall + deep + 6.8)
+    tall = max(3, *(_table(step.up).shape[0] for step in steps))  # 3: room for "its gradient"
+    kernels = [column.kernel for column in columns if column.kernel is not None]
+    deep = max(3, *map(len, kernels), 0)
+    line = 0.14 / cell  # of text, in cells
+    lift = line * max(column.labels[0].count("\n") for column in columns)
+    dip = line * max(column.labels[1].count("\n") for column in columns)
+    rows = np.cumsum([1.6 + lift, tall + 1.8 + lift, tall + 1.8 + dip, deep + 1.8 + dip])
     left = 1.8
-    for i, step in enumerate(steps):
-        kernel = None if step.layer is None else step.layer.params.get("kernel")
-        up, wide = _table(step.up), 0 if kernel is None else _table(kernel, True).shape[1]
-        width = max(up.shape[1], wide, 0.32 * len(step.title), 2.4)
-        middle = left + width / 2
+    for i, (step, column) in enumerate(zip(steps, columns, strict=True)):
+        wide = max(column.cells, column.text / cell)
+        middle = left + wide / 2
         axis.text(middle, 0.0, step.title, ha="center", va="center", fontsize=9, weight="bold")
-        _numbers(axis, up, middle, rows[0], step.symbol)
+        part = column.labels[0]
+        _numbers(axis, _table(step.up), middle, rows[0], step.symbol + part)
         if step.down is None:
             axis.text(middle, rows[1] + 1, "never\nformed", ha="center", va="center", fontsize=9)
         else:
-            _numbers(axis, _table(step.down), middle, rows[1], f"d{step.symbol}")
-        if step.layer is not None and kernel is not None:
-            _numbers(axis, _table(kernel, True), middle, rows[2], "kernel")
-            _numbers(axis, _table(step.layer.dweight, True), middle, rows[3], "dweight")
+            _numbers(axis, _table(step.down), middle, rows[1], f"d{step.symbol}{part}")
+        if step.layer is not None and column.kernel is not None:
+            part, dweight = column.labels[1], _table(step.layer.dweight, True)[:MOST]
+            _numbers(axis, column.kernel, middle, rows[2], "kernel" + part)
+            _numbers(axis, dweight, middle, rows[3], "dweight" + part)
         if i + 1 < len(steps):
-            ends = np.array([left + width + 0.15, left + width + 1.05])
+            ends = np.array([left + wide + 0.15, left + wide + GAP - 0.15])
             _arrow(axis, ends, rows[0] + 0.5)
             _arrow(axis, ends[::-1], rows[1] + 0.5)
-        left += width + 1.2
+        left += wide + GAP
     bottom = rows[3] + deep if kernels else rows[1] + tall
     for row, text in zip(rows, ("forward", "backward", "parameter", "its gradient"), strict=True):
         if row < bottom:
             axis.text(0.2, row + 1, text, rotation=90, ha="center", va="center", weight="bold",
                       fontsize=9)  # fmt: skip
+    lines = _formulas(trace)
+    axis.text(0, bottom + 0.9, "\n".join(lines), family="monospace", fontsize=8, va="top")
+    label = f", true class {trace.target[sample].argmax()}" if trace.target.ndim == 2 else ""
+    across = width / cell
+    axis.text(
+        across / 2 - 0.4, -1.5, f"sample {sample}{label}: loss {trace.losses[sample]:.4f}; "
+        f"L, the mean over {len(trace.losses)}: {trace.loss:.4f}", ha="center", fontsize=10,
+    )  # fmt: skip
+    high = bottom + 3.4 + cell + 0.16 * len(lines) / cell
+    axis.set(xlim=(-0.4, across - 0.4), ylim=(high - 2.8, -2.8))
+    figure.set_size_inches(width, high * cell)
+    return figure
+
+
+def _formulas(trace: Trace) -> list[str]:
+    """What each layer's backward computes, in lines of up to 112 characters."""
     wide = max(len(layer.name) for layer in trace) + 2
     lines: list[str] = []
     for layer in trace:
         formulas = [f.replace(" ", "\xa0") for f in backward_formulas(layer).values()]
         first = f"{layer.name:<{wide}}"
         lines += wrap("; ".join(formulas), 112, initial_indent=first, subsequent_indent=" " * wide)
-    axis.text(0, bottom + 0.9, "\n".join(lines), family="monospace", fontsize=8, va="top")
-    label = f", true class {trace.target[sample].argmax()}" if trace.target.ndim == 2 else ""
-    axis.text(
-        left / 2 - 0.5, -1.5, f"sample {sample}{label}: loss {trace.losses[sample]:.4f}; "
-        f"L, the mean over {len(trace.losses)}: {trace.loss:.4f}", ha="center", fontsize=10,
-    )  # fmt: skip
-    across = left - 0.7
-    cell = WIDTH / across  # inches
-    high = bottom + 3.4 + cell + 0.16 * len(lines) / cell
-    axis.set(xlim=(-0.4, across - 0.4), ylim=(high - 2.8, -2.8))
-    figure.set_size_inches(WIDTH, high * cell)
-    return figure
+    return lines
 
 
 class _Step(NamedTuple):
@@ -169,6 +188,53 @@ class _Step(NamedTuple):
     up: Array
     down: Array | None
     layer: LayerTrace | None
+
+
+class _Column(NamedTuple):
+    """How wide a step is, in cells and in inches of text; its kernel, and what is drawn of both."""
+
+    cells: int
+    text: float
+    kernel: Array | None
+    labels: tuple[str, str]
+
+
+def _column(step: _Step) -> _Column:
+    part, of_kernel, kernel = "", "", None
+    if step.up.ndim == 3 and step.up.shape[2] > 1:
+        part = f"\nchannel 0 of {step.up.shape[2]}"
+    if step.layer is not None and "kernel" in step.layer.params:
+        whole_kernel = step.layer.params["kernel"]
+        kernel = _table(whole_kernel, True)
+        if whole_kernel.ndim == 4:
+            C, F = whole_kernel.shape[2:]
+            of_kernel = f"\nchannel 0 of {C}" * (C > 1) + f"\nfilter 0 of {F}" * (F > 1)
+        elif len(kernel) > MOST:
+            of_kernel = f"\nrows 0-{MOST - 1} of {len(kernel)}"
+        kernel = kernel[:MOST]
+    cells = max(_table(step.up).shape[1], 0 if kernel is None else kernel.shape[1])
+    words = [step.title] if step.down is not None else [step.title, "formed"]
+    text = max(inches(step.title, 9, True), *(inches(t, 9) for t in (*words, part, of_kernel)))
+    return _Column(cells, text, kernel, (part, of_kernel))
+
+
+def _cell_size(columns: list[_Column]) -> tuple[float, float]:
+    """A cell's inches, the whole picture being 8 inches wide, or more if cells would be too small.
+
+    Columns as wide as their text don't shrink with the cells, so there is no formula: try.
+    """
+
+    def width(cell: float) -> float:
+        return sum(max(c.cells * cell, c.text) + GAP * cell for c in columns) + 1.4 * cell
+
+    sizes = [size for size in np.arange(0.3, CELL, -0.002) if width(size) <= WIDTH]
+    cell = float(sizes[0]) if sizes else CELL
+    if width(cell) > 12:
+        raise ValueError(
+            f"network_pass: {width(cell):.0f} inches wide, expected at most 12: "
+            "more cannot be read; print(trace) shows any network"
+        )
+    return cell, max(width(cell), WIDTH)
 
 
 def _steps(layer: LayerTrace, n: int) -> list[_Step]:
@@ -195,8 +261,8 @@ def _table(array: Array, kernel: bool = False) -> Array:
 def _numbers(axis: Axes, table: Array, middle: float, top: float, name: str) -> None:
     """A table of numbers below its name; the larger a number, the darker its cell."""
     rows, columns = table.shape
-    left, limit = middle - columns / 2, float(np.abs(table).max()) or 1.0
-    shade = np.abs(table) / (1.8 * limit)
+    left, limit = middle - columns / 2, max(map(abs, finite_range(table))) or 1.0
+    shade = np.nan_to_num(np.abs(table) / (1.8 * limit), nan=0.0, posinf=0.0)
     axis.text(middle, top - 0.25, name, ha="center", va="bottom", fontsize=9)
     for (r, c), value in np.ndenumerate(table):
         cell = Rectangle((left + c, top + r), 1, 1, lw=0.4, edgecolor="#888888",
@@ -208,9 +274,11 @@ def _numbers(axis: Axes, table: Array, middle: float, top: float, name: str) -> 
 
 
 def _short(value: float) -> str:
-    """Two digits: .46, -.03, 1.2, 12; a bare 0 is an exact one."""
+    """Two digits: .46, -.03, 1.2, 12, 1e5; a bare 0 is an exact one."""
     if value == 0:
         return "0"
+    if abs(value) >= 999.5:
+        return f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
     if abs(value) >= 9.95:
         return f"{value:.0f}"
     if abs(value) >= 0.995:

@@ -8,8 +8,26 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ..checks import whole
 from ..errors import ShapeError
-from .style import INK, WIDTH, Array, line_styles, new_figure, show_image, spaced_markers
+from .style import (
+    INK,
+    SMALLEST,
+    WIDTH,
+    Array,
+    finite,
+    inches,
+    line_styles,
+    name_ticks,
+    new_figure,
+    numbers,
+    shortened,
+    show_image,
+    spaced_markers,
+)
+
+MOST_CLASSES = 200  # of a confusion matrix; more cannot be seen apart
+CHANNELS = ((), (1,), (3,), (4,))
 
 
 def training_curves(history: Any) -> Figure:
@@ -17,26 +35,42 @@ def training_curves(history: Any) -> Figure:
 
     history  what `fit` returned, or its `.history`: {"loss": [...], "val_loss": [...], ...}
     """
-    values: Mapping[str, list[float]] = getattr(history, "history", history)
-    names = [n for n in values if not n.startswith("val_") and n != "learning_rate"]
-    if not names or not values[names[0]]:
+    values = getattr(history, "history", history)
+    if not isinstance(values, Mapping):
+        raise ValueError(
+            f"training_curves: history={history!r:.80}, expected what fit returned, or a dict of "
+            "lists such as {'loss': [0.5, 0.3]}"
+        )
+    curves = {
+        str(name): numbers(each, f"training_curves: history[{name!r}]").ravel()
+        for name, each in values.items()
+    }
+    names = [n for n in curves if not n.startswith("val_") and n != "learning_rate"]
+    if not names or not curves[names[0]].size:
         raise ValueError("training_curves: the history is empty, expected one epoch or more")
-    figure = new_figure(3.2 if len(names) > 1 else 3.6)
-    axes = figure.subplots(1, len(names), squeeze=False)[0]
-    for axis, name in zip(axes, names, strict=True):
+    columns = min(len(names), 3)
+    rows = -(-len(names) // columns)
+    figure = new_figure(3.6 if len(names) == 1 else 3.2 * rows)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis, name in zip(axes, names, strict=False):
         styles = line_styles()
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
             style = next(styles)
-            if key in values:
-                epochs = range(1, len(values[key]) + 1)
-                every = spaced_markers(len(values[key]))
-                axis.plot(epochs, values[key], label=label, markevery=every, **style)
-        axis.set(xlabel="epoch", title=name.replace("_", " "))
+            if key in curves:
+                curve = curves[key]
+                bad = np.flatnonzero(~np.isfinite(curve))
+                label += f" ({curve[bad[0]]} in epoch {bad[0] + 1})" if bad.size else ""
+                every = spaced_markers(len(curve))
+                axis.plot(range(1, len(curve) + 1), curve, label=label, markevery=every, **style)
+        axis.set_xlabel("epoch")
+        axis.set_title(shortened(name.replace("_", " "), WIDTH / columns - 0.6, 10), fontsize=10)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if name in ("accuracy", "acc"):
             axis.yaxis.set_major_formatter(PercentFormatter(1.0))
         axis.grid(alpha=0.3)
-        axis.legend()
+        axis.legend(fontsize=9)
+    for axis in axes[len(names) :]:
+        axis.axis("off")
     return figure
 
 
@@ -45,21 +79,39 @@ def prediction_grid(
 ) -> Figure:
     """Images with what was predicted; a wrong one has a thick frame, a cross and the true label.
 
-    x            images (N,H,W) or (N,H,W,C), N up to 100
+    x            images (N,H,W) or (N,H,W,C), N up to 100, C 1 (grey), 3 or 4 (colours)
     y_true       class numbers (N,) or one-hot (N,K)
     predictions  class numbers (N,), or probabilities (N,K), which are shown in per cent
+    columns      images side by side, up to 20; fewer where the class_names are long
     """
-    images, true, predicted = np.asarray(x), _classes(y_true), np.asarray(predictions)
-    if not len(images) == len(true) == len(predicted) or not 1 <= len(images) <= 100:
+    images, columns = numbers(x, "prediction_grid: x"), whole(columns, "columns")
+    true, guessed = _classes(y_true, "y_true"), _classes(predictions, "predictions")
+    if not len(images) == len(true) == len(guessed) or not 1 <= len(images) <= 100:
         raise ShapeError(
-            f"prediction_grid: {len(images)} images, {len(true)} labels and {len(predicted)} "
+            f"prediction_grid: {len(images)} images, {len(true)} labels and {len(guessed)} "
             "predictions, expected as many of each, 1 to 100"
         )
-    guessed, names = _classes(predicted), _names(class_names)
-    columns = min(columns, len(images))
+    if images.ndim not in (3, 4) or 0 in images.shape or images.shape[3:] not in CHANNELS:
+        raise ShapeError(
+            f"prediction_grid: x has shape {images.shape}, expected (N,H,W), (N,H,W,1) or (N,H,W,3)"
+        )
+    if columns > 20:
+        raise ValueError(f"columns={columns}, expected up to 20: more cannot be read")
+    names, predicted = _names(class_names, np.append(true, guessed)), np.asarray(predictions)
+    widest = max(
+        inches(f"\N{MULTIPLICATION SIGN} {name},", 9, bold=True) for name in names.values()
+    )
+    columns = min(columns, len(images), int(WIDTH / min(widest + 0.1, 0.8)))
     rows = -(-len(images) // columns)
     cell = WIDTH / columns
-    figure = new_figure(rows * (cell + 0.26) + 0.3)
+    titles = []
+    for i, (k, right) in enumerate(zip(guessed, guessed == true, strict=True)):
+        share = f"{100 * predicted[i].max():.0f}%" if predicted.ndim == 2 else ""
+        words = ([names[k], share] if right else
+                 [f"\N{MULTIPLICATION SIGN} {names[k]},", f"is {names[true[i]]}"])  # fmt: skip
+        titles.append(_title(words, cell - 0.08, bold=not right))
+    lines = max(title.count("\n") for title in titles)
+    figure = new_figure(rows * (min(cell, 3.0) + 0.26 + 0.15 * lines) + 0.3)
     for i, axis in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         axis.axis("off")
         if i >= len(images):
@@ -67,12 +119,7 @@ def prediction_grid(
         axis.axis("on")
         show_image(axis, images[i], INK)
         right = guessed[i] == true[i]
-        title = names(guessed[i])
-        if predicted.ndim == 2:
-            title += f" {100 * predicted[i].max():.0f}%"
-        if not right:
-            title = f"\N{MULTIPLICATION SIGN} {names(guessed[i])}, is {names(true[i])}"
-        axis.set_title(title, fontsize=9, fontweight="normal" if right else "bold", pad=3)
+        axis.set_title(titles[i], fontsize=9, fontweight="normal" if right else "bold", pad=3)
         for spine in axis.spines.values():
             spine.set(linewidth=0.6 if right else 3, color="#999999" if right else "#D55E00")
     wrong = int((guessed != true).sum())
@@ -88,47 +135,83 @@ def confusion_matrix(y_true: Any, y_pred: Any, class_names: Any = None) -> Figur
     """How often each class was taken for each: rows are true classes, columns predicted ones.
 
     y_true, y_pred  class numbers (N,), or rows (N,K) whose largest entry counts. Shade goes with
-    the share of the row that is wrong; the diagonal is hatched, not shaded.
+    the share of the row that is wrong; the diagonal is hatched, not shaded. Where there are too
+    many classes for counts to be written, a bar tells what shades mean. Up to 200 classes.
     """
-    true, guessed, names = _classes(y_true), _classes(y_pred), _names(class_names)
+    true, guessed = _classes(y_true, "y_true"), _classes(y_pred, "y_pred")
     if len(true) != len(guessed) or not len(true):
         raise ShapeError(f"confusion_matrix: {len(true)} labels and {len(guessed)} predictions")
     K = int(max(true.max(), guessed.max())) + 1
+    if K > MOST_CLASSES:
+        raise ValueError(f"confusion_matrix: {K} classes, expected up to {MOST_CLASSES}")
+    names = list(_names(class_names, np.arange(K)).values())
     counts = np.zeros((K, K), int)
     np.add.at(counts, (true, guessed), 1)
     errors = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(errors, 0)
-    side = min(WIDTH, max(1.6 + 0.56 * K, 3.6))
+    label = min(max(inches(name, 9) for name in names), 1.6)
+    side = min(WIDTH, label + 0.9 + max(0.56 * K, 2.5))
+    cell = (side - label - 0.9) / K
     figure = new_figure(side * 0.92, side)
     axis = figure.subplots()
     top = max(float(errors.max()), 1e-9)
-    axis.imshow(errors, cmap=INK, vmin=0, vmax=top * 1.25)
+    picture = axis.imshow(errors, cmap=INK, vmin=0, vmax=top * 1.25)
     for i in range(K):
         axis.add_patch(
-            Rectangle(
-                (i - 0.5, i - 0.5), 1, 1, hatch="///", fill=False, edgecolor="#888888", lw=0.5
-            )
-        )
-        for j in range(K):
-            if counts[i, j]:
-                dark = i != j and errors[i, j] > 0.6 * top
-                axis.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=9,
-                          color="white" if dark else "black",
-                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}
-                          if i == j else None)  # fmt: skip
-    labels = [names(k) for k in range(K)]
-    axis.set_xticks(range(K), labels)
-    axis.set_yticks(range(K), labels)
+            Rectangle((i - 0.5, i - 0.5), 1, 1, hatch="///" if cell > 0.1 else None, fill=False,
+                      edgecolor="#888888", lw=0.5)
+        )  # fmt: skip
+    widest = str(counts.max())
+    sizes = [size for size in (9, 8, SMALLEST) if inches(widest, size) < cell - 0.04]
+    for i, j in np.argwhere(counts) if sizes else ():
+        dark = i != j and errors[i, j] > 0.6 * top
+        axis.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=sizes[0],
+                  color="white" if dark else "black",
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}
+                  if i == j else None)  # fmt: skip
+    if not sizes:
+        figure.colorbar(picture, ax=axis, shrink=0.8, aspect=30, label="share of the true class")
+    name_ticks(axis, "x", names, cell)
+    name_ticks(axis, "y", names, cell)
     right = int(np.trace(counts))
-    axis.set(xlabel="predicted", ylabel="true",
-             title=f"{right:,} of {len(true):,} right ({right / len(true):.2%})")  # fmt: skip
+    axis.set(xlabel="predicted", ylabel="true")
+    axis.set_title(f"{right:,} of {len(true):,} right ({right / len(true):.2%})", fontsize=10)
     return figure
 
 
-def _classes(labels: Any) -> Array:
-    array = np.asarray(labels)
-    return array.argmax(axis=1) if array.ndim == 2 and array.shape[1] > 1 else array.reshape(-1)
+def _title(words: list[str], width: float, bold: bool) -> str:
+    """Both words in one line of `width` inches or, when they don't fit, shortened in two."""
+    one = " ".join(word for word in words if word)
+    if inches(one, 9, bold) <= width:
+        return one
+    return "\n".join(shortened(word, width, 9, bold) for word in words if word)
 
 
-def _names(class_names: Any) -> Any:
-    return str if class_names is None else lambda k: str(class_names[k])
+def _classes(labels: Any, name: str) -> Array:
+    """Class numbers (N,) of class numbers, one-hot rows or probabilities; ValueError for others."""
+    array = finite(numbers(labels, name), name)
+    if array.ndim > 2 or array.shape[1:] == (0,):
+        raise ShapeError(f"{name} has shape {array.shape}, expected classes (N,) or rows (N,K)")
+    if array.ndim == 2 and array.shape[1] > 1:
+        return array.argmax(axis=1)
+    array = array.reshape(-1)
+    wrong = np.flatnonzero((array < 0) | (array != np.floor(array)) | (array >= 2**31))
+    if wrong.size:
+        raise ValueError(
+            f"{name}: {array[wrong[0]]} at {wrong[0]}, expected class numbers 0, 1, 2, ... "
+            "(of a single probability p per image: p > 0.5)"
+        )
+    return array.astype(np.intp)
+
+
+def _names(class_names: Any, classes: Array) -> dict[int, str]:
+    """What each of `classes` is called."""
+    found = {}
+    for k in np.unique(classes).tolist():
+        try:
+            found[k] = str(k if class_names is None else class_names[k])
+        except (TypeError, LookupError) as error:
+            raise ValueError(
+                f"class_names={class_names!r:.80}, expected a name for each class, also for {k}"
+            ) from error
+    return found

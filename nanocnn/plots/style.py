@@ -1,25 +1,26 @@
-"""What all pictures share: size, line styles, and how an image is put on an axis."""
+"""What all pictures share: size, line styles, names that fit, how an image is put on an axis."""
 
-from collections.abc import Iterator
-from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 from ..arrays import Array as Array
 from ..data.batches import take
-
-if TYPE_CHECKING:
-    from ..sequential import Sequential
-
+from ..errors import NonFiniteError, ShapeError
+from ..sequential import Sequential
 
 WIDTH = 8.0  # inches, at 100 dots an inch: 800 pixels, the width of a README
+SMALLEST = 7.5  # points, of any text
 # Okabe and Ito's colours for the colour-blind, from dark to light; dashes and markers say the same.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
-MARKERS = ("o", "s", "^", "D", "v", "x")
+MARKERS = ("o", "s", "^", "D", "v", "x", "P", "*", "<", "+", ">", "d")
 INK, PAPER = "gray_r", "gray"  # 0 is white; 0 is black
 
 
@@ -29,9 +30,12 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
 
 
 def line_styles() -> Iterator[dict[str, Any]]:
-    """Styles for one line after the other, told apart without colour."""
-    for colour, dash, marker in cycle(zip(COLOURS, DASHES, MARKERS, strict=True)):
-        yield {"color": colour, "linestyle": dash, "marker": marker, "markersize": 4.5}
+    """Styles for one line after the other: dash and marker together tell 72 apart, no colour."""
+    for n in count():
+        yield {
+            "color": COLOURS[n % len(COLOURS)], "linestyle": DASHES[n % len(DASHES)],
+            "marker": MARKERS[(n + n // len(MARKERS)) % len(MARKERS)], "markersize": 4.5,
+        }  # fmt: skip
 
 
 def spaced_markers(points: int) -> int:
@@ -39,19 +43,98 @@ def spaced_markers(points: int) -> int:
     return max(1, points // 10)
 
 
+def inches(text: str, size: float, bold: bool = False) -> float:
+    """How wide the widest line of a text is, in inches, at a font size in points."""
+    font = FontProperties(size=size, weight="bold" if bold else "normal")
+    lines = (text_to_path.get_text_width_height_descent(line, font, False)[0]
+             for line in text.split("\n"))  # fmt: skip
+    return float(max(lines)) / 72
+
+
+def shortened(text: str, width: float, size: float, bold: bool = False) -> str:
+    """The text, or as much of its beginning as fits into `width` inches, and an ellipsis."""
+    if inches(text, size, bold) <= width:
+        return text
+    short = text
+    while len(short) > 1 and inches(short + "\N{HORIZONTAL ELLIPSIS}", size, bold) > width:
+        short = short[:-1]
+    return short + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def name_ticks(axis: Axes, which: str, names: Sequence[str], cell: float) -> None:
+    """Names at 0, 1, 2, ... along an axis that never overlap.
+
+    which  "x" or "y"; cell  inches from one to the next. Names too wide for that stand upright, and
+    where even their height is too much every second, third, ... is written.
+    """
+    line = 1.35 / 72  # inches a point of height takes, with a gap
+    size = min(9.0, max(SMALLEST, cell / line))
+    texts = [shortened(name, 1.6, size) for name in names]
+    upright = which == "x" and max(inches(text, size) for text in texts) > cell - 0.06
+    step = 1 if which == "x" and not upright else int(np.ceil(size * line / cell))
+    places = range(0, len(texts), step)
+    ticks = {"x": axis.set_xticks, "y": axis.set_yticks}[which]
+    ticks(places, [texts[i] for i in places], fontsize=size, rotation=90 if upright else 0)
+
+
+def finite_range(array: Array) -> tuple[float, float]:
+    """The least and the largest number that is finite; (0, 0) where there is none."""
+    finite = array[np.isfinite(array)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+
+
 def show_image(axis: Axes, image: Array, cmap: str = PAPER, **options: Any) -> Any:
-    """An image (H,W) or (H,W,1) without ticks, its frame kept."""
+    """An image (H,W), (H,W,1) or (H,W,3) without ticks, its frame kept.
+
+    Colours outside 0..1 (floats) or 0..255 (whole numbers) are brought into it, least to largest.
+    """
     axis.set(xticks=[], yticks=[])
     flat = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+    if flat.ndim == 3:
+        low, high = finite_range(flat)
+        if low < 0 or high > (1 if flat.dtype.kind == "f" else 255):
+            flat = (flat.astype(float) - low) / ((high - low) or 1)
     return axis.imshow(flat, cmap=cmap, interpolation="nearest", **options)
 
 
-def one_image(model: "Sequential", image: Any) -> Array:
+def numbers(values: Any, name: str, kinds: str = "buif") -> Array:
+    """`values` as an array of numbers; ValueError for anything else, naming it."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # nested lists of unequal lengths
+        raise ShapeError(f"{name}: expected an array of numbers: {error}") from error
+    if array.dtype.kind not in kinds or array.ndim == 0:
+        raise ValueError(f"{name}={values!r:.80}, expected an array of numbers")
+    return array
+
+
+def finite(array: Array, name: str) -> Array:
+    """The array itself, all of whose numbers are finite; else NonFiniteError names the first."""
+    if not np.isfinite(array).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise NonFiniteError(f"{name}: expected finite numbers, got {array[place]} at {place}")
+    return array
+
+
+def built(model: Any) -> Sequential:
+    """The model, when it is one and has its weights; ValueError else."""
+    if not isinstance(model, Sequential):
+        raise ValueError(f"model={model!r:.80}, expected a Sequential")
+    if not model.built:
+        raise ValueError(
+            f"model {model.name!r} has no weights yet: begin it with an Input, or fit it"
+        )
+    return model
+
+
+def one_image(model: Sequential, image: Any) -> Array:
     """One image as a batch (1,H,W,C), scaled as in training.
 
     image  (H,W) or (H,W,C), uint8 or float, or already (1,H,W,C). Raises ValueError for another.
     """
-    array = np.asarray(image)
-    if array.shape[:1] != (1,) or array.ndim == len(model.input_shape):
+    array = numbers(image, "image")
+    if array.ndim <= len(model.input_shape):
         array = array[np.newaxis]
+    if len(array) != 1:
+        raise ShapeError(f"image: got {len(array)} images, shape {array.shape}, expected one")
     return take(model._images(array, "image"), slice(0, 1), model.dtype)

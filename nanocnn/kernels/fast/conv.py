@@ -5,8 +5,9 @@ winograd   fewer multiplications for 3x3 and 5x5 kernels of stride 1      conv_w
 winners    the weight gradient behind ReLU and pool, skipping zeros       conv_winners.py
 im2col     the matrix written, its products by BLAS: any window           conv_im2col.py
 
-All compute what `reference` computes. Only the order of the sums differs, and for Winograd the
-rounding of its transforms: 1e-5 of the largest value at most, where the others have 1e-6.
+All compute what `reference` computes, up to rounding: the order of the sums differs, and Winograd's
+transforms round too. In float32 the tests allow 1e-5 of the largest value, and 1e-4 for Winograd;
+usual are 1e-7 to 1e-6, and for Winograd 1e-6 to 1e-5.
 """
 
 from typing import NamedTuple
@@ -40,6 +41,7 @@ from .conv_work import (
 from .work import run, scratch
 
 ALGORITHMS = ("direct", "im2col", "winners", "winograd")
+BACKWARD = ("dweight", "dx")  # the products of a backward pass, of `Choice`'s fields
 Gradients = tuple[Array | None, Array, Array]
 
 
@@ -52,25 +54,64 @@ class Choice(NamedTuple):
 
 
 def choose(
-    window: Window, C: int, F: int, N: int, pooled: bool = False, algorithm: str | None = None
+    window: Window,
+    C: int,
+    F: int,
+    N: int,
+    pooled: bool = False,
+    algorithm: str | None = None,
+    products: tuple[str, ...] = Choice._fields,
 ) -> Choice:
-    """The algorithms for a layer of this shape; `algorithm` asks for one wherever it can serve.
+    """The algorithms for a layer of this shape.
 
-    Raises ValueError for a name that isn't in ALGORITHMS.
+    algorithm  asks for one by its name; products, of `Choice`'s fields, are those to be computed
+    Raises ValueError for an algorithm that is unknown or can compute none of these `products`.
     """
-    if algorithm is not None and algorithm not in ALGORITHMS:
-        raise unknown("convolution algorithm", algorithm, ALGORITHMS)
-    if algorithm == "im2col" and not pooled:
-        return Choice("im2col", "im2col", "im2col")
-    back = transposed_window(window)
-    if (window.SH, window.SW) != (1, 1) or min(back[8:12]) < 0:
-        return Choice("direct", "direct", "im2col")
-    pays = [winograd.pays(window, C, F, N), winograd.pays(back, F, C, N)]
     if algorithm is not None:
-        pays = [algorithm == "winograd" and winograd.fits(window)] * 2
+        return _forced(algorithm, window, pooled, products)
+    if not _transposable(window):
+        return Choice("direct", "direct", "im2col")
+    pays = winograd.pays(window, C, F, N), winograd.pays(transposed_window(window), F, C, N)
     forward, dx = ("winograd" if p else "direct" for p in pays)
-    sparse = pooled and winners.pays(window, C) and algorithm in (None, "winners")
+    sparse = pooled and winners.pays(window, C)
     return Choice(forward, "winners" if sparse else "direct", dx)
+
+
+def _forced(algorithm: str, window: Window, pooled: bool, products: tuple[str, ...]) -> Choice:
+    """`algorithm` for each product that it has a form of, direct for the others.
+
+    A weight gradient has no Winograd form here, and winners have no other product.
+    """
+    if algorithm not in ALGORITHMS:
+        raise unknown("convolution algorithm", algorithm, ALGORITHMS)
+    dx = "dx" in products
+    able = {name: set(products) & _serves(name, window, pooled, dx) for name in ALGORITHMS}
+    if not able[algorithm]:
+        stage = "a convolution with ReLU and 2x2 pool" if pooled else "a convolution"
+        raise ValueError(
+            f"algorithm={algorithm!r} cannot compute {' or '.join(products)} of {stage}, kernel "
+            f"{window.KH}x{window.KW}, strides {window.SH}x{window.SW}, dilation {window.DH}x"
+            f"{window.DW}; {', '.join(name for name in able if able[name])} can"
+        )
+    return Choice(*(algorithm if p in able[algorithm] else "direct" for p in Choice._fields))
+
+
+def _serves(algorithm: str, window: Window, pooled: bool, dx: bool) -> set[str]:
+    """The products of a layer that an algorithm can compute; `dx`: when dx is among them."""
+    dense = _transposable(window)
+    if algorithm == "im2col":
+        return set() if pooled else {"forward", "dweight", "dx"}
+    if algorithm == "winograd":
+        return {"forward", "dx"} if dense and winograd.fits(window) else set()
+    if algorithm == "winners":
+        return {"dweight"} if pooled and winners.fits(window) else set()
+    # What only im2col can transpose, it does together with the weight gradient.
+    return {"forward", "dweight", "dx"} if dense else {"forward"} if dx else {"forward", "dweight"}
+
+
+def _transposable(window: Window) -> bool:
+    """Whether the input gradient is a convolution itself, of dy with the turned kernel."""
+    return (window.SH, window.SW) == (1, 1) and min(transposed_window(window)[8:12]) >= 0
 
 
 def conv2d_forward(
@@ -86,7 +127,7 @@ def conv2d_forward(
     *_, C, F = weight.shape
     same(x.dtype, weight=weight, bias=bias)
     y = result(out, (len(x), window.OH, window.OW, F), x.dtype)
-    chosen = choose(window, C, F, len(x), algorithm=algorithm).forward
+    chosen = choose(window, C, F, len(x), False, algorithm, ("forward",)).forward
     if chosen == "im2col":
         im2col.forward(x, weight, bias, window, y, relu)
     else:
@@ -110,7 +151,7 @@ def conv2d_backward(
     """
     *_, C, F = weight.shape
     same(x.dtype, dy=dy, weight=weight, relu_output=relu_output)
-    chosen = choose(window, C, F, len(x), algorithm=algorithm)
+    chosen = choose(window, C, F, len(x), False, algorithm, BACKWARD if need_dx else BACKWARD[:1])
     dx, dweight, dbias = _outputs(out, x, weight, need_dx)
     mode, other = (PLAIN, dy) if relu_output is None else (MASKED, relu_output)
     if "im2col" in chosen.dweight + chosen.dx * need_dx:
@@ -147,7 +188,7 @@ def conv2d_relu_pool_forward(
     shape = (len(x), window.OH // 2, window.OW // 2, F)
     y = result(y_out, shape, x.dtype)
     winner = result(winner_out, shape, np.uint8) if want_winner else None
-    chosen = choose(window, C, F, len(x), True, algorithm)
+    chosen = choose(window, C, F, len(x), True, algorithm, ("forward",))
     codes = NO_CODES if winner is None else winner.reshape(-1)
     _correlate(
         chosen.forward, x, weight, bias, window, y, kept=codes, pooled=True, keep=want_winner
@@ -172,7 +213,7 @@ def conv2d_relu_pool_backward(
     _check_pool(window, pool_window)
     codes = winner.reshape(-1)
     dx, dweight, dbias = _outputs(out, x, weight, need_dx)
-    chosen = choose(window, C, F, len(x), True, algorithm)
+    chosen = choose(window, C, F, len(x), True, algorithm, BACKWARD if need_dx else BACKWARD[:1])
     parts = _partials(len(x), window.OH * window.OW * weight.size)
     done = chosen.dweight == "winners" and winners.weight_gradient(
         dy, codes, x, window, parts, dweight, dbias

@@ -40,9 +40,14 @@ def block(window: Window, C: int, dtype: Any) -> tuple[int, int]:
     return next(w for w in WIDTHS if w * times >= vectors), times
 
 
+def fits(window: Window) -> bool:
+    """Whether this weight gradient can be done here at all: rows of windows lie in one piece."""
+    return (window.DH, window.DW) == (1, 1)
+
+
 def pays(window: Window, C: int) -> bool:
     """Whether visiting winners is faster than the direct kernel."""
-    return (window.DH, window.DW) == (1, 1) and window.KW * C >= 12
+    return fits(window) and window.KW * C >= 12
 
 
 def band_rows(window: Window, C: int, dtype: Any) -> int:
