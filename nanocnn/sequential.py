@@ -300,11 +300,8 @@ class Sequential(Chain):
 
     @contextmanager
     def training_memory(self, batch: int) -> Iterator[Memory]:
-        """The memory of training passes of `batch` samples; one training at a time can have it.
-
-        It is held by the function that has this in a `with` statement.
-        """
-        frame = sys._getframe(2)
+        """The memory of training passes of `batch` samples; one training at a time can have it."""
+        frame = sys._getframe(2)  # of the function that has this in a `with` statement
         holder = self._training.acquire(frame)
         if holder is not None:
             who = "this" if holder == threading.get_ident() else "another"
