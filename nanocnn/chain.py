@@ -71,13 +71,13 @@ class Chain:
             layers = [Input(tuple(input_shape)), *layers]
         make_names_unique(layers)
         self.built = False
-        rng = np.random.default_rng(self.seed)
-        shape = tuple(input_shape)
-        for layer in layers:
-            shape = layer.build(shape, rng, self.dtype, self.kernels)
-        for layer in layers:
-            layer.rng = rng  # one stream of random numbers for the whole model
-        self.rng = rng
+        rng: np.random.Generator | None = None
+        while self.rng is not rng:  # once; again where a signal handler has built it in between
+            self.rng = rng = np.random.default_rng(self.seed)
+            shape = tuple(input_shape)
+            for layer in layers:
+                shape = layer.build(shape, rng, self.dtype, self.kernels)
+                layer.rng = rng  # one stream of random numbers for the whole model
         self.layers, self.input_shape, self.output_shape = layers, layers[0].output_shape, shape
         self._layers_changed()
         self.built = True
