@@ -80,20 +80,21 @@ class Chain:
         """
         if isinstance(input_shape, (tuple, list)) and None in input_shape[:1]:
             input_shape = input_shape[1:]
-        shape = sample_shape(input_shape, "build: input_shape")
+        given = sample_shape(input_shape, "build: input_shape")
         layers = self.layers
         if all(isinstance(layer, Input) for layer in layers):
             raise ValueError("a model without layers: give Sequential a list of layers")
         if not isinstance(layers[0], Input):
-            layers = [Input(shape), *layers]
+            layers = [Input(given), *layers]
         make_names_unique(layers)
         self.built = False
-        rng = np.random.default_rng(self.seed)
-        for layer in layers:
-            shape = layer.build(shape, rng, self.dtype, self.kernels)
-        for layer in layers:
-            layer.rng = rng  # one stream of random numbers for the whole model
-        self.rng = rng
+        rng: np.random.Generator | None = None
+        while self.rng is not rng:  # once; again where a signal handler has built it in between
+            self.rng = rng = np.random.default_rng(self.seed)
+            shape = given
+            for layer in layers:
+                shape = layer.build(shape, rng, self.dtype, self.kernels)
+                layer.rng = rng  # one stream of random numbers for the whole model
         self.layers, self.input_shape, self.output_shape = layers, layers[0].output_shape, shape
         self._layers_changed()
         self.built = True

@@ -75,7 +75,7 @@ def deferred_interrupts() -> Iterator[Callable[[], None]]:
         events.put(None)
         if watch.ident is not None:
             watch.join()
-        for number in held:
+        for number in reversed(held):  # SIGINT last: from then on Ctrl-C ends this at once
             signal.signal(number, HELD[number][0])
         check()
 

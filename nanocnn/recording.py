@@ -49,34 +49,36 @@ def is_recording() -> bool:
 
 def not_repeatable() -> None:
     """Said by code between kernels that must run anew each time: it looks at numbers, say."""
-    if not recorder.dry:
-        recorder.void = True
+    if is_recording() and _belongs(sys._getframe(1)):
+        recorder.void = not recorder.dry
 
 
 def note(call: Call) -> bool:
     """Write a call down if it belongs to what is recorded; whether it is to be made now."""
-    frame: FrameType | None = sys._getframe(2)
-    between = set()
-    while frame is not None and frame is not recorder.frame:
-        between.add(frame.f_globals.get("__name__", ""))
-        frame = frame.f_back
-    if frame is None:  # left over: the recording was interrupted on its way out
-        recorder.calls = None
-        return True
-    if not (_ours(frame.f_globals["__name__"]) and not recorder.dry and _foreign(between)):
+    if _belongs(sys._getframe(2)):
         assert recorder.calls is not None
         recorder.calls.append(call)
     return not recorder.dry
 
 
-def _ours(module: str) -> bool:
-    return module.startswith(f"{__package__}.")
-
-
-def _foreign(modules: set[str]) -> bool:
-    """Whether a signal handler or a finalizer has come in between, which runs kernels of its own.
+def _belongs(frame: FrameType | None) -> bool:
+    """Whether what runs here is part of what is recorded.
 
     A pass that this package records is its own code, down from the plan. What comes from elsewhere
-    while it lasts, or through a model's public methods, is no part of it.
+    while it lasts, or through a model's public methods, is a signal handler or a finalizer that
+    runs kernels of its own.
     """
-    return f"{__package__}.sequential" in modules or not all(map(_ours, modules))
+    between = set()
+    while frame is not None and frame is not recorder.frame:
+        between.add(frame.f_globals.get("__name__", ""))
+        frame = frame.f_back
+    if frame is None:  # left over: the recording was interrupted on its way out
+        recorder.calls, recorder.dry = None, False
+        return False
+    if recorder.dry or not _ours(frame.f_globals["__name__"]):
+        return True
+    return f"{__package__}.sequential" not in between and all(map(_ours, between))
+
+
+def _ours(module: str) -> bool:
+    return module.startswith(f"{__package__}.")

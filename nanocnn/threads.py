@@ -32,6 +32,7 @@ __all__ = [
 spin: Callable[..., bool] | None = None
 POSTED, LEFT = 0, 1  # flags: how often a job was posted, how often a helper has left one
 IDLE, FINISH = 2000, 1000  # microseconds without sleep: for the next job, for the last helper
+BRIEF, DOUBT = 200, 0.5  # after a wait of IDLE in vain: microseconds instead, for so many seconds
 LOOK = 0.1  # seconds between two looks at how many cores there are
 ENTER = 8  # microseconds from posting a job to being in compiled code
 WATCHERS = 7  # threads of a pool that wait without sleep
@@ -102,7 +103,7 @@ class _Pool:
         self.starting = threading.RLock()
         self.threads: dict[int, threading.Thread] = {}
         self.started = False
-        self.helpers, self.next_look = size, 0.0
+        self.helpers, self.next_look, self.doubt_until = size, 0.0, 0.0
 
     def post(self, job: _Job) -> None:
         """Ask idle threads to help; no more often than there are threads to hear it."""
@@ -143,10 +144,13 @@ class _Pool:
 
     def next_job(self, watch: bool) -> _Job | None:
         while watch and spin is not None:
-            seen = self.flags[POSTED]
+            seen, now = self.flags[POSTED], time.monotonic()
             if not self.jobs.empty():
                 break
-            watch = spin(self.flags, POSTED, seen, IDLE, ENTER, LEFT)
+            wait = IDLE if now > self.doubt_until else BRIEF
+            watch = spin(self.flags, POSTED, seen, wait, ENTER, LEFT)
+            if not watch and wait == IDLE:
+                self.doubt_until = now + DOUBT
         self.flags[LEFT] += 1
         return self.jobs.get()
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small import BOTH_SETS, bits, digits, every_layer, small_model
 
-from nanocnn import Callback, ModelCheckpoint, load_model
+from nanocnn import Callback, ModelCheckpoint, interrupts, load_model
 
 X, Y = digits(90)
 
@@ -172,3 +172,117 @@ def test_the_process_ends_long_before_the_training_would(kernels, validation, wa
     assert "interrupted; " in out and out.endswith("ended\n")
     if path.exists():
         assert load_model(path, kernels=kernels).progress["epoch"] >= 1
+
+
+class PressAtTheEnd(Callback):
+    """Presses when fit has looked for the last time, and before it lets signals go."""
+
+    def press(self, monkeypatch):
+        original = interrupts.threading.Event.set
+
+        def late(event):
+            original(event)
+            monkeypatch.undo()
+            signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(interrupts.threading.Event, "set", late)
+
+    def __init__(self, monkeypatch):
+        self.monkeypatch = monkeypatch
+
+    def on_epoch_saved(self, epoch, logs):
+        self.press(self.monkeypatch)
+
+
+def test_ctrl_c_at_the_very_end_is_not_lost(monkeypatch, capsys):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        small_model().fit(X, Y, callbacks=[PressAtTheEnd(monkeypatch)], verbose=0)
+    assert "interrupted; " in capsys.readouterr().out
+    assert before == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
+
+
+def test_ctrl_c_beside_another_error_is_not_lost():
+    class Fail(Callback):
+        def on_batch_end(self, batch, logs):
+            signal.raise_signal(signal.SIGINT)
+            raise ZeroDivisionError
+
+    with pytest.raises(KeyboardInterrupt) as info:
+        small_model().fit(X, Y, callbacks=[Fail()], verbose=0)
+    assert isinstance(info.value.__context__, ZeroDivisionError)
+
+
+def test_without_new_threads_ctrl_c_still_waits_for_the_step(monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    press = Press("batch end", epoch=0)
+    with pytest.raises(KeyboardInterrupt):
+        small_model("reference").fit(X, Y, callbacks=[press], verbose=0)
+
+
+@BOTH_SETS
+def test_sigterm_says_how_to_resume_and_ends_with_143(kernels, tmp_path):
+    path = tmp_path / "last.npz"
+    program = PROGRAM.format(
+        tests=str(Path(__file__).parent), kernels=kernels, path=str(path), validation=1
+    )
+    program += "\nprint('not reached')"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        while not path.exists():
+            time.sleep(0.01)
+        process.terminate()
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert f"resume with model = load_model({str(path)!r})" in out
+    assert out.endswith("ended\n") and "Traceback" not in err  # `finally` ran
+    assert load_model(path, kernels=kernels).progress["epoch"] >= 1
+
+
+def test_sigterm_lets_the_step_and_the_callbacks_end(capsys):
+    ended = []
+
+    class Terminate(Callback):
+        def on_batch_end(self, batch, logs):
+            signal.raise_signal(signal.SIGTERM)
+            ended.append("step")
+
+        def on_train_end(self):
+            ended.append("training")
+
+    with pytest.raises(SystemExit) as info:
+        small_model().fit(X, Y, callbacks=[Terminate()], verbose=0)
+    assert info.value.code == 143 and ended == ["step", "training"]
+    assert "interrupted; " in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigterm_with_a_handler_of_the_program_is_left_alone():
+    pressed = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: pressed.append(number))
+
+    class Terminate(Callback):
+        def on_epoch_end(self, epoch, logs):
+            signal.raise_signal(signal.SIGTERM)
+
+    try:
+        small_model().fit(X, Y, callbacks=[Terminate()], verbose=0)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert pressed == [signal.SIGTERM]
+
+
+def test_training_in_a_training_of_the_same_model_is_refused():
+    class Nested(Callback):
+        def on_batch_end(self, batch, logs):
+            self.model.train_on_batch(X, Y)
+
+    model = small_model()
+    with pytest.raises(RuntimeError, match="by this thread"):
+        model.fit(X, Y, callbacks=[Nested()], verbose=0)
+    model.train_on_batch(X, Y)

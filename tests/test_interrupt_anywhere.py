@@ -1,12 +1,13 @@
 """Ctrl-C at every single moment of a step and of a prediction: nothing is left behind.
 
-A trace function raises KeyboardInterrupt at the k-th moment at which Python looks for signals, for
+A trace function presses it at the k-th moment at which Python looks for signals, for
 one k after the other, so that no moment has to be hit by chance.
 """
 
 import contextlib
 import dis
 import functools
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -40,7 +41,7 @@ def opcodes(code):
 
 
 class At:
-    """Raises KeyboardInterrupt at the k-th moment, or counts them.
+    """Presses Ctrl-C at the k-th moment, or counts them.
 
     Python looks for signals after each call, at the beginning of a function and of each round of a
     loop: those are the moments, in the watched files.
@@ -60,7 +61,7 @@ class At:
             self.count += last is not None and dis.opname[last].startswith(self.LOOKS)
             if self.count == self.k and not self.place:
                 self.place = f"{frame.f_code.co_qualname}, line {frame.f_lineno}"
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
         return self
 
     def during(self, work):
@@ -77,6 +78,10 @@ class At:
 
 def blas():
     return [each.get_num_threads() for each in threads._blas()]
+
+
+def handlers():
+    return signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
 
 
 def usable_by_another_thread(made):
@@ -98,7 +103,7 @@ def usable_by_another_thread(made):
 @pytest.mark.parametrize("work", ["train_on_batch", "predict", "fit"])
 def test_an_interruption_at_any_moment_leaves_nothing(kernels, work, set_threads):
     set_threads(2)
-    made, counts = model(kernels), blas()
+    made, counts, before = model(kernels), blas(), handlers()
     weights = made.get_weights()
     calls = {
         "train_on_batch": lambda: made.train_on_batch(X, Y),
@@ -128,6 +133,8 @@ def test_an_interruption_at_any_moment_leaves_nothing(kernels, work, set_threads
         error = at.during(calls[work])
         assert isinstance(error, KeyboardInterrupt) or not at.place, at.place
         assert blas() == counts, at.place
+        assert handlers() == before, at.place
         assert not made._training.locked(), at.place
         assert k % 10 > 1 or whole() == expected, at.place
     assert usable_by_another_thread(made)
+    assert not [t for t in threading.enumerate() if t.name == "nanocnn-interrupt"]

@@ -1,11 +1,13 @@
 """Passes of few images are recorded and repeated: the results are those of an ordinary pass."""
 
+import functools
 import threading
 
 import numpy as np
 import pytest
 
 from nanocnn import (
+    Activation,
     BatchNormalization,
     Conv2D,
     Dense,
@@ -18,6 +20,7 @@ from nanocnn import (
     recorded,
     threads,
 )
+from nanocnn.kernels import fast
 from nanocnn.layers import Layer
 
 X = np.random.default_rng(0).random((4, 12, 12, 1))
@@ -150,3 +153,78 @@ def test_a_recording_with_something_unrepeatable_is_empty():
         threads.not_repeatable()
         threads.run(lambda part, parts: None, 2)
     assert calls == []
+
+
+CHANGES = {
+    "params is a new dict": lambda m, set: set(
+        m.layers[1], "params", {k: v * 2 for k, v in m.layers[1].params.items()}
+    ),
+    "the bias is gone": lambda m, set: m.layers[-1].params.pop("bias"),
+    "another activation": lambda m, set: set(m.layers[-2], "activation", other(m.layers[-2])),
+    "another function": lambda m, set: set(m.layers[-2].activation, "operation", "sigmoid"),
+    "_forward of the object": lambda m, set: set(
+        m.layers[-2], "_forward", lambda x, training, memory: np.zeros((len(x), 20))
+    ),
+    "transform of the class": lambda m, set: set(
+        Dense, "transform", lambda self, x, memory, **fused: np.full((len(x), self.units), 0.5)
+    ),
+    "_forward of the base": lambda m, set: set(
+        type(m.layers[2]).__mro__[1], "_forward", lambda self, x, training, memory: x, raising=False
+    ),
+    "kernel of a layer": lambda m, set: set(
+        m.kernels, "dense_forward", lambda x, weight, *rest, **more: x @ weight * 3
+    ),
+    "a strided weight": lambda m, set: m.layers[-1].params.update(
+        kernel=np.asfortranarray(m.layers[-1].params["kernel"] * 2)
+    ),
+}
+
+
+def other(layer):
+    made = Activation("sigmoid")
+    made.build(layer.output_shape, 0, "float64", layer.kernels)
+    return made
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_replaced_after_the_recording_is_seen(name, monkeypatch):
+    m = model()
+    m.layers[-2].activation.activation = m.layers[-2].activation.operation = "tanh"  # not fused
+    m.compile("adam", "sparse_categorical_crossentropy")
+    for count in (1, 4):
+        m.predict(X[:count])
+    CHANGES[name](m, monkeypatch.setattr)
+    for count in (1, 4, 4):
+        np.testing.assert_allclose(m.predict(X[:count]), ordinary(m, X[:count]), rtol=1e-12)
+
+
+def test_a_strided_weight_that_changes_later_is_seen():
+    m = model()
+    m.layers[-1].params["kernel"] = np.asfortranarray(m.layers[-1].params["kernel"])
+    before = m.predict(X)
+    m.layers[-1].params["kernel"] *= -1
+    assert not np.array_equal(m.predict(X), before)
+    np.testing.assert_allclose(m.predict(X), ordinary(m, X), rtol=1e-12)
+
+
+def test_kernels_that_do_not_say_so_are_never_repeated(monkeypatch):
+    """One's own may compute with NumPy between two calls."""
+    m, scale, original = model(), [1.0], fast.dense_forward
+
+    def own(x, weight, *rest, **more):
+        return original(x, weight * scale[0], *rest, **more)
+
+    monkeypatch.setattr(fast, "dense_forward", functools.wraps(original)(own))
+    m.predict(X[:1])
+    scale[0] = -2.0
+    np.testing.assert_array_equal(m.predict(X[:1]), ordinary(m, X[:1]))
+
+
+def test_a_subclass_with_a_forward_of_its_own_is_not_fused():
+    class Half(Dense):
+        def _forward(self, x, training, memory):
+            return super()._forward(x, training, memory) / 2
+
+    m = Sequential([Input((12,)), Half(3, activation="relu")], seed=1)
+    x = np.ones((2, 12), "f")
+    np.testing.assert_array_equal(m.predict(x), m.layers[1].forward(x))
