@@ -53,7 +53,8 @@ def mini(tmp_path):
     fast.mkdir(parents=True)
     for folder in (fast, fast.parent, fast.parent.parent):
         (folder / "__init__.py").touch()
-    shutil.copy(KERNELS.parent / "threads.py", fast.parent.parent)
+    for name in ("threads.py", "cores.py", "recording.py"):
+        shutil.copy(KERNELS.parent / name, fast.parent.parent)
     for name in ("compiler.py", "ahead.py"):
         shutil.copy(KERNELS / "fast" / name, fast)
     for source in KERNELS.glob("*.py"):
