@@ -27,7 +27,7 @@ from .recording import Call
 
 FEW = 16  # images; with more of them the kernels take most of the time
 METHODS = "_forward", "transform"  # of a layer, for inference
-READ = "params", "kernels", "activation", "operation", "geometry", "window", "output_shape"
+READ = "params", "kernels", "activation", "operation", "geometry", "window"
 
 
 def _methods(kind: type) -> list[Any]:

@@ -240,6 +240,9 @@ def _blas() -> list[Any]:
 
 
 def _set(blas: Any, n: int) -> None:
+    if real := getattr(blas, "_real_set_num_threads", None):
+        real(n)  # without the lock that a signal handler would wait for, for ever
+        return
     release = getattr(blas, "clear_controlling_thread", None)
     if release:  # newer versions of threadpoolctl listen to one thread only; here we are many
         release(force=True)

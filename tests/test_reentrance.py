@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import threadpoolctl
 from small import BOTH_SETS
 
 import nanocnn
 from nanocnn import Conv2D, Dense, Flatten, Input, MaxPooling2D, Sequential, chain, threads
 from nanocnn.kernels.fast import work
 
-HERE = str(Path(nanocnn.__file__).parent)
+HERE = str(Path(nanocnn.__file__).parent), threadpoolctl.__file__
 X = np.random.default_rng(0).random((20, 12, 12, 16), "f")
 
 
