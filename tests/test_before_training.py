@@ -22,7 +22,7 @@ from nanocnn import (
     ReduceLROnPlateau,
     Sequential,
 )
-from nanocnn.errors import MissingExtraError
+from nanocnn.errors import MissingExtraError, ModelFileError
 
 X, Y = digits(40)
 
@@ -51,7 +51,8 @@ def test_a_place_that_cannot_be_written_is_found_before_the_first_step(place, tm
     (tmp_path / "folder.npz").mkdir()
     if place == "no such device" and sys.platform != "linux":
         pytest.skip("no /proc")
-    before_the_first_step([ModelCheckpoint(tmp_path / PLACES[place])], OSError, "npz")
+    error = ModelFileError if place == "a folder for a file" else OSError
+    before_the_first_step([ModelCheckpoint(tmp_path / PLACES[place])], error, "npz")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "folder.npz"]
 
 

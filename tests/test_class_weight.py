@@ -12,7 +12,8 @@ POINTS = np.linspace(-1, 1, 8, dtype="float32")[:, None]
 
 
 def model_of(units, loss="mse"):
-    model = Sequential([Input((1,)), Dense(units)], kernels="reference")
+    activation = None if loss == "mse" else "softmax"
+    model = Sequential([Input((1,)), Dense(units, activation)], kernels="reference")
     model.compile("sgd", loss)
     return model
 

@@ -261,7 +261,7 @@ def test_bench(capsys):
         (["bench", "--batch-size", "0"], "batch_size"),
         (["bench", "--seconds", "0"], "seconds=0.0, expected a number more than 0"),
         (["bench", "--seconds", "nan"], "seconds=nan, expected a number more than 0"),
-        (["inspect", "folder.npz"], "Is a directory: 'folder.npz'"),
+        (["inspect", "folder.npz"], "folder.npz: a folder; expected a file"),
         (["evaluate", "text.npz"], "text.npz: "),
         (["gradcheck", "text.h5"], "text.h5: "),
         (["inspect", "text.keras"], "text.keras: "),

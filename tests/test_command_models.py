@@ -148,7 +148,6 @@ def test_a_model_in_float64_is_saved_and_served(ending, data, photo, tmp_path, c
     [
         {"epoch": "x"},
         {"epoch": [1], "history": {}},
-        {"epoch": 1},
         {"epoch": 1, "history": 3},
         {"epoch": 1, "history": {"loss": ["a"]}},
     ],

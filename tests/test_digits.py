@@ -219,7 +219,7 @@ def test_what_is_no_source_of_an_image_is_refused_by_name(tmp_path: Path) -> Non
         (PHOTO[:5], "expected the path of an image, a file open"),
         (tmp_path, f"{tmp_path}: expected an image, got a folder"),
         (str(tmp_path), f"{tmp_path}: expected an image, got a folder"),
-        (io.StringIO("text"), "expected an image"),
+        (io.StringIO("text"), "expected a file open in binary mode"),
         (Image.new("L", (0, 0)), "the image: expected at least 1 pixel, .* got 0x0"),
         (Image.new("L", (1, 1 << 16)), "32,768 a side, got 1x65536"),
         (closed, "expected an image .* whole and readable"),

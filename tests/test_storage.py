@@ -256,7 +256,11 @@ def test_folders(tmp_path, name):
 
 @pytest.mark.parametrize("path", [None, 3, 1.5, True, b"m.npz", [], "", io.BytesIO(b"PK"), Path])
 def test_what_is_no_path(path):
-    for call in (storage.load, storage.check_path, lambda path: storage.save(small(), path)):
+    for call in (
+        storage.load,
+        lambda path: storage.check(small(), path),
+        lambda path: storage.save(small(), path),
+    ):
         with pytest.raises(ValueError, match=r"^path=.*expected the name of a file|unknown kind"):
             call(path)
     with pytest.raises(ValueError, match="compile='no', expected True or False"):
