@@ -228,6 +228,7 @@ SourceFileLoader.get_data = only_for_import
     "import numba.core.ccallback, numba.core.caching as c; del c.NullCache",
     "import numba.core.codegen as c; del c.CPUCodegen.magic_tuple",
     "import numba.core.compiler as c; del c.CompileResult._reduce, c.CompileResult._rebuild",
+    "import numba.core.codegen as c; del c.JITCodeLibrary",
 ])  # fmt: skip
 def test_names_of_numba_that_are_gone_one_day(mini, gone):
     own = "from mini.kernels.fast.cache import cache_folder, counts"

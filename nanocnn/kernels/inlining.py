@@ -10,8 +10,19 @@ called by compiled functions, and costs a tenth.
 from typing import Any
 
 import numba
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
+
+try:  # private names of numba: where one is gone, its plain compiler does the same, slower
+    from numba.core.codegen import JITCodeLibrary
+    from numba.core.compiler import Compiler
+
+    NAMES = {
+        JITCodeLibrary: ("_optimize_functions", "_get_module_for_linking", "finalize"),
+        Compiler: ("define_pipelines", "_compile_core"),
+    }
+    AVAILABLE = all(hasattr(kind, name) for kind, names in NAMES.items() for name in names)
+except ImportError:
+    AVAILABLE = False
+    JITCodeLibrary = Compiler = object  # type: ignore[assignment,misc]
 
 
 class Piece(JITCodeLibrary):
@@ -50,15 +61,16 @@ class PieceCompiler(Compiler):
         return result._replace(entry_point=key)
 
 
+OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
+if AVAILABLE:
+    OPTIONS["pipeline_class"] = PieceCompiler
+
+
 def inlined(function: Any) -> Any:
     """A function that compiled functions may call: it becomes a part of each of them."""
-    return numba.njit(
-        forceinline=True, fastmath={"contract"}, error_model="numpy", pipeline_class=PieceCompiler
-    )(function)
+    return numba.njit(forceinline=True, **OPTIONS)(function)
 
 
 def called(function: Any) -> Any:
     """The same, but compiled once in each kernel, and called: for what is used in many places."""
-    return numba.njit(fastmath={"contract"}, error_model="numpy", pipeline_class=PieceCompiler)(
-        function
-    )
+    return numba.njit(**OPTIONS)(function)
