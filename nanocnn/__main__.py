@@ -1,4 +1,4 @@
-"""The command line: python -m nanocnn train|evaluate|predict|inspect|gradcheck|bench."""
+"""The command line: nanocnn train|evaluate|predict|inspect|gradcheck|bench|doctor."""
 
 import os
 import platform
@@ -13,15 +13,19 @@ from typing import Any
 
 import numpy as np
 
+import nanocnn
+
 from . import gradcheck, presets, threads
 from .answers import RAW_HELP, answers, check_shapes, is_compiled, measure, open_model
 from .arrays import Array
 from .callbacks import ModelCheckpoint
 from .checks import number, whole
 from .data import mnist
+from .doctor import report
 from .kernels import KERNEL_SETS
 from .losses import CategoricalCrossentropy
 from .sequential import Sequential
+from .terminal import say
 from .texts import table
 
 
@@ -52,14 +56,20 @@ def complain(options: Namespace, error: BaseException) -> None:
     print(f"nanocnn {options.command}: {text}", file=sys.stderr)
 
 
+def program() -> str:
+    """How this was started: by the command that pip installs, or as a module."""
+    return "nanocnn" if Path(sys.argv[0]).stem == "nanocnn" else "python -m nanocnn"
+
+
 def parser() -> ArgumentParser:
     """All commands and their options."""
     top = ArgumentParser(
-        prog="python -m nanocnn",
+        prog=program(),
         description="A small, fast convolutional network engine on NumPy and numba.",
-        epilog="python -m nanocnn COMMAND --help tells more about a command. To begin: python -m "
-        "nanocnn train, then python -m nanocnn predict results/simple/mnist_simple.h5 PHOTO.png",
+        epilog=f"{program()} COMMAND --help tells more about a command. To begin: {program()} "
+        f"train, then {program()} predict results/simple/mnist_simple.h5 PHOTO.png",
     )
+    top.add_argument("--version", action="version", version=f"nanocnn {nanocnn.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(run: Callable[[Namespace], int], help: str, model: str = "") -> ArgumentParser:
@@ -91,6 +101,7 @@ def parser() -> ArgumentParser:
     )
     sub.add_argument("--seconds", type=float, default=5, metavar="S",
                      help="for each kernel set in each row (default: 5)")  # fmt: skip
+    command(doctor, "what a bug report should contain: versions, processor, caches")
     return top
 
 
@@ -119,7 +130,7 @@ def train(options: Namespace) -> int:
     except KeyboardInterrupt:
         again = [argument for argument in sys.argv[1:] if argument != "--resume"]
         if options.resume or checkpoints.saved:
-            print(f"to go on: python -m nanocnn {shlex.join(again)} --resume")
+            print(f"to go on: {program()} {shlex.join(again)} --resume")
         raise
     loss, accuracy = model.evaluate(x_test, y_true)
     print(f"test loss {loss:.4f}, test accuracy {accuracy:.2%}")
@@ -255,6 +266,15 @@ def bench(options: Namespace) -> int:
                      f"{N / fast:,.0f} images/s"))  # fmt: skip
     print(table(rows))
     print("compared with PyTorch and Keras: python benchmarks/training.py")
+    return 0
+
+
+def doctor(options: Namespace) -> int:
+    """Print versions, the processor, threads, caches and settings, as a bug report needs them.
+
+    What is missing or broken is named in its row; the exit code is 0 all the same.
+    """
+    say(report())
     return 0
 
 

@@ -13,7 +13,7 @@ from nanocnn import Dense, Flatten, Input, Sequential, load_model, presets
 from nanocnn.__main__ import main
 from nanocnn.data import mnist
 
-COMMANDS = ("train", "evaluate", "predict", "inspect", "gradcheck", "bench")
+COMMANDS = ("train", "evaluate", "predict", "inspect", "gradcheck", "bench", "doctor")
 
 
 @pytest.fixture(scope="module")

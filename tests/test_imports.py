@@ -27,7 +27,7 @@ LEVELS = [
     ["storage"],
     ["inputs", "training", "worked_example", "trace", "sequential"],
     ["scalar"],
-    ["gradcheck", "plots", "presets", "answers", "rehearsal"],
+    ["gradcheck", "plots", "presets", "answers", "rehearsal", "doctor"],
     ["__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

@@ -133,6 +133,33 @@ def test_a_given_folder_that_lacks_files_is_an_error(tmp_path: Path) -> None:
         mnist.load(folder)
 
 
+def test_where_it_would_come_from(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`locate` says what `load` does then, without reading or fetching."""
+    monkeypatch.setattr(mirrors, "fetch", lambda *arguments: "")
+    for name, end in (("mnist", ", or the embedded sample without a network"), ("kmnist", "")):
+        nowhere = f"a download from http://127.0.0.1:9/ to {cache / name}{end}"
+        assert mnist.locate(name) == nowhere
+        monkeypatch.setenv("NANOCNN_DATA", str(tmp_path))
+        assert mnist.locate(name) == f"{nowhere} ($NANOCNN_DATA, {tmp_path}, does not hold it)"
+        monkeypatch.delenv("NANOCNN_DATA")
+    folder = put(cache / "mnist", packed())
+    assert mnist.locate() == f"{folder}, from earlier downloads"
+    mnist.load()
+    assert f"images from {folder}\n" in capsys.readouterr().out
+    (folder / "t10k-labels-idx1-ubyte.gz").unlink()
+    assert mnist.locate().startswith("a download ")
+    chosen = put(tmp_path / "chosen", packed())
+    monkeypatch.setenv("NANOCNN_DATA", str(chosen))
+    assert mnist.locate() == f"{chosen} ($NANOCNN_DATA)"
+    mnist.load()
+    assert f"images from {mnist.locate()}\n" in capsys.readouterr().out
+    (chosen / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(DatasetError, match="chosen lacks t10k-labels-idx1-ubyte "):
+        mnist.locate()
+
+
 def test_unknown_name() -> None:
     with pytest.raises(ValueError, match="unknown data set 'fashionmnist'; did you mean 'fashion_"):
         mnist.load(name="fashionmnist")

@@ -7,6 +7,7 @@ and last, for MNIST alone, in the sample of 5,000 digits inside this package. It
 import os
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -54,12 +55,10 @@ def load(
         raise DatasetError(
             f"{name}: expected {', '.join(_stems(name))}, each with .gz or without; {folder} {what}"
         )
-    elsewhere = ""
-    if variable := os.environ.get("NANOCNN_DATA"):
-        folder = Path(variable)
-        if found := _find([folder / name, *[folder] * _may_hold(folder, name)], name):
-            return _read(name, found, f"{folder} ($NANOCNN_DATA)", verbose)
-        elsewhere = f" ($NANOCNN_DATA, {folder}, does not hold it)"
+    found, chosen = _find_chosen(name)
+    if found:
+        return _read(name, found, f"{chosen} ($NANOCNN_DATA)", verbose)
+    elsewhere = f" ($NANOCNN_DATA, {chosen}, does not hold it)" if chosen else ""
     cache = mirrors.cache_folder() / name
     try:
         mirror = _fetch(name, cache, verbose)
@@ -85,6 +84,27 @@ def sample(origin: str | None = None) -> tuple[Split, Split]:
     found = _find([files("nanocnn.data") / "sample"], "mnist")
     assert found is not None
     return _read("mnist", found, origin or "", verbose=origin is not None)
+
+
+def locate(name: str = "mnist") -> str:
+    """Where `load(name=name)` would find the files, in words; nothing is read or fetched."""
+    found, chosen = _find_chosen(name)
+    if found:
+        return f"{chosen} ($NANOCNN_DATA)"
+    cache = mirrors.cache_folder() / name
+    where = f"a download from {SOURCES[name].mirrors[0]} to {cache}"
+    where += ", or the embedded sample without a network" * (name == "mnist")
+    with suppress(DatasetError):  # some of the files: the others would be fetched
+        where = f"{cache}, from earlier downloads" if _find([cache], name) else where
+    return where + (f" ($NANOCNN_DATA, {chosen}, does not hold it)" if chosen else "")
+
+
+def _find_chosen(name: str) -> tuple[list[Traversable] | None, Path | None]:
+    """The four files in $NANOCNN_DATA, and that folder; each None if there is none."""
+    if not (variable := os.environ.get("NANOCNN_DATA")):
+        return None, None
+    folder = Path(variable)
+    return _find([folder / name, *[folder] * _may_hold(folder, name)], name), folder
 
 
 def _stems(name: str) -> tuple[str, ...]:

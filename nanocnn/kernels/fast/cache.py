@@ -89,7 +89,7 @@ class KernelCache(NullCache):
         # A file that cannot be read back, for whatever reason, is one to write anew.
         with suppress(Exception), open(entry, "rb", opener=_no_link) as file:
             info = os.fstat(file.fileno())
-            data = file.read() if stat.S_ISREG(info.st_mode) and _is_ours(info) else b""
+            data = file.read() if stat.S_ISREG(info.st_mode) and is_ours(info) else b""
             if hashlib.sha256(data[32:]).digest() == data[:32]:
                 kernel = CompileResult._rebuild(target_context, *pickle.loads(data[32:]))
                 counts["loaded"] += 1
@@ -183,6 +183,11 @@ def cache_folder() -> Path | None:
     """
     if os.environ.get("NANOCNN_CACHE") == "0" or source_hash() is None:
         return None
+    return next((folder.resolve() for folder in candidates() if not refusal(folder)), None)
+
+
+def candidates() -> list[Path]:
+    """The folders that may serve, the best first."""
     folders = [Path(__file__).parent / "__pycache__" / "compiled"]
     with suppress(RuntimeError):  # no home
         home = Path.home()
@@ -191,20 +196,25 @@ def cache_folder() -> Path | None:
         folders.append(Path(user) / "nanocnn" / "compiled")
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
         folders.insert(0, Path(chosen) / "nanocnn")
-    for folder in folders:
-        with suppress(OSError, RuntimeError):  # links in a circle
-            folder = folder.resolve()
-            for each in (*reversed(folder.parents), folder):
-                if not each.exists():
-                    each.mkdir(0o755, exist_ok=True)
-            above = (each.stat() for each in folder.parents)
-            if _is_ours(folder.stat()) and all(_is_ours(each, sticky=True) for each in above):
-                tempfile.TemporaryFile(dir=folder).close()
-                return folder
-    return None
+    return folders
 
 
-def _is_ours(info: os.stat_result, sticky: bool = False) -> bool:
+def refusal(folder: Path) -> str:
+    """Why `folder`, which is made if it is missing, does not serve; "" if it does."""
+    try:
+        folder = folder.resolve()
+        for each in (*reversed(folder.parents), folder):
+            if not each.exists():
+                each.mkdir(0o755, exist_ok=True)
+            if not is_ours(each.stat(), sticky=each != folder):
+                return f"{each} belongs to another user, or others may write to it"
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        return str(error)
+    return ""
+
+
+def is_ours(info: os.stat_result, sticky: bool = False) -> bool:
     """Whether only this user and root can write there; if `sticky`, others add but not replace."""
     if not hasattr(os, "geteuid"):
         return True  # Windows: a user's folders are closed to others by inherited rights
@@ -224,5 +234,10 @@ def forget_old(folder: Path) -> None:
     for path in (*folder.glob("*.nbc"), *folder.glob("*.tmp")):
         with suppress(OSError):  # another process does the same
             old = time.time() - path.stat().st_mtime > KEEP_DAYS * 86400
-            if old and f"-{(source_hash() or '')[:8]}-" not in path.name:
+            if old and not is_current(path):
                 path.unlink()
+
+
+def is_current(entry: Path) -> bool:
+    """Whether this version wrote it."""
+    return f"-{(source_hash() or '')[:8]}-" in entry.name
