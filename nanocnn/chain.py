@@ -14,6 +14,7 @@ from .data.batches import as_images
 from .errors import ShapeError, warn
 from .kernels import get_kernels
 from .layers import Dense, Input, Layer, layer_config, make_names_unique
+from .plan import Plan
 from .terminal import say
 from .texts import sizes, table
 
@@ -61,6 +62,8 @@ class Chain:
         # Loaded at once: a child forked while another thread loads them would wait for ever.
         self.kernels: ModuleType = get_kernels(kernels)
         self.layers: list[Layer] = []
+        self._built_layers: list[Layer] = []
+        self._plan: Plan
         self.built = False
         self.rng = np.random.default_rng(seed)
         present: set[int] = set()  # not searched for in a list each time: that is quadratic
@@ -96,6 +99,7 @@ class Chain:
                 shape = layer.build(shape, rng, self.dtype, self.kernels)
                 layer.rng = rng  # one stream of random numbers for the whole model
         self.layers, self.input_shape, self.output_shape = layers, layers[0].output_shape, shape
+        self._built_layers = list(layers)
         self._layers_changed()
         self.built = True
 
@@ -115,6 +119,13 @@ class Chain:
         )  # fmt: skip
         say(f"Total: {total:,} weights ({trained:,} trained), "
             f"{total * self.dtype.itemsize / 2**20:.2f} MiB")  # fmt: skip
+
+    @property
+    def plan_(self) -> Plan:
+        """How the layers run; made anew when one of them was patched."""
+        if not self._plan.fits():
+            self._layers_changed()
+        return self._plan
 
     @property
     def trainable(self) -> bool:
@@ -162,6 +173,8 @@ class Chain:
 
     def get_weights(self) -> list[Array]:
         """Copies of all weights, in Keras's order and shapes."""
+        if self.built:
+            self._require_built()
         return [array.copy() for array in self.weights.values()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
@@ -217,7 +230,7 @@ class Chain:
 
     def _build_for(self, x: Any) -> None:
         if self.built:
-            return
+            return self._require_built()
         with _building:
             if not self.built:
                 shape = np.shape(x)[1:]
@@ -251,3 +264,8 @@ class Chain:
     def _require_built(self) -> None:
         if not self.built:
             raise RuntimeError("the model has no weights yet: start it with Input(shape)")
+        if self.layers != self._built_layers:
+            raise RuntimeError(
+                "model.layers is not the list of layers that was built: use model.add(layer) or "
+                "Sequential(layers), or call model.build(input_shape), which makes new weights"
+            )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .arrays import Array
+from .arrays import Array, quietly
 from .checks import number
 from .data.batches import split
 from .errors import NonFiniteError, ShapeError
@@ -47,8 +47,7 @@ def checked(
         raise ValueError(f"sample_weight: expected a number a sample, got dtype {weight.dtype}")
     if weight.shape != (len(images),):
         raise ShapeError(f"sample_weight: shape {weight.shape}, expected ({len(images)},)")
-    with np.errstate(over="ignore"):  # 1e300 has no float32
-        weight = weight.astype(model.dtype)
+    weight = quietly(weight.astype, model.dtype)  # 1e300 has no float32
     if not np.isfinite(weight).all():
         raise NonFiniteError("sample_weight: NaN or infinity, expected finite numbers")
     return Data(images, labels, weight)

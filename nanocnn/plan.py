@@ -9,12 +9,13 @@ forward and backward of a layer. This is the only file that knows about fusion.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from operator import attrgetter
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from .arrays import Array
+from .arrays import Array, quietly
 from .layers import Activation, Conv2D, Input, Layer, MaxPooling2D
 from .layers.linear import Linear
 from .memory import Arena, Memory
@@ -117,14 +118,36 @@ def chosen(conv: Conv2D, batch: int, pooled: bool = False) -> str:
     return f"{choice.forward} / {choice.dweight} / {choice.dx}"
 
 
+# What decides how a layer runs: the methods that a stage calls or goes past, the class's or the
+# layer's own, and which activation it is.
+METHODS = "kernels", "_forward", "_backward"
+DECIDES: dict[type[Layer], Callable[[Any], Any]] = {
+    Linear: attrgetter(
+        *METHODS, "transform", "transform_backward", "activation._forward", "activation._backward",
+        "activation.activation", "activation.operation",
+    ),
+    Activation: attrgetter(*METHODS, "activation", "operation"),
+    Layer: attrgetter(*METHODS),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Plan:
-    """The stages of a model, in order. `final` is the activation left to the loss, or None."""
+    """The stages of a model, in order. `final` is the activation left to the loss, or None.
+
+    `decides`: each layer and what finds out how it runs; `seen`: what that was, to begin with.
+    """
 
     stages: tuple[Stage, ...]
     final: Activation | None
     kernels: ModuleType
     dtype: np.dtype[Any]
+    decides: list[tuple[Callable[[Any], Any], Layer]]
+    seen: list[Any]
+
+    def fits(self) -> bool:
+        """Whether no method or activation of the layers was replaced since."""
+        return [how(layer) for how, layer in self.decides] == self.seen
 
     def memory(self) -> Memory:
         """A new memory for passes through this plan: reusable buffers for the fast set."""
@@ -149,19 +172,20 @@ class Plan:
         """x (N, *input_shape) -> the model's output, `final` included."""
 
         def forward(x: Array) -> Array:
-            with np.errstate(all="ignore"):  # who called looks at the result
-                y = self.forward(x, False, memory)
-                return y if self.final is None else self.final._forward(y, False, memory)
+            return quietly(self._infer, x, memory)  # who called looks at the result
 
         if len(x) > FEW or not isinstance(memory, Arena):
             return forward(x)
         recorded: Recorded | None = memory.recorded.get(len(x))
-        if recorded is None or not recorded.fits():
-            layers = [layer for stage in self.stages for layer in stage.layers]
-            layers += [] if self.final is None else [self.final]
-            recorded = memory.recorded[len(x)] = Recorded(forward, x, layers)
+        if recorded is None or recorded.plan is not self or not recorded.fits():
+            layers = [layer for _, layer in self.decides]
+            recorded = memory.recorded[len(x)] = Recorded(self, forward, x, layers)
             return recorded.y
         return recorded.repeat(x) if recorded.calls else forward(x)
+
+    def _infer(self, x: Array, memory: Memory) -> Array:
+        y = self.forward(x, False, memory)
+        return y if self.final is None else self.final._forward(y, False, memory)
 
     def backward(self, dy: Array, memory: Memory) -> None:
         """From dL/d(output of `forward`) to the gradients of all parameters.
@@ -197,12 +221,15 @@ def make_plan(
     `leave`: a final activation of this name is left to the loss. `fuse` False: one stage a layer.
     """
     rest = [layer for layer in layers if not isinstance(layer, Input)]
+    kinds = [next(kind for kind in DECIDES if isinstance(layer, kind)) for layer in rest]
+    decides = [(DECIDES[kind], layer) for kind, layer in zip(kinds, rest, strict=True)]
+    seen = [how(layer) for how, layer in decides]
     final: Activation | None = None
     tail: list[Stage] = []
     last = rest[-1] if rest and leave else None
-    if isinstance(last, Linear) and is_known(last) and last.activation.activation == leave:
+    if isinstance(last, Linear) and is_known(last) and does(last.activation, leave):
         final, tail = last.activation, [LinearPart(rest.pop())]
-    elif isinstance(last, Activation) and is_known(last) and last.activation == leave:
+    elif isinstance(last, Activation) and does(last, leave):
         final = last
         rest.pop()
     stages: list[Stage] = []
@@ -212,7 +239,7 @@ def make_plan(
         stage = stage or Stage(rest[0])
         del rest[: len(stage.layers)]
         stages.append(stage)
-    return Plan((*stages, *tail), final, kernels, np.dtype(dtype))
+    return Plan((*stages, *tail), final, kernels, np.dtype(dtype), decides, seen)
 
 
 def last_activation(layers: Sequence[Layer]) -> str:
@@ -221,12 +248,17 @@ def last_activation(layers: Sequence[Layer]) -> str:
     return last.activation if isinstance(last, Activation) else ""
 
 
+def does(layer: Activation, name: str) -> bool:
+    """Whether it is the activation `name`, and does what that does."""
+    return is_known(layer) and layer.activation == layer.operation == name
+
+
 def fused(rest: Sequence[Layer]) -> Stage | None:
     """A stage that serves the first layers of `rest` by one kernel, or None."""
     first, *others = rest
-    if not (isinstance(first, Linear) and is_known(first) and is_known(first.activation)):
+    if not (isinstance(first, Linear) and is_known(first) and does(first.activation, "relu")):
         return None
-    if first.activation.activation != "relu":
+    if not hasattr(first.kernels, "FUSED"):
         return None
     pool = others[0] if others else None
     if isinstance(first, Conv2D) and isinstance(pool, MaxPooling2D) and poolable(first, pool):

@@ -26,15 +26,15 @@ from .layers.linear import Linear
 from .recording import Call
 
 FEW = 16  # images; with more of them the kernels take most of the time
-METHODS = "_forward", "transform"  # of a layer, for inference
-READ = "params", "kernels", "activation", "operation", "geometry", "window"
+METHODS = "_forward", "_backward", "transform", "transform_backward"  # of a layer
+READ = "params", "geometry", "window"
 
 
 def _methods(kind: type) -> list[Any]:
     return [getattr(kind, name, None) for name in METHODS]
 
 
-# The layers whose inference does nothing with numbers itself: kernels do it all.
+# The layers that do nothing with numbers themselves when they infer: kernels do it all.
 REPEATABLE: dict[type[Layer], list[Any]] = {
     kind: _methods(kind)
     for kind in (Activation, AveragePooling2D, Conv2D, Dense, Dropout, Flatten, MaxPooling2D)
@@ -42,14 +42,18 @@ REPEATABLE: dict[type[Layer], list[Any]] = {
 
 
 class Recorded:
-    """The kernel calls of `forward(x)`, for other inputs of the same shape and the same layers.
+    """The kernel calls of `forward(x)`, for other inputs of the same shape and the same `plan`.
 
     They read the layers' weights where they are: changed numbers are seen, and `fits` tells when
-    anything was replaced that decides which calls are made. The arrays between the layers belong to
-    one memory, as those of any pass. There are no calls where a pass is not right to repeat.
+    what is read was replaced; `Plan.fits` tells when methods were. The arrays between the layers
+    belong to one memory, as those of any pass. There are no calls where a pass is not right to
+    repeat.
     """
 
-    def __init__(self, forward: Callable[[Array], Array], x: Array, layers: list[Layer]) -> None:
+    def __init__(
+        self, plan: object, forward: Callable[[Array], Array], x: Array, layers: list[Layer]
+    ) -> None:
+        self.plan = plan
         layers = [*layers, *(each.activation for each in layers if isinstance(each, Linear))]
         self.threads = threads.get_num_threads()
         self.seen = [(where, name, where.get(name)) for where, name in _decisive(layers)]
@@ -77,7 +81,7 @@ class Recorded:
 
 
 def is_known(layer: Layer) -> bool:
-    """Whether this layer infers as its class does here: it is of no subclass and not patched."""
+    """Whether this layer runs as its class does here: it is of no subclass and not patched."""
     known = REPEATABLE.get(type(layer)) == _methods(type(layer))
     return known and vars(layer).keys().isdisjoint(METHODS)
 
@@ -87,7 +91,9 @@ def is_repeatable(layer: Layer) -> bool:
     functions = [vars(layer.kernels).get(name) for name in _kernel_names(layer)]
     return (
         is_known(layer)
-        and all(each is None or each in layer.kernels.REPEATABLE for each in functions)
+        and all(
+            each is None or each in getattr(layer.kernels, "REPEATABLE", ()) for each in functions
+        )
         and all(weight.flags.c_contiguous for weight in layer.params.values())  # else a copy is
     )
 
@@ -99,13 +105,11 @@ def _kernel_names(layer: Layer) -> Sequence[str]:
 
 
 def _decisive(layers: list[Layer]) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Where everything is that decides which calls are made for these layers."""
-    for kind in {each for layer in layers for each in type(layer).__mro__[:-1]}:
-        yield from ((vars(kind), name) for name in METHODS)
+    """Where everything is that these layers read when they are called."""
     for kernels, name in {(layer.kernels, n) for layer in layers for n in _kernel_names(layer)}:
         yield vars(kernels), name
     for layer in layers:
         own = vars(layer)
-        yield from ((own, name) for name in (*METHODS, *own.keys() & READ))
+        yield from ((own, name) for name in own.keys() & READ)
         if isinstance(layer, Linear):
             yield from ((layer.params, name) for name in ("kernel", "bias"))

@@ -25,7 +25,7 @@ from .losses import Loss, get_loss
 from .memory import Memory
 from .metrics import Means, Metric, get_metrics, own, warn_once_of
 from .optimizers import Optimizer, get_optimizer
-from .plan import Plan, describe, last_activation, make_plan
+from .plan import describe, last_activation, make_plan
 from .storage.snapshot import Snapshot
 from .trace import Trace, record
 
@@ -340,7 +340,7 @@ class Sequential(Chain):
                 warn(f"model {self.name!r}: {doubt}")
             if not getattr(self.loss, "from_logits", False):
                 leave = self.loss.output_activation
-        self.plan_: Plan = make_plan(self.layers, self.kernels, self.dtype, leave)
+        self._plan = make_plan(self.layers, self.kernels, self.dtype, leave)
         self._memory, self._spare = None, []
 
     def _ready(self, x: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import Array
+from .arrays import Array, quiet
 from .callbacks import Callback, ModelCheckpoint
 from .checks import flag, whole
 from .data.batches import batches, take
@@ -24,11 +24,7 @@ if TYPE_CHECKING:
     from .sequential import Sequential
 
 
-# Infinity and NaN are found in the loss, with the layer named: NumPy's warnings add nothing.
-quiet = np.errstate(all="ignore")
-
-
-@quiet
+@quiet  # infinity and NaN are found in the loss, with the layer named
 def forward(
     model: "Sequential", x: Array, labels: Array, weight: Array | None, training: bool,
     memory: Memory,

@@ -126,6 +126,7 @@ MEMBERS = [
     ({KERNEL: npy(np.zeros((12, 3), np.float32, order="F"))}, "not an array as nanocnn"),
     ({KERNEL: npy(np.array([print], object), allow_pickle=True)}, "not an array as nanocnn"),
     ({KERNEL: huge_header("(1000000000000,)")}, "0 bytes of data, expected 4000000000000"),
+    ({KERNEL: huge_header(f"(0, {10**18 - 1}, {10**18 - 1})")}, "is beyond NumPy"),
     ({KERNEL: huge_header("(12, 3)") + bytes(100)}, "100 bytes of data, expected 144"),
     ({KERNEL: npy(np.zeros((12, 3), np.float32)).replace(b"<f4", b"<f1")}, "not an array"),
     ({KERNEL: b""}, "not an array"),

@@ -59,6 +59,19 @@ FILTERS = [
     ({"scaleoffset": 4}, r"filtered \(scaleoffset\)"),
 ]
 
+
+def fan(file, folder):
+    """Groups whose twelve links all lead to the next one: 20 kB with 12**7 ways down."""
+    group = file["model_weights"].create_group("end")
+    for _ in range(7):
+        above = file["model_weights"].create_group(f"{len(file['model_weights'])}")
+        for place in range(12):
+            above[f"{place}"] = group
+        group = above
+    del file["model_weights/dense"]
+    file["model_weights/dense"] = group
+
+
 HDF5 = [
     (replace_with(lambda f, d: f.update({DENSE: h5py.SoftLink("/model_weights")})), "a SoftLink"),
     (
@@ -88,6 +101,7 @@ HDF5 = [
     (replace_with(wide_chunk), "declares 40000000 bytes, more than the file holds"),
     (replace_with(lambda f, d: f.create_group(DENSE)), "0 datasets 'kernel'"),
     (replace_with(lambda f, d: None), "0 datasets 'kernel'"),
+    (fan, "too many or too deeply nested"),
     (loop, "too many or too deeply nested|datasets 'kernel'"),
     (lambda f, d: f.__delitem__("model_weights"), "0 datasets 'kernel'"),
     (lambda f, d: f.attrs.__delitem__("model_config"), "no attribute model_config"),

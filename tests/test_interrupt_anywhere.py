@@ -7,6 +7,7 @@ one k after the other, so that no moment has to be hit by chance.
 import contextlib
 import dis
 import functools
+import inspect
 import signal
 import sys
 import threading
@@ -20,10 +21,12 @@ import nanocnn
 from nanocnn import Conv2D, Dense, Flatten, Input, Sequential, threads
 
 HERE = Path(nanocnn.__file__).parent
-WATCHED = {contextlib.__file__} | {
+WATCHED = {contextlib.__file__, inspect.getfile(np.errstate)} | {
     str(HERE / f"{name}.py")
-    for name in ("threads", "sequential", "interrupts", "recording", "recorded", "plan", "training")
-}
+    for name in (
+        "arrays", "interrupts", "plan", "recorded", "recording", "sequential", "threads", "training"
+    )
+}  # fmt: skip
 X, Y = np.random.default_rng(0).random((8, 12, 12, 16), "f"), np.arange(8) % 3
 
 
@@ -103,7 +106,7 @@ def usable_by_another_thread(made):
 @pytest.mark.parametrize("work", ["train_on_batch", "predict", "fit"])
 def test_an_interruption_at_any_moment_leaves_nothing(kernels, work, set_threads):
     set_threads(2)
-    made, counts, before = model(kernels), blas(), handlers()
+    made, counts, before, warned = model(kernels), blas(), handlers(), np.geterr()
     weights = made.get_weights()
     calls = {
         "train_on_batch": lambda: made.train_on_batch(X, Y),
@@ -134,6 +137,7 @@ def test_an_interruption_at_any_moment_leaves_nothing(kernels, work, set_threads
         assert isinstance(error, KeyboardInterrupt) or not at.place, at.place
         assert blas() == counts, at.place
         assert handlers() == before, at.place
+        assert np.geterr() == warned, at.place
         assert not made._training.locked(), at.place
         assert k % 10 > 1 or whole() == expected, at.place
     assert usable_by_another_thread(made)

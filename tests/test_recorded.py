@@ -35,6 +35,12 @@ def model(*more: Layer) -> Sequential:
     return made
 
 
+def layer_by_layer(model: Sequential, x: np.ndarray) -> np.ndarray:
+    for layer in model.layers:
+        x = layer.forward(x)
+    return x
+
+
 def ordinary(model: Sequential, x: np.ndarray) -> np.ndarray:
     """Without a recording: a new memory, and more images than are recorded."""
     return model.predict(np.concatenate([x] * (recorded.FEW + 1)), batch_size=1000)[: len(x)]
@@ -186,16 +192,83 @@ def other(layer):
     return made
 
 
+def twice(layer, name):
+    """`layer.name`, whose result is twice what it was."""
+    function = getattr(layer, name)
+    return lambda *args, **kwargs: function(*args, **kwargs) * 2
+
+
+# Of layers that are fused, or left to the loss.
+CHANGES |= {
+    f"{name} of layer {i}": lambda m, set, i=i, name=name: set(
+        m.layers[i], name, twice(m.layers[i], name)
+    )
+    for i, name in ((1, "_forward"), (2, "_forward"), (5, "_forward"), (6, "_forward"),
+                    (1, "transform"), (5, "transform"), (6, "transform"))
+} | {
+    f"activation of layer {i}": lambda m, set, i=i: set(
+        m.layers[i].activation, "_forward", twice(m.layers[i].activation, "_forward")
+    )
+    for i in (1, 5, 6)
+} | {
+    "another activation of the last layer": lambda m, set: set(
+        m.layers[-1], "activation", other(m.layers[-1])
+    ),
+    "another activation of a convolution": lambda m, set: set(
+        m.layers[1], "activation", other(m.layers[1])
+    ),
+    "another class": lambda m, set: set(m.layers[2], "__class__", Doubled),
+}  # fmt: skip
+
+
+class Doubled(MaxPooling2D):
+    def _forward(self, x, training, memory):
+        return super()._forward(x, training, memory) * 2
+
+
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_is_replaced_after_the_recording_is_seen(name, monkeypatch):
+def test_what_is_replaced_after_compile_is_seen(name, fused, monkeypatch):
     m = model()
-    m.layers[-2].activation.activation = m.layers[-2].activation.operation = "tanh"  # not fused
-    m.compile("adam", "sparse_categorical_crossentropy")
+    if not fused:
+        m.layers[-2].activation.activation = m.layers[-2].activation.operation = "tanh"
+        m.compile("adam", "sparse_categorical_crossentropy")
     for count in (1, 4):
         m.predict(X[:count])
+    before = m.predict(X)
     CHANGES[name](m, monkeypatch.setattr)
     for count in (1, 4, 4):
         np.testing.assert_allclose(m.predict(X[:count]), ordinary(m, X[:count]), rtol=1e-12)
+    if name != "kernel of a layer":  # others of the set do the same when they are fused
+        np.testing.assert_allclose(m.predict(X), layer_by_layer(m, X), rtol=1e-6)
+        same = name in ("the bias is gone", "_forward of the base")  # of zeros; overridden
+        assert np.allclose(m.predict(X), before) == same
+
+
+@pytest.mark.parametrize("name", ["_forward", "_backward"])
+@pytest.mark.parametrize("compiled_again", [False, True])
+@pytest.mark.parametrize("place", [1, 2, 5, 6])
+def test_a_patched_layer_runs_in_training_too(place, compiled_again, name, monkeypatch):
+    m, called = model(), []
+    m.train_on_batch(X, np.zeros(4, int))
+    function = getattr(m.layers[place], name)
+    monkeypatch.setattr(m.layers[place], name, lambda *args: called.append(1) or function(*args))
+    if compiled_again:
+        m.compile("adam", "sparse_categorical_crossentropy")
+    m.train_on_batch(X, np.zeros(4, int))
+    assert called == [1]
+
+
+@pytest.mark.parametrize("use", ["predict", "train_on_batch", "save", "get_weights"])
+def test_a_list_of_layers_that_was_changed_by_hand_is_refused(use, tmp_path):
+    arguments = {"predict": (X,), "train_on_batch": (X, np.zeros(4, int)),
+                 "save": (tmp_path / "m.npz",), "get_weights": ()}  # fmt: skip
+    m = model()
+    m.layers[-2] = model().layers[-2]
+    with pytest.raises(RuntimeError, match="not the list of layers that was built"):
+        getattr(m, use)(*arguments[use])
+    m.build(m.input_shape)
+    getattr(m, use)(*arguments[use])
 
 
 def test_a_strided_weight_that_changes_later_is_seen():

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from snapshots import assert_same, small
 
-from nanocnn import load_model, storage
+from nanocnn import Dense, Input, Sequential, load_model, storage
 from nanocnn.errors import MissingExtraError, ModelFileError
+from nanocnn.storage import archives
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
 from rewriting import SUFFIXES, change_layer, load_here, rewrite_json  # noqa: E402
@@ -322,3 +323,38 @@ def test_library_that_fails_on_a_file(tmp_path, monkeypatch, kind):
     message = {"crash": "ended with", "hang": "within 2 seconds", "memory": "MemoryError"}[kind]
     with pytest.raises(ModelFileError, match=message):
         storage.load(tmp_path / "m.h5")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".keras"])
+def test_many_layers_of_long_names_round_trip(tmp_path, suffix):
+    """Their names take more than the 64 kB of an HDF5 attribute, and more than 1 MB in a zip."""
+    layers = [Dense(1, name=f"{'long' * 45}_{i}") for i in range(900)]
+    model = Sequential([Input((1,)), *layers], kernels="reference")
+    model.compile("adam", "mse")
+    model.train_on_batch(np.ones((1, 1)), np.ones((1, 1)))
+    path = tmp_path / f"model{suffix}"
+    model.save(path)
+    loaded = load_model(path, kernels="reference")
+    assert [layer.name for layer in loaded.layers[1:]] == [layer.name for layer in layers]
+    for before, after in (
+        (model.weights, loaded.weights),
+        (model.optimizer.get_state(), loaded.optimizer.get_state()),
+    ):
+        assert before.keys() == after.keys()
+        assert all(np.array_equal(before[name], after[name]) for name in before)
+    if suffix == ".h5":  # as Keras writes and reads it
+        with h5py.File(path) as file:
+            attributes = file["model_weights"].attrs
+            names = [name for part in "01234" for name in attributes.get(f"layer_names{part}", ())]
+        assert [name.decode() for name in names] == [layer.name for layer in layers]
+
+
+@pytest.mark.parametrize(("limit", "most"), [("MAX_MEMBERS", 4), ("MAX_DIRECTORY", 300)])
+def test_what_could_not_be_read_again_is_not_written(tmp_path, monkeypatch, limit, most):
+    path = tmp_path / "model.npz"
+    path.write_bytes(b"as it was")
+    model = Sequential([Input((1,)), Dense(1), Dense(1)])
+    monkeypatch.setattr(archives, limit, most)
+    with pytest.raises(ValueError, match="5 arrays, whose names take"):
+        model.save(path)
+    assert path.read_bytes() == b"as it was"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from nanocnn.arrays import Array
+from nanocnn.arrays import Array, quietly
 from nanocnn.checks import number, whole
 from nanocnn.errors import NonFiniteError, ShapeError
 from nanocnn.texts import sizes
@@ -80,8 +80,7 @@ def as_images(
             'x.astype("uint8") for pixels of 0 to 255, which are scaled by 1/255, or '
             'x.astype("float32") to take the numbers as they are'
         )
-    with np.errstate(over="ignore"):  # 1e300 has no float32: found below
-        cast = np.ascontiguousarray(x, dtype)
+    cast = quietly(np.ascontiguousarray, x, dtype)  # 1e300 has no float32: found below
     if x.dtype.kind == "f":
         for start in range(0, len(cast), ROWS):
             if not np.isfinite(rows := cast[start : start + ROWS]).all():

@@ -3,12 +3,15 @@
 import json
 import struct
 import zipfile
+from collections.abc import Collection
 from typing import IO, Any, BinaryIO
 
 from ..errors import ModelFileError
 
 MAX_JSON = 4 << 20  # bytes; parsed, JSON takes at most about 25 times its size
-MAX_DIRECTORY = 1 << 20  # bytes of a zip directory: some 10,000 members
+# Bytes of a zip directory, and members: those of 10,000 layers and their optimizer's state.
+MAX_DIRECTORY, MAX_MEMBERS = 6 << 20, 2**16 - 2  # with one more a zip needs 64-bit fields
+ENTRY = 46  # bytes of a member in the directory, beside its name
 END = struct.Struct("<4s4H2LH")  # end of central directory, when it has no comment
 
 FIRST_MEMBERS = {
@@ -51,6 +54,8 @@ class Archive:
         except DAMAGED as error:
             raise ModelFileError(f"damaged zip archive: {error}") from error
         self.sizes: dict[str, int] = {}
+        if len(self._zip.filelist) > MAX_MEMBERS:
+            raise ModelFileError(f"zip archive of more than {MAX_MEMBERS} members")
         for info in self._zip.infolist():
             name = info.filename
             if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
@@ -94,6 +99,16 @@ def parse_json(text: bytes | str, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelFileError(f"{what}: {type(value).__name__}, expected a JSON object")
     return value
+
+
+def check_members(names: Collection[str]) -> None:
+    """Raise ValueError for more members, or longer names, than are read again."""
+    directory = sum(ENTRY + len(name.encode()) for name in names)
+    if len(names) > MAX_MEMBERS or directory > MAX_DIRECTORY:
+        raise ValueError(
+            f"{len(names)} arrays, whose names take {directory} bytes: expected at most "
+            f"{MAX_MEMBERS} and {MAX_DIRECTORY} bytes"
+        )
 
 
 def add_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:

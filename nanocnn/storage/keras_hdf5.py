@@ -44,7 +44,9 @@ DAMAGED = (
     TypeError,
     ValueError,
 )
-MAX_DEPTH, MAX_LINKS = 8, 10_000  # of what is looked at while searching a group
+MAX_DEPTH, MAX_LINKS = 8, 200_000  # of what is looked at while searching the groups of a file
+LINK = 16  # bytes: a link takes more, so a file with fewer for each is searched in circles
+MAX_ATTRIBUTE = 64_512  # bytes: what HDF5 has room for
 
 
 def import_h5py() -> Any:
@@ -66,6 +68,7 @@ class SafeFile:
 
     def __init__(self, h5py: Any, root: Any, size: int) -> None:
         self.h5py, self.root, self.size, self.budget = h5py, root, size, size
+        self.links = min(MAX_LINKS, size // LINK)
 
     def child(self, group: Any, name: str) -> Any:
         """The group or dataset at the hard link `name` of a group, or None."""
@@ -88,14 +91,14 @@ class SafeFile:
     def datasets(self, group: Any) -> dict[str, Any]:
         """All datasets under `group` by their path below it, "/kernel"; Keras 2's ":0" left out."""
         found: dict[str, Any] = {}
-        todo, links = [("", group)], 0
+        todo = [("", group)]
         while todo:
             path, node = todo.pop()
             if not isinstance(node, self.h5py.Group):
                 found[path.removesuffix(":0")] = node
                 continue
-            links += len(node)
-            if links > MAX_LINKS or path.count("/") > MAX_DEPTH:
+            self.links -= len(node)
+            if self.links < 0 or path.count("/") > MAX_DEPTH:
                 raise ModelFileError(f"{group.name}: too many or too deeply nested entries")
             todo += [(f"{path}/{name}", self.child(node, name)) for name in node]
         return found
@@ -173,14 +176,15 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
         ours = is_nanocnn_010(model, h5.text("keras_version"))
         config, shapes = read_architecture(model, compile, ours)
         weights = {}
-        for key, shape in shapes.items():
-            layer, _, weight = key.rpartition("/")
+        for layer, keys in by_layer(shapes).items():
             group = h5.group(f"model_weights/{layer}")
             found = h5.datasets(group) if group is not None else {}
-            named = [found[path] for path in found if path.endswith(f"/{weight}")]
-            if len(named) != 1:
-                raise ModelFileError(f"model_weights/{layer}: {len(named)} datasets {weight!r}")
-            weights[key] = h5.read(named[0], shape).astype(config["dtype"])
+            for key in keys:
+                weight = key.rpartition("/")[2]
+                named = [found[path] for path in found if path.endswith(f"/{weight}")]
+                if len(named) != 1:
+                    raise ModelFileError(f"model_weights/{layer}: {len(named)} datasets {weight!r}")
+                weights[key] = h5.read(named[0], shapes[key]).astype(config["dtype"])
         training = h5.text("training_config") if compile else None
         compiled = read_training(training) if training else None
         snapshot = Snapshot(config, weights, compiled)
@@ -194,6 +198,9 @@ def _read_optimizer(h5: SafeFile, found: dict[str, Any], snapshot: Snapshot) -> 
     """The optimizer's state out of its datasets by path, of Keras 3, Keras 2 or before 2.11."""
     assert snapshot.compile_config is not None
     steps = [found[path] for path in found if path.rpartition("/")[2] in ("iteration", "iter")]
+    by_name: dict[str, list[str]] = {}  # to search in it for each slot takes too long
+    for path in found:
+        by_name.setdefault(path.rpartition("/")[2], []).append(path)
     slots: dict[str, Any] = {}
     for weight, slot, (keras3, keras2, old) in slot_order(
         snapshot.compile_config["optimizer"], snapshot.config, snapshot.weights
@@ -201,7 +208,8 @@ def _read_optimizer(h5: SafeFile, found: dict[str, Any], snapshot: Snapshot) -> 
         flat = f"{weight.replace('/', '_')}_{keras3}"
         exact = f"/{snapshot.config['name']}_{flat}"
         ends = (f"_{flat}", f"/{flat}", f"/{keras2}/{weight}", f"/{weight}/{old}")
-        named = [path for path in found if path.endswith(exact)]
+        alike = by_name.get(exact.rpartition("/")[2], [])
+        named = [path for path in alike if path.endswith(exact)]
         named = named or [path for path in found if path.endswith(ends)]
         if len(named) == 1:
             slots[f"{weight}/{slot}"] = found[named[0]]
@@ -287,8 +295,16 @@ def optimizer_variables(snapshot: Snapshot) -> dict[str, Array]:
 
 
 def set_names(group: Any, attribute: str, names: list[str]) -> None:
-    """A list of strings as an attribute."""
-    group.attrs[attribute] = np.array([name.encode() for name in names]) if names else []
+    """A list of strings as an attribute or, as Keras does with a long one, as several."""
+    array = np.array([name.encode() for name in names])
+    parts = -(-array.nbytes // MAX_ATTRIBUTE)
+    while any(part.nbytes > MAX_ATTRIBUTE for part in np.array_split(array, max(parts, 1))):
+        parts += 1
+    if parts > 1:
+        for place, part in enumerate(np.array_split(array, parts)):
+            group.attrs[f"{attribute}{place}"] = part
+    else:
+        group.attrs[attribute] = array if names else []
 
 
 def write_named(group: Any, values: dict[str, Array]) -> None:

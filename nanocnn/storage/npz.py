@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ModelFileError
 from .architecture import Shape, check_array, read_architecture
-from .archives import MAX_JSON, Archive, add_member, parse_json
+from .archives import MAX_JSON, Archive, add_member, check_members, parse_json
 from .keras_config import read_training
 from .snapshot import Array, Snapshot, check_progress
 
@@ -91,7 +91,10 @@ def read_array(archive: Archive, name: str) -> Array:
             f"{name}.npy: {len(data) - match.end()} bytes of data, expected {expected} for "
             f"{dtype} of shape {shape}"
         )
-    return np.frombuffer(data, dtype, offset=match.end()).reshape(shape).copy()
+    try:
+        return np.frombuffer(data, dtype, offset=match.end()).reshape(shape).copy()
+    except ValueError as error:  # 0 times something huge
+        raise ModelFileError(f"{name}.npy: shape {shape} is beyond NumPy: {error}") from None
 
 
 def write(snapshot: Snapshot, file: BinaryIO) -> None:
@@ -106,8 +109,10 @@ def write(snapshot: Snapshot, file: BinaryIO) -> None:
     arrays |= {f"weights/{key}": array for key, array in snapshot.weights.items()}
     arrays |= {f"optimizer/{key}": array for key, array in snapshot.optimizer.items()}
     arrays |= {f"callbacks/{key}": array for key, array in snapshot.callbacks.items()}
+    members = {f"{name}.npy": array for name, array in arrays.items()}
+    check_members(members)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            with add_member(archive, f"{name}.npy") as stream:
+        for name, array in members.items():
+            with add_member(archive, name) as stream:
                 values = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
                 np.lib.format.write_array(stream, values, (1, 0), allow_pickle=False)
