@@ -4,14 +4,13 @@ Source: keras/src/callbacks/*.py. A NaN counts as worse than any number.
 """
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .checks import flag, number, takes, verbosity, whole
 from .events import Callback as Callback, Names
-from .files import check_place
+from .files import check_place, path_name
 from .schedules import Schedule
 from .terminal import say
 
@@ -28,10 +27,10 @@ class Monitor(Callback):
     identified_by: tuple[str, ...] = ("monitor", "mode")
 
     def __init__(self, monitor: str, mode: str, min_delta: float, verbose: int = 0) -> None:
-        if mode not in ("auto", "min", "max"):
-            raise ValueError(f"mode={mode!r}, expected 'auto', 'min' or 'max'")
+        if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
+            raise ValueError(f"mode={mode!r:.80}, expected 'auto', 'min' or 'max'")
         if not isinstance(monitor, str):
-            raise ValueError(f"monitor={monitor!r}, expected the name of a loss or metric")
+            raise ValueError(f"monitor={monitor!r:.80}, expected the name of a loss or metric")
         self.monitor = monitor
         self.min_delta = abs(number(min_delta, f"{type(self).__name__}: min_delta"))
         more = mode == "max" or (mode == "auto" and "acc" in monitor)
@@ -178,14 +177,14 @@ class ModelCheckpoint(Monitor):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode, 0.0, verbose)
-        if not isinstance(filepath, (str, os.PathLike)):
-            raise ValueError(f"ModelCheckpoint: filepath={filepath!r:.80}, expected a path")
-        if save_weights_only is not False or save_freq != "epoch":
+        weights_only = flag(save_weights_only, "ModelCheckpoint: save_weights_only")
+        if weights_only or not isinstance(save_freq, str) or save_freq != "epoch":
             raise ValueError(
                 f"ModelCheckpoint: save_weights_only={save_weights_only!r}, save_freq="
-                f"{save_freq!r}, expected False and 'epoch': whole models are saved, once an epoch"
+                f"{save_freq!r:.80}, expected False and 'epoch': "
+                "whole models are saved, once an epoch"
             )
-        self.filepath = os.fspath(filepath)
+        self.filepath = path_name(filepath, "ModelCheckpoint: filepath")
         self.save_best_only = flag(save_best_only, "ModelCheckpoint: save_best_only")
         if initial_value_threshold is not None:
             self.best = number(initial_value_threshold, "ModelCheckpoint: initial_value_threshold")
@@ -303,9 +302,10 @@ class LearningRateScheduler(Callback):
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         self.two = takes(schedule, 0, 0.0)
-        if not callable(schedule) or not (self.two or takes(schedule, 0)):
+        function = callable(schedule) and not isinstance(schedule, type)
+        if not function or not (self.two or takes(schedule, 0)):
             raise ValueError(
-                f"LearningRateScheduler: schedule={schedule!r}, expected a function of (epoch, "
+                f"LearningRateScheduler: schedule={schedule!r:.80}, expected a function of (epoch, "
                 "rate) or of (epoch)"
             )
         self.schedule = schedule

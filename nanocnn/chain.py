@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .checks import as_array, flag, sample_shape, whole
+from .checks import as_array, flag, float_type, sample_shape, whole
 from .data.batches import as_images
 from .errors import ShapeError, warn
 from .kernels import get_kernels
@@ -50,14 +50,12 @@ class Chain:
         # Whether all it was trained on lay within -1.5 to 1.5; None: not known.
         self.unit_range: bool | None = None
         self._range_said = False
-        if (kind := getattr(dtype, "__name__", str(dtype))) not in ("float32", "float64"):
-            raise ValueError(f"dtype={dtype!r:.80}, expected 'float32' or 'float64'")
+        self.dtype = float_type(dtype)
         if not isinstance(name, str):
             raise ValueError(f"Sequential: name={name!r:.80}, expected text")
         if not isinstance(layers, (list, tuple)):
             raise ValueError(f"Sequential: layers={layers!r:.80}, expected a list of layers")
         self.name, self.seed = name, whole(seed, "seed", 0, bits=128)
-        self.dtype: np.dtype[Any] = np.dtype(kind)
         self.kernel_set = kernels
         # Loaded at once: a child forked while another thread loads them would wait for ever.
         self.kernels: ModuleType = get_kernels(kernels)
@@ -65,7 +63,7 @@ class Chain:
         self._built_layers: list[Layer] = []
         self._plan: Plan
         self.built = False
-        self.rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(self.seed)
         present: set[int] = set()  # not searched for in a list each time: that is quadratic
         for layer in layers:
             self._append(layer, present)
@@ -233,9 +231,10 @@ class Chain:
             return self._require_built()
         with _building:
             if not self.built:
-                shape = np.shape(x)[1:]
+                given = as_array(x, "x").shape
+                shape = given[1:]
                 if not shape:
-                    raise ShapeError(f"x: shape {np.shape(x)}, expected (N, ...) samples")
+                    raise ShapeError(f"x: shape {given}, expected (N, ...) samples")
                 if len(shape) == 2 and not isinstance((*self.layers, None)[0], Dense):
                     shape = (*shape, 1)
                 self.build(shape)

@@ -15,12 +15,16 @@ def number(
     value: Any, name: str, fits: Callable[[Any], bool] = lambda value: True, words: str = ""
 ) -> float:
     """`value` as a float, if it is a finite number that `fits`; `words` say which those are."""
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = python(value)
     real = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not real or not abs(value) <= 1e300 or not fits(value):
         raise ValueError(f"{name}={value!r:.80}, expected a number {words}".rstrip())
     return float(value)
+
+
+def python(value: Any) -> Any:
+    """A scalar of NumPy as Python's, which JSON can hold; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def whole(value: Any, name: str, least: int = 1, bits: int = 31) -> int:
@@ -45,6 +49,21 @@ def one_of(value: Any, known: Iterable[str], name: str) -> str:
     if not isinstance(value, str) or value.lower() not in known:
         raise unknown(name, value, known)
     return value.lower()
+
+
+def float_type(value: Any, name: str = "dtype") -> np.dtype[Any]:
+    """float32 or float64, by name or as NumPy's type."""
+    kind = getattr(value, "__name__", str(value))
+    if kind not in ("float32", "float64"):
+        raise ValueError(f"{name}={value!r:.80}, expected 'float32' or 'float64'")
+    return np.dtype(kind)
+
+
+def generator(value: Any, name: str) -> np.random.Generator:
+    """A random generator, given as one or by its seed."""
+    if isinstance(value, np.random.Generator):
+        return value
+    return np.random.default_rng(whole(value, name, 0, bits=128))
 
 
 def label(value: Any, name: str) -> str:
@@ -73,10 +92,10 @@ def flag(value: Any, name: str) -> bool:
 
 
 def as_array(y: Any, where: str) -> Array:
-    """`y` as an array; raises ValueError for lists of unequal lengths."""
+    """`y` as an array; raises ValueError for what NumPy cannot make one of."""
     try:
         return np.asarray(y)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{where}: expected an array of numbers: {error}") from error
 
 

@@ -110,12 +110,17 @@ def make(what: str, spec: Any, known: Mapping[str, type[T]]) -> T:
     """One of `known`, from its name or its {"class_name", "config"}; `what` is for the error."""
     given = spec if isinstance(spec, dict) else {"class_name": spec}
     kind = known[find(what, given.get("class_name"), known)]
-    config = given.get("config", {})
-    if not isinstance(config, dict):
-        raise ValueError(f"{what}: config={config!r:.80}, expected a dict of arguments")
+    config = checked_config(given.get("config", {}), what)
     config = {k: v for k, v in config.items() if k != "name"}
     refuse_unknown(kind, config)
     return kind(**config)
+
+
+def checked_config(config: Any, what: str) -> dict[str, Any]:
+    """`config` itself, if it is a dict of arguments; `what` is for the ValueError."""
+    if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
+        raise ValueError(f"{what}: config={config!r:.80}, expected a dict of arguments")
+    return config
 
 
 def find(what: str, name: object, known: Iterable[str]) -> str:

@@ -61,18 +61,22 @@ def looks_like(start: bytes) -> str:
 def path_name(path: Any, what: str = "path") -> str:
     """`path` as text, if it is a path; `what` names it in the ValueError."""
     if isinstance(path, (str, os.PathLike)) and isinstance(name := os.fspath(path), str) and name:
-        return name
+        with contextlib.suppress(UnicodeEncodeError):  # half a character
+            if b"\0" not in os.fsencode(name):
+                return name
     raise ValueError(f"{what}={path!r:.80}, expected the name of a file: text or a Path")
 
 
 @contextlib.contextmanager
-def opened(file: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
+def opened(
+    file: str | os.PathLike[str] | BinaryIO, what: str = "file"
+) -> Iterator[tuple[BinaryIO, str]]:
     """A path opened to be read, or a file that is open already; with its name for messages.
 
     Raises `DatasetError` for anything else, for a closed file and for one open in text mode.
     """
     if isinstance(file, (str, os.PathLike)):
-        name = path_name(file, "file")
+        name = path_name(file, what)
         with open(name, "rb") as stream:
             yield stream, name
     else:

@@ -17,6 +17,8 @@ class History:
     """
 
     def __init__(self, params: dict[str, Any] | None = None) -> None:
+        if not isinstance(params, (dict, type(None))):
+            raise ValueError(f"History: params={params!r:.80}, expected a dict")
         self.params = params or {}
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}

@@ -49,10 +49,10 @@ INITIALIZERS: dict[str, tuple[float, str, str] | float] = {
 }
 
 
-def canonical(initializer: str | dict[str, Any]) -> str:
+def canonical(initializer: str | dict[str, Any], what: str = "initializer") -> str:
     """The name in `INITIALIZERS` for a name, Keras's class name or Keras's config of it."""
     name = initializer.get("class_name") if isinstance(initializer, dict) else initializer
-    return find("initializer", name, INITIALIZERS)
+    return find(what, name, INITIALIZERS)
 
 
 def config(name: str) -> dict[str, Any]:

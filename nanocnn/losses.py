@@ -87,7 +87,7 @@ class Loss(Configured):
         if prediction.ndim < 2:
             prediction = prediction.reshape(-1, 1)
         shape = prediction.shape[1:]
-        labels = self.labels(y_true, shape)
+        labels = self.labels(y_true, shape, "y_true")
         if len(labels) != len(prediction):
             raise ShapeError(f"y_true has {len(labels)} samples and y_pred has {len(prediction)}")
         target = self.target(labels, shape, prediction.dtype)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .checks import takes
+from .checks import as_array, takes, whole
 from .errors import NonFiniteError, ShapeError, unknown
 
 Metric = Callable[[Array, Array], Any]
@@ -23,6 +23,7 @@ Metric = Callable[[Array, Array], Any]
 
 def accuracy(target: Array, prediction: Array) -> Array:
     """1 where the largest prediction is the largest target; for one output, where both are > .5."""
+    target, prediction = _both(target, prediction, 2)
     if prediction.shape[-1] == 1:
         return ((prediction > 0.5) == (target > 0.5))[..., 0].astype(np.float64)
     return (prediction.argmax(axis=-1) == target.argmax(axis=-1)).astype(np.float64)
@@ -30,18 +31,36 @@ def accuracy(target: Array, prediction: Array) -> Array:
 
 def top_k_categorical_accuracy(target: Array, prediction: Array, k: int = 5) -> Array:
     """1 where the true class is among the k largest predictions; ties count as hits (Keras)."""
+    target, prediction = _both(target, prediction, 2)
+    k = whole(k, "k")
     true = np.take_along_axis(prediction, target.argmax(axis=-1)[:, None], axis=-1)
     return ((prediction > true).sum(axis=-1) < k).astype(np.float64)
 
 
 def mean_squared_error(target: Array, prediction: Array) -> Array:
     """The mean of (prediction - target)^2."""
+    target, prediction = _both(target, prediction)
     return np.square(prediction - target).reshape(len(target), -1).mean(axis=1)
 
 
 def mean_absolute_error(target: Array, prediction: Array) -> Array:
     """The mean of |prediction - target|."""
+    target, prediction = _both(target, prediction)
     return np.abs(prediction - target).reshape(len(target), -1).mean(axis=1)
+
+
+def _both(target: Any, prediction: Any, axes: int = 1) -> tuple[Array, Array]:
+    """Both as arrays of numbers of one shape, of at least so many axes; ValueError for others."""
+    arrays = as_array(target, "target"), as_array(prediction, "prediction")
+    for name, array in zip(("target", "prediction"), arrays, strict=True):
+        if array.dtype.kind not in "buif":
+            raise ValueError(f"{name}: array of type {array.dtype}, expected numbers")
+    if arrays[0].shape != arrays[1].shape or arrays[0].ndim < axes or not arrays[0].size:
+        raise ShapeError(
+            f"target and prediction: shapes {arrays[0].shape} and {arrays[1].shape}, expected one "
+            f"shape for both, {'(N, K)' if axes > 1 else '(N, ...)'}"
+        )
+    return arrays
 
 
 METRICS: dict[str, Metric] = {

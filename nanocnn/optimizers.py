@@ -49,11 +49,12 @@ class Optimizer(Configured):
             learning_rate = self._number("learning_rate", learning_rate)
         self.learning_rate: float | Schedule = learning_rate
         self.form = one_of(form, ("keras", "pytorch"), "optimizer form")
-        self.weight_decay = weight_decay and self._number("weight_decay", weight_decay)
-        clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
-        self.clipnorm, self.clipvalue, self.global_clipnorm = clips.values()
-        given = [self._number(name, clip) for name, clip in clips.items() if clip is not None]
-        if len(given) > 1 or 0 in given:
+        self.weight_decay = self._optional("weight_decay", weight_decay)
+        self.clipnorm = self._optional("clipnorm", clipnorm)
+        self.clipvalue = self._optional("clipvalue", clipvalue)
+        self.global_clipnorm = self._optional("global_clipnorm", global_clipnorm)
+        clips = (self.clipnorm, self.clipvalue, self.global_clipnorm)
+        if clips.count(None) < 2 or 0 in clips:
             raise ValueError(
                 f"{type(self).__name__}: clipnorm={clipnorm}, clipvalue={clipvalue}, "
                 f"global_clipnorm={global_clipnorm}, expected at most one, more than 0"
@@ -144,6 +145,9 @@ class Optimizer(Configured):
             norm = sqrt(sum(_norm(grad) ** 2 for grad in grads.values()))
             for grad in grads.values():
                 grad *= grad.dtype.type(self.global_clipnorm / max(norm, self.global_clipnorm))
+
+    def _optional(self, name: str, value: Any) -> float | None:
+        return None if value is None else self._number(name, value)
 
     def _number(self, name: str, value: Any, below: float | None = None) -> float:
         """A number of at least 0 and, maybe, less than `below`."""

@@ -4,10 +4,10 @@ A step is one update of the parameters.
 """
 
 from dataclasses import dataclass, fields
-from math import cos, floor, pi
+from math import cos, floor, inf, pi
 from typing import ClassVar, get_origin
 
-from .checks import flag, number
+from .checks import flag, number, python
 from .configs import Configured
 
 
@@ -23,6 +23,15 @@ class Schedule(Configured):
 
     def __call__(self, step: int) -> float:
         """The learning rate of update number `step`, counted from 0."""
+        kind = type(self).__name__
+        number(step, f"{kind}: step", lambda step: step >= 0, ">= 0")
+        try:
+            rate = self._rate(step)
+        except OverflowError:
+            rate = inf
+        return number(rate, f"{kind}: the rate of step {step}")
+
+    def _rate(self, step: int) -> float:
         raise NotImplementedError
 
     def __post_init__(self) -> None:
@@ -36,6 +45,8 @@ class Schedule(Configured):
                 listed = get_origin(field.type) is list and isinstance(value, (list, tuple))
                 for item in value if listed else (value,):
                     number(item, where)
+                value = [python(item) for item in value] if listed else value
+            object.__setattr__(self, field.name, python(value))
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class ExponentialDecay(_Decay):
 
     above_zero: ClassVar = ("decay_steps", "decay_rate")
 
-    def __call__(self, step: int) -> float:
+    def _rate(self, step: int) -> float:
         return self.initial_learning_rate * self.decay_rate ** self._periods(step)
 
 
@@ -85,7 +96,7 @@ class PiecewiseConstantDecay(Schedule):
         if list(self.boundaries) != sorted(self.boundaries):
             raise ValueError(f"PiecewiseConstantDecay: boundaries={self.boundaries} not ascending")
 
-    def __call__(self, step: int) -> float:
+    def _rate(self, step: int) -> float:
         return self.values[sum(step > boundary for boundary in self.boundaries)]
 
 
@@ -103,7 +114,7 @@ class CosineDecay(Schedule):
     warmup_target: float | None = None
     warmup_steps: int = 0
 
-    def __call__(self, step: int) -> float:
+    def _rate(self, step: int) -> float:
         peak, start = self.initial_learning_rate, 0
         if self.warmup_target is not None:
             peak, start = self.warmup_target, self.warmup_steps
@@ -122,13 +133,14 @@ class PolynomialDecay(Schedule):
     Units, errors and source: `Schedule`.
     """
 
+    above_zero: ClassVar = ("decay_steps", "power")
     initial_learning_rate: float
     decay_steps: float
     end_learning_rate: float = 0.0001
     power: float = 1.0
     cycle: bool = False
 
-    def __call__(self, step: int) -> float:
+    def _rate(self, step: int) -> float:
         span = self.decay_steps
         if self.cycle and step > span:
             span *= -(-step // span)
@@ -144,7 +156,7 @@ class InverseTimeDecay(_Decay):
     Units, errors and source: `Schedule`.
     """
 
-    def __call__(self, step: int) -> float:
+    def _rate(self, step: int) -> float:
         return self.initial_learning_rate / (1 + self.decay_rate * self._periods(step))
 
 

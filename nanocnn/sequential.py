@@ -211,14 +211,13 @@ class Sequential(Chain):
     def plan(self, batch_size: int = 128) -> str:
         """The stages this model runs in, as a table: kernel chosen, shapes, FLOPs, memory."""
         self._require_built()
-        return describe(self.plan_, self._memory, batch_size)
+        return describe(self.plan_, self._memory, whole(batch_size, "batch_size"))
 
     def trace(self, x: Any, y: Any, training: bool = True) -> Trace:
         """Every number of one forward and backward pass, by layer: see `nanocnn.trace.Trace`.
 
         x (N, *input_shape), y as for `fit`. Raises ValueErrors for data that does not fit.
         """
-        self._ready(x)
         return record(self, x, y, training)
 
     # --- Files ---

@@ -179,8 +179,8 @@ def set_num_threads(n: int) -> None:
     Results do not depend on it. Raises ValueError unless `n` is a whole number from 1 to 1024.
     """
     global _pool
-    if isinstance(n, bool) or not hasattr(n, "__index__") or not 1 <= int(n) <= 1024:
-        raise ValueError(f"set_num_threads: expected a whole number from 1 to 1024, got {n!r}")
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= 1024:
+        raise ValueError(f"set_num_threads: expected a whole number from 1 to 1024, got {n!r:.80}")
     with _lock:
         old, _pool = _pool, _Pool(int(n) - 1)
         old.stop()

@@ -151,7 +151,12 @@ def record(model: "Sequential", x: Any, y: Any, training: bool = True) -> Trace:
 
     `training`: with dropout and the batch's own statistics. Raises what `fit` raises for bad data.
     """
+    from .sequential import Sequential
+
     training = flag(training, "training")
+    if not isinstance(model, Sequential):
+        raise ValueError(f"model={model!r:.80}, expected a Sequential")
+    model._ready(x)
     data = checked(model, x, y)
     x = take(data.x, slice(None), model.dtype).copy()
     target = model.loss.target(data.labels, model.output_shape, model.dtype)

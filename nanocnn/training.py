@@ -146,13 +146,18 @@ def fit(
             "number of the last epoch, not of those to come"
         )
     shuffle = flag(shuffle, "shuffle")
-    data, validation = training_and_validation(
-        model, x, y, sample_weight, class_weight, validation_data, validation_split
-    )
-    heard = CallbackList(callbacks, model, len(data.x), batch_size, epochs, verbose)
-    progress = Progress(verbose)
-    names = ("loss", *model.metrics)
-    heard.check(names if validation is None else (*names, *(f"val_{name}" for name in names)))
+    unit_range = model.unit_range
+    try:
+        data, validation = training_and_validation(
+            model, x, y, sample_weight, class_weight, validation_data, validation_split
+        )
+        heard = CallbackList(callbacks, model, len(data.x), batch_size, epochs, verbose)
+        progress = Progress(verbose)
+        names = ("loss", *model.metrics)
+        heard.check(names if validation is None else (*names, *(f"val_{name}" for name in names)))
+    except BaseException:
+        model.unit_range = unit_range  # nothing was trained
+        raise
 
     history = model.history = History(heard.params)
     model.stop_training = False

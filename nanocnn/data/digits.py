@@ -46,8 +46,8 @@ def read_digit(source: "str | os.PathLike[str] | BinaryIO | Array | Image") -> A
         return _digit(_checked(source, name), name)
     if not isinstance(source, (str, os.PathLike)) and not hasattr(source, "read"):
         raise DatasetError(
-            f"{source!r:.80}: expected the path of an image, a file open in binary mode, a PIL "
-            "image, or an array such as np.asarray(...)"
+            f"source={source!r:.80}, expected the path of an image, a file open in binary mode, "
+            "a PIL image, or an array such as np.asarray(...)"
         )
     with _image_file(source) as (file, name):
         return _digit(_decode(file, name), name)
@@ -58,7 +58,7 @@ def _image_file(source: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[Bin
     """The file at `source`; DatasetError, not OSError, for a folder: it is no missing file."""
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
         raise DatasetError(f"{os.fspath(source)}: expected an image, got a folder")
-    with opened(source) as file_and_name:
+    with opened(source, "source") as file_and_name:
         yield file_and_name
 
 
@@ -103,7 +103,7 @@ def _grey_array(array: Array) -> Array:
     given = array
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    fits = 0 < array.size <= 4 * MAX_PIXELS and max(array.shape) <= MAX_SIDE
+    fits = 0 < array.size <= 4 * MAX_PIXELS and max(array.shape, default=0) <= MAX_SIDE
     if array.ndim == 2 and array.dtype.kind in "buif" and fits and array.size <= MAX_PIXELS:
         if not np.isfinite(array).all():
             raise DatasetError("the array: expected finite pixels, got NaN or infinity")

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from nanocnn.arrays import Array
+from nanocnn.checks import flag
 from nanocnn.data import idx, mirrors
 from nanocnn.data.mirrors import EMNIST_FILES, EMNIST_ZIP, MNIST_FILES, SOURCES
 from nanocnn.errors import DatasetError, unknown
@@ -45,6 +46,7 @@ def load(
     sets use the same file names, so $NANOCNN_DATA itself is taken for MNIST unless its own name is
     that of another set, as fashion-mnist; the others' best place is a subfolder of it.
     """
+    verbose = flag(verbose, "verbose")
     if not isinstance(name, str) or name not in SOURCES:
         raise unknown("data set", name, SOURCES)
     if path is not None:
@@ -81,6 +83,8 @@ def sample(origin: str | None = None) -> tuple[Split, Split]:
 
     origin  what to print about it in one line; None prints nothing
     """
+    if not isinstance(origin, (str, type(None))):
+        raise ValueError(f"origin={origin!r:.80}, expected text or None")
     found = _find([files("nanocnn.data") / "sample"], "mnist")
     assert found is not None
     return _read("mnist", found, origin or "", verbose=origin is not None)

@@ -31,6 +31,6 @@ OPERATIONS = (
 
 def get_kernels(name: str) -> ModuleType:
     """The kernel set called `name`: "fast" (numba) or "reference" (NumPy)."""
-    if name not in KERNEL_SETS:
+    if not isinstance(name, str) or name not in KERNEL_SETS:
         raise unknown("kernel set", name, KERNEL_SETS)
     return import_module(f".{name}", __name__)

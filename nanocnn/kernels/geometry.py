@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from ..checks import one_of, pair
 from ..errors import ShapeError
 
 
@@ -42,6 +43,9 @@ def sliding_window(
     PyTorch's `padding=k//2` differs for strides over 1).
     Raises `ShapeError` when no place is left. Source: keras/src/ops/operation_utils.py.
     """
+    size, kernel = pair(size, "size"), pair(kernel, "kernel")
+    strides, dilation = pair(strides, "strides"), pair(dilation, "dilation")
+    padding = one_of(padding, ("valid", "same"), "padding")
     places, before, after, steps = [], [], [], []
     for n, k, s, d in zip(size, kernel, strides, dilation, strict=True):
         if padding == "same" and s == 1:
@@ -56,7 +60,8 @@ def sliding_window(
         if count < 1 or n < 1:
             raise ShapeError(
                 f"a {kernel[0]}x{kernel[1]} window (dilation {dilation[0]}x{dilation[1]}, padding "
-                f"{padding!r}) does not fit into a {size[0]}x{size[1]} image: the output is empty"
+                f"{padding!r}) does not fit into an image of size {size[0]}x{size[1]}: the output "
+                "is empty"
             )
         places.append(count)
         steps.append(d)

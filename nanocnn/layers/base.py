@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array as Array
-from ..checks import flag, label, sample_shape, whole
-from ..configs import Configured, refuse_unknown
+from ..checks import flag, float_type, generator, label, sample_shape, whole
+from ..configs import Configured, checked_config, refuse_unknown
 from ..errors import ShapeError
 from ..kernels import get_kernels
 from ..kernels.geometry import Window, sliding_window
@@ -94,12 +94,14 @@ class Layer(Configured):
         `kernels` is a module from `nanocnn.kernels.get_kernels`; the reference set by default.
         Raises `ShapeError` as `shapes` does.
         """
-        self.kernels = kernels or get_kernels("reference")
-        self.dtype = np.dtype(dtype)
-        self.rng = np.random.default_rng(rng)
+        self.kernels = get_kernels("reference") if kernels is None else kernels
+        if not hasattr(self.kernels, "conv2d_forward"):
+            raise ValueError(f"{self.name}: kernels={kernels!r:.80}, expected a module of kernels")
+        self.dtype = float_type(dtype, f"{self.name}: dtype")
+        self.rng = generator(rng, f"{self.name}: rng")
         if not isinstance(input_shape, (tuple, list)):
             raise ShapeError(f"{self.name}: input_shape={input_shape!r:.80}, expected a tuple")
-        self.input_shape = tuple(input_shape)
+        self.input_shape = sample_shape(input_shape, f"{self.name}: input_shape")
         if self.expected_shape not in (None, self.input_shape):
             raise ShapeError(
                 f"{self.name}: input of shape (N, {sizes(self.input_shape)}), expected "
@@ -124,7 +126,8 @@ class Layer(Configured):
     def forward(self, x: Array, training: bool = False, memory: Memory | None = None) -> Array:
         """The layer's output for x (N, *input_shape): (N, *output_shape)."""
         self._check(x)
-        return self._forward(x, training, memory or self.memory)
+        training = flag(training, f"{self.name}: training")
+        return self._forward(x, training, self._memory(memory))
 
     def backward(
         self, dy: Array, need_dx: bool = True, memory: Memory | None = None
@@ -133,12 +136,22 @@ class Layer(Configured):
 
         With `need_dx` False the input's gradient is not computed where that saves work.
         """
-        return self._backward(dy, need_dx, memory or self.memory)
+        memory, need_dx = self._memory(memory), flag(need_dx, f"{self.name}: need_dx")
+        kept = memory.saved(self) if memory.holds(self) else ()
+        batches = {len(each) for each in kept if isinstance(each, np.ndarray) and each.ndim > 1}
+        if not isinstance(dy, np.ndarray) or dy.dtype.kind not in "buif":
+            raise ValueError(f"{self.name}: dy={dy!r:.80}, expected an array of numbers")
+        if dy.shape[1:] != self.output_shape or batches - {len(dy)}:
+            raise ShapeError(
+                f"{self.name}: dy of shape {dy.shape}, expected that of the last forward pass's "
+                f"output: ({sizes((*(batches or 'N'), *self.output_shape))})"
+            )
+        return self._backward(dy, need_dx, memory)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Layer":
         """The layer that `get_config` described."""
-        return cls(**config)
+        return cls(**checked_config(config, cls.__name__))
 
     @property
     def weights(self) -> dict[str, Array]:
@@ -171,10 +184,17 @@ class Layer(Configured):
             raise RuntimeError(f"{self.name}: call build(input_shape) before forward")
         if not isinstance(x, np.ndarray):
             raise ValueError(f"{self.name}: input {type(x).__name__}, expected an array")
+        if x.dtype.kind not in "buif":
+            raise ValueError(f"{self.name}: input of type {x.dtype}, expected numbers")
         if x.shape[1:] != self.input_shape:
             raise ShapeError(
                 f"{self.name}: input of shape {x.shape}, expected (N, {sizes(self.input_shape)})"
             )
+
+    def _memory(self, given: Any) -> Memory:
+        if not isinstance(given, (Memory, type(None))):
+            raise ValueError(f"{self.name}: memory={given!r:.80}, expected a Memory or None")
+        return self.memory if given is None else given
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"

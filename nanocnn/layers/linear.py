@@ -37,8 +37,8 @@ class Linear(Layer):
         super().__init__(name, **options)
         self.activation = Activation(activation)
         self.use_bias = flag(use_bias, f"{type(self).__name__}: use_bias")
-        self.kernel_initializer = initializers.canonical(kernel_initializer)
-        self.bias_initializer = initializers.canonical(bias_initializer)
+        self.kernel_initializer = initializers.canonical(kernel_initializer, "kernel_initializer")
+        self.bias_initializer = initializers.canonical(bias_initializer, "bias_initializer")
         self.kernel_regularizer = get_regularizer(kernel_regularizer)
         if self.kernel_regularizer:
             self.penalties["kernel"] = self.kernel_regularizer.l2

@@ -4,6 +4,7 @@ from math import prod
 from typing import Any
 
 from ..checks import sample_shape
+from ..configs import checked_config
 from ..memory import Memory
 from .base import Array, Layer, Shape, without_batch
 
@@ -45,7 +46,8 @@ class Input(Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Input":
-        return cls(name=config.get("name"), batch_shape=config["batch_shape"])
+        config = checked_config(config, "Input")
+        return cls(name=config.get("name"), batch_shape=config.get("batch_shape"))
 
 
 class Flatten(Layer):

@@ -246,8 +246,8 @@ def find_conv(model: "Sequential", name: str | None, first: bool) -> Conv2D:
     if not convs:
         raise ValueError(f"model {model.name!r} has no Conv2D layer")
     chosen = list(convs)[0 if first else -1] if name is None else name
-    if chosen not in convs:
-        for other in model.layers:
+    if not isinstance(chosen, str) or chosen not in convs:
+        for other in model.layers if isinstance(chosen, str) else ():
             if other.name == chosen:
                 raise ValueError(
                     f"layer {chosen!r} is a {type(other).__name__}, expected a Conv2D: "
