@@ -237,21 +237,39 @@ class Chain:
                     raise ShapeError(f"x: shape {given}, expected (N, ...) samples")
                 if len(shape) == 2 and not isinstance((*self.layers, None)[0], Dense):
                     shape = (*shape, 1)
-                self.build(shape)
+                try:
+                    self.build(shape)
+                except ShapeError as error:
+                    if not (np.ndim(x) == 2 or (np.ndim(x) == 3 and np.shape(x)[2] in (1, 3))):
+                        raise
+                    hint = "(one image? pass x[np.newaxis])"
+                    raise ShapeError(f"x of shape {np.shape(x)}: {error} {hint}") from None
 
     def _images(self, x: Any, name: str = "x") -> Array:
         """`x` checked and in the model's form, by `as_images`; says once that its scale is new."""
         images = as_images(x, self.input_shape, self.dtype, name, self.scale_uint8)
-        if self.unit_range and images.dtype != np.uint8 and not self._range_said:
-            largest = images.max()
-            if largest > UNIT_RANGE:
-                self._range_said = True
-                warn(
-                    f"{name}: values up to {largest:g}, where model {self.name!r} was trained on "
-                    f"values within {UNIT_RANGE}: for pixels of 0 to 255, pass uint8 or divide by "
-                    "255 (this is said once)"
-                )
+        self._compare_range(images, name)
         return images
+
+    def _compare_range(self, images: Array, name: str) -> None:
+        """Warn, once, of images of another range than those that the model was trained on."""
+        if self.unit_range is None or self._range_said:
+            return
+        scaled = images.dtype == np.uint8  # others are as they will be used
+        if self.unit_range and not scaled and (largest := images.max()) > UNIT_RANGE:
+            given = f"values up to {largest:g}"
+            trained = f"values within {UNIT_RANGE}"
+            fix = "for pixels of 0 to 255, " + "pass uint8 or " * self.scale_uint8 + "divide by 255"
+        elif scaled and not self.unit_range:
+            given, trained = "uint8, which is scaled by 1/255", f"values beyond {UNIT_RANGE}"
+            fix = "for pixels as they are, pass x.astype('float32')"
+        else:
+            return
+        self._range_said = True
+        warn(
+            f"{name}: {given}, where model {self.name!r} was trained on {trained}: {fix} "
+            "(this is said once)"
+        )
 
     def _trained_on(self, images: Array) -> None:
         """Remember the range of what the model is trained on."""

@@ -1,5 +1,6 @@
 """What a training leaves behind, and how it is shown while it runs."""
 
+import math
 import time
 from typing import Any
 
@@ -10,10 +11,10 @@ from .terminal import progress_bar, say, shows_bars
 class History:
     """The record of a training.
 
-    `history` maps "loss", "accuracy", "val_loss", ... to lists, one number an epoch; `epoch` holds
-    the numbers of these epochs, from 0. They are the epochs of this `fit`; where it goes on from
-    the epoch at which the model stands (`initial_epoch`), also those before it. `params` is
-    {"epochs", "steps", "verbose"}: Keras's names.
+    `history` maps "loss", "accuracy", "val_loss", ... to lists, one number an epoch, NaN where it
+    was not measured; `epoch` holds the numbers of these epochs, from 0. They are the epochs of this
+    `fit`; where it goes on from the epoch at which the model stands (`initial_epoch`), also those
+    before it. `params` is {"epochs", "steps", "verbose"}: Keras's names.
     """
 
     def __init__(self, params: dict[str, Any] | None = None) -> None:
@@ -25,9 +26,11 @@ class History:
 
     def append(self, epoch: int, logs: dict[str, float]) -> None:
         """Add one epoch's numbers."""
-        for name, value in logs.items():
+        for name in {**self.history, **logs}:
+            value = logs.get(name, math.nan)
             try:
-                self.history.setdefault(name, []).append(float(value))
+                before = [math.nan] * len(self.epoch)
+                self.history.setdefault(name, before).append(float(value))
             except (TypeError, ValueError):
                 raise ValueError(
                     f"logs[{name!r}] = {value!r:.80}, expected a number from the callback that "

@@ -64,7 +64,6 @@ def training_and_validation(
 ) -> tuple[Data, Data | None]:
     """What `fit` trains on, and what it validates on after each epoch, if anything."""
     data = checked(model, x, y, sample_weight)
-    model._trained_on(data.x)
     validation: Data | None = None
     if validation_data is not None:
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):

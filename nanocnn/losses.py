@@ -34,6 +34,11 @@ class Loss(Configured):
 
     output_activation = ""  # what belongs in front of it, and is computed as one with it
 
+    @property
+    def threshold(self) -> float:
+        """Above which one output means yes: 0.5, of logits 0."""
+        return 0.0 if getattr(self, "from_logits", False) else 0.5
+
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
         """`y` as an array, after all checks: count, shape, range, finiteness. Raises ValueError."""
         y = as_array(y, where)
@@ -256,7 +261,7 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
                 "SparseCategoricalCrossentropy; for one-hot labels use 'categorical_crossentropy'"
             )
         if y.dtype.kind not in "iub":
-            hint = _text_hint(y)
+            hint = "; if they are, use y.astype('int64')" if y.dtype.kind == "f" else _text_hint(y)
             raise ValueError(f"{where}: labels of type {y.dtype}, expected whole numbers{hint}")
         K = output_shape[-1]
         bad = (y < 0) | (y >= K)

@@ -21,11 +21,15 @@ from .errors import NonFiniteError, ShapeError, unknown
 Metric = Callable[[Array, Array], Any]
 
 
-def accuracy(target: Array, prediction: Array) -> Array:
-    """1 where the largest prediction is the largest target; for one output, where both are > .5."""
+def accuracy(target: Array, prediction: Array, threshold: float = 0.5) -> Array:
+    """1 where the largest prediction is the largest target.
+
+    For one output: where it is above `threshold` and the target above 0.5, or neither. Of logits
+    the threshold is 0, which is a probability of 0.5; `fit` and `evaluate` know that by the loss.
+    """
     target, prediction = _both(target, prediction, 2)
     if prediction.shape[-1] == 1:
-        return ((prediction > 0.5) == (target > 0.5))[..., 0].astype(np.float64)
+        return ((prediction > threshold) == (target > 0.5))[..., 0].astype(np.float64)
     return (prediction.argmax(axis=-1) == target.argmax(axis=-1)).astype(np.float64)
 
 
@@ -136,8 +140,10 @@ def warn_once_of(names: Collection[str], said: set[str], what: str) -> None:
 class Means:
     """Running means of the loss and the metrics, weighted by the number of samples."""
 
-    def __init__(self, metrics: dict[str, Metric]) -> None:
-        self.metrics = metrics
+    def __init__(self, metrics: dict[str, Metric], threshold: float) -> None:
+        yes_or_no = partial(accuracy, threshold=threshold)
+        self.own = own(metrics)
+        self.metrics = {k: yes_or_no if v is accuracy else v for k, v in metrics.items()}
         self.count = 0
         self.sums = dict.fromkeys(("loss", *metrics), 0.0)
 
@@ -147,7 +153,9 @@ class Means:
         self.count += n
         self.sums["loss"] += loss * n
         for name, metric in self.metrics.items():
-            self.sums[name] += _sum(name, metric(target, prediction), n)
+            # The next batch is written where this one stands, and a function may keep what it gets.
+            arrays = [a.copy() if name in self.own else a for a in (target, prediction)]
+            self.sums[name] += _sum(name, metric(*arrays), n)
 
     def result(self) -> dict[str, float]:
         """The means so far."""

@@ -43,11 +43,7 @@ class Optimizer(Configured):
         **unknown: Any,
     ) -> None:
         refuse_unknown(type(self), unknown)
-        if isinstance(learning_rate, dict):
-            learning_rate = make("learning rate schedule", learning_rate, SCHEDULES)
-        if not isinstance(learning_rate, Schedule):
-            learning_rate = self._number("learning_rate", learning_rate)
-        self.learning_rate: float | Schedule = learning_rate
+        self.learning_rate = learning_rate
         self.form = one_of(form, ("keras", "pytorch"), "optimizer form")
         self.weight_decay = self._optional("weight_decay", weight_decay)
         self.clipnorm = self._optional("clipnorm", clipnorm)
@@ -61,6 +57,24 @@ class Optimizer(Configured):
             )
         self.reset()
         self._model: ref[Any] | None = None
+
+    @property
+    def learning_rate(self) -> Any:
+        """A number or a `Schedule`; may be set at any time."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        if isinstance(value, dict):
+            value = make("learning rate schedule", value, SCHEDULES)
+        if not isinstance(value, Schedule):
+            value = self._number("learning_rate", value)
+        self._learning_rate: float | Schedule = value
+
+    def _no_lr(self, *_: Any) -> Any:
+        raise AttributeError(f"{type(self).__name__}.lr: use learning_rate")
+
+    lr = property(_no_lr, _no_lr)  # its name before Keras 2.3; else it could be set, to no effect
 
     def reset(self) -> None:
         """Forget all updates, as when the model gets new weights."""

@@ -88,19 +88,25 @@ class ConvReluPool(Stage):
     layers: tuple[Conv2D, MaxPooling2D]
 
     def forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        conv, pool = self.layers
-        shape = (len(x), *pool.output_shape)
-        out = memory.out(self, y=shape, winner=shape if training else None)
-        y, winner = conv.kernels.conv2d_relu_pool_forward(
-            x, conv.params["kernel"], conv.bias, conv.window, pool.window,
-            want_winner=training, **out,
-        )  # fmt: skip
+        y, winner = self._run(x, training, memory)
         memory.save(self, x, winner)
         return y
+
+    def _run(self, x: Array, want_winner: bool, memory: Memory) -> tuple[Array, Array | None]:
+        conv, pool = self.layers
+        shape = (len(x), *pool.output_shape)
+        out = memory.out(self, y=shape, winner=shape if want_winner else None)
+        y, winner = conv.kernels.conv2d_relu_pool_forward(
+            x, conv.params["kernel"], conv.bias, conv.window, pool.window,
+            want_winner=want_winner, **out,
+        )  # fmt: skip
+        return y, winner
 
     def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         conv, pool = self.layers
         x, winner = memory.saved(self)
+        if winner is None:  # inference keeps none; only a gradient check goes back from there
+            _, winner = self._run(x, True, memory)
         out = conv.gradient_buffers(x, need_dx, memory)
         dx, dweight, dbias = conv.kernels.conv2d_relu_pool_backward(
             dy, x, conv.params["kernel"], winner, conv.window, pool.window, need_dx, **out

@@ -57,8 +57,7 @@ class Sequential(Chain):
         self.metrics: dict[str, Metric] = {}
         self.history: History | None = None
         self.progress: dict[str, Any] = {}  # epoch, history and callbacks, to resume from
-        self.stop_training = False
-        self._compiled = False
+        self.stop_training = self._compiled = False
         self._unsaved: set[str] = set()  # metrics of which was said that files lack them
         self._training = FrameLock()
         self._memory: Memory | None = None
@@ -90,6 +89,7 @@ class Sequential(Chain):
     def build(self, input_shape: tuple[int, ...]) -> None:
         super().build(input_shape)
         self.progress = {}
+        self.unit_range, self._range_said = None, False
         if self._compiled:
             self.optimizer.reset()  # the weights that its state belongs to are gone
 
@@ -152,7 +152,7 @@ class Sequential(Chain):
         data = inputs.checked(self, x, y, sample_weight)
         data = inputs.class_weighted(self, data, class_weight)
         self._trained_on(data.x)
-        means = Means(self.metrics)
+        means = Means(self.metrics, self.loss.threshold)
         with self.training_memory(len(data.x)) as memory:
             images = take(data.x, slice(None), self.dtype)
             means.add(*training.step(self, images, data.labels, data.weight, memory))
@@ -194,8 +194,9 @@ class Sequential(Chain):
     ) -> Array:
         """The model's output for x (N, *input_shape): (N, *output_shape), a new array.
 
-        As in `fit`, uint8 is scaled by 1/255 and floats are taken as they are: a model that was
-        trained on values within 1.5 and is given larger ones says so once, in a UserWarning.
+        As in `fit`, uint8 is scaled by 1/255 and floats are taken as they are. A model trained on
+        values within 1.5 says once, in a UserWarning, that it is given larger ones; one trained on
+        larger ones, that it is given uint8.
         May be called by any number of threads at once. Of `callbacks` the `on_predict_` methods
         are called. Raises `NonFiniteError`, the layer named, when numbers overflow on the way.
         """
@@ -227,9 +228,9 @@ class Sequential(Chain):
         self._require_built()
         weights = {name: array.copy() for name, array in self.weights.items()}
         state = self.optimizer.get_state() if self._compiled else {}
-        snapshot = Snapshot(self.get_config(), weights, self._compile_config(), state)
-        snapshot.set_progress({**self.progress, "random_state": self.rng.bit_generator.state,
-                               "unit_range": self.unit_range})  # fmt: skip
+        config = {**self.get_config(), "unit_range": self.unit_range}
+        snapshot = Snapshot(config, weights, self._compile_config(), state)
+        snapshot.set_progress({**self.progress, "random_state": self.rng.bit_generator.state})
         snapshot.metrics = dict(self.metrics)
         return snapshot
 
@@ -289,7 +290,7 @@ class Sequential(Chain):
             model.optimizer.set_state(snapshot.optimizer)
             model.metrics = snapshot.metrics or model.metrics
         model.progress = snapshot.get_progress()
-        unit_range = model.progress.pop("unit_range", None)
+        unit_range = config.get("unit_range")
         model.unit_range = None if unit_range is None else flag(unit_range, "unit_range")
         if random_state := model.progress.pop("random_state", None):
             model.rng.bit_generator.state = random_state

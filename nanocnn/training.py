@@ -63,7 +63,7 @@ def evaluate(
 
     Raises `NonFiniteError`, batch and layer named, when the loss is NaN or infinite.
     """
-    means = Means(model.metrics)
+    means = Means(model.metrics, model.loss.threshold)
     if progress is not None:
         progress.begin("Evaluation", len(data.x))
     callbacks.call("on_test_begin", {})
@@ -159,6 +159,9 @@ def fit(
         model.unit_range = unit_range  # nothing was trained
         raise
 
+    model._trained_on(data.x)
+    if validation is not None:
+        model._compare_range(validation.x, "validation x")
     history = model.history = History(heard.params)
     model.stop_training = False
     heard.call("on_train_begin", {})
@@ -173,7 +176,7 @@ def fit(
                     break
                 heard.call("on_epoch_begin", epoch, {})
                 progress.begin(f"Epoch {epoch + 1}/{epochs}", len(data.x))
-                means = Means(model.metrics)
+                means = Means(model.metrics, model.loss.threshold)
                 order = batches(len(data.x), batch_size, model.rng if shuffle else None)
                 run_epoch(model, data, order, means, memory, progress, heard, epoch,
                           check_interrupt)  # fmt: skip

@@ -77,6 +77,18 @@ def test_every_public_class_of_arguments_refuses_unknown_ones():
             kind(*ARGUMENTS.get(kind.__name__, ()), nonsense=1)
 
 
+@pytest.mark.parametrize("value", ["fast", None, -1, float("nan"), [0.1]])
+def test_a_learning_rate_that_is_set_later_is_checked_as_one_that_is_given(value):
+    optimizer = Adam(0.5)
+    with pytest.raises(ValueError, match=r"Adam: learning_rate=.*, expected a number >= 0"):
+        optimizer.learning_rate = value
+    assert optimizer.learning_rate == 0.5
+    with pytest.raises(AttributeError, match=r"Adam\.lr: use learning_rate"):
+        optimizer.lr = 0.1
+    with pytest.raises(AttributeError, match=r"Adam\.lr: use learning_rate"):
+        print(optimizer.lr)
+
+
 def test_a_class_of_ones_own_with_options_reads_them_itself():
     class Scale(nanocnn.Layer):
         def __init__(self, **options):

@@ -79,7 +79,7 @@ DATA = {
         X,
         Y + 0.5,
         ValueError,
-        "y: labels of type float64, expected whole numbers",
+        r"y: labels of type float64, expected whole numbers; if they are, use y.astype\('int64'\)",
     ),
     "label text": (X, ["a"] * 20, ValueError, "y: labels of type <U1, expected whole numbers"),
     "one-hot": (X, ONE_HOT, ShapeError, "y: .*for one-hot labels use 'categorical_crossentropy'"),
@@ -305,6 +305,9 @@ def test_a_model_that_failed_to_build_can_be_used_with_the_right_data():
     model.compile("sgd", "sparse_categorical_crossentropy")
     with pytest.raises(ShapeError, match="conv2d: "):
         model.fit(X[:, :3], Y)
+    for one in (X[0], X[0, ..., None]):
+        with pytest.raises(ShapeError, match=r"^x of .* conv2d: .*\(one image\? pass x\[np.newax"):
+            model.fit(one, Y[:1])
     model.fit(X, Y, verbose=0)
     assert [layer.name for layer in model.layers] == ["input_layer", "conv2d", "flatten", "dense"]
 

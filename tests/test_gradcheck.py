@@ -101,8 +101,11 @@ def test_stages(kernels):
     if kernels == "fast":
         assert "conv2d+max_pooling2d" in names
     for stage in model.plan_.stages:
-        report = check(stage, distinct((N, *stage.layers[0].input_shape), 7))
-        assert report, f"{stage.name}\n{report}"
+        for training in (True, False):
+            x = distinct((N, *stage.layers[0].input_shape), 7)
+            report = check(stage, x, training=training, limit=100)
+            assert report, f"{stage.name}\n{report}"
+    assert check(model, distinct((N, 8, 6, 2)), [0, 3, 1], training=False, limit=20)
 
 
 # --- The report, and what is refused --------------------------------------------------------------

@@ -99,6 +99,10 @@ def test_yes_or_no_is_learnt_and_valued_as_keras_does(kernels):
         loss, accuracy = made.evaluate(X, labels)
         assert loss == pytest.approx(expected, rel=1e-5)
         assert accuracy == np.mean((p > 0.5) == Y)
+    logits = model(activation=None, loss=BinaryCrossentropy(from_logits=True), kernels=kernels)
+    logits.set_weights(made.get_weights())
+    assert logits.evaluate(X, Y) == pytest.approx([loss, accuracy], rel=1e-5)  # a yes is above 0
+    assert logits.train_on_batch(X, Y)[1] == pytest.approx(accuracy)
     assert "sigmoid, with the loss" in made.plan()
     text = str(made.trace(X[:2], Y[:2]))
     assert "dz = (sigmoid(z) - target)" in text and "softmax" not in text

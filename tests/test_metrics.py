@@ -98,6 +98,26 @@ def test_what_is_no_mean_names_the_metric(value, message):
             use(X, Y)
 
 
+def test_a_metric_may_keep_or_change_what_it_gets():
+    kept = []
+
+    def keep(target, prediction):
+        kept.append(prediction)
+        return 0.0
+
+    def spoil(target, prediction):
+        target[:] = prediction[:] = 0
+        return 0.0
+
+    model = measured(spoil, keep, "accuracy")
+    plain = measured("accuracy")
+    expected = plain.fit(X, Y, batch_size=8, epochs=2, verbose=0).history["accuracy"]
+    assert model.fit(X, Y, batch_size=8, epochs=2, verbose=0).history["accuracy"] == expected
+    kept.clear()
+    model.evaluate(X, Y, batch_size=8)
+    np.testing.assert_allclose(np.concatenate(kept), model.predict(X), rtol=1e-6)
+
+
 def test_names():
     first, second = (lambda target, prediction: 1.0), (lambda target, prediction: 2.0)
     square = partial(Distance(2), prediction=None)

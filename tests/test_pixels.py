@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small import BOTH_SETS, digits, small_model
 
-from nanocnn import Dense, Flatten, Input, Sequential, load_model
+from nanocnn import Dense, EarlyStopping, Flatten, Input, Sequential, load_model
 from nanocnn.storage import Snapshot
 
 X, Y = digits(40)
@@ -60,18 +60,52 @@ def test_validation_data_of_another_scale():
         small_model().fit(X, Y, validation_data=(RAW, Y), verbose=0)
 
 
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("before", [RAW, (RAW - 70) / 40], ids=["0 to 255", "standardised"])
+def test_uint8_is_said_once_where_floats_beyond_were_trained_on(before, use):
+    model = trained(before)
+    USES[use](model, before)
+    with pytest.warns(UserWarning, match=r"^x: uint8, .* by 1/255, .*x.astype\('flo") as caught:
+        USES[use](model, X)
+        USES[use](model, X)
+    assert len(caught) == 1 and caught[0].filename == __file__
+    with pytest.warns(UserWarning, match="^validation x: uint8"):
+        small_model().fit(before, Y, validation_data=(X, Y), verbose=0)
+
+
+def test_a_fit_that_was_refused_is_no_training():
+    model = small_model()
+    for wrong in ({"validation_data": (RAW, Y[:3])}, {"callbacks": EarlyStopping("val_loss")}):
+        with pytest.raises(ValueError):
+            model.fit(RAW, Y, verbose=0, **wrong)
+    assert model.unit_range is None
+    model.fit(RAW, Y, verbose=0)
+    model.add(Dense(2, activation="softmax"))  # new weights: what was trained is gone
+    assert model.unit_range is None
+
+
+def test_the_fix_is_one_that_helps():
+    model = small_model()
+    model.scale_uint8 = False
+    model.fit(FLOATS, Y, verbose=0)
+    with pytest.warns(UserWarning, match="pixels of 0 to 255, divide by 255"):
+        model.predict(X)
+
+
 def test_it_is_remembered_by_files_and_copies(tmp_path):
     model = trained(X)
-    model.save(tmp_path / "m.npz")
-    for again in (load_model(tmp_path / "m.npz"), copy.deepcopy(model)):
+    paths = [tmp_path / f"m{suffix}" for suffix in (".npz", ".h5", ".keras")]
+    for path in paths:
+        model.save(path)
+    for again in (*map(load_model, paths), copy.deepcopy(model)):
         with pytest.warns(UserWarning, match=SCALE):
             again.predict(RAW)
-        assert set(again.progress) == set(model.progress)
+        assert "unit_range" not in again.progress
 
 
 def test_a_wrong_range_in_a_file_is_refused():
     snapshot = trained(X).snapshot()
-    snapshot.progress["unit_range"] = [1]
+    snapshot.config["unit_range"] = [1]
     with pytest.raises(ValueError, match=r"unit_range=\[1\], expected True or False"):
         Sequential.from_snapshot(snapshot)
 

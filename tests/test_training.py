@@ -242,6 +242,22 @@ def test_a_second_fit_goes_on_and_initial_epoch_keeps_the_history():
     assert again.epoch == [0]
 
 
+def test_each_number_of_the_history_stands_at_its_epoch():
+    class Odd(Callback):
+        def on_epoch_end(self, epoch, logs):
+            if epoch % 2:
+                logs["odd"] = epoch
+
+    model = small_model()
+    model.fit(X, Y, epochs=1, verbose=0)
+    more = {"validation_data": (X, Y), "callbacks": Odd()}
+    history = model.fit(X, Y, epochs=4, initial_epoch=1, verbose=0, **more).history
+    np.testing.assert_equal(history["odd"], [np.nan, 1, np.nan, 3])
+    assert list(np.isnan(history["val_loss"])) == [True, False, False, False]
+    history = model.fit(X, Y, epochs=5, initial_epoch=4, verbose=0).history
+    assert list(np.isnan(history["val_loss"])) == [True, False, False, False, True]
+
+
 def test_stop_training_ends_the_epoch_at_the_batch():
     class Stop(Callback):
         batches = 0

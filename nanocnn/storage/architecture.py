@@ -164,6 +164,8 @@ def read_architecture(
     try:
         seed = whole(config.get("seed", 0), "seed", 0, bits=128)
         scale_uint8 = flag(config.get("scale_uint8", scale_uint8), "scale_uint8")
+        if (unit_range := config.get("unit_range")) is not None:
+            flag(unit_range, "unit_range")
         if not flag(config.get("trainable", True), "trainable"):  # in Keras: nor is any layer
             for layer in layers:
                 layer.trainable = False
@@ -177,6 +179,7 @@ def read_architecture(
         "dtype": dtype,
         "seed": seed,
         "scale_uint8": scale_uint8,
+        "unit_range": unit_range,
         "layers": configs,
     }
     return result, weight_shapes(layers)

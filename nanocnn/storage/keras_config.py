@@ -154,8 +154,12 @@ def keras_model(config: Config) -> Config:
         layers.append(keras_object("keras.layers", entry))
     shape = layers[0]["config"]["batch_shape"]
     model = {"name": config["name"], "trainable": True, "layers": layers}
-    # Keras passes over the last one; it says that the file is nanocnn's.
-    more = {"build_input_shape": shape, "scale_uint8": config["scale_uint8"]}
+    # Keras passes over the last two; `scale_uint8` says that the file is nanocnn's.
+    more = {
+        "build_input_shape": shape,
+        "scale_uint8": config["scale_uint8"],
+        "unit_range": config.get("unit_range"),
+    }
     return {"class_name": "Sequential", "config": {**model, **more}}
 
 

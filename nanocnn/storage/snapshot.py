@@ -14,9 +14,10 @@ from ..errors import ModelFileError
 class Snapshot:
     """A model between memory and file. All dicts but those of arrays are JSON-able.
 
-    `config`: {"name", "dtype", "seed", "scale_uint8", "layers": [{"class_name", "config"}, ...]}
-    with Keras's class names and arguments ("trainable" among them), an InputLayer first.
-    `scale_uint8`: whether uint8 is divided by 255; False for what Keras wrote.
+    `config`: {"name", "dtype", "seed", "scale_uint8", "unit_range", "layers": [{"class_name",
+    "config"}, ...]} with Keras's class names and arguments ("trainable" among them), an InputLayer
+    first. `scale_uint8`: whether uint8 is divided by 255; False for what Keras wrote. `unit_range`:
+    whether all that the model was trained on lay within -1.5 to 1.5; None: not known.
     `weights`: {"conv2d/kernel": array, ...} in Keras's order.
     `compile_config`: {"optimizer", "loss", "metrics"} as Keras configs, None when not compiled.
     `optimizer`: {"iteration": scalar, "conv2d/kernel/m": array, ...}; empty before training.
