@@ -26,7 +26,7 @@ from .layers.linear import Linear
 from .recording import Call
 
 FEW = 16  # images; with more of them the kernels take most of the time
-METHODS = "_forward", "transform"  # of a layer, for inference
+METHODS = "forward", "_forward", "transform"  # of a layer, for inference
 READ = "params", "kernels", "activation", "operation", "geometry", "window"
 
 
@@ -79,7 +79,7 @@ class Recorded:
 def is_known(layer: Layer) -> bool:
     """Whether this layer infers as its class does here: it is of no subclass and not patched."""
     known = REPEATABLE.get(type(layer)) == _methods(type(layer))
-    return known and vars(layer).keys().isdisjoint(METHODS)
+    return known and not layer.is_custom and vars(layer).keys().isdisjoint(METHODS)
 
 
 def is_repeatable(layer: Layer) -> bool:
