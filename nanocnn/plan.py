@@ -231,7 +231,9 @@ def make_plan(
 
 
 def last_activation(layers: Sequence[Layer]) -> str:
-    """The activation that a model ends with; "" where its last layer has none."""
+    """The activation that a model ends with; "" where its last layer has none, or is custom."""
+    if layers[-1].is_custom:
+        return ""
     last = layers[-1].activation if isinstance(layers[-1], Linear) else layers[-1]
     return last.activation if isinstance(last, Activation) else ""
 
