@@ -6,6 +6,7 @@ from own_layers import RNG, Doubled, Leaky, Mirrored, Scale, X, Y, learns, model
 from small import BOTH_SETS
 
 from nanocnn import (
+    SGD,
     Activation,
     Conv2D,
     Dense,
@@ -186,6 +187,32 @@ def test_a_method_of_the_object_is_honoured_too(kernels):
     np.testing.assert_array_equal(
         model.predict(np.ones((1, 4))), model.layers[1].forward(np.ones((1, 4), "f")) + 7
     )
+
+
+@BOTH_SETS
+def test_a_gradient_may_be_a_view_of_what_is_given(kernels):
+    """Clipping scales gradients in place."""
+
+    class Shift(Layer):
+        def shapes(self, input_shape):
+            return input_shape, {"all": (), "each": input_shape}
+
+        def initial(self, name, shape):
+            return "zeros"
+
+        def forward(self, x):
+            return x + self.params["all"] + self.params["each"]
+
+        def backward(self, dy):
+            self.grads = {"all": dy.sum(), "each": dy[0]}
+            return dy
+
+    model = Sequential([Input((60,)), Dense(3), Shift()], kernels=kernels)
+    model.compile(SGD(0.1, clipvalue=1e-3), "mse")
+    x, y = X.reshape(24, 60)[:1], np.eye(3)[:1]
+    assert gradcheck.check(model, x, y)
+    assert model.train_on_batch(x, y) > model.train_on_batch(x, y)
+    assert np.abs(model.layers[2].params["each"]).max() == pytest.approx(2e-4, rel=1e-3)
 
 
 def test_training_is_told_to_the_layers_that_ask():
