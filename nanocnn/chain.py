@@ -13,7 +13,7 @@ from .checks import as_array, flag, float_type, sample_shape, whole
 from .data.batches import as_images
 from .errors import ShapeError, warn
 from .kernels import get_kernels
-from .layers import Dense, Input, Layer, layer_config, make_names_unique
+from .layers import Dense, Input, Layer, is_builtin, layer_config, make_names_unique
 from .plan import Plan
 from .terminal import say
 from .texts import sizes, table
@@ -204,6 +204,10 @@ class Chain:
             "scale_uint8": self.scale_uint8,
             "layers": layers,
         }
+
+    def own_layers(self) -> dict[int, type[Layer]]:
+        """The classes of the layers that are not nanocnn's, by place: no file can hold them."""
+        return {i: type(each) for i, each in enumerate(self.layers) if not is_builtin(each)}
 
     def _append(self, layer: Layer, present: set[int]) -> None:
         if not isinstance(layer, Layer):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, quietly
-from .layers import Activation, Conv2D, Input, Layer, MaxPooling2D
+from .layers import Activation, Conv2D, Input, Layer, MaxPooling2D, is_builtin
 from .layers.linear import Linear
 from .memory import Arena, Memory
 from .recorded import FEW, Recorded, is_known
@@ -33,15 +33,17 @@ class Stage:
 
     def forward(self, x: Array, training: bool, memory: Memory) -> Array:
         """The output of the stage's last layer for the input of its first."""
-        return self.layers[0]._forward(x, training, memory)
+        return self.layers[0].run_forward(x, training, memory)
 
     def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         """dL/dx of the last forward with this memory; fills the layers' `grads`."""
-        return self.layers[0]._backward(dy, need_dx, memory)
+        return self.layers[0].run_backward(dy, need_dx, memory)
 
     def kernel(self, batch: int) -> str:
         """What runs for a batch of this size, in a few words."""
         layer = self.layers[0]
+        if layer.is_custom:
+            return f"{type(layer).__name__}, its own methods"
         if isinstance(layer, Conv2D) and hasattr(layer.kernels, "choose"):
             return f"Conv2D: {chosen(layer, batch)}"
         return type(layer).__name__
@@ -126,7 +128,7 @@ def chosen(conv: Conv2D, batch: int, pooled: bool = False) -> str:
 
 # What decides how a layer runs: the methods that a stage calls or goes past, the class's or the
 # layer's own, and which activation it is.
-METHODS = "kernels", "_forward", "_backward"
+METHODS = "kernels", "forward", "backward", "_forward", "_backward"
 DECIDES: dict[type[Layer], Callable[[Any], Any]] = {
     Linear: attrgetter(
         *METHODS, "transform", "transform_backward", "activation._forward", "activation._backward",
@@ -169,8 +171,12 @@ class Plan:
         return x
 
     def _same_bits(self, function: Callable[..., Any], *args: Any) -> Any:
-        """BLAS, which the reference kernels use, gives other bits with other numbers of threads."""
-        if hasattr(self.kernels, "FUSED"):
+        """BLAS gives other bits with other numbers of threads.
+
+        The reference kernels use it, and perhaps layers of one's own.
+        """
+        layers = (layer for stage in self.stages for layer in stage.layers)
+        if hasattr(self.kernels, "FUSED") and all(map(is_builtin, layers)):
             return function(*args)
         return single_threaded_blas(function, *args)
 
@@ -201,11 +207,20 @@ class Plan:
         """
         self._same_bits(self._backward, dy, memory)
 
-    def _backward(self, dy: Array, memory: Memory) -> None:
+    def require_backward(self) -> None:
+        """Raise ValueError for a layer that `backward` comes to and that has none."""
+        for stage in self.stages[self._first_trained() :]:
+            for layer in stage.layers:
+                layer.require_backward()
+
+    def _first_trained(self) -> int:
         count = len(self.stages)
-        first = next((i for i, stage in enumerate(self.stages) if is_trained(stage)), count)
+        return next((i for i, stage in enumerate(self.stages) if is_trained(stage)), count)
+
+    def _backward(self, dy: Array, memory: Memory) -> None:
+        first = self._first_trained()
         d: Array | None = dy
-        for i in range(count - 1, first - 1, -1):
+        for i in range(len(self.stages) - 1, first - 1, -1):
             assert d is not None
             d = self.stages[i].backward(d, i > first, memory)
 
@@ -249,7 +264,9 @@ def make_plan(
 
 
 def last_activation(layers: Sequence[Layer]) -> str:
-    """The activation that a model ends with; "" where its last layer has none."""
+    """The activation that a model ends with; "" where its last layer has none, or is custom."""
+    if layers[-1].is_custom:
+        return ""
     last = layers[-1].activation if isinstance(layers[-1], Linear) else layers[-1]
     return last.activation if isinstance(last, Activation) else ""
 

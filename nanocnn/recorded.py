@@ -26,7 +26,9 @@ from .layers.linear import Linear
 from .recording import Call
 
 FEW = 16  # images; with more of them the kernels take most of the time
-METHODS = "_forward", "_backward", "transform", "transform_backward"  # of a layer
+METHODS = (  # of a layer
+    "forward", "backward", "_forward", "_backward", "transform", "transform_backward",
+)  # fmt: skip
 READ = "params", "geometry", "window"
 
 
@@ -83,7 +85,7 @@ class Recorded:
 def is_known(layer: Layer) -> bool:
     """Whether this layer runs as its class does here: it is of no subclass and not patched."""
     known = REPEATABLE.get(type(layer)) == _methods(type(layer))
-    return known and vars(layer).keys().isdisjoint(METHODS)
+    return known and not layer.is_custom and vars(layer).keys().isdisjoint(METHODS)
 
 
 def is_repeatable(layer: Layer) -> bool:

@@ -90,7 +90,7 @@ class Scalar:
             for layer in self.layers:
                 if isinstance(layer, MaxPooling2D):
                     found.append(reference.max_pool_forward(y, layer.window)[1])
-                y = layer._forward(y, self.training, memory)
+                y = layer.run_forward(y, self.training, memory)
                 function = layer.activation if isinstance(layer, Linear) else layer
                 if isinstance(function, Activation) and function.activation == "relu":
                     found.append(y > 0)

@@ -20,7 +20,7 @@ from .events import Callback, CallbackList
 from .history import History, Progress
 from .interrupts import FrameLock
 from .kernels import get_kernels
-from .layers import Layer, layer_from_config
+from .layers import Layer, layers_from_config
 from .losses import Loss, get_loss
 from .memory import Memory
 from .metrics import Means, Metric, get_metrics, own, warn_once_of
@@ -127,8 +127,7 @@ class Sequential(Chain):
         Raises ValueErrors before any work when an argument is not right, and `NonFiniteError`
         (epoch, batch and layer named) when the loss becomes NaN or infinite.
         """
-        self._ready(x)
-        self.optimizer.claim(self)
+        self._ready_to_train(x)
         return training.fit(
             self, x, y, batch_size, epochs, validation_data, validation_split, shuffle,
             callbacks, class_weight, sample_weight, initial_epoch, verbose,
@@ -147,8 +146,7 @@ class Sequential(Chain):
         Arguments and errors as for `fit`.
         """
         flag(return_dict, "return_dict")
-        self._ready(x)
-        self.optimizer.claim(self)
+        self._ready_to_train(x)
         data = inputs.checked(self, x, y, sample_weight)
         data = inputs.class_weighted(self, data, class_weight)
         self._trained_on(data.x)
@@ -231,7 +229,7 @@ class Sequential(Chain):
         config = {**self.get_config(), "unit_range": self.unit_range}
         snapshot = Snapshot(config, weights, self._compile_config(), state)
         snapshot.set_progress({**self.progress, "random_state": self.rng.bit_generator.state})
-        snapshot.metrics = dict(self.metrics)
+        snapshot.metrics, snapshot.own_layers = dict(self.metrics), self.own_layers()
         return snapshot
 
     def _compile_config(self) -> dict[str, Any] | None:
@@ -260,16 +258,17 @@ class Sequential(Chain):
         """Save the whole model: .npz (ours, resumable), .h5 or .keras (what Keras opens).
 
         The file is written beside `path` and moved into place: an interruption leaves the old file
-        or the new one. Metrics that are functions of your own are left out, with a warning.
+        or the new one. Metrics of your own are left out with a warning, layers are a ValueError.
         """
+        storage.refuse_own(self.own_layers())
         warn_once_of(own(self.metrics), self._unsaved, "a file")
         storage.save(self.snapshot(), path)
 
     def check_path(self, path: str | Path) -> None:
-        """Raise, before any work, what `save` would: ValueError for a path without the ending of a
-        model file or a layer that no file knows, TypeError for a layer or loss of one's own that
-        cannot be described, MissingExtraError when h5py is missing. The disk is not touched.
+        """Raise, before any work and without touching the disk, what `save` would: ValueError for
+        the path or a layer of one's own, TypeError for a loss of one's own, MissingExtraError.
         """
+        storage.refuse_own(self.own_layers())
         storage.check(self.snapshot(), path)
         warn_once_of(own(self.metrics), self._unsaved, "a file")
 
@@ -277,12 +276,9 @@ class Sequential(Chain):
     def from_snapshot(cls, snapshot: Snapshot, kernels: str = "fast") -> "Sequential":
         """The model that `snapshot` returned: built, compiled, and ready to go on."""
         config = snapshot.config
-        layers = [
-            layer_from_config(each["class_name"], each["config"]) for each in config["layers"]
-        ]
         model = cls(
-            layers, config.get("seed", 0), config["dtype"], kernels, config["name"],
-            config.get("scale_uint8", True),
+            layers_from_config(config["layers"], snapshot.own_layers), config.get("seed", 0),
+            config["dtype"], kernels, config["name"], config.get("scale_uint8", True),
         )  # fmt: skip
         model.set_weights(list(snapshot.weights.values()))
         if snapshot.compile_config is not None:
@@ -310,7 +306,7 @@ class Sequential(Chain):
         try:
             if self._memory is None:
                 self._memory = self.plan_.memory()
-                if ahead:
+                if ahead and not self.own_layers():
                     with suppress(Exception):  # what has no config is compiled when it is called
                         what = {"config": self.get_config(), "compile": self._compile_config()}
                         ahead.step = json.dumps({**what, "batch": batch})
@@ -347,6 +343,11 @@ class Sequential(Chain):
         if not self._compiled:
             raise RuntimeError("call model.compile(optimizer, loss) first")
         self._build_for(x)
+
+    def _ready_to_train(self, x: Any) -> None:
+        self._ready(x)
+        self.plan_.require_backward()
+        self.optimizer.claim(self)
 
 
 def load_model(path: str | Path, kernels: str = "fast", compile: bool = True) -> Sequential:

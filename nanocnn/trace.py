@@ -22,7 +22,7 @@ from .data.batches import take
 from .errors import unknown
 from .inputs import checked
 from .kernels import reference
-from .layers import Activation, BatchNormalization, Dropout, Input, Layer
+from .layers import Activation, Dropout, Input, Layer
 from .layers.linear import Linear
 from .memory import Memory
 
@@ -191,7 +191,11 @@ def _forward(
 ) -> LayerTrace:
     inner = _activation(layer)
     formula, activation, operation = layer.formula(), "", layer.operation
-    if isinstance(layer, Linear):
+    own = f"y = {type(layer).__name__}.forward(x)"
+    if layer.is_custom:  # what its base class says need not be true of it
+        operation, formula = "", formula if "formula" in vars(type(layer)) else own
+        z = y = layer.run_forward(x, training, memory)
+    elif isinstance(layer, Linear):
         z = layer.transform(x, memory)
         y = z if inner is final else layer.activation._forward(z, training, memory)
         activation = "" if layer.activation.activation == "linear" else layer.activation.activation
@@ -200,7 +204,7 @@ def _forward(
         z = y = x
     else:
         z = y = layer._forward(x, training, memory)
-    if isinstance(layer, BatchNormalization) and not (training and layer.trainable):
+    if operation == "batch_norm" and not (training and layer.trainable):
         operation += "_inference"
     saved: dict[str, Any] = {}
     for each in (layer, inner):
@@ -213,8 +217,9 @@ def _forward(
     saved = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in saved.items()}
     params = {name: array.copy() for name, array in layer.params.items()}
     return LayerTrace(
-        layer.name, type(layer).__name__, formula, operation, activation, x, z, y, params, saved
-    )
+        layer.name, type(layer).__name__, formula or own, operation, activation, x, z, y, params,
+        saved,
+    )  # fmt: skip
 
 
 def _backward(
@@ -224,7 +229,7 @@ def _backward(
     dx: Array | None = d
     if final is not None and layer is final:
         step.dz = d
-    elif isinstance(layer, Linear):
+    elif isinstance(layer, Linear) and not layer.is_custom:
         if layer.activation is final:
             step.dz = d
         else:
@@ -233,7 +238,7 @@ def _backward(
         dx = layer.transform_backward(step.dz, True, memory)
     else:
         step.dy = step.dz = d
-        dx = layer._backward(d, True, memory)
+        dx = layer.run_backward(d, True, memory)
     assert dx is not None
     step.dx = dx
     for name, gradient in layer.grads.items():
@@ -243,7 +248,7 @@ def _backward(
 
 
 def _activation(layer: Layer) -> Activation | None:
-    return layer.activation if isinstance(layer, Linear) else None
+    return layer.activation if isinstance(layer, Linear) and not layer.is_custom else None
 
 
 @contextmanager

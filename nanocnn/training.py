@@ -295,7 +295,7 @@ def first_non_finite(model: "Sequential", x: Array) -> str:
         for name, array in layer.weights.items():
             if not np.isfinite(array).all():
                 return f"the {name} of layer {layer.name!r}"
-        x = layer.forward(x, memory=Memory())
+        x = layer.run_forward(x, False, Memory())
         if not np.isfinite(x).all():
             return f"the output of layer {layer.name!r}"
     return "the loss"

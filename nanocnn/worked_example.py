@@ -44,6 +44,7 @@ BACKWARD = {
         "dx": "dx = {d} * gamma / sqrt(variance + epsilon)",
     },
     "dropout": {"dx": "dx = {d} * mask / (1 - rate)"},
+    "Flatten": {"dx": "dx = dy, reshaped"},
     "linear": {"dx": "{dx} = {d}"},
     "relu": {"dx": "{dx} = {d} where y > 0, else 0"},
     "sigmoid": {"dx": "{dx} = {d} * y * (1 - y)"},
@@ -161,7 +162,9 @@ def backward_formulas(layer: "LayerTrace") -> dict[str, str]:
         found["dz"] = BACKWARD[layer.activation]["dx"].format(d="dy", dx="dz")
     elif layer.dy is None and layer.kind == "Activation":
         return found
-    for result, formula in BACKWARD.get(layer.operation, {"dx": "dx = dy, reshaped"}).items():
+    results = (*(f"d{name}" for name in layer.grads), "dx")
+    own = {result: f"{result} = {layer.kind}.backward(dy)" for result in results}
+    for result, formula in BACKWARD.get(layer.operation or layer.kind, own).items():
         if result == "dx" or hasattr(layer, result):
             found[result] = formula.format(d="dz" if layer.activation else "dy", dx="dx")
     return found

@@ -116,6 +116,7 @@ EXAMPLES = {
     "data.idx.read": dict(file="labels.idx"),
     "data.idx.write": dict(file="a.idx", array=Y.astype("uint8")),
     "data.mnist.load": dict(path=SAMPLE, verbose=False),
+    "data.mnist.locate": dict(name="mnist"),
     "data.mnist.sample": dict(origin="here"),
     "metrics.accuracy": dict(target=np.eye(4), prediction=np.eye(4)),
     "metrics.mean_absolute_error": dict(target=np.eye(4), prediction=np.eye(4)),

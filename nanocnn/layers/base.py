@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable, Iterable
+from inspect import signature
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from .. import initializers
 from ..arrays import Array as Array
-from ..checks import flag, float_type, generator, label, sample_shape, whole
+from ..checks import flag, float_type, generator, label, sample_shape, takes, whole
 from ..configs import Configured, checked_config, refuse_unknown
 from ..errors import ShapeError
 from ..kernels import get_kernels
@@ -38,9 +40,24 @@ SHAPE_WORDS: dict[str, Callable[[Any, str], Shape]] = {
 class Layer(Configured):
     """A differentiable function of one array, with parameters of its own.
 
-    A subclass gives `shapes`, `_initial` (where it has weights), `_forward` and `_backward`, and
-    keeps its arguments as attributes. The layer owns the mathematics and what is saved for the
-    backward pass; the kernels own the loops.
+    A layer of your own is a subclass that defines, the last two only where it needs them:
+
+    forward(self, x) or forward(self, x, training)  the output for x (N, *input_shape)
+    backward(self, dy)          dL/dx for dy = dL/dy, of the last forward pass; puts dL/dparameter
+                                into `self.grads`, under its name in `self.params`
+    shapes(self, input_shape)   the output's shape where it is not the input's, and the weights'
+    initial(self, name, shape)  a weight before training
+
+    Weights whose shapes do not depend on the input may be put into `self.params` by `__init__`
+    instead. Results must have the dtype of x; x and dy are read-only. Random numbers come from
+    `self.rng`. `gradcheck.check(layer, x)` says whether `backward` is right. Copies and pickles of
+    a model make the layer again from the arguments of `__init__`, so it must keep each in an
+    attribute of the same name; files cannot hold it.
+
+    What `forward` keeps on `self` for `backward` is overwritten by the next pass, so only one
+    thread at a time may use a model with such a layer. nanocnn's own layers define `_forward` and
+    `_backward` instead, which keep it in a `Memory` of the calling thread. The layer owns the
+    mathematics and what is saved for the backward pass; the kernels own the loops.
 
     Every layer takes, beside its own arguments, `name`, `trainable` (False: its parameters stay as
     they are in training, from the next step on, and they are not penalised) and, as in Keras 2, for
@@ -72,6 +89,11 @@ class Layer(Configured):
         self.penalties: dict[str, float] = {}  # L2 factor by parameter name
         self.built = False
         self.memory = Memory()
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether a subclass has a `forward` or `backward` of its own."""
+        return self._defines("forward") or self._defines("backward")
 
     @property
     def trainable(self) -> bool:
@@ -107,10 +129,18 @@ class Layer(Configured):
                 f"{self.name}: input of shape (N, {sizes(self.input_shape)}), expected "
                 f"(N, {sizes(self.expected_shape or ())}) as its argument says"
             )
+        self._check_methods()
         self.output_shape, shapes = self.shapes(self.input_shape)
-        weights = {name: self._initial(name, shape) for name, shape in shapes.items()}
-        self.state = {name: weights.pop(name) for name in self.untrained}
-        self.params = weights
+        if not self.built:
+            self._given = self.params, self.state  # what __init__ has put there
+        params, state = (
+            {name: self._weight(name, np.shape(value), value) for name, value in given.items()}
+            for given in self._given
+        )
+        for name, shape in shapes.items():
+            weights = state if name in self.untrained else params
+            weights[name] = self._weight(name, shape, self.initial(name, shape))
+        self.params, self.state = params, state
         self._prepare()
         self.built = True
         return self.output_shape
@@ -122,6 +152,13 @@ class Layer(Configured):
         would be empty.
         """
         return input_shape, {}
+
+    def initial(self, name: str, shape: Shape) -> Any:
+        """The weight `name` of a new layer: an array, or the name of an initializer ("zeros")."""
+        raise ValueError(
+            f"{self.name}: weight {name!r} has no initial value, expected a method initial(self, "
+            f"name, shape) of {type(self).__name__} that returns an array or a name such as 'zeros'"
+        )
 
     def forward(self, x: Array, training: bool = False, memory: Memory | None = None) -> Array:
         """The layer's output for x (N, *input_shape): (N, *output_shape)."""
@@ -148,6 +185,34 @@ class Layer(Configured):
             )
         return self._backward(dy, need_dx, memory)
 
+    def run_forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        """What models call: `_forward`, or a subclass's own `forward`, whose result is checked."""
+        if not self.is_custom:
+            return self._forward(x, training, memory)
+        y = self.forward(_read_only(x), **self._training(training))
+        return self._checked(y, "forward returned", (len(x), *self.output_shape))
+
+    def run_backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        """What models call: `_backward`, or a subclass's own `backward`, its results checked."""
+        if not self.is_custom:
+            return self._backward(dy, need_dx, memory)
+        self.grads = {}  # a gradient that is forgotten must not be the last step's
+        dx = self.backward(_read_only(dy))
+        for name, param in self.params.items() if self.trainable else ():
+            what = f"backward left in self.grads[{name!r}]"
+            self.grads[name] = self._checked(self.grads.get(name), what, param.shape)
+        if not need_dx:
+            return None
+        return self._checked(dx, "backward returned", (len(dy), *self.input_shape))
+
+    def require_backward(self) -> None:
+        """Raise ValueError for a layer that has no backward pass."""
+        if not (self._defines("backward") or self._defines("_backward")):
+            raise ValueError(
+                f"{self.name}: {type(self).__name__} has no backward, expected a method "
+                "backward(self, dy) that returns dL/dx: training needs it"
+            )
+
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Layer":
         """The layer that `get_config` described."""
@@ -166,9 +231,16 @@ class Layer(Configured):
         """The forward pass in one line."""
         return ""
 
-    def _initial(self, name: str, shape: Shape) -> Array:
-        """The weight `name` of a new layer."""
-        raise NotImplementedError
+    def _weight(self, name: str, shape: Shape, value: Any) -> Array:
+        """A new array for the weight `name`, with the `value` that `initial` or __init__ gave."""
+        if isinstance(value, str):
+            return initializers.initialize(value, shape, self.rng, self.dtype)
+        weight = np.array(value, self.dtype)
+        if weight.shape != tuple(shape):
+            raise ShapeError(
+                f"{self.name}: initial {name} of shape {weight.shape}, expected {tuple(shape)}"
+            )
+        return weight
 
     def _prepare(self) -> None:
         """Called when shapes and weights are there."""
@@ -177,7 +249,44 @@ class Layer(Configured):
         raise NotImplementedError
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        self.require_backward()
         raise NotImplementedError
+
+    def _defines(self, name: str) -> bool:
+        """Whether the method `name` is another one than that of `Layer`."""
+        return getattr(type(self), name) is not getattr(Layer, name) or name in vars(self)
+
+    def _training(self, training: bool) -> dict[str, Any]:
+        """`training` as an argument of a subclass's own `forward`, where that takes it."""
+        return {"training": training} if "training" in signature(self.forward).parameters else {}
+
+    def _check_methods(self) -> None:
+        """Raise ValueError where models could not call `forward` or `backward`."""
+        kind = type(self).__name__
+        if not (self._defines("forward") or self._defines("_forward")):
+            raise ValueError(f"{self.name}: {kind} has no forward, expected forward(self, x)")
+        if self._defines("forward") and not takes(self.forward, 0, **self._training(False)):
+            raise ValueError(
+                f"{self.name}: {kind}.forward{signature(self.forward)}, expected forward(x) or "
+                "forward(x, training)"
+            )
+        if self._defines("backward") and not takes(self.backward, 0):
+            raise ValueError(
+                f"{self.name}: {kind}.backward{signature(self.backward)}, expected backward(dy)"
+            )
+
+    def _checked(self, result: Any, what: str, shape: Shape) -> Array:
+        """What a subclass's own method made, as kernels take it: contiguous and writable."""
+        if isinstance(result, (np.ndarray, np.generic)):
+            found, fits = f"{result.dtype} of shape {result.shape}", result.shape == shape
+            if fits and result.dtype == self.dtype:
+                return np.require(result, None, ["C", "W"])
+            hint = "; end with .astype(x.dtype), or keep float64 out of it" if fits else ""
+        else:
+            found, hint = f"{result!r:.80}", ""
+        raise ShapeError(
+            f"{self.name}: {what} {found}, expected {self.dtype} of shape {shape}{hint}"
+        )
 
     def _check(self, x: Array) -> None:
         if not self.built:
@@ -198,6 +307,13 @@ class Layer(Configured):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+def _read_only(array: Array) -> Array:
+    """A view that cannot be written to: other layers need what is there."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def automatic_name(class_name: str) -> str:

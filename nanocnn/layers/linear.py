@@ -80,9 +80,8 @@ class Linear(Layer):
     def _weights(self, kernel_shape: Shape) -> dict[str, Shape]:
         return {"kernel": kernel_shape, **({"bias": kernel_shape[-1:]} if self.use_bias else {})}
 
-    def _initial(self, name: str, shape: Shape) -> Array:
-        initializer = self.kernel_initializer if name == "kernel" else self.bias_initializer
-        return initializers.initialize(initializer, shape, self.rng, self.dtype)
+    def initial(self, name: str, shape: Shape) -> str:
+        return self.kernel_initializer if name == "kernel" else self.bias_initializer
 
     def _prepare(self) -> None:
         self.activation.name = f"{self.name}/{self.activation.activation}"

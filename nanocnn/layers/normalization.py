@@ -45,8 +45,8 @@ class BatchNormalization(Layer):
         names = (*["gamma"] * self.scale, *["beta"] * self.center, *self.untrained)
         return input_shape, {name: input_shape[-1:] for name in names}
 
-    def _initial(self, name: str, shape: Shape) -> Array:
-        return np.full(shape, name in ("gamma", "moving_variance"), self.dtype)
+    def initial(self, name: str, shape: Shape) -> str:
+        return "ones" if name in ("gamma", "moving_variance") else "zeros"
 
     def _prepare(self) -> None:
         C = self.input_shape[-1:]

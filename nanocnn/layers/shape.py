@@ -34,6 +34,13 @@ class Input(Layer):
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         return self.shape, {}
 
+    def _prepare(self) -> None:
+        if self.is_custom:
+            raise ValueError(
+                f"{self.name}: {type(self).__name__}, an Input, has a forward or backward of its "
+                "own, which no model calls; make it a Layer and put it behind an Input"
+            )
+
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         return x
 

@@ -79,16 +79,15 @@ def score_gradients(
     with unchanged(model.layers):
         a = x
         for layer in model.layers:
-            if layer is softmax and getattr(layer, "activation", None) == "softmax":
+            last = layer is softmax and not layer.is_custom
+            if last and getattr(layer, "activation", None) == "softmax":
                 break  # an Activation layer: the score is its input
-            if layer is softmax and isinstance(layer, Linear) and (
-                layer.activation.activation == "softmax"
-            ):  # fmt: skip
+            if last and isinstance(layer, Linear) and layer.activation.activation == "softmax":
                 a = layer.transform(a, memory)
                 backwards.append((layer, layer.transform_backward, a))
                 break
-            a = layer.forward(a, memory=memory)
-            backwards.append((layer, layer.backward, a))
+            a = layer.run_forward(a, False, memory)
+            backwards.append((layer, layer.run_backward, a))
         K = a.shape[1]
         label = int(a[0].argmax()) if label is None else whole(label, "label", 0)
         if label >= K:

@@ -81,7 +81,7 @@ def activations(model: "Sequential", image: Any, most: int = 8) -> Figure:
     x, most = one_image(built(model), image), whole(most, "most")
     shown: list[tuple[str, Array]] = []
     for layer in model.layers:
-        x = layer.forward(x)
+        x = layer.run_forward(x, False, layer.memory)
         if not isinstance(layer, (Dropout, Flatten)):
             shown.append((layer.name, x[0]))
     columns = min(most, 10)

@@ -18,7 +18,7 @@ from ..checks import flag
 from ..errors import ModelFileError
 from ..files import PEEK, atomic_write, looks_like, path_name
 from . import isolated, keras_hdf5, keras_zip, npz
-from .architecture import checked
+from .architecture import checked, refuse_own
 from .snapshot import Snapshot
 
 # Each module has read(open file, compile) -> Snapshot and write(Snapshot, open file), the first
@@ -91,4 +91,4 @@ def _format(path: str | os.PathLike[str]) -> ModuleType:
     return handler
 
 
-__all__ = ["FORMATS", "Snapshot", "atomic_write", "check", "load", "save"]
+__all__ = ["FORMATS", "Snapshot", "atomic_write", "check", "load", "refuse_own", "save"]

@@ -4,7 +4,7 @@ The layers themselves say which arguments they take, whether a value is right, a
 they call for; here is what Keras's files say in other words.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -212,6 +212,7 @@ def by_layer(weights: Iterable[str]) -> dict[str, list[str]]:
 
 def checked(snapshot: Snapshot) -> Snapshot:
     """The snapshot, its config in full; `ModelFileError` when the weights are not what it says."""
+    refuse_own(snapshot.own_layers)
     config, shapes = read_architecture({"class_name": "Sequential", "config": snapshot.config})
     if list(snapshot.weights) != list(shapes):
         raise ModelFileError(f"weights {list(snapshot.weights)}, expected {list(shapes)}")
@@ -222,6 +223,16 @@ def checked(snapshot: Snapshot) -> Snapshot:
     if total > MAX_BYTES:
         raise ModelFileError(f"{total} bytes of weights and optimizer state, at most {MAX_BYTES}")
     return replace(snapshot, config=config)
+
+
+def refuse_own(layers: Mapping[int, type[Any]]) -> None:
+    """Raise ValueError for layers of classes that are not nanocnn's."""
+    for place, kind in layers.items():
+        raise ValueError(
+            f"layer {place}: {kind.__name__} is a class of your own, which no file can hold; save "
+            "its model's weights with numpy.savez(path, *model.get_weights()), and give them to "
+            "set_weights of a model that the same code makes"
+        )
 
 
 def check_array(name: str, array: Any, shape: Shape, dtype: str) -> None:

@@ -23,7 +23,8 @@ class Snapshot:
     `optimizer`: {"iteration": scalar, "conv2d/kernel/m": array, ...}; empty before training.
     `progress`: whatever training needs to go on (epoch, random state, ...), `callbacks`: weights
     that they remember, {"conv2d/kernel/0.best_weights": array, ...}. Only `.npz` keeps these two.
-    `metrics`: the functions by name, for a copy; no file keeps them.
+    `metrics`: the functions by name, `own_layers`: the classes that are not nanocnn's, by place,
+    both for a copy; no file keeps them.
     """
 
     config: dict[str, Any]
@@ -33,6 +34,7 @@ class Snapshot:
     progress: dict[str, Any] = field(default_factory=dict)
     callbacks: dict[str, Array] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    own_layers: dict[int, type[Any]] = field(default_factory=dict)
 
     def set_progress(self, progress: dict[str, Any]) -> None:
         """Keep `progress`, whose callbacks' states may hold weights beside what is JSON-able."""
