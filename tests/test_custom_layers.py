@@ -1,5 +1,7 @@
 """A layer of one's own, as anyone would write it: `forward` and `backward`, honoured everywhere."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from own_layers import RNG, Doubled, Leaky, Mirrored, Scale, X, Y, learns, model_of
@@ -21,30 +23,15 @@ from nanocnn import (
 )
 from nanocnn.kernels import get_kernels
 
-README = '''\
-import numpy as np
-from nanocnn import Layer, gradcheck
-
-class Scale(Layer):
-    """y = gain * x: every channel has a gain, which is learned."""
-    def shapes(self, input_shape):      # of the output, and of the weights
-        return input_shape, {"gain": input_shape[-1:]}
-    def initial(self, name, shape):     # or an array
-        return "ones"
-    def forward(self, x):
-        self.x = x
-        return self.params["gain"] * x
-    def backward(self, dy):             # from dL/dy to dL/dx, and dL/dgain on the way
-        self.grads["gain"] = (dy * self.x).sum(axis=tuple(range(dy.ndim - 1)))
-        return self.params["gain"] * dy
-
-print(gradcheck.check(Scale(), np.random.default_rng(0).normal(size=(4, 8, 8, 3))))
-'''
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+EXAMPLE = next(code for code in README.split("```python\n") if "class Scale" in code).split("```")[
+    0
+]
 
 
 def test_the_example_of_the_readme(capsys):
     names = {"__name__": "example"}
-    exec(README, names)
+    exec(EXAMPLE, names)
     assert "all gradients are right" in capsys.readouterr().out
     model = model_of(names["Scale"](), compiled=True)
     assert learns(model)
