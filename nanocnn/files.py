@@ -61,9 +61,13 @@ def looks_like(start: bytes) -> str:
 def path_name(path: Any, what: str = "path") -> str:
     """`path` as text, if it is a path; `what` names it in the ValueError."""
     if isinstance(path, (str, os.PathLike)) and isinstance(name := os.fspath(path), str) and name:
-        with contextlib.suppress(UnicodeEncodeError):  # half a character
+        try:
             if b"\0" not in os.fsencode(name):
                 return name
+            why = "it holds a null character"
+        except UnicodeEncodeError as error:
+            why = f"{error.encoding} cannot encode it"
+        raise ValueError(f"{what}={path!r:.80}, expected the name of a file; {why}")
     raise ValueError(f"{what}={path!r:.80}, expected the name of a file: text or a Path")
 
 

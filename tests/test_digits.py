@@ -213,9 +213,9 @@ def test_what_is_no_source_of_an_image_is_refused_by_name(tmp_path: Path) -> Non
     closed = Image.open(io.BytesIO(PHOTO))
     closed.close()
     for source, message in (
-        (None, "None: expected the path"),
-        (3, "3: expected the path"),
-        ([[0, 255], [255, 0]], r"\[\[0, 255\], \[255, 0\]\]: expected .* np.asarray"),
+        (None, "source=None, expected the path"),
+        (3, "source=3, expected the path"),
+        ([[0, 255], [255, 0]], r"source=\[\[0, 255\], \[255, 0\]\], expected .* np.asarray"),
         (PHOTO[:5], "expected the path of an image, a file open"),
         (tmp_path, f"{tmp_path}: expected an image, got a folder"),
         (str(tmp_path), f"{tmp_path}: expected an image, got a folder"),

@@ -15,7 +15,20 @@ import warnings
 
 import numpy as np
 import pytest
-from public import DECAY, EXAMPLES, INTERNAL, MODEL, SPARSE, TRACE, X, Y, dense, model, signatures
+from public import (
+    DECAY,
+    EXAMPLES,
+    INTERNAL,
+    MODEL,
+    SAMPLE,
+    SPARSE,
+    TRACE,
+    X,
+    Y,
+    dense,
+    model,
+    signatures,
+)
 from small import bits
 
 import nanocnn
@@ -141,8 +154,10 @@ ALSO = {
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch):
+def place(tmp_path, monkeypatch, set_threads):
+    """A folder of its own, data without a network, and the number of threads put back."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NANOCNN_DATA", SAMPLE)
     data.idx.write("labels.idx", Y.astype("uint8"))
     MODEL.save("saved.npz")
 
