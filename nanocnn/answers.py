@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .arrays import Array
-from .errors import ModelFileError, ShapeError
+from .errors import ModelFileError, ShapeError, warn
 from .presets import labels_for
 from .sequential import Sequential, load_model
 from .texts import sizes
@@ -57,6 +57,8 @@ def pixels(model: Sequential, digits: Array, raw: bool = False) -> Array:
 
     raw  leave them from 0 to 255. Floats mean the same to every model, from nanocnn or Keras.
     """
+    if model.unit_range is False and not raw:
+        warn("the model was trained on values beyond 1.5: --raw-pixels gives it those of 0 to 255")
     x: Array = np.divide(digits, 1 if raw else 255, dtype=model.dtype)
     return x.reshape(len(digits), *model.input_shape)
 

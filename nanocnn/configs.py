@@ -129,7 +129,8 @@ def find(what: str, name: object, known: Iterable[str]) -> str:
     for each in known:
         if _folded(each) == _folded(name):
             return each
-    raise unknown(what, name, known)
+    hint = f"did you mean {name.__name__}(...)?" if isinstance(name, type) else ""
+    raise unknown(what, name, known, hint)
 
 
 def _folded(name: object) -> str:

@@ -6,6 +6,7 @@ And warnings, for what is probably not meant.
 import sys
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from difflib import get_close_matches
 from types import FrameType
 
@@ -40,9 +41,13 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Va
 
 
 def warn(message: str) -> None:
-    """A `UserWarning` that points at the line outside nanocnn from which it came."""
+    """A `UserWarning` that points at the line outside nanocnn from which it came.
+
+    Where it is printed to a stream that is closed, nobody hears it: that is no error.
+    """
     level = 2
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("nanocnn."):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=level)
+    with suppress(AttributeError, OSError, ValueError):
+        warnings.warn(message, UserWarning, stacklevel=level)

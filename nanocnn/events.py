@@ -3,13 +3,12 @@
 Source: keras/src/callbacks/callback.py and callback_list.py.
 """
 
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from .checks import takes
 from .configs import Checked
-from .errors import unknown
+from .errors import unknown, warn
 
 Names = tuple[str, ...] | None  # of logs; None: not known before the epoch ends
 
@@ -214,8 +213,8 @@ def _warn_of_uncalled(callback: Callback) -> None:
     for name in dir(callback):
         if name.startswith("on_") and name not in KNOWN and callable(getattr(callback, name)):
             why = str(unknown("event", name, KNOWN))
-            warnings.warn(f"{kind}.{name} is never called: {why}", stacklevel=5)
+            warn(f"{kind}.{name} is never called: {why}")
     for event, old in ALIASES.items():
         if _overrides(callback, event) and _overrides(callback, old):
             why = f"it is the same event as {event}, which is"
-            warnings.warn(f"{kind}.{old} is not called: {why}", stacklevel=5)
+            warn(f"{kind}.{old} is not called: {why}")

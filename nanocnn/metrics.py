@@ -6,7 +6,6 @@ batch, which counts for each of its samples. Saved files cannot hold it; copies 
 """
 
 import math
-import warnings
 from collections.abc import Callable, Collection
 from functools import partial
 from itertools import count
@@ -16,7 +15,7 @@ import numpy as np
 
 from .arrays import Array
 from .checks import as_array, takes, whole
-from .errors import NonFiniteError, ShapeError, unknown
+from .errors import NonFiniteError, ShapeError, unknown, warn
 
 Metric = Callable[[Array, Array], Any]
 
@@ -131,10 +130,7 @@ def warn_once_of(names: Collection[str], said: set[str], what: str) -> None:
     """Warn of the metrics that `what` cannot keep, but for those in `said`, which it fills."""
     if new := sorted(set(names) - said):
         said.update(new)
-        warnings.warn(
-            f"{what} cannot keep the metric {', '.join(new)}: compile the loaded model with it",
-            stacklevel=3,
-        )
+        warn(f"{what} cannot keep the metric {', '.join(new)}: compile the loaded model with it")
 
 
 class Means:

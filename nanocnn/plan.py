@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array, quietly
-from .layers import Activation, Conv2D, Input, Layer, MaxPooling2D, is_builtin
+from .layers import Activation, Conv2D, Dropout, Flatten, Input, Layer, MaxPooling2D, is_builtin
 from .layers.linear import Linear
 from .memory import Arena, Memory
 from .recorded import FEW, Recorded, is_known
@@ -264,11 +264,13 @@ def make_plan(
 
 
 def last_activation(layers: Sequence[Layer]) -> str:
-    """The activation that a model ends with; "" where its last layer has none, or is custom."""
-    if layers[-1].is_custom:
-        return ""
-    last = layers[-1].activation if isinstance(layers[-1], Linear) else layers[-1]
-    return last.activation if isinstance(last, Activation) else ""
+    """The activation that a model's output comes from; "" where a layer without one gives it."""
+    for layer in reversed(layers):
+        if type(layer) not in (Dropout, Flatten):  # these change no number in inference
+            last = layer.activation if isinstance(layer, Linear) else layer
+            known = isinstance(last, Activation) and not layer.is_custom
+            return last.activation if known else ""
+    return ""
 
 
 def does(layer: Activation, name: str) -> bool:

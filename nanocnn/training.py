@@ -1,6 +1,5 @@
 """The training loop: from arrays to a trained model, one minibatch at a time."""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from .arrays import Array, quiet
 from .callbacks import Callback, ModelCheckpoint
 from .checks import flag, whole
 from .data.batches import batches, take
-from .errors import ModelFileError, NonFiniteError
+from .errors import ModelFileError, NonFiniteError, warn
 from .events import CallbackList
 from .history import History, Progress
 from .inputs import Data, training_and_validation
@@ -267,7 +266,7 @@ def warn_if_nothing_is_trained(model: "Sequential", initial_epoch: int, epochs: 
             "it more patience or leave it out"
         )
     if why:
-        warnings.warn(f"fit: nothing is trained: {why}", stacklevel=4)
+        warn(f"fit: nothing is trained: {why}")
 
 
 def close_epoch(

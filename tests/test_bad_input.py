@@ -211,6 +211,7 @@ UNKNOWN = {
         lambda: Sequential().compile({"class_name": "Adam", "config": {"beta1": 0.9}}, "mse"),
         "unknown argument of Adam 'beta1'; did you mean 'beta_1'?",
     ),
+    "class": (lambda: small_model(optimizer=Adam), "Adam'>; did you mean Adam(...)?"),
     "no loss": (lambda: Sequential().compile("sgd"), "compile: loss=None, expected a loss such as"),
 }
 

@@ -262,3 +262,7 @@ def test_pixels_go_from_0_to_1_unless_raw_ones_are_asked_for(ending, data, photo
         expected = run(capsys, command, model, *arguments, **here).out
         got = run(capsys, command, raw, *arguments, "--raw-pixels", **here).out
         assert got == expected != run(capsys, command, raw, *arguments, **here).out
+        raw.unit_range = False
+        with pytest.warns(UserWarning, match="values beyond 1.5: --raw-pixels gives it those of"):
+            run(capsys, command, raw, *arguments, **here)
+        raw.unit_range = None

@@ -11,6 +11,7 @@ from nanocnn import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
     Dense,
+    Dropout,
     Flatten,
     Input,
     MeanSquaredError,
@@ -196,6 +197,13 @@ def test_a_loss_that_does_not_fit_the_last_layer_is_said(activation, loss, messa
     later.compile("sgd", loss)
     with pytest.warns(UserWarning, match=message):
         later.build((12, 10, 1))
+
+
+def test_a_softmax_is_found_behind_layers_that_change_no_number():
+    loss = CategoricalCrossentropy(from_logits=True)
+    made = Sequential([Input((3,)), Dense(3, activation="softmax"), Flatten(), Dropout(0.5)])
+    with pytest.warns(UserWarning, match="applies a softmax once more"):
+        made.compile("sgd", loss)
 
 
 def test_a_softmax_over_one_unit_is_said():

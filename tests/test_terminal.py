@@ -95,6 +95,13 @@ def test_compiling_and_downloading_go_on(kind, monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="preexec_fn")
+@pytest.mark.parametrize("stream", ["None", "open('closed', 'w')", "io.StringIO()"])
+def test_a_warning_that_cannot_be_printed_is_no_error(stream, tmp_path):
+    close = "sys.stderr and sys.stderr.close()"
+    code = f"import io, sys; from nanocnn.errors import warn; sys.stderr = {stream}; {close}"
+    subprocess.run([sys.executable, "-c", f"{code}; warn('gone')"], cwd=tmp_path, check=True)
+
+
 def test_descriptors_closed_before_the_start():
     code = (
         "import numpy as np, os, sys\n"

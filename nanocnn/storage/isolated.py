@@ -18,7 +18,7 @@ import warnings
 from typing import BinaryIO
 
 from .. import children
-from ..errors import ModelFileError
+from ..errors import ModelFileError, warn
 from . import npz
 from .keras_hdf5 import import_h5py
 from .snapshot import Snapshot
@@ -68,7 +68,7 @@ def read(file: BinaryIO, suffix: str, compile: bool = True) -> Snapshot:
         raise ModelFileError(f"damaged: reading it ended with {child.returncode}: {message[-500:]}")
     snapshot = npz.read(io.BytesIO(output))
     for text in snapshot.progress.pop("warnings"):
-        warnings.warn(text, stacklevel=3)
+        warn(text)
     return snapshot
 
 

@@ -8,14 +8,13 @@ keras/src/legacy/saving/legacy_h5_format.py.
 import contextlib
 import io
 import json
-import warnings
 from collections.abc import Iterator
 from math import prod
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..errors import MissingExtraError, ModelFileError
+from ..errors import MissingExtraError, ModelFileError, warn
 from .architecture import Config, Shape, by_layer, read_architecture
 from .archives import parse_json
 from .keras_config import (
@@ -225,7 +224,7 @@ def read_state(
     if steps is None or None in slots.values():
         # Keras saves a compiled model that was never trained without the slots.
         if steps is None or h5.read(steps, (), "iu") > 0:
-            warnings.warn("optimizer state not understood: training starts it anew", stacklevel=4)
+            warn("optimizer state not understood: training starts it anew")
         return {}
     state = {"iteration": h5.read(steps, (), "iu").astype(np.int64)}
     for key, dataset in slots.items():
@@ -272,9 +271,7 @@ def keras_compile_config(snapshot: Snapshot) -> Config | None:
     try:
         return write_training(snapshot.compile_config)
     except ModelFileError as error:
-        warnings.warn(
-            f"the file keeps the weights but not how the model was compiled: {error}", stacklevel=5
-        )
+        warn(f"the file keeps the weights but not how the model was compiled: {error}")
         return None
 
 
