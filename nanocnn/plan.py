@@ -92,7 +92,7 @@ class ConvReluPool(Stage):
         out = memory.out(self, y=shape, winner=shape if training else None)
         y, winner = conv.kernels.conv2d_relu_pool_forward(
             x, conv.params["kernel"], conv.bias, conv.window, pool.window,
-            want_winner=training, **out,
+            want_argmax=training, **out,
         )  # fmt: skip
         memory.save(self, x, winner)
         return y
