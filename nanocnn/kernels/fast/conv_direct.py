@@ -33,7 +33,7 @@ from .conv_work import (
     tap_table,
     unpack_sum,
 )
-from .conv_write import Epilogue, pointers_to, write_pixel
+from .conv_write import Epilogue, pointers_to, write, write_pooled
 from .tails import load_row
 from .work import run, scratch
 
@@ -92,13 +92,17 @@ def _correlate(part, parts, buffers, source, weight, epilogue, tables, window, s
 @called
 def write_chunk(out, at, block, width, count, f, F):
     """The filters from f of a chunk's `count` sums, whose pixels begin at y[at]."""
-    n, cells = lanes(block), 4 if out.pool else 1
+    n = lanes(block)
     for j in range(width):
-        left = F - f - j * n
+        to, left, sums = at + f + j * n, F - f - j * n, block + j * n
         bias = load_row(out.bias, f + j * n, left)
-        for i in range(count // cells):
-            sums = block + (cells * i * width + j) * n
-            write_pixel(out, at + i * F + f + j * n, sums, width * n, 2 * width * n, bias, left)
+        if out.pool:
+            for i in range(count // 4):
+                four = sums + 4 * i * width * n
+                write_pooled(out, to + i * F, four, width * n, 2 * width * n, bias, left)
+        else:
+            for i in range(count):
+                write(out, to + i * F, sums + i * width * n, bias, left)
 
 
 def weight_gradient(dy: Source, x: Array, window: Window, dweight: Array, dbias: Array) -> None:

@@ -41,7 +41,7 @@ def sum_products(acc, x, outer, first, end, inner, count, w, sums, add):
                 for j in range(columns(acc)):
                     acc[i, j] = fma(a, load(w, (t * columns(acc) + j) * lanes(x)), acc[i, j])
         for i in range(rows(acc)):
-            if r + i < end:
+            if not add or r + i < end:
                 for j in range(columns(acc)):
                     to = ((r - first + i) * columns(acc) + j) * lanes(x)
                     store(sums, to, load(sums, to) + acc[i, j] if add else acc[i, j])

@@ -41,7 +41,7 @@ from .compiler import compiled, share
 from .conv_read import Source, pointers_of, read_padded
 from .conv_tiles import ROWS2, ROWS3, panel_width
 from .conv_work import PARTS, pack, padded_items, panel_size
-from .conv_write import Epilogue, pointers_to, write_pixel
+from .conv_write import Epilogue, pointers_to, write, write_pooled
 from .tails import load_row
 from .work import run, scratch
 
@@ -257,9 +257,11 @@ def _winograd(part, parts, buffers, source, weight, epilogue, window, group, hei
 @called
 def write_patch(out, at, sums, m, high, wide, columns, f, F):
     """high x wide pixels from y[at], of the m x m sums of a patch: a vector of filters from f."""
-    n, cells = lanes(sums), 2 if out.pool else 1
-    bias = load_row(out.bias, f, F - f)
+    n, bias = lanes(sums), load_row(out.bias, f, F - f)
     for i in range(high):
         for j in range(wide):
-            to = at + (i * columns + j) * F + f
-            write_pixel(out, to, sums + cells * (i * m + j) * n, n, m * n, bias, F - f)
+            to, place = at + (i * columns + j) * F + f, (i * m + j) * n
+            if out.pool:
+                write_pooled(out, to, sums + 2 * place, n, m * n, bias, F - f)
+            else:
+                write(out, to, sums + place, bias, F - f)

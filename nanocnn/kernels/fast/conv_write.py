@@ -49,21 +49,21 @@ def pointers_to(epilogue):
 
 
 @inlined
-def write_pixel(out, at, sums, right, down, bias, left):
-    """One vector of y, at most `left` items, of the sum at `sums` or the four that are pooled.
+def write(out, at, sums, bias, left):
+    """A vector of sums to y[at], at most `left` items."""
+    value = load(sums, 0) + bias
+    store_row(out.y, at, relu(value) if out.relu else value, left)
 
-    The others of the four lie at sums + right, sums + down and sums + right + down.
-    """
-    if out.pool:
-        best, cell = pool_four(sums, right, down)
-        best = best + bias
-        store_row(out.y, at, relu(best), left)
-        if out.keep:
-            cell = select(best > splat(best, 0), cell, splat(best, NOT_POSITIVE))
-            store_row(out.argmax, at, convert(cell, out.argmax), left)
-    else:
-        value = load(sums, 0) + bias
-        store_row(out.y, at, relu(value) if out.relu else value, left)
+
+@inlined
+def write_pooled(out, at, sums, right, down, bias, left):
+    """The same of four vectors, as in `pool_four`: the largest, rectified, and which it was."""
+    best, cell = pool_four(sums, right, down)
+    best = best + bias
+    store_row(out.y, at, relu(best), left)
+    if out.keep:
+        cell = select(best > splat(best, 0), cell, splat(best, NOT_POSITIVE))
+        store_row(out.argmax, at, convert(cell, out.argmax), left)
 
 
 @inlined
