@@ -1,9 +1,44 @@
-"""Convolution, fast: the public functions, and the choice of the algorithm in one place.
+"""Convolution, fast: the public functions, the choice of the algorithm, and a map of these files.
 
-direct     im2col that is never written; dx for strides of 1 only        conv_direct.py
-winograd   fewer multiplications for 3x3 and 5x5 kernels of stride 1      conv_winograd.py
-winners    the weight gradient behind ReLU and pool, skipping zeros       conv_winners.py
-im2col     the matrix written, its products by BLAS: any window           conv_im2col.py
+The idea. A window of x stands at every output pixel p, and every weight k = (kh, kw, c) meets one
+number of it. Written out as a matrix, im2col[p, k], a convolution is three matrix products. But the
+matrix repeats each number of x KH*KW times, and where a number comes from is a sum of two offsets
+into one (padded) sample:
+
+    im2col[p, k] = x[pixel[p] + tap[k]]
+
+    a 3x3 kernel on 4x4 pixels:   pixel = 0 1      where the four windows begin
+                                          4 5
+                                  tap   = 0 1  2   the nine numbers of a window, from its beginning
+                                          4 5  6
+                                          8 9 10
+
+So the two tables stand for the matrix, and nothing is copied. Strides, dilations and channels are
+only other numbers in them. The products of a layer, and the function that computes each:
+
+    y[p, f]       = sum over k of im2col[p, k] * weight[k, f]       correlate
+    dweight[k, f] = sum over p of im2col[p, k] * dy[p, f]           weight_gradient
+    dx            = y again: of dy padded, the kernel transposed    correlate(transposed=True)
+
+Four algorithms compute them, and `choose` knows which is the fastest for a shape:
+
+    direct     by the tables, in registers; dx for strides of 1 only       conv_direct.py
+    winograd   fewer multiplications for 3x3 and 5x5 kernels, strides 1    conv_winograd.py
+    winners    dweight behind ReLU and 2x2 max-pool, skipping the zeros    conv_winners.py
+    im2col     the matrix is written, its products are BLAS's: any shape   conv_im2col.py
+
+A kernel is told where it reads and what to do with a sum by two named tuples, so ReLU and pool cost
+no pass of their own, forward or backward:
+
+    Source     x, as it is, masked by a ReLU, or spread by a pool's argmax   conv_read.py
+    Epilogue   y = sum + bias, rectified, the largest of four kept           conv_write.py
+
+From here to the multiply-add are four hops: conv2d_forward -> direct.correlate -> run, which gives
+each thread its parts and its work memory (work.py) -> the kernel -> sum_products (conv_tiles.py).
+
+Read conv_tiles.py first, the inner loop; then conv_direct.py, the kernels around it; conv_read.py
+and conv_write.py for what they call, conv_work.py for the tables, packed weights and parts. The
+other algorithms are each a file that can be left out. README.md has what each step brings.
 
 All compute what `reference` computes, up to rounding: the order of the sums differs, and Winograd's
 transforms round too. In float32 the tests allow 1e-5 of the largest value, and 1e-4 for Winograd;
@@ -61,8 +96,8 @@ def choose(
         return _forced(algorithm, window, pooled, products)
     if not _transposable(window):
         return Choice("direct", "direct", "im2col")
-    back = transposed_window(window)
-    faster = winograd.is_faster(window, C, F, N), winograd.is_faster(back, F, C, N)
+    transposed = transposed_window(window)
+    faster = winograd.is_faster(window, C, F, N), winograd.is_faster(transposed, F, C, N)
     forward, dx = ("winograd" if each else "direct" for each in faster)
     sparse = pooled and winners.is_faster(window, C)
     return Choice(forward, "winners" if sparse else "direct", dx)
@@ -207,8 +242,8 @@ def _backward(
     dx, dweight, dbias = gradients
     MODULES[chosen.dweight].weight_gradient(dy, x, window, dweight, dbias)
     if dx is not None:
-        back = transposed_window(window)
-        MODULES[chosen.dx].correlate(dy, weight, back, epilogue_of(dx), transposed=True)
+        transposed = transposed_window(window)
+        MODULES[chosen.dx].correlate(dy, weight, transposed, epilogue_of(dx), transposed=True)
 
 
 def _check_pool(window: Window, pool: Window) -> None:

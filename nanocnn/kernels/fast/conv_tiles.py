@@ -1,14 +1,11 @@
 """The one inner loop of all direct convolutions.
 
-A convolution reads its input through two tables of offsets into one (padded) sample:
-    im2col[p, k] = x[pixel[p] + tap[k]]         p an output pixel, k a weight (kh,kw,c)
-so that the three products of a layer need no im2col matrix:
+`sum_products` takes a block of rows x (columns * lanes) results in registers: for each product one
+splat of x a row and one multiply-add a cell. Where x is read, two tables of offsets say (the map is
+in conv.py); they change places between a layer's two sums:
     y[p, f]       = sum over k of x[pixel[p] + tap[k]] * weight[k, f]
     dweight[k, f] = sum over p of x[tap[k] + pixel[p]] * dy[p, f]
-    dx            = the first one again, of the padded dy and the flipped, transposed weights
-Both sums are `sum_products`: a block of rows x (columns * lanes) results in registers, one splat of
-x a row, one multiply-add a cell. The right factor is packed into panels as wide as the block.
-Strides, dilations, odd sizes and any number of channels are only other numbers in the tables.
+The right factor is packed into panels as wide as the block.
 """
 
 from ..host import host
