@@ -199,6 +199,10 @@ def test_stairs_are_proven_and_printed(monkeypatch, tmp_path, capsys):
     for name, before in zip(steps, (None, *steps), strict=False):
         line = re.search(rf"\| {name} .*", table)[0]
         assert line.count("x |") == (0 if before is None else 1 if name == "sparse" else 2)
+    readme = FOLDER.parent / "nanocnn/kernels/fast/README.md"
+    text = readme.read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^\| \d\. (\w+)", text, re.MULTILINE)) == steps
+    assert all((readme.parent / link).exists() for link in re.findall(r"\]\((.*?)\)", text))
     written = json.loads(options.json.read_text())["results"]["steps"]
     assert len(written) == 13 and all(row["error"] <= 1e-4 for row in written)
     options.quick, real = True, stairs.loops_forward
