@@ -9,6 +9,7 @@ algorithm that can do this shape. Writes a roofline picture beside the JSON file
 
     python benchmarks/kernels.py
     python benchmarks/kernels.py --only convolution
+    python benchmarks/kernels.py --stairs      # one layer by each idea of the kernels, loops first
     python benchmarks/kernels.py --dtype float64 --rounds 3
 """
 
@@ -211,9 +212,24 @@ def report(rows: list[dict[str, Any]], top: dict[str, float], compare: bool) -> 
         print(harness.table(header[:shown], [line[:shown] for line in lines]))
 
 
+def climb_stairs(fast: Any, options: Any, host: dict[str, Any]) -> None:
+    """One layer, each idea of the kernels by itself (stairs.py)."""
+    import stairs
+
+    rows = stairs.climb(fast, options, largest_error)
+    for row in rows:
+        if not row["error"] <= max(TOLERANCE[options.dtype], WINOGRAD_TOLERANCE):
+            raise Wrong(f"{row['step']} differs from the reference by {row['error']:.1e}")
+    stairs.report(rows, compare=not options.quick)
+    if options.quick:
+        print(harness.NO_VERDICT)
+    harness.finish("stairs", options.json, host, {"steps": rows})
+
+
 def main() -> None:
     options = harness.parser(__doc__, rounds=7)
     options.add_argument("--only", choices=MARKS, help="one group of operations")
+    options.add_argument("--stairs", action="store_true", help="one layer, each idea by itself")
     options.add_argument("--batch", type=int, default=128, help="images (%(default)s)")
     options.add_argument("--dtype", choices=TOLERANCE, default="float32", help="(%(default)s)")
     options.add_argument(
@@ -232,6 +248,9 @@ def main() -> None:
 
     nanocnn.set_num_threads(options.threads)
     host = harness.machine(options.threads)
+    if options.stairs:
+        climb_stairs(fast, options, host)
+        return
     top = peak(options.dtype, options.threads, options.seconds * 10)
     rows: list[dict[str, Any]] = []
     for case in cases(fast, options.batch, options.dtype):

@@ -100,7 +100,7 @@ class ConvReluPool(Stage):
         out = memory.out(self, y=shape, winner=shape if want_winner else None)
         y, winner = conv.kernels.conv2d_relu_pool_forward(
             x, conv.params["kernel"], conv.bias, conv.window, pool.window,
-            want_winner=want_winner, **out,
+            want_argmax=want_winner, **out,
         )  # fmt: skip
         return y, winner
 
@@ -268,8 +268,7 @@ def last_activation(layers: Sequence[Layer]) -> str:
     for layer in reversed(layers):
         if type(layer) not in (Dropout, Flatten):  # these change no number in inference
             last = layer.activation if isinstance(layer, Linear) else layer
-            known = isinstance(last, Activation) and not layer.is_custom
-            return last.activation if known else ""
+            return last.activation if isinstance(last, Activation) and not layer.is_custom else ""
     return ""
 
 

@@ -184,6 +184,35 @@ def test_a_table_names_the_algorithms_that_ran_and_leaves_out_those_that_cannot(
     assert all(words.startswith("chosen: ") for words in chosen.values())
 
 
+def test_stairs_are_proven_and_printed(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(FOLDER)
+    kernels, stairs = importlib.import_module("kernels"), importlib.import_module("stairs")
+    from nanocnn.kernels import fast
+
+    options = argparse.Namespace(
+        batch=2, dtype="float32", rounds=1, seconds=0, quick=False, json=tmp_path / "stairs.json"
+    )
+    host = harness.machine(threads=1)
+    kernels.climb_stairs(fast, options, host)
+    table = capsys.readouterr().out
+    steps = "loops", "im2col", "blocked", "implicit", "fused", "Winograd", "sparse"
+    for name, before in zip(steps, (None, *steps), strict=False):
+        line = re.search(rf"\| {name} .*", table)[0]
+        assert line.count("x |") == (0 if before is None else 1 if name == "sparse" else 2)
+    readme = FOLDER.parent / "nanocnn/kernels/fast/README.md"
+    text = readme.read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^\| \d\. (\w+)", text, re.MULTILINE)) == steps
+    assert all((readme.parent / link).exists() for link in re.findall(r"\]\((.*?)\)", text))
+    written = json.loads(options.json.read_text())["results"]["steps"]
+    assert len(written) == 13 and all(row["error"] <= 1e-4 for row in written)
+    options.quick, real = True, stairs.loops_forward
+    kernels.climb_stairs(fast, options, host)
+    assert not VERDICTS.search(capsys.readouterr().out)
+    monkeypatch.setattr(stairs, "loops_forward", lambda *args: real(*args) + 1)
+    with pytest.raises(kernels.Wrong, match="differs from the reference"):
+        kernels.climb_stairs(fast, options, host)
+
+
 def test_every_point_of_the_roofline_has_a_number_and_a_name(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
     roofline = importlib.import_module("roofline")

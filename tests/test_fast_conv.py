@@ -169,7 +169,7 @@ def test_fused_with_relu_and_pool_is_the_composition(algorithm, layer):
     chosen = np.take_along_axis(cells, cell[:, :, :, None], 3)[:, :, :, 0]
     np.testing.assert_allclose(chosen, want, atol=2 * tolerance * np.abs(want).max())
     again, none = conv.conv2d_relu_pool_forward(
-        x, weight, bias, window, pool, want_winner=False, algorithm=forward
+        x, weight, bias, window, pool, want_argmax=False, algorithm=forward
     )
     assert none is None and again.tobytes() == y.tobytes()
     assert_guards_intact(y)

@@ -240,7 +240,9 @@ def tile(typingctx, rows, columns, p):
 
 @intrinsic
 def indices(typingctx, rows):
-    """A table of `rows` whole numbers, meant for registers like a tile: at[i]."""
+    """A table of `rows` (literal, or those of a tile) whole numbers, meant for registers: at[i]."""
+    if isinstance(rows, Tile):
+        return Tile(types.intp, rows.rows, 1)(rows), _new_table
     if isinstance(rows, types.IntegerLiteral):
         return Tile(types.intp, rows.literal_value, 1)(rows), _new_table
 

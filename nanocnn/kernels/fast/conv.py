@@ -1,16 +1,51 @@
-"""Convolution, fast: the public functions, and the choice of the algorithm in one place.
+"""Convolution, fast: the public functions, the choice of the algorithm, and a map of these files.
 
-direct     im2col that is never written; dx for strides of 1 only        conv_direct.py
-winograd   fewer multiplications for 3x3 and 5x5 kernels of stride 1      conv_winograd.py
-winners    the weight gradient behind ReLU and pool, skipping zeros       conv_winners.py
-im2col     the matrix written, its products by BLAS: any window           conv_im2col.py
+The idea. A window of x stands at every output pixel p, and every weight k = (kh, kw, c) meets one
+number of it. Written out as a matrix, im2col[p, k], a convolution is three matrix products. But the
+matrix repeats each number of x KH*KW times, and where a number comes from is a sum of two offsets
+into one (padded) sample:
+
+    im2col[p, k] = x[pixel[p] + tap[k]]
+
+    a 3x3 kernel on 4x4 pixels:   pixel = 0 1      where the four windows begin
+                                          4 5
+                                  tap   = 0 1  2   the nine numbers of a window, from its beginning
+                                          4 5  6
+                                          8 9 10
+
+So the two tables stand for the matrix, and nothing is copied. Strides, dilations and channels are
+only other numbers in them. The products of a layer, and the function that computes each:
+
+    y[p, f]       = sum over k of im2col[p, k] * weight[k, f]       correlate
+    dweight[k, f] = sum over p of im2col[p, k] * dy[p, f]           weight_gradient
+    dx            = y again: of dy padded, the kernel transposed    correlate(transposed=True)
+
+Four algorithms compute them, and `choose` knows which is the fastest for a shape:
+
+    direct     by the tables, in registers; dx for strides of 1 only       conv_direct.py
+    winograd   fewer multiplications for 3x3 and 5x5 kernels, strides 1    conv_winograd.py
+    winners    dweight behind ReLU and 2x2 max-pool, skipping the zeros    conv_winners.py
+    im2col     the matrix is written, its products are BLAS's: any shape   conv_im2col.py
+
+A kernel is told where it reads and what to do with a sum by two named tuples, so ReLU and pool cost
+no pass of their own, forward or backward:
+
+    Source     x, as it is, masked by a ReLU, or spread by a pool's argmax   conv_read.py
+    Epilogue   y = sum + bias, rectified, the largest of four kept           conv_write.py
+
+From here to the multiply-add are four hops: conv2d_forward -> direct.correlate -> run, which gives
+each thread its parts and its work memory (work.py) -> the kernel -> sum_products (conv_tiles.py).
+
+Read conv_tiles.py first, the inner loop; then conv_direct.py, the kernels around it; conv_read.py
+and conv_write.py for what they call, conv_work.py for the tables, packed weights and parts. The
+other algorithms are each a file that can be left out. README.md has what each step brings.
 
 All compute what `reference` computes, up to rounding: the order of the sums differs, and Winograd's
 transforms round too. In float32 the tests allow 1e-5 of the largest value, and 1e-4 for Winograd;
 usual are 1e-7 to 1e-6, and for Winograd 1e-6 to 1e-5.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,24 +58,14 @@ from . import (
     conv_winograd as winograd,
 )
 from .arrays import Array, result, same
-from .conv_tiles import MASKED, PLAIN, UNPOOLED
-from .conv_work import (
-    NO_CODES,
-    PARTIALS,
-    SMALL,
-    add_partials,
-    cut,
-    packed_weights,
-    padded_items,
-    panel_size,
-    pixel_table,
-    tap_table,
-    transposed_window,
-    unpack_sum,
-)  # fmt: skip
-from .work import run, scratch
+from .conv_read import Source, source_of
+from .conv_work import transposed_window
+from .conv_write import epilogue_of, pooling_epilogue
 
-ALGORITHMS = ("direct", "im2col", "winners", "winograd")
+MODULES: dict[str, Any] = {  # what computes by each algorithm
+    "direct": direct, "im2col": im2col, "winners": winners, "winograd": winograd,
+}  # fmt: skip
+ALGORITHMS = tuple(MODULES)
 BACKWARD = ("dweight", "dx")  # the products of a backward pass, of `Choice`'s fields
 Gradients = tuple[Array | None, Array, Array]
 
@@ -71,9 +96,10 @@ def choose(
         return _forced(algorithm, window, pooled, products)
     if not _transposable(window):
         return Choice("direct", "direct", "im2col")
-    pays = winograd.pays(window, C, F, N), winograd.pays(transposed_window(window), F, C, N)
-    forward, dx = ("winograd" if p else "direct" for p in pays)
-    sparse = pooled and winners.pays(window, C)
+    transposed = transposed_window(window)
+    faster = winograd.is_faster(window, C, F, N), winograd.is_faster(transposed, F, C, N)
+    forward, dx = ("winograd" if each else "direct" for each in faster)
+    sparse = pooled and winners.is_faster(window, C)
     return Choice(forward, "winners" if sparse else "direct", dx)
 
 
@@ -102,15 +128,15 @@ def _serves(algorithm: str, window: Window, pooled: bool, dx: bool) -> set[str]:
     if algorithm == "im2col":
         return set() if pooled else {"forward", "dweight", "dx"}
     if algorithm == "winograd":
-        return {"forward", "dx"} if dense and winograd.fits(window) else set()
+        return {"forward", "dx"} if dense and winograd.supports(window) else set()
     if algorithm == "winners":
-        return {"dweight"} if pooled and winners.fits(window) else set()
+        return {"dweight"} if pooled and winners.supports(window) else set()
     # What only im2col can transpose, it does together with the weight gradient.
     return {"forward", "dweight", "dx"} if dense else {"forward"} if dx else {"forward", "dweight"}
 
 
 def _transposable(window: Window) -> bool:
-    """Whether the input gradient is a convolution itself, of dy with the turned kernel."""
+    """Whether the input gradient is a convolution itself, of dy with the transposed kernel."""
     return (window.SH, window.SW) == (1, 1) and min(transposed_window(window)[8:12]) >= 0
 
 
@@ -131,7 +157,7 @@ def conv2d_forward(
     if chosen == "im2col":
         im2col.forward(x, weight, bias, window, y, relu)
     else:
-        _correlate(chosen, x, weight, bias, window, y, positive=relu)
+        MODULES[chosen].correlate(source_of(x), weight, window, epilogue_of(y, bias, relu))
     return y
 
 
@@ -152,18 +178,14 @@ def conv2d_backward(
     *_, C, F = weight.shape
     same(x.dtype, dy=dy, weight=weight, relu_output=relu_output)
     chosen = choose(window, C, F, len(x), False, algorithm, BACKWARD if need_dx else BACKWARD[:1])
-    dx, dweight, dbias = _outputs(out, x, weight, need_dx)
-    mode, other = (PLAIN, dy) if relu_output is None else (MASKED, relu_output)
+    gradients = _outputs(out, x, weight, need_dx)
     if "im2col" in chosen.dweight + chosen.dx * need_dx:
         if relu_output is not None:
             dy = np.where(relu_output > 0, dy, dy.dtype.type(0))
-        _im2col_backward(dy, x, weight, window, dx, dweight, dbias)
+        im2col.backward(dy, x, weight, window, *gradients)
     else:
-        _weight_gradient(dy, other, NO_CODES, x, window, mode, dweight, dbias)
-        if dx is not None:
-            back = transposed_window(window)
-            _correlate(chosen.dx, dy, weight, None, back, dx, other, mode=mode, turned=True)
-    return dx, dweight, dbias
+        _backward(chosen, source_of(dy, mask=relu_output), x, weight, window, gradients)
+    return gradients
 
 
 def conv2d_relu_pool_forward(
@@ -173,57 +195,55 @@ def conv2d_relu_pool_forward(
     window: Window,
     pool_window: Window,
     out: tuple[Array, Array | None] | None = None,
-    want_winner: bool = True,
+    want_argmax: bool = True,
     algorithm: str | None = None,
 ) -> tuple[Array, Array | None]:
     """max_pool_forward(relu(conv2d_forward(x))) in one pass, for 2x2 pools side by side.
 
-    Returns y (N,OH//2,OW//2,F) and `winner` (the same shape, uint8; None unless wanted): which of
+    Returns y (N,OH//2,OW//2,F) and `argmax` (the same shape, uint8; None unless wanted): which of
     the four was the largest, as in max_pool_forward, or 4 where none was positive.
     """
     *_, C, F = weight.shape
     same(x.dtype, weight=weight, bias=bias)
     _check_pool(window, pool_window)
-    y_out, winner_out = out or (None, None)
+    y_out, argmax_out = out or (None, None)
     shape = (len(x), window.OH // 2, window.OW // 2, F)
     y = result(y_out, shape, x.dtype)
-    winner = result(winner_out, shape, np.uint8) if want_winner else None
-    chosen = choose(window, C, F, len(x), True, algorithm, ("forward",))
-    codes = NO_CODES if winner is None else winner.reshape(-1)
-    _correlate(
-        chosen.forward, x, weight, bias, window, y, kept=codes, pooled=True, keep=want_winner
-    )
-    return y, winner
+    argmax = result(argmax_out, shape, np.uint8) if want_argmax else None
+    chosen = choose(window, C, F, len(x), True, algorithm, ("forward",)).forward
+    MODULES[chosen].correlate(source_of(x), weight, window, pooling_epilogue(y, bias, argmax))
+    return y, argmax
 
 
 def conv2d_relu_pool_backward(
     dy: Array,
     x: Array,
     weight: Array,
-    winner: Array,
+    argmax: Array,
     window: Window,
     pool_window: Window,
     need_dx: bool = True,
     out: tuple[Array | None, Array | None, Array | None] | None = None,
     algorithm: str | None = None,
 ) -> Gradients:
-    """dy, winner (N,OH//2,OW//2,F) -> dx (N,H,W,C) or None, dweight, dbias of the fused stage."""
+    """dy, argmax (N,OH//2,OW//2,F) -> dx (N,H,W,C) or None, dweight, dbias of the fused stage."""
     *_, C, F = weight.shape
     same(x.dtype, dy=dy, weight=weight)
     _check_pool(window, pool_window)
-    codes = winner.reshape(-1)
-    dx, dweight, dbias = _outputs(out, x, weight, need_dx)
     chosen = choose(window, C, F, len(x), True, algorithm, BACKWARD if need_dx else BACKWARD[:1])
-    parts = _partials(len(x), window.OH * window.OW * weight.size)
-    done = chosen.dweight == "winners" and winners.weight_gradient(
-        dy, codes, x, window, parts, dweight, dbias
-    )
-    if not done:
-        _weight_gradient(dy, dy, codes, x, window, UNPOOLED, dweight, dbias)
+    gradients = _outputs(out, x, weight, need_dx)
+    _backward(chosen, source_of(dy, argmax=argmax), x, weight, window, gradients)
+    return gradients
+
+
+def _backward(
+    chosen: Choice, dy: Source, x: Array, weight: Array, window: Window, gradients: Gradients
+) -> None:
+    dx, dweight, dbias = gradients
+    MODULES[chosen.dweight].weight_gradient(dy, x, window, dweight, dbias)
     if dx is not None:
-        back = transposed_window(window)
-        _correlate(chosen.dx, dy, weight, None, back, dx, codes=codes, mode=UNPOOLED, turned=True)
-    return dx, dweight, dbias
+        transposed = transposed_window(window)
+        MODULES[chosen.dx].correlate(dy, weight, transposed, epilogue_of(dx), transposed=True)
 
 
 def _check_pool(window: Window, pool: Window) -> None:
@@ -248,82 +268,3 @@ def _outputs(
         result(dweight, weight.shape, x.dtype),
         result(dbias, weight.shape[3:], x.dtype),
     )
-
-
-def _correlate(
-    algorithm: str,
-    x: Array,
-    weight: Array,
-    bias: Array | None,
-    window: Window,
-    y: Array,
-    other: Array | None = None,
-    codes: Array = NO_CODES,
-    kept: Array = NO_CODES,
-    mode: int = PLAIN,
-    turned: bool = False,
-    positive: bool = False,
-    pooled: bool = False,
-    keep: bool = False,
-) -> None:
-    """Forward over all samples; with `turned` the input gradient, of a turned window."""
-    C, F = x.shape[3], y.shape[3]
-    other = x if other is None else other
-    bias = scratch("zeros", F, x.dtype) if bias is None else bias
-    if algorithm == "winograd":
-        packed = winograd.transformed_weights(weight, turned)
-        if winograd.correlate(
-            x, other, codes, packed, bias, y, kept, window, mode, positive, pooled, keep
-        ):
-            return
-    pixels, taps = pixel_table(window, C, pooled), tap_table(window, C)
-    parts, strips = cut(len(y), y.shape[1], len(pixels) * len(taps) * F)
-    run(
-        direct._forward, parts, {"padded": padded_items(window, C), "block": direct.BLOCK},
-        x, other, codes, packed_weights(weight, turned), bias, y, kept, pixels, taps, window,
-        strips, mode, positive, pooled, keep,
-    )  # fmt: skip
-
-
-def _weight_gradient(
-    dy: Array,
-    other: Array,
-    codes: Array,
-    x: Array,
-    window: Window,
-    mode: int,
-    dweight: Array,
-    dbias: Array,
-) -> None:
-    """The direct kernel for dweight and dbias: sums over parts of the batch, then their sum."""
-    C, F = dweight.shape[2:]
-    pixels, taps = pixel_table(window, C, mode == UNPOOLED), tap_table(window, C)
-    K, size = len(taps), panel_size(F, x.dtype)
-    parts = _partials(len(x), len(pixels) * K * F)
-    dweights = scratch("dweights", parts * K * size, x.dtype)
-    dbiases = scratch("dbiases", parts * size, x.dtype)[: parts * size]
-    buffers = {"padded": padded_items(window, C), "panel": len(pixels) * 48}
-    run(
-        direct._weight_gradient, parts, buffers, x, dy, other, codes, dweights, dbiases, pixels,
-        taps, window, mode,
-    )  # fmt: skip
-    unpack_sum(dweights, parts, dweight.reshape(K, F))
-    add_partials(dbiases.reshape(parts, size)[:, :F], dbias)
-
-
-def _partials(N: int, work: float) -> int:
-    return 1 if N * work < SMALL else min(N, PARTIALS)
-
-
-def _im2col_backward(
-    dy: Array, x: Array, weight: Array, window: Window, dx: Array | None, dweight: Array,
-    dbias: Array,
-) -> None:  # fmt: skip
-    F = weight.shape[3]
-    K = weight.size // F
-    parts = _partials(len(x), window.OH * window.OW * weight.size)
-    partial = scratch("dweights", parts * (K + 1) * F, x.dtype)[: parts * (K + 1) * F]
-    partial = partial.reshape(parts, K + 1, F)
-    im2col.backward(dy, x, weight, window, dx, partial)
-    total = partial.sum(axis=0)
-    dweight[...], dbias[...] = total[:K].reshape(weight.shape), total[K]

@@ -13,22 +13,22 @@ from ...arrays import Array
 from ..geometry import Window
 from ..simd import pointer
 from .compiler import compiled
-from .conv_read import clear, copy, read_padded
-from .conv_tiles import PLAIN
-from .conv_work import NO_CODES, cut, padded_items, pixel_table, tap_table
-from .work import plain, scratch
+from .conv_read import Source, clear, copy, pointers_of, read_padded, source_of
+from .conv_work import count_partials, cut, padded_items, pixel_table, tap_table
+from .work import prepared, scratch
 
 GROUP = 1024  # rows of the matrix that are made at a time
 
 
 @compiled
-def _gather(cols, buffer, x, codes, first, count, pixels, taps, window):
+def _gather(cols, buffer, source, first, count, tables, window):
     """cols (count*P, K) = im2col of `count` samples."""
-    P, run, C = pixels.size, window.KW * x.shape[3], x.shape[3]
-    K, px, b, to = taps.size, pointer(x), pointer(buffer), pointer(cols)
+    source, window = Source(*source), Window(*window)
+    (pixels, taps), C = tables, source.x.shape[3]
+    P, K, run = pixels.size, taps.size, window.KW * C
+    read, b, to = pointers_of(source), pointer(buffer), pointer(cols)
     for sample in range(first, first + count):
-        height = window.H + window.top + window.bottom
-        read_padded(b, px, px, pointer(codes), sample, 0, height, window, C, PLAIN)
+        read_padded(b, read, sample, 0, window.H + window.top + window.bottom, window, C)
         for p in range(P):
             for k in range(0, K, run):
                 if window.DW == 1:
@@ -40,9 +40,11 @@ def _gather(cols, buffer, x, codes, first, count, pixels, taps, window):
 
 
 @compiled
-def _scatter(cols, buffer, dx, first, count, pixels, taps, window):
+def _scatter(cols, buffer, dx, first, count, tables, window):
     """dx of `count` samples: the rows of cols (count*P, K) summed up where they came from."""
-    P, C, K = pixels.size, dx.shape[3], taps.size
+    window = Window(*window)
+    (pixels, taps), C = tables, dx.shape[3]
+    P, K = pixels.size, taps.size
     b, source, pitch = pointer(buffer), pointer(cols), (window.left + window.W + window.right) * C
     for sample in range(first, first + count):
         clear(b, (window.top + window.H + window.bottom) * pitch)
@@ -66,18 +68,19 @@ def forward(
 ) -> None:
     """y = x * weight + bias, rectified if `relu`."""
     threads.not_repeatable()  # BLAS must be held to one thread again
-    N, P, F = len(x), window.OH * window.OW, weight.shape[3]
+    N, P, C, F = len(x), window.OH * window.OW, *weight.shape[2:]
     matrix = weight.reshape(-1, F)
-    tables = pixel_table(window, x.shape[3]), tap_table(window, x.shape[3])
-    rows = y.reshape(N * P, F)
+    K = len(matrix)
+    source, geometry = prepared(source_of(x)), prepared(window)
+    tables = pixel_table(window, C), tap_table(window, C)
 
     def work(part: int, parts: int) -> None:
-        buffer = scratch("padded", padded_items(window, x.shape[3]), x.dtype)
+        buffer = scratch("padded", padded_items(window, C), x.dtype)
         for first, count in _groups(part, parts, N, P):
-            cols = scratch("cols", count * P * len(matrix), x.dtype)[: count * P * len(matrix)]
-            _gather(cols, buffer, plain(x), NO_CODES, first, count, *tables, window)
-            out = rows[first * P : (first + count) * P]
-            np.matmul(cols.reshape(count * P, -1), matrix, out=out)
+            cols = scratch("cols", count * P * K, x.dtype)[: count * P * K]
+            _gather(cols, buffer, source, first, count, tables, geometry)
+            out = y.reshape(N * P, F)[first * P : (first + count) * P]
+            np.matmul(cols.reshape(count * P, K), matrix, out=out)
             if bias is not None:
                 np.add(out, bias, out=out)
             if relu:
@@ -87,14 +90,20 @@ def forward(
 
 
 def backward(
-    dy: Array, x: Array, weight: Array, window: Window, dx: Array | None, partial: Array,
+    dy: Array, x: Array, weight: Array, window: Window, dx: Array | None, dweight: Array,
+    dbias: Array,
 ) -> None:  # fmt: skip
-    """dx, and for each part a partial (K+1, F): dweight and, in the last row, dbias."""
+    """dx, dweight and dbias together: they share the matrix."""
     N, P, (*_, C, F) = len(x), window.OH * window.OW, weight.shape
     matrix = weight.reshape(-1, F)
     K = len(matrix)
+    source, geometry = prepared(source_of(x)), prepared(window)
     tables = pixel_table(window, C), tap_table(window, C)
     dY = dy.reshape(N * P, F)
+    parts = count_partials(N, P * weight.size)
+    # of each part (K+1, F): dweight and, in the last row, dbias
+    partial = scratch("dweights", parts * (K + 1) * F, x.dtype)[: parts * (K + 1) * F]
+    partial = partial.reshape(parts, K + 1, F)
 
     def work(part: int, parts: int) -> None:
         buffer = scratch("padded", padded_items(window, C), x.dtype)
@@ -103,11 +112,13 @@ def backward(
         for first, count in _groups(part, parts, N, P):
             cols = scratch("cols", count * P * K, x.dtype)[: count * P * K]
             rows = dY[first * P : (first + count) * P]
-            _gather(cols, buffer, plain(x), NO_CODES, first, count, *tables, window)
+            _gather(cols, buffer, source, first, count, tables, geometry)
             mine[:K] += cols.reshape(count * P, K).T @ rows
             mine[K] += rows.sum(axis=0)
             if dx is not None:
                 np.matmul(rows, matrix.T, out=cols.reshape(count * P, K))
-                _scatter(cols, buffer, dx, first, count, *tables, window)
+                _scatter(cols, buffer, dx, first, count, tables, geometry)
 
-    threads.single_threaded_blas(threads.run, work, len(partial))
+    threads.single_threaded_blas(threads.run, work, parts)
+    total = partial.sum(axis=0)
+    dweight[...], dbias[...] = total[:K].reshape(weight.shape), total[K]

@@ -1,14 +1,56 @@
-"""How a kernel reads a sample: padded rows for `accumulate`, gradients in panels.
+"""How a kernel reads a sample: padded rows for `sum_products`, gradients in panels.
 
 A gradient is read in one of three ways, so that the layers behind a convolution cost no pass of
 their own: as it is (PLAIN), zero where the ReLU's output was not positive (MASKED), or spread by
-the winners of a 2x2 max-pool to where they were (UNPOOLED).
+the argmax of a 2x2 max-pool to where each maximum was (UNPOOLED).
 """
 
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...arrays import Array
 from ..inlining import called, inlined
-from ..simd import lanes, load, load_partial, select, splat, store
-from .conv_tiles import MASKED, PLAIN, UNPOOLED
+from ..simd import lanes, load, load_partial, pointer, select, splat, store
 from .tails import load_row, store_row
+
+PLAIN, MASKED, UNPOOLED = 0, 1, 2
+NO_ARGMAX = np.zeros(1, np.uint8)  # for kernels that take an argmax and will not touch it
+
+
+class Source(NamedTuple):
+    """Where numbers are read: arrays for a kernel, and inside it the pointers to them.
+
+    mask    read by MASKED only: a number of x counts where this is positive
+    argmax  read by UNPOOLED only: which of a 2x2 window a number of x belongs to, of 0 to 3
+    """
+
+    x: Any
+    mask: Any
+    argmax: Any
+    mode: int
+
+
+def source_of(x: Array, mask: Array | None = None, argmax: Array | None = None) -> Source:
+    """x as it is, or masked, or unpooled."""
+    if mask is not None:
+        return Source(x, mask, NO_ARGMAX, MASKED)
+    if argmax is not None:
+        return Source(x, x, argmax.reshape(-1), UNPOOLED)
+    return Source(x, x, NO_ARGMAX, PLAIN)
+
+
+@inlined
+def pointers_of(source):
+    """The same source, of pointers."""
+    x, mask, argmax = pointer(source.x), pointer(source.mask), pointer(source.argmax)
+    return Source(x, mask, argmax, source.mode)
+
+
+@inlined
+def plainly(x):
+    """The source that reads from pointer x as it is."""
+    return Source(x, x, x, PLAIN)
 
 
 @called
@@ -30,47 +72,48 @@ def copy_masked(target, dy, y, n):
     """dy where y > 0, else 0."""
     zero = splat(target, 0)
     for i in range(0, n, lanes(target)):
-        kept = select(load_row(y, i, n - i) > zero, load_row(dy, i, n - i), zero)
-        store_row(target, i, kept, n - i)
+        masked = select(load_row(y, i, n - i) > zero, load_row(dy, i, n - i), zero)
+        store_row(target, i, masked, n - i)
 
 
 @inlined
-def codes_row(codes, i, count, like):
-    """The codes at i, as many as the vector `like` has lanes, of which only `count` may be read."""
-    return load(codes, i, like) if count >= lanes(like) else load_partial(codes, i, count, like)
+def argmax_row(argmax, i, count, like):
+    """argmax[i], ... for each lane of the vector `like`, of which only `count` may be read."""
+    return load(argmax, i, like) if count >= lanes(like) else load_partial(argmax, i, count, like)
 
 
 @called
-def unpool(target, dy, codes, code, n):
-    """dy where the winner's code is `code`, else 0."""
+def unpool(target, dy, argmax, cell, n):
+    """dy where the argmax is `cell`, else 0."""
     zero = splat(target, 0)
     for i in range(0, n, lanes(target)):
-        found = codes_row(codes, i, n - i, zero)
-        kept = select(found == splat(found, code), load_row(dy, i, n - i), zero)
-        store_row(target, i, kept, n - i)
+        found = argmax_row(argmax, i, n - i, zero)
+        spread = select(found == splat(found, cell), load_row(dy, i, n - i), zero)
+        store_row(target, i, spread, n - i)
 
 
 @inlined
-def read_row(target, x, other, codes, n, h, window, C, mode):
+def read_row(target, source, n, h, window, C):
     """Row h of sample n of the (unpadded) image: W*C items."""
     H, W = window.H, window.W
-    if mode == PLAIN:
-        copy(target, x + (n * H + h) * W * C, W * C)
-    elif mode == MASKED:
-        copy_masked(target, x + (n * H + h) * W * C, other + (n * H + h) * W * C, W * C)
+    x, row = source.x, (n * H + h) * W * C
+    if source.mode == PLAIN:
+        copy(target, x + row, W * C)
+    elif source.mode == MASKED:
+        copy_masked(target, x + row, source.mask + row, W * C)
     elif h >= H - H % 2:
         clear(target, W * C)
     else:
         PW = W // 2
         start = (n * (H // 2) + h // 2) * PW * C
         for w in range(2 * PW):
-            at, code = start + (w // 2) * C, 2 * (h % 2) + w % 2
-            unpool(target + w * C, x + at, codes + at, code, C)
+            at, cell = start + (w // 2) * C, 2 * (h % 2) + w % 2
+            unpool(target + w * C, x + at, source.argmax + at, cell, C)
         clear(target + 2 * PW * C, (W - 2 * PW) * C)
 
 
 @called
-def read_padded(target, x, other, codes, n, first, count, window, C, mode):
+def read_padded(target, source, n, first, count, window, C):
     """`count` rows from row `first` of the padded sample n, the padding zero."""
     pitch = (window.W + window.left + window.right) * C
     for i in range(count):
@@ -78,14 +121,14 @@ def read_padded(target, x, other, codes, n, first, count, window, C, mode):
         h = first + i - window.top
         if 0 <= h < window.H:
             clear(row, window.left * C)
-            read_row(row + window.left * C, x, other, codes, n, h, window, C, mode)
+            read_row(row + window.left * C, source, n, h, window, C)
             clear(row + (window.left + window.W) * C, window.right * C)
         else:
             clear(row, pitch)
 
 
 @called
-def read_panel(target, dy, other, codes, first, P, F, f, width, mode):
+def read_panel(target, source, first, P, F, f, width):
     """`width` (whole vectors) filters from f of P gradients: (P, width), or (4*P, width) unpooled.
 
     Past filter F the panel is zero. Unpooled pixels come window by window, as in `pixel_table`.
@@ -94,13 +137,13 @@ def read_panel(target, dy, other, codes, first, P, F, f, width, mode):
     for p in range(P):
         for j in range(0, width, lanes(target)):
             at, left = (first + p) * F + f + j, F - f - j
-            value = load_row(dy, at, left)
-            if mode == MASKED:
-                value = select(load_row(other, at, left) > zero, value, zero)
-            if mode != UNPOOLED:
+            value = load_row(source.x, at, left)
+            if source.mode == MASKED:
+                value = select(load_row(source.mask, at, left) > zero, value, zero)
+            if source.mode != UNPOOLED:
                 store(target, p * width + j, value)
             else:
-                found = codes_row(codes, at, max(left, 0), zero)
+                found = argmax_row(source.argmax, at, max(left, 0), zero)
                 for q in range(4):
-                    kept = select(found == splat(found, q), value, zero)
-                    store(target, (4 * p + q) * width + j, kept)
+                    spread = select(found == splat(found, q), value, zero)
+                    store(target, (4 * p + q) * width + j, spread)

@@ -1,4 +1,4 @@
-"""The weight gradient behind a ReLU and a 2x2 max-pool, by visiting winners only.
+"""The weight gradient behind a ReLU and a 2x2 max-pool, by visiting the maxima only.
 
 What differs from the reference: of the four output gradients of a pool window at most one is not
 zero, and none where the ReLU was off. So for each filter the places and values of the gradients
@@ -6,8 +6,8 @@ that are left are listed, and the windows of x at those places summed up, times 
 quarter of the multiplications or less. The lanes lie along the row of KW*C items that a window
 shares with the image, and its sums over all places are held in registers.
 
-Zero times an infinity or NaN in x would be left out: where x holds any, the caller does the layer
-again by the direct kernel.
+Zero times an infinity or NaN in x would be left out: where x holds any, the layer is done again by
+the direct kernel.
 """
 
 from functools import lru_cache
@@ -20,10 +20,11 @@ from ..geometry import Window
 from ..host import host
 from ..inlining import called, inlined
 from ..simd import columns, fma, lanes, load, pointer, select, splat, store, tile, total
+from . import conv_direct as direct
 from .compiler import compiled, share
-from .conv_read import clear, read_padded
-from .conv_tiles import NO_WINNER, PLAIN
-from .conv_work import add_partials, lanes_of, padded_items
+from .conv_read import Source, clear, plainly, pointers_of, read_padded
+from .conv_work import add_partials, count_partials, lanes_of, padded_items
+from .conv_write import NOT_POSITIVE
 from .tails import load_row
 from .work import run, scratch
 
@@ -40,14 +41,14 @@ def block(window: Window, C: int, dtype: Any) -> tuple[int, int]:
     return next(w for w in WIDTHS if w * times >= vectors), times
 
 
-def fits(window: Window) -> bool:
+def supports(window: Window) -> bool:
     """Whether this weight gradient can be done here at all: rows of windows lie in one piece."""
     return (window.DH, window.DW) == (1, 1)
 
 
-def pays(window: Window, C: int) -> bool:
-    """Whether visiting winners is faster than the direct kernel."""
-    return fits(window) and window.KW * C >= 12
+def is_faster(window: Window, C: int) -> bool:
+    """Whether visiting the maxima only is faster than the direct kernel."""
+    return supports(window) and window.KW * C >= 12
 
 
 def band_rows(window: Window, C: int, dtype: Any) -> int:
@@ -59,25 +60,26 @@ def band_rows(window: Window, C: int, dtype: Any) -> int:
 
 
 @called
-def list_winners(dy, codes, R, F, PW, pitch, C, where, value, counts, dbias):
-    """For each filter the winners among R gradients: offset of the window, gradient, how many."""
+def list_maxima(dy, argmax, R, F, window, C, where, value, counts, dbias):
+    """For each filter the maxima among R gradients: offset of the window, gradient, how many."""
+    PW, pitch = window.OW // 2, (window.left + window.W + window.right) * C
     for f in range(F):
         counts[f] = 0
     for r in range(R):
         start = 2 * (r // PW) * pitch + 2 * (r % PW) * C
         for f in range(F):
-            q, g, at = codes[f], dy[f], f * R + counts[f]
+            q, g, at = argmax[f], dy[f], f * R + counts[f]
             where[at] = start + (q >> 1) * pitch + (q & 1) * C
             value[at] = g
-            counts[f] = counts[f] + ((q != NO_WINNER) & (g != 0))
+            counts[f] = counts[f] + ((q != NOT_POSITIVE) & (g != 0))
         zero = splat(dy, 0)
         for f in range(0, F - F % lanes(dy), lanes(dy)):
-            off = load(codes, f, zero)
-            kept = select(off == splat(off, NO_WINNER), zero, load(dy, f))
-            store(dbias, f, load(dbias, f) + kept)
+            cell = load(argmax, f, zero)
+            counted = select(cell == splat(cell, NOT_POSITIVE), zero, load(dy, f))
+            store(dbias, f, load(dbias, f) + counted)
         for f in range(F - F % lanes(dy), F):
-            dbias[f] = dbias[f] + (dy[f] if codes[f] != NO_WINNER else 0)
-        dy, codes = dy + F, codes + F
+            dbias[f] = dbias[f] + (dy[f] if argmax[f] != NOT_POSITIVE else 0)
+        dy, argmax = dy + F, argmax + F
 
 
 @inlined
@@ -96,77 +98,69 @@ def weight_kernel(VECTORS: int) -> Any:
     """The kernel that sums up so many vectors at a time."""
 
     @compiled
-    def _winners(
-        part, parts, buffer, value, where, counts, flags, x, dy, codes, dweights, dbiases, window,
-        times, band,
-    ):  # fmt: skip
+    def _winners(part, parts, buffers, dy, x, dweights, dbiases, flags, window, band):
         """This part's samples: dweights[part] (F, KH, times*VECTORS*lanes), dbiases[part] (F,).
 
         flags[part] tells whether a number of x was not finite.
         """
-        C, F, PH, PW = x.shape[3], dy.shape[3], dy.shape[1], dy.shape[2]
-        px, pb, pv, pw = pointer(x), pointer(buffer), pointer(value), pointer(where)
-        pitch = (window.left + window.W + window.right) * C
-        width = VECTORS * lanes(px)
+        dy, window = Source(*dy), Window(*window)
+        (N, PH, PW, F), C, gradient, px = dy.x.shape, x.shape[3], pointers_of(dy), pointer(x)
+        padded, value, where, counts = buffers
+        pb, pv, pw, pc = pointer(padded), pointer(value), pointer(where), pointer(counts)
+        pitch, width = (window.left + window.W + window.right) * C, VECTORS * lanes(px)
+        times = (window.KW * C + width - 1) // width
         size = F * window.KH * times * width
         dbias = pointer(dbiases) + part * F
         clear(pointer(dweights) + part * size, size)
         clear(dbias, F)
-        strange = splat(px, 0)
+        nonfinite = splat(px, 0)
         bands = (PH + band - 1) // band
-        begin, end = share(part, parts, x.shape[0] * bands)
+        begin, end = share(part, parts, N * bands)
         for item in range(begin, end):
             sample, first = item // bands, item % bands * band
             down = min(band, PH - first)
             height, R = 2 * down + window.KH - 1, down * PW
-            read_padded(pb, px, px, pointer(codes), sample, 2 * first, height, window, C, PLAIN)
+            read_padded(pb, plainly(px), sample, 2 * first, height, window, C)
             for i in range(0, height * pitch, lanes(px)):
                 v = load_row(pb, i, height * pitch - i)
-                strange = strange + (v - v)
+                nonfinite = nonfinite + (v - v)
             at = (sample * PH + first) * PW * F
-            list_winners(
-                pointer(dy) + at, pointer(codes) + at, R, F, PW, pitch, C, pw, pv, pointer(counts),
-                dbias,
-            )  # fmt: skip
+            list_maxima(gradient.x + at, gradient.argmax + at, R, F, window, C, pw, pv, pc, dbias)
             dw = pointer(dweights) + part * size
             for f in range(F):
                 for row in range(window.KH * times):
                     source = pb + (row // times * pitch + row % times * width)
                     acc = tile(1, VECTORS, px)
-                    add_runs(acc, source, pw + f * R, pv + f * R, counts[f])
+                    add_runs(acc, source, pw + f * R, pv + f * R, pc[f])
                     for j in range(VECTORS):
                         to = j * lanes(px)
                         store(dw, to, load(dw, to) + acc[0, j])
                     dw = dw + width
-        flags[part] = total(strange) != 0
+        flags[part] = total(nonfinite) != 0
 
     return _winners
 
 
-def weight_gradient(
-    dy: Array, codes: Array, x: Array, window: Window, parts: int, dweight: Array, dbias: Array
-) -> bool:
-    """dweight (KH,KW,C,F) and dbias (F,) from the gradient dy behind the pool and its winners.
-
-    False if they can't be used, x being not finite.
-    """
-    _, R, C, F = len(x), dy.shape[1] * dy.shape[2], *dweight.shape[2:]
+def weight_gradient(dy: Source, x: Array, window: Window, dweight: Array, dbias: Array) -> None:
+    """dweight (KH,KW,C,F) and dbias (F,) from the gradient behind the pool and its argmax."""
+    (N, PH, PW, F), C = dy.x.shape, x.shape[3]
     VECTORS, times = block(window, C, x.dtype)
-    pitch = times * VECTORS * lanes_of(x.dtype)
+    R, pitch = PH * PW, times * VECTORS * lanes_of(x.dtype)
+    parts = count_partials(N, window.OH * window.OW * dweight.size)
     dweights = scratch("dweights", parts * F * window.KH * pitch, x.dtype)
     dbiases = scratch("dbiases", parts * F, x.dtype)
     flags = scratch("flags", parts, np.intp)
     run(
         weight_kernel(VECTORS), parts,
         {"padded": padded_items(window, C) + pitch, "value": F * R, "where": F * R, "counts": F},
-        flags, x, dy, codes, dweights, dbiases, window, times, band_rows(window, C, x.dtype),
+        dy, x, dweights, dbiases, flags, window, band_rows(window, C, x.dtype),
     )  # fmt: skip
     if flags[:parts].any():
-        return False
+        return direct.weight_gradient(dy, x, window, dweight, dbias)
     size = F * window.KH * pitch
     total = scratch("sum", size, x.dtype)[:size]
     add_partials(dweights[: parts * size].reshape(parts, size), total)
     rows = total.reshape(F, window.KH, pitch)[:, :, : window.KW * C]
     dweight.reshape(window.KH, -1, F)[...] = rows.transpose(1, 2, 0)
     add_partials(dbiases[: parts * F].reshape(parts, F), dbias)
-    return True
+    return None

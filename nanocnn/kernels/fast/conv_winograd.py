@@ -7,8 +7,8 @@ the channels, the 36 points are 36 matrix products: 2.25 multiplications for eac
 channel instead of 9, or 9 instead of 25. The transforms are additions of whole vectors of channels.
 The same mathematics, but intermediate values are larger: errors are about 10 times those of the
 direct kernel (float32: usually 1e-6 to 1e-5 of the largest value; the tests allow 1e-4). A NaN, an
-infinity or an overflow would spread over a whole patch: where any appears, the caller does the
-layer again by the direct kernel.
+infinity or an overflow would spread over a whole patch: where any appears, the layer is done again
+by the direct kernel.
 
 Both kernel sizes share the points 0, 1, -1, 2, -2, infinity, and so B. Source: Lavin and Gray, Fast
 Algorithms for Convolutional Neural Networks, arXiv:1509.09308.
@@ -25,77 +25,71 @@ from ..geometry import Window
 from ..inlining import called, inlined
 from ..simd import (
     columns,
-    convert,
     fma,
     indices,
     lanes,
     load,
     pointer,
     rows,
-    select,
     splat,
     store,
     tile,
     total,
 )
+from . import conv_direct as direct
 from .compiler import compiled, share
-from .conv_read import read_padded
-from .conv_tiles import (
-    NO_WINNER,
-    ROWS2,
-    ROWS3,
-    panel_width,
-    pool_four,
-    relu,
-)
+from .conv_read import Source, pointers_of, read_padded
+from .conv_tiles import ROWS2, ROWS3, panel_width
 from .conv_work import PARTS, pack, padded_items, panel_size
-from .tails import load_row, store_row
+from .conv_write import Epilogue, pointers_to, write, write_pooled
+from .tails import load_row
 from .work import run, scratch
 
 POINTS = 36
-MOST = 1 << 18  # bytes of transformed patches at a time: half of a second-level cache
+PATCH_BYTES = 1 << 18  # bytes of transformed patches at a time: half of a second-level cache
 
 
-def outputs(size: int) -> int:
+@inlined
+def outputs(size):
     """m, the outputs a patch has in each direction."""
     return 7 - size
 
 
-def fits(window: Window) -> bool:
+def supports(window: Window) -> bool:
     """Whether this convolution can be done here at all."""
     return window[2:8] in ((3, 3, 1, 1, 1, 1), (5, 5, 1, 1, 1, 1))
 
 
-def pays(window: Window, C: int, F: int, N: int) -> bool:
+def is_faster(window: Window, C: int, F: int, N: int) -> bool:
     """Whether it is faster than the direct kernel: measured, with room for doubt."""
-    if not fits(window) or min(C, F) < 12:
+    if not supports(window) or min(C, F) < 12:
         return False
-    m, taps, pixels = outputs(window.KH), window.KH * window.KW, window.OH * window.OW
+    m, taps, pixels = outputs.py_func(window.KH), window.KH * window.KW, window.OH * window.OW
     patches = -(-window.OH // m) * -(-window.OW // m)
     # patches at the border do work for nothing; the kernels' transforms must be worth their while
     return patches * POINTS < 0.6 * pixels * taps and N * pixels * taps > 15_000
 
 
 @lru_cache(maxsize=16)
-def kernel_matrix(size: int, flipped: bool, dtype: Any) -> Array:
+def kernel_matrix(size: int, transposed: bool, dtype: Any) -> Array:
     """G x G (36, size*size): G's row i evaluates the kernel as a polynomial at point i, scaled."""
     points = np.array([[0.0], [1], [-1], [2], [-2]])
     scales = np.array([[4.0], [-6], [-6], [24], [24]])
     last = np.eye(size)[-1:]
     G = np.concatenate([points ** np.arange(size) / scales, last]).astype(dtype)
-    if flipped:  # `pack` turns the points around: the first [::-1] undoes that
+    if transposed:  # `pack` turns the points around: the first [::-1] undoes that
         G = G[::-1, ::-1]
     return np.kron(G, G)
 
 
-def transformed_weights(weight: Array, flipped: bool) -> Array:
+def transformed_weights(weight: Array, transposed: bool) -> Array:
     """G kernel G' for all kernels, packed in panels of (36*C, width), in this thread's memory."""
     size, _, C, F = weight.shape
-    G = kernel_matrix(size, flipped, weight.dtype)
+    G = kernel_matrix(size, transposed, weight.dtype)
     points = scratch("points", POINTS * C * F, weight.dtype)[: POINTS * C * F]
     points = points.reshape(POINTS, C * F)
     threads.single_threaded_blas(np.matmul, G, weight.reshape(size * size, C * F), points)
-    return pack(points.reshape(POINTS, C, F), flipped)
+    return pack(points.reshape(POINTS, C, F), transposed)
 
 
 @inlined
@@ -154,11 +148,12 @@ def transform_back(source, pitch, temp, target, m):
 
 
 @inlined
-def multiply(acc, at, patches, pitch, count, C, w, products):
+def multiply(acc, patches, pitch, count, C, w, products):
     """products (count, width) = patches (count, pitch) times a panel w (C, width).
 
     Whole blocks: up to 7 rows behind the last patch are read, and written behind the products.
     """
+    at = indices(acc)
     for i in range(rows(acc)):
         at[i] = i * pitch
     for t in range(0, count, rows(acc)):
@@ -177,24 +172,49 @@ def multiply(acc, at, patches, pitch, count, C, w, products):
                 store(products, ((t + i) * columns(acc) + j) * lanes(w), acc[i, j])
 
 
-@compiled
-def _winograd(
-    part, parts, buffer, patches, products, temp, flags, x, other, codes, packed, bias, y, winners,
-    window, m, group, height, mode, positive, pooled, keep_codes,
-):  # fmt: skip
-    """y = x (padded) * weight + bias, rectified, pooled, as `conv_direct._forward`.
+def correlate(
+    source: Source, weight: Array, window: Window, epilogue: Epilogue, transposed: bool = False
+) -> None:
+    """y = x (padded) * weight over all samples; `transposed` for dx, of a transposed window."""
+    threads.not_repeatable()  # the result is looked at
+    x, (N, *_, C) = source.x, source.x.shape
+    m = outputs.py_func(window.KH)
+    TH, TW = -(-window.OH // m), -(-window.OW // m)
+    whole = window._replace(
+        bottom=m * TH + window.KH - 1 - window.H - window.top,
+        right=m * TW + window.KW - 1 - window.W - window.left,
+    )
+    CP = panel_size(C, x.dtype)
+    most = max(12, PATCH_BYTES // (POINTS * CP * x.itemsize))
+    group, height = max(1, min(N, most // (TH * TW))), max(1, min(TH, most // TW))
+    tiles = group * height * TW
+    parts = min(-(-N // group) * -(-TH // height), PARTS)
+    packed = transformed_weights(weight, transposed)
+    flags = scratch("flags", parts, np.intp)
+    buffers = {"padded": padded_items(whole, C), "patches": (POINTS * tiles + 8) * CP,
+               "products": POINTS * (tiles + 8) * 48, "temp": 64 * 16}  # fmt: skip
+    run(_winograd, parts, buffers, source, packed, epilogue, whole, group, height, flags)
+    if flags[:parts].any():
+        direct.correlate(source, weight, window, epilogue, transposed)
 
-    A unit of work is `group` samples, or `height` rows of patches of one sample.
+
+@compiled
+def _winograd(part, parts, buffers, source, weight, epilogue, window, group, height, flags):
+    """This part's units of work: `group` samples, or `height` rows of patches of one sample.
+
     flags[part] tells whether a number was not finite.
     """
-    N, C, F = x.shape[0], x.shape[3], y.shape[3]
-    px, n = pointer(x), lanes(pointer(x))
-    b, V, M, tmp = pointer(buffer), pointer(patches), pointer(products), pointer(temp)
+    source, epilogue, window = Source(*source), Epilogue(*epilogue), Window(*window)
+    (N, rows, columns, F), C, cells = epilogue.y.shape, source.x.shape[3], 1 + epilogue.pool
+    read, out = pointers_of(source), pointers_to(epilogue)
+    padded, patches, products, temp = buffers
+    b, V, M, tmp = pointer(padded), pointer(patches), pointer(products), pointer(temp)
+    m, n = outputs(window.KH), lanes(b)
     TH, TW = (window.OH + m - 1) // m, (window.OW + m - 1) // m
     WP = window.W + window.left + window.right
     vectors, CP = (F + n - 1) // n, (C + n - 1) // n * n
     strips = (TH + height - 1) // height
-    strange = splat(px, 0)
+    nonfinite = splat(b, 0)
     begin, end = share(part, parts, (N + group - 1) // group * strips)
     for unit in range(begin, end):
         sample, top = unit // strips * group, unit % strips * height
@@ -202,98 +222,46 @@ def _winograd(
         tiles = down * TW
         count = samples * tiles
         for s in range(samples):
-            read_padded(
-                b, px, pointer(other), pointer(codes), sample + s, top * m,
-                down * m + window.KH - 1, window, C, mode,
-            )  # fmt: skip
+            read_padded(b, read, sample + s, top * m, down * m + window.KH - 1, window, C)
             for t in range(tiles):
                 patch = b + (t // TW * WP + t % TW) * m * C
                 transform_patch(patch, WP * C, C, tmp, V + (s * tiles + t) * CP, count * CP)
         done = 0
         while done < vectors:
             width, f = panel_width(vectors - done), done * n
-            w, pitch = pointer(packed) + f * C * POINTS, (count + 8) * width * n
+            w, pitch = pointer(weight) + f * C * POINTS, (count + 8) * width * n
             for point in range(POINTS):
-                to, source = M + point * pitch, V + point * count * CP
+                to, left = M + point * pitch, V + point * count * CP
+                right = w + point * C * width * n
                 if width == 3:
-                    acc3, at3 = tile(ROWS3, 3, px), indices(ROWS3)
-                    multiply(acc3, at3, source, CP, count, C, w + point * C * 3 * n, to)
+                    multiply(tile(ROWS3, 3, b), left, CP, count, C, right, to)
                 else:
-                    acc2, at2 = tile(ROWS2, 2, px), indices(ROWS2)
-                    multiply(acc2, at2, source, CP, count, C, w + point * C * 2 * n, to)
+                    multiply(tile(ROWS2, 2, b), left, CP, count, C, right, to)
             for t in range(count):
-                image, h, v = sample + t // tiles, (top + t % tiles // TW) * m, t % TW * m
+                h, v = (top + t % tiles // TW) * m // cells, t % TW * m // cells
+                to = (((sample + t // tiles) * rows + h) * columns + v) * F
+                high, wide = min(m // cells, rows - h), min(m // cells, columns - v)
                 for j in range(width):
-                    left = F - f - j * n
-                    if left <= 0:
+                    if f + j * n >= F:
                         continue
-                    out = tmp + 36 * n
-                    transform_back(M + (t * width + j) * n, pitch, tmp, out, m)
+                    y = tmp + 36 * n
+                    transform_back(M + (t * width + j) * n, pitch, tmp, y, m)
                     for i in (0, m - 1, m * (m - 1), m * m - 1):  # each product is in a corner
-                        corner = load(out, i * n)
-                        strange = strange + (corner - corner)
-                    add = load_row(pointer(bias), f + j * n, left)
-                    if pooled:
-                        write_pooled(
-                            out, add, m, y, winners, keep_codes, image, h // 2, v // 2, f + j * n
-                        )
-                    else:
-                        write_plain(out, add, m, y, positive, image, h, v, f + j * n)
+                        corner = load(y, i * n)
+                        nonfinite = nonfinite + (corner - corner)
+                    write_patch(out, to, y, m, high, wide, columns, f + j * n, F)
             done += width
-    flags[part] = total(strange) != 0
+    flags[part] = total(nonfinite) != 0
 
 
 @called
-def write_plain(out, add, m, y, positive, image, h, v, f):
-    """The m x m outputs of one patch at (h, v), one vector of filters from f."""
-    n, (_, OH, OW, F) = lanes(out), y.shape
-    for i in range(min(m, OH - h)):
-        for j in range(min(m, OW - v)):
-            value = load(out, (i * m + j) * n) + add
-            to = pointer(y) + ((image * OH + h + i) * OW + v + j) * F + f
-            store_row(to, 0, relu(value) if positive else value, F - f)
-
-
-@called
-def write_pooled(out, add, m, y, winners, keep_codes, image, h, v, f):
-    """The same, pooled: the largest of each 2x2 outputs, rectified, and which it was."""
-    n, (_, PH, PW, F) = lanes(out), y.shape
-    for i in range(min(m // 2, PH - h)):
-        for j in range(min(m // 2, PW - v)):
-            best, code = pool_four(out + (2 * i * m + 2 * j) * n, n, m * n)
-            best = best + add
-            to = ((image * PH + h + i) * PW + v + j) * F + f
-            store_row(pointer(y), to, relu(best), F - f)
-            if keep_codes:
-                code = select(best > splat(out, 0), code, splat(out, NO_WINNER))
-                store_row(pointer(winners), to, convert(code, pointer(winners)), F - f)
-
-
-def correlate(
-    x: Array, other: Array, codes: Array, packed: Array, bias: Array, y: Array, winners: Array,
-    window: Window, mode: int, positive: bool, pooled: bool, keep: bool,
-) -> bool:  # fmt: skip
-    """`_winograd` over all samples; False if the result can't be used, being not finite."""
-    threads.not_repeatable()  # the caller looks at the result
-    N, C = len(x), x.shape[3]
-    m = outputs(window.KH)
-    TH, TW = -(-window.OH // m), -(-window.OW // m)
-    window = window._replace(
-        bottom=m * TH + window.KH - 1 - window.H - window.top,
-        right=m * TW + window.KW - 1 - window.W - window.left,
-    )
-    CP = panel_size(C, x.dtype)
-    most = max(12, MOST // (POINTS * CP * x.itemsize))
-    group, height = max(1, min(N, most // (TH * TW))), max(1, min(TH, most // TW))
-    tiles = group * height * TW
-    units = -(-N // group) * -(-TH // height)
-    parts = min(units, PARTS)
-    flags = scratch("flags", parts, np.intp)
-    run(
-        _winograd, parts,
-        {"padded": padded_items(window, C), "patches": (POINTS * tiles + 8) * CP,
-         "products": POINTS * (tiles + 8) * 48, "temp": 64 * 16},
-        flags, x, other, codes, packed, bias, y, winners, window, m, group, height, mode,
-        positive, pooled, keep,
-    )  # fmt: skip
-    return not flags[:parts].any()
+def write_patch(out, at, sums, m, high, wide, columns, f, F):
+    """high x wide pixels from y[at], of the m x m sums of a patch: a vector of filters from f."""
+    n, bias = lanes(sums), load_row(out.bias, f, F - f)
+    for i in range(high):
+        for j in range(wide):
+            to, place = at + (i * columns + j) * F + f, (i * m + j) * n
+            if out.pool:
+                write_pooled(out, to, sums + 2 * place, n, m * n, bias, F - f)
+            else:
+                write(out, to, sums + place, bias, F - f)

@@ -20,7 +20,6 @@ from .work import plain, scratch
 PARTS = 16  # of much work: small enough that a thread that is held up delays little
 PARTIALS = 8  # the same where each part has sums of its own to be added up
 SMALL = 4e6  # multiply-adds below which handing work to another thread costs more than it saves
-NO_CODES = np.zeros(1, np.uint8)  # where a kernel wants an array that it will not touch
 
 
 def cut(N: int, rows: int, work: float) -> tuple[int, int]:
@@ -34,6 +33,11 @@ def cut(N: int, rows: int, work: float) -> tuple[int, int]:
     n = threads.get_num_threads()
     strips = min(rows, n // gcd(N, n)) if N < PARTS else 1
     return min(N * strips, n if N * work < 16 * SMALL else max(PARTS, n)), strips
+
+
+def count_partials(N: int, work: float) -> int:
+    """The parts of N samples of `work` multiply-adds each, where every part has sums of its own."""
+    return 1 if N * work < SMALL else min(N, PARTIALS)
 
 
 def padded_items(window: Window, C: int) -> int:
@@ -107,24 +111,25 @@ def panel_size(F: int, dtype: Any) -> int:
     return sum(panels(F, dtype)[-1])
 
 
-def pack(weight: Array, flipped: bool) -> Array:
+def pack(weight: Array, transposed: bool) -> Array:
     """weight (T,C,F) in panels (T*C, width), in this thread's work memory.
 
-    Flipped, for the input gradient: the first axis backwards, C and F exchanged.
+    Transposed, for the input gradient: the first axis backwards, C and F exchanged.
     """
     T, C, F = weight.shape
     first, steps = 0, (C * F, F, 1)  # where the items of (T,C,F) lie
-    if flipped:
+    if transposed:
         C, F = F, C
         first, steps = (T - 1) * C * F, (-C * F, 1, C)
     packed = scratch("weights", T * C * panel_size(F, weight.dtype), weight.dtype)
     flat = plain(weight).reshape(-1)
-    threads.run(_pack, 1, flat, packed, T, C, F, first, *steps)
+    threads.run(_pack, 1, flat, packed, (T, C, F), first, steps)
     return packed
 
 
 @compiled
-def _pack(part, parts, weight, packed, T, C, F, first, step_t, step_c, step_f):
+def _pack(part, parts, weight, packed, shape, first, steps):
+    (T, C, F), (step_t, step_c, step_f) = shape, steps
     source, target = pointer(weight) + first, pointer(packed)
     n = lanes(source)
     vectors, done = (F + n - 1) // n, 0
@@ -166,7 +171,7 @@ def unpack_sum(partials: Array, parts: int, weight: Array) -> None:
         weight[:, f : f + width] = panel[:, : F - f]
 
 
-def packed_weights(weight: Array, flipped: bool = False) -> Array:
+def packed_weights(weight: Array, transposed: bool = False) -> Array:
     """A layer's weights (KH,KW,C,F) in panels."""
     KH, KW, C, F = weight.shape
-    return pack(weight.reshape(KH * KW, C, F), flipped)
+    return pack(weight.reshape(KH * KW, C, F), transposed)

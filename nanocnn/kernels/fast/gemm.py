@@ -121,10 +121,8 @@ def _finish(c, step, sums, start, again, rows, width, floor):
 
 
 @compiled
-def _matmul(
-    part, parts, block, panel, sums, A, a_row, a_column, B, b_row, b_column, C, bias, K, across,
-    relu,
-):  # fmt: skip
+def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bias, K, across, relu):
+    block, panel, sums = buffers
     (M, N), pc = C.shape, pointer(C)
     qa, qb, qs = pointer(block), pointer(panel), pointer(sums)
     n = lanes(pc)

@@ -6,7 +6,7 @@ nobody else, so any number of Python threads may use the kernels at once.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from sys import getrefcount
 from typing import Any
 
@@ -69,13 +69,37 @@ def plain(x: Array) -> Array:
     return x if x.flags.writeable else np.asarray(_Address(x))
 
 
+def prepared(argument: Any) -> Any:
+    """An argument of a kernel in the form that costs least to hand over.
+
+    Arrays are `plain`, also those of a named tuple, which becomes a plain one: finding out the type
+    of a named tuple takes numba four times as long, at every call. The kernel gives it its name
+    again, by `Window(*window)`.
+    """
+    if isinstance(argument, np.ndarray):
+        return plain(argument)
+    if isinstance(argument, tuple):
+        return tuple([plain(each) if isinstance(each, np.ndarray) else each for each in argument])
+    return argument
+
+
+def _float_type(args: Iterable[Any]) -> Any:
+    """The dtype of the first array of floats among `args` and in their tuples."""
+    for arg in args:
+        if isinstance(arg, np.ndarray) and arg.dtype.kind == "f":
+            return arg.dtype
+        if isinstance(arg, tuple) and (found := _float_type(arg)) is not None:
+            return found
+    return None
+
+
 class Buffered:
-    """A kernel that is given a buffer of the working thread for each of `sizes` before the args."""
+    """A kernel that is given a tuple of the working thread's buffers, of `sizes`, before `args`."""
 
     def __init__(self, kernel: Callable[..., None], sizes: dict[str, int], *args: Any) -> None:
-        dtype = next(a.dtype for a in args if isinstance(a, np.ndarray) and a.dtype.kind == "f")
+        dtype = _float_type(args)
         self.kernel = kernel
-        self.ready = [plain(a) if isinstance(a, np.ndarray) else a for a in args]
+        self.ready = [prepared(a) for a in args]
         self.wanted = [(name, n, np.intp if name in WHOLE else dtype) for name, n in sizes.items()]
 
     def __call__(self, part: int, parts: int) -> None:
@@ -83,7 +107,7 @@ class Buffered:
 
     def arguments(self) -> list[Any]:
         """What the kernel is called with, after the part and the number of parts."""
-        return [*[scratch(*what) for what in self.wanted], *self.ready]
+        return [tuple([scratch(*what) for what in self.wanted]), *self.ready]
 
 
 def run(kernel: Callable[..., None], parts: int, sizes: dict[str, int], *args: Any) -> None:
