@@ -11,6 +11,7 @@ import inspect
 import json
 import math
 import re
+import traceback
 import warnings
 
 import numpy as np
@@ -52,7 +53,7 @@ WRONG = [
 
 
 SIGNATURES = signatures()
-# What a thing is called that is made from its class, to be tried after it was made.
+# What a method is called on; of other classes, what their right call makes.
 RECEIVERS = {
     "Sequential": model, "Layer": dense, "Loss": MeanSquaredError, "Trace": lambda: TRACE,
     "Schedule": lambda: ExponentialDecay(**DECAY),
@@ -138,6 +139,9 @@ def complaint(error, name, argument):
         return ""  # Python's own, and as clear
     if kind is not ValueError and kind not in vars(nanocnn.errors).values():
         return f"{kind.__name__}: {error}"
+    place = traceback.extract_tb(error.__traceback__)[-1].filename
+    if not place.startswith(nanocnn.__path__[0]):
+        return f"raised by {place}: {error}"
     words = [argument, argument.replace("_", " "), ALSO.get(argument, argument), *THINGS]
     words += name.split(".")[-2:]
     if not any(re.search(rf"\b{re.escape(word)}\b", str(error)) for word in words):
