@@ -47,8 +47,7 @@ def load(
     that of another set, as fashion-mnist; the others' best place is a subfolder of it.
     """
     verbose = flag(verbose, "verbose")
-    if not isinstance(name, str) or name not in SOURCES:
-        raise unknown("data set", name, SOURCES)
+    _check_name(name)
     if path is not None:
         folder = Path(path_name(path))
         if found := _find([folder / name, folder], name):
@@ -91,7 +90,11 @@ def sample(origin: str | None = None) -> tuple[Split, Split]:
 
 
 def locate(name: str = "mnist") -> str:
-    """Where `load(name=name)` would find the files, in words; nothing is read or fetched."""
+    """Where `load(name=name)` would find the files, in words; nothing is read or fetched.
+
+    Raises ValueError for an unknown name.
+    """
+    _check_name(name)
     found, chosen = _find_chosen(name)
     if found:
         return f"{chosen} ($NANOCNN_DATA)"
@@ -101,6 +104,11 @@ def locate(name: str = "mnist") -> str:
     with suppress(DatasetError):  # some of the files: the others would be fetched
         where = f"{cache}, from earlier downloads" if _find([cache], name) else where
     return where + (f" ($NANOCNN_DATA, {chosen}, does not hold it)" if chosen else "")
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or name not in SOURCES:
+        raise unknown("data set", name, SOURCES)
 
 
 def _find_chosen(name: str) -> tuple[list[Traversable] | None, Path | None]:
