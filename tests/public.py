@@ -139,7 +139,8 @@ EXAMPLES = {
 INTERNAL = [
     "Loss.[!_]*",
     "*Crossentropy.*", "MeanSquaredError.*", "Optimizer.*", "*.on_*", "Callback.*",
-    "*.check_before_training", "*.set_state", "*.initial", "Layer.run_*", "EarlyStopping.*", "ModelCheckpoint.path",
+    "*.check_before_training", "*.set_state", "*.initial", "Layer.run_*", "EarlyStopping.*",
+    "ModelCheckpoint.path",
     "History.append", "trace.LayerTrace", "trace.Trace", "*.shapes",
     "gradcheck.ArrayCheck", "gradcheck.Report", "trace.unchanged", "Sequential.training_memory",
     "Sequential.from_snapshot", "*.gradient_buffers", "*.set_gradients", "*.transform",
