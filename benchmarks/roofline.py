@@ -52,8 +52,8 @@ def picture(rows: list[dict[str, Any]], top: dict[str, float], title: str) -> An
     axes.set(xscale="log", yscale="log", ylabel="GFLOP/s", xlim=(0.03, 3000))
     axes.set_xlabel("FLOPs of the definition per byte of the arrays", labelpad=1)
     axes.set_title(title, fontsize=10)
-    slowest = min(speed for _, speed in points)
-    axes.set_ylim(slowest / 2, 6 * top["flops"] / 1e9)
+    speeds = [speed for _, speed in points]
+    axes.set_ylim(min(speeds) / 2, 2.5 * max(*speeds, top["flops"] / 1e9))
     axes.grid(True, color="0.9")
     axes.legend(frameon=False, loc="upper left", fontsize=9)
     axes.text(0.985, 0.03, OVER, transform=axes.transAxes, ha="right", va="bottom", fontsize=8,
@@ -72,14 +72,12 @@ def _draw_roof(axes: Any, top: dict[str, float]) -> None:
     axes.plot((0.03, corner, 3000), (0.03 * top["bytes"] / 1e9, *[top["flops"] / 1e9] * 2),
               color="black", linewidth=1.5)  # fmt: skip
     axes.annotate(
-        f"matrix product {top['flops'] / 1e9:.0f} GFLOP/s", (corner, top["flops"] / 1e9),
-        xytext=(-4, 5), textcoords="offset points", ha="right", fontsize=9,
+        f"matrix product {top['flops'] / 1e9:.0f} GFLOP/s", (3000, top["flops"] / 1e9),
+        xytext=(-4, -12), textcoords="offset points", ha="right", fontsize=9,
     )  # fmt: skip
     axes.annotate(
-        f"memory {top['bytes'] / 1e9:.0f} GB/s", (1, top["bytes"] / 1e9),
-        xytext=(-2, 7), textcoords="offset points", rotation=45, rotation_mode="anchor",
-        transform_rotates_text=True, fontsize=9, zorder=1,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        f"memory {top['bytes'] / 1e9:.0f} GB/s", (corner / 4, top["flops"] / 4e9),
+        xytext=(6, -10), textcoords="offset points", fontsize=9,
     )  # fmt: skip
 
 
