@@ -1,4 +1,4 @@
-"""One pool of threads for all kernels: compiled loops that hold no lock on Python run side by side.
+"""One pool of threads for all kernels: compiled loops release the GIL and run side by side.
 
 A kernel is called as `kernel(part, parts, *args)` for every part from 0 to parts-1. Which thread
 takes which part does not matter to the result. The caller cuts the parts: by the number of threads

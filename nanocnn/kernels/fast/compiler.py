@@ -1,6 +1,6 @@
 """The one decorator of the fast kernels.
 
-`compiled` is numba's njit, lazily compiled, without the lock on Python. Of fastmath only "contract"
+`compiled` is numba's njit, lazily compiled, releasing the GIL. Of fastmath only "contract"
 is on (a*b+c by one instruction): NaN, infinity and the order of sums stay as they are written.
 
 What is compiled is kept on disk (cache.py). That needs names of numba that are not public: where

@@ -2,7 +2,7 @@
 
 A thread that sleeps until it is woken loses 5 microseconds on a quiet machine and 50 in a virtual
 one, twice for every operation. So our threads first watch a number in memory for a while, in
-compiled code that does not hold the lock on Python; `threads` uses this when it is loaded.
+compiled code that has released the GIL; `threads` uses this when it is loaded.
 """
 
 import time
@@ -89,7 +89,7 @@ def _pace() -> float:
 def spin(flags: Any, i: int, seen: int, wait: float, rest: float = 0.0, bump: int = -1) -> bool:
     """Wait up to `wait` microseconds for flags[i] to differ from `seen`, then `rest` more.
 
-    Returns whether it did. Who then asks for the lock on Python a moment before it is free has to
+    Returns whether it did. Who then asks for the GIL a moment before it is free has to
     sleep after all. So the one who changes the number does it here, by `bump`, where it has given
     up the lock; or the one who waits lets it some microseconds of `rest` to come to that point.
     """
