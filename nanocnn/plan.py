@@ -8,6 +8,7 @@ forward and backward of a layer. This is the only file that knows about fusion.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from operator import attrgetter
 from types import ModuleType
@@ -170,15 +171,15 @@ class Plan:
             x = stage.forward(x, training, memory)
         return x
 
-    def _same_bits(self, function: Callable[..., Any], *args: Any) -> Any:
-        """BLAS gives other bits with other numbers of threads.
-
-        The reference kernels use it, and perhaps layers of one's own.
-        """
+    @cached_property
+    def uses_blas(self) -> bool:
+        """Whether its layers may call BLAS: reference kernels do, and perhaps one's own layers."""
         layers = (layer for stage in self.stages for layer in stage.layers)
-        if hasattr(self.kernels, "FUSED") and all(map(is_builtin, layers)):
-            return function(*args)
-        return single_threaded_blas(function, *args)
+        return not (hasattr(self.kernels, "FUSED") and all(map(is_builtin, layers)))
+
+    def _same_bits(self, function: Callable[..., Any], *args: Any) -> Any:
+        """BLAS gives other bits with other numbers of threads."""
+        return single_threaded_blas(function, *args) if self.uses_blas else function(*args)
 
     def predict(self, x: Array, memory: Memory) -> Array:
         """x (N, *input_shape) -> the model's output, `final` included."""

@@ -7,7 +7,6 @@ import webbrowser
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from .arrays import Array
 from .checks import number, whole
 from .configs import described
 from .errors import unknown
+from .files import check_place
 from .history import History
 from .kernels import KERNEL_SETS
 from .layers import Conv2D, Dense, Dropout, Flatten, Input, Layer, MaxPooling2D
@@ -190,7 +190,17 @@ def begin(options: Namespace) -> Run:
             f"--resume: {checkpoint} is the end of epoch {done}, expected --epochs {done + 1} or "
             f"more, got {epochs}{default}"
         )
-    _check_writable(out, checkpoint, out / preset.file)
+    for path in (checkpoint, out / preset.file):
+        try:
+            check_place(path)
+        except IsADirectoryError as error:
+            raise IsADirectoryError(
+                f"{path} is a folder, expected a file or nothing: it is written"
+            ) from error
+        except OSError as error:
+            raise OSError(
+                f"--out {out}: cannot be written: {error.strerror or error}; choose another folder"
+            ) from error
     return Run(model, epochs, checkpoint, out / preset.file)
 
 
@@ -235,23 +245,6 @@ def _same(model: Sequential, preset: Sequential) -> bool:
         and described(model.loss) == described(preset.loss)
         and list(model.metrics) == list(preset.metrics)
     )
-
-
-def _check_writable(out: Path, *paths: Path) -> None:
-    """Raise OSError, before there is work to lose, if `paths` in folder `out` cannot be written."""
-    for path in paths:
-        if path.is_dir():
-            raise IsADirectoryError(
-                f"{path} is a folder, expected a file or nothing: it is written"
-            )
-    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    try:
-        with TemporaryFile(dir=there):  # asked of the system itself: root and shares have own rules
-            pass
-    except OSError as error:
-        raise OSError(
-            f"--out {out}: cannot be written: {error.strerror or error}; choose another folder"
-        ) from error
 
 
 def check_steps(run: Run, images: int, batch_size: int) -> None:
