@@ -15,7 +15,7 @@ from nanocnn.kernels import reference
 from nanocnn.kernels.geometry import Window, sliding_window
 
 Array = NDArray[Any]
-NO_WINNER = 4  # winners of a 2x2 pool are 0..3; from here on, ReLU has cut the maximum
+NO_ARGMAX = 4  # winners of a 2x2 pool are 0..3; from here on, ReLU has cut the maximum
 
 
 class Case(NamedTuple):
@@ -51,11 +51,11 @@ def relu_pool_forward(
 
 
 def relu_pool_backward(
-    dy: Array, x: Array, weight: Array, winner: Array, window: Window, pool: Window
+    dy: Array, x: Array, weight: Array, argmax: Array, window: Window, pool: Window
 ) -> Any:
     """What the fused backward means, for winners that the fused forward has chosen."""
-    kept = np.where(winner < NO_WINNER, dy, 0)
-    dz = reference.max_pool_backward(kept, np.where(winner < NO_WINNER, winner, 0), pool)
+    kept = np.where(argmax < NO_ARGMAX, dy, 0)
+    dz = reference.max_pool_backward(kept, np.where(argmax < NO_ARGMAX, argmax, 0), pool)
     return reference.conv2d_backward(dz, x, weight, window)
 
 
@@ -93,8 +93,8 @@ def cases(fast: Any, N: int, dtype: Any) -> Iterator[Case]:
             *("fused convolution", shape, "conv2d_relu_pool_forward", arguments),
             *(flops, relu_pool_forward),
         )
-        winner = fast.conv2d_relu_pool_forward(*arguments)[1]
-        arguments = (dpool, x, weight, winner, window, pool)
+        argmax = fast.conv2d_relu_pool_forward(*arguments)[1]
+        arguments = (dpool, x, weight, argmax, window, pool)
         yield Case(
             *("fused convolution", shape, "conv2d_relu_pool_backward", arguments),
             *(2 * flops, relu_pool_backward),
@@ -111,9 +111,9 @@ def cases(fast: Any, N: int, dtype: Any) -> Iterator[Case]:
         x, dy = random(N, 24, 24, 64), random(N, window.OH, window.OW, 64)
         pooling = partial(case, "pooling", f"24x24x64 {size}x{size}/{strides}")
         work = dy.size * size * size
-        winner = reference.max_pool_forward(x, window)[1]
+        argmax = reference.max_pool_forward(x, window)[1]
         yield pooling("max_pool_forward", x, window, flops=work)
-        yield pooling("max_pool_backward", dy, winner, window, flops=dy.size)
+        yield pooling("max_pool_backward", dy, argmax, window, flops=dy.size)
         yield pooling("average_pool_forward", x, window, flops=work)
         yield pooling("average_pool_backward", dy, window, flops=work)
 

@@ -76,14 +76,14 @@ class Layer:
     def separate(self, fast: Any, forward: Any, backward: Any) -> Stage:
         """A convolution of its own, then ReLU and pool, each a pass over memory."""
         rectified = fast.relu_forward(forward(self.x, self.weight, self.bias, self.window))
-        _, winner = fast.max_pool_forward(rectified, self.pool)
+        _, argmax = fast.max_pool_forward(rectified, self.pool)
 
         def up() -> Any:
             y = forward(self.x, self.weight, self.bias, self.window)
             return fast.max_pool_forward(fast.relu_forward(y), self.pool)[0]
 
         def down() -> Any:
-            dz = fast.max_pool_backward(self.dy, winner, self.pool)
+            dz = fast.max_pool_backward(self.dy, argmax, self.pool)
             return backward(fast.relu_backward(dz, rectified), self.x, self.weight, self.window)
 
         return up, down
@@ -121,8 +121,8 @@ class Layer:
         z = reference.relu_forward(
             reference.conv2d_forward(self.x, self.weight, self.bias, self.window)
         )
-        winner = np.where(y > 0, reference.max_pool_forward(z, self.pool)[1], 4)
-        given = self.dy, self.x, self.weight, winner, self.window, self.pool
+        argmax = np.where(y > 0, reference.max_pool_forward(z, self.pool)[1], 4)
+        given = self.dy, self.x, self.weight, argmax, self.window, self.pool
         return y, relu_pool_backward(*given)
 
 

@@ -2,7 +2,7 @@
 
     python examples/predict.py results/lenet/mnist_LeNet.h5 digit.png another.jpg
 
-The digit is found, centred and scaled as MNIST's digits were (see nanocnn/data/digits.py).
+The digit is found, centred and scaled as MNIST's digits were (see nanocnn/data/photo.py).
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from nanocnn.answers import RAW_HELP, answers, open_model
-from nanocnn.data.digits import read_digit
+from nanocnn.data.photo import read_digit
 
 
 def main() -> int:

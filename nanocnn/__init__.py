@@ -7,13 +7,15 @@ speed. Names are loaded when they are first used: importing nanocnn is quick.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .common import moved as moved
+
 __version__ = "0.1.0"
 
 # Where each public name lives.
 _HOMES = {
     "callbacks": "Callback EarlyStopping LearningRateScheduler ModelCheckpoint ReduceLROnPlateau",
-    "errors": "DatasetError MissingExtraError ModelFileError NonFiniteError ShapeError",
-    "history": "History",
+    "common.errors": "DatasetError MissingExtraError ModelFileError NonFiniteError ShapeError",
+    "models.history": "History",
     "layers": "Activation AveragePooling2D BatchNormalization Conv2D Dense Dropout Flatten Input "
     "Layer MaxPooling2D",
     "losses": "BinaryCrossentropy CategoricalCrossentropy Loss MeanSquaredError "
@@ -22,8 +24,8 @@ _HOMES = {
     "regularizers": "L2",
     "schedules": "CosineDecay ExponentialDecay InverseTimeDecay PiecewiseConstantDecay "
     "PolynomialDecay Schedule",
-    "sequential": "Sequential load_model",
-    "threads": "get_num_threads set_num_threads",
+    "models": "Sequential load_model",
+    "jit.threads": "get_num_threads set_num_threads",
 }
 _MODULES = ("data", "gradcheck", "plots", "trace")
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
@@ -39,14 +41,14 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
         ModelCheckpoint as ModelCheckpoint,
         ReduceLROnPlateau as ReduceLROnPlateau,
     )
-    from .errors import (
+    from .common.errors import (
         DatasetError as DatasetError,
         MissingExtraError as MissingExtraError,
         ModelFileError as ModelFileError,
         NonFiniteError as NonFiniteError,
         ShapeError as ShapeError,
     )
-    from .history import History as History
+    from .jit.threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
     from .layers import (
         Activation as Activation,
         AveragePooling2D as AveragePooling2D,
@@ -66,6 +68,8 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
         MeanSquaredError as MeanSquaredError,
         SparseCategoricalCrossentropy as SparseCategoricalCrossentropy,
     )
+    from .models.history import History as History
+    from .models.sequential import Sequential as Sequential, load_model as load_model
     from .optimizers import (
         SGD as SGD,
         Adam as Adam,
@@ -83,8 +87,6 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
         PolynomialDecay as PolynomialDecay,
         Schedule as Schedule,
     )
-    from .sequential import Sequential as Sequential, load_model as load_model
-    from .threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 
 
 def __getattr__(name: str) -> Any:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .arrays import Array
-from .errors import ModelFileError, ShapeError, warn
+from .common.arrays import Array
+from .common.errors import ModelFileError, ShapeError, warn
+from .common.tables import sizes
+from .models.sequential import Sequential, load_model
 from .presets import labels_for
-from .sequential import Sequential, load_model
-from .texts import sizes
 
 RAW_HELP = "give the model pixels of 0 to 255, for one that was trained on them (default: 0 to 1)"
 

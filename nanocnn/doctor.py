@@ -16,7 +16,8 @@ from pathlib import Path
 
 import nanocnn
 
-from . import cores, terminal
+from .common import terminal
+from .jit import cores
 
 INTRODUCTION = """A bug report should contain this. It names folders and environment variables:
 take out what is private before you publish it.
@@ -68,20 +69,21 @@ def _llvm() -> str:
 
 
 def _vectors() -> str:
-    from .kernels.host import host
+    from .jit.cpu import cpu
 
-    return f"{host.bytes} bytes ({host.bytes // 4} float32), {host.registers} registers"
+    return f"{cpu.bytes} bytes ({cpu.bytes // 4} float32), {cpu.registers} registers"
 
 
 def _tiles() -> str:
-    from .kernels.fast import conv_tiles, gemm
+    from .kernels.fast import gemm
+    from .kernels.fast.conv import microkernel
 
-    convolution = f"{conv_tiles.ROWS2} x 2 or {conv_tiles.ROWS3} x 3"
+    convolution = f"{microkernel.ROWS2} x 2 or {microkernel.ROWS3} x 3"
     return f"rows x vectors: matrix product {gemm.ROWS} x {gemm.VECTORS}, convolution {convolution}"
 
 
 def _threads() -> str:
-    from .threads import get_num_threads
+    from .jit.threads import get_num_threads
 
     quota = min(cores.cgroup_cores(), default="none")
     omp = os.environ.get("OMP_NUM_THREADS", "not set")
@@ -105,7 +107,7 @@ def _blas() -> str:
 
 
 def _cache() -> str:
-    from .kernels.fast import cache  # an ImportError where numba keeps its caches in another way
+    from .jit import cache
 
     folder, off, lines = cache.cache_folder(), os.environ.get("NANOCNN_CACHE") == "0", []
     for candidate in [] if off else cache.candidates():

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array
-from .configs import find
+from .common.arrays import Array
+from .common.config import find
 
 # The standard deviation of a standard normal cut off at +-2.
 TRUNCATED_STD = 0.87962566103423978

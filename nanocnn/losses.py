@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array
-from .checks import as_array, flag, number
-from .configs import Configured, make
-from .errors import NonFiniteError, ShapeError
-from .memory import Memory
-from .texts import sizes
+from .common.arrays import Array
+from .common.config import Configured, make
+from .common.errors import NonFiniteError, ShapeError
+from .common.tables import sizes
+from .common.validate import as_array, flag, number
+from .kernels.memory import Memory
 
 # Keras's backend.epsilon(): probabilities are kept this far from 0 and 1.
 EPSILON = 1e-7

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array
-from .checks import as_array, takes, whole
-from .errors import NonFiniteError, ShapeError, unknown, warn
+from .common.arrays import Array
+from .common.errors import NonFiniteError, ShapeError, unknown, warn
+from .common.validate import as_array, takes, whole
 
 Metric = Callable[[Array, Array], Any]
 

@@ -13,9 +13,9 @@ from weakref import ref
 
 import numpy as np
 
-from .arrays import Array
-from .checks import flag, number, one_of
-from .configs import Configured, make, refuse_unknown
+from .common.arrays import Array
+from .common.config import Configured, make, refuse_unknown
+from .common.validate import flag, number, one_of
 from .schedules import SCHEDULES, Schedule
 
 

@@ -11,17 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import Array
-from .checks import number, whole
-from .configs import described
-from .errors import unknown
-from .files import check_place
-from .history import History
+from .common.arrays import Array
+from .common.config import described
+from .common.errors import unknown
+from .common.files import check_place
+from .common.validate import number, whole
 from .kernels import KERNEL_SETS
 from .layers import Conv2D, Dense, Dropout, Flatten, Input, Layer, MaxPooling2D
 from .losses import SparseCategoricalCrossentropy
+from .models.history import History
+from .models.sequential import Sequential, load_model
 from .optimizers import OPTIMIZERS
-from .sequential import Sequential, load_model
 
 
 def lenet() -> list[Layer]:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from .checks import number
-from .configs import Configured
+from .common.config import Configured
+from .common.validate import number
 
 
 class L2(Configured):

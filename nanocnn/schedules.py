@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from math import cos, floor, inf, pi
 from typing import ClassVar, get_origin
 
-from .checks import flag, number, python
-from .configs import Configured
+from .common.config import Configured
+from .common.validate import flag, number, python
 
 
 @dataclass(frozen=True)

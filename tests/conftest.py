@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from nanocnn.jit.threads import get_num_threads, set_num_threads
 from nanocnn.kernels import KERNEL_SETS, get_kernels
-from nanocnn.threads import get_num_threads, set_num_threads
 
 # A program started in the background of a shell ignores Ctrl-C, and so do all it starts: not here,
 # where tests press it.

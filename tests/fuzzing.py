@@ -71,8 +71,8 @@ def attempt(target, data):
 
 def check_idx(data):
     """No array is larger than the bytes can hold, and what was read is written and read back."""
+    from nanocnn.common.errors import DatasetError
     from nanocnn.data import idx
-    from nanocnn.errors import DatasetError
 
     for variant in (data, gzip.compress(data, 1)):
         try:
@@ -97,8 +97,8 @@ def blindly(data, choice, change):
 
 def check_image(data):
     """A digit of 28 x 28 pixels, or an error."""
-    from nanocnn.data.digits import read_digit
-    from nanocnn.errors import DatasetError
+    from nanocnn.common.errors import DatasetError
+    from nanocnn.data.photo import read_digit
 
     with contextlib.suppress(DatasetError):
         digit = read_digit(io.BytesIO(data))
@@ -151,7 +151,7 @@ def check_model(suffix, isolated=False):
 
     def check(data):
         from nanocnn import load_model, storage
-        from nanocnn.errors import ModelFileError
+        from nanocnn.common.errors import ModelFileError
 
         def read(file, suffix, compile=True):
             snapshot, between = storage.FORMATS[suffix].read(file, compile), io.BytesIO()
@@ -287,7 +287,7 @@ def keras_target(suffix):
     return Target(check, mutate_recipe, MODELS, 2, 500, packed, confirm)
 
 
-MODELS = ["nanocnn.storage", "nanocnn.sequential", "zipfile", "json"]
+MODELS = ["nanocnn.storage", "nanocnn.models.sequential", "zipfile", "json"]
 TARGETS = {
     "idx": Target(check_idx, blindly, ["nanocnn.data", "gzip"], 10, 200),
     "npz": Target(check_model(".npz"), mutate_archive, MODELS, 5, 500),

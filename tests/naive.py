@@ -69,21 +69,21 @@ def max_pool_forward(x, kernel, strides, padding):
     """y and winner, the position kh*KW+kw of the first maximum (or of the first NaN)."""
     N, H, W, C = x.shape
     shape = (N, *output_size((H, W), kernel, strides, padding), C)
-    y, winner = np.zeros(shape), np.full(shape, -1)
+    y, argmax = np.zeros(shape), np.full(shape, -1)
     for oh, ow, kh, kw, h, w in cells((H, W), kernel, strides, padding):
         for n, c in np.ndindex(N, C):
             best, value, place = y[n, oh, ow, c], x[n, h, w, c], (n, oh, ow, c)
-            first = winner[place] == -1
+            first = argmax[place] == -1
             if first or (not math.isnan(best) and (value > best or math.isnan(value))):
-                y[place], winner[place] = value, kh * kernel[1] + kw
-    return y, winner
+                y[place], argmax[place] = value, kh * kernel[1] + kw
+    return y, argmax
 
 
-def max_pool_backward(dy, winner, size, kernel, strides, padding):
+def max_pool_backward(dy, argmax, size, kernel, strides, padding):
     dx = np.zeros((dy.shape[0], *size, dy.shape[3]))
     for oh, ow, kh, kw, h, w in cells(size, kernel, strides, padding):
         for n, c in np.ndindex(dy.shape[0], dy.shape[3]):
-            if winner[n, oh, ow, c] == kh * kernel[1] + kw:
+            if argmax[n, oh, ow, c] == kh * kernel[1] + kw:
                 dx[n, h, w, c] += dy[n, oh, ow, c]
     return dx
 

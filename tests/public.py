@@ -10,10 +10,10 @@ import numpy as np
 
 import nanocnn
 from nanocnn import CosineDecay, Dense, Dropout, Flatten, Input, Sequential, data, plots
-from nanocnn.configs import Checked, arguments
+from nanocnn.common.config import Checked, arguments
+from nanocnn.jit.threads import get_num_threads
 from nanocnn.kernels.geometry import sliding_window
 from nanocnn.layers.base import SHAPE_WORDS
-from nanocnn.threads import get_num_threads
 
 X = np.random.default_rng(0).random((4, 6, 6, 1), np.float32)
 Y = np.array([0, 1, 2, 1])
@@ -112,7 +112,7 @@ EXAMPLES = {
     "load_model": dict(path="saved.npz", kernels="reference"),
     "set_num_threads": dict(n=get_num_threads()),
     "trace.record": dict(model=MODEL, x=X, y=Y),
-    "data.digits.read_digit": dict(source=PHOTO),
+    "data.photo.read_digit": dict(source=PHOTO),
     "data.idx.read": dict(file="labels.idx"),
     "data.idx.write": dict(file="a.idx", array=Y.astype("uint8")),
     "data.mnist.load": dict(path=SAMPLE, verbose=False),
@@ -144,7 +144,7 @@ INTERNAL = [
     "History.append", "trace.LayerTrace", "trace.Trace", "*.shapes",
     "gradcheck.ArrayCheck", "gradcheck.Report", "trace.unchanged", "Sequential.training_memory",
     "Sequential.from_snapshot", "*.gradient_buffers", "*.set_gradients", "*.transform",
-    "*.transform_backward", "data.batches.*", "data.mirrors.*",
+    "*.transform_backward", "data.batches.*", "data.download.*",
     "metrics.Means", "Means.*", "metrics.get_metrics", "metrics.own", "metrics.warn_once_of",
 ]  # fmt: skip
 MORE_MODULES = ("kernels", "kernels.geometry", "metrics")

@@ -21,11 +21,10 @@ from nanocnn import (
     MaxPooling2D,
     Sequential,
     presets,
-    rehearsal,
-    threads,
 )
-from nanocnn.cores import usable_cores
-from nanocnn.kernels.fast import ahead, claims
+from nanocnn.jit import claims, precompile, threads
+from nanocnn.jit.cores import usable_cores
+from nanocnn.models import warmup as rehearsal
 
 # Trains for a step with an empty cache; says what it gave, what was compiled and what was found.
 COLD = """
@@ -34,13 +33,13 @@ import numpy as np
 from nanocnn import Conv2D, Dense, Flatten, Input, MaxPooling2D, Sequential
 from nanocnn.kernels.fast import ahead, cache
 if sys.argv[1]:
-    ahead.CODE = sys.argv[1]
+    precompile.CODE = sys.argv[1]
 model = Sequential([Input((12, 12, 1)), Conv2D(8, 3, activation="relu"), MaxPooling2D(2), Flatten(),
                     Dense(16, "relu"), Dense(10, "softmax")])
 model.compile("adam", "sparse_categorical_crossentropy")
 x = np.random.default_rng(0).random((32, 12, 12, 1), dtype=np.float32)
 loss = model.train_on_batch(x, np.arange(32) % 10)
-ended = ahead.helper.wait()
+ended = precompile.helper.wait()
 entries = len(list(cache.cache_folder().glob("*.nbc")))
 print(json.dumps({"loss": loss, "entries": entries, "ended": ended,
                   "again": model.train_on_batch(x, np.arange(32) % 10), **cache.counts}))
@@ -90,12 +89,12 @@ def test_a_rehearsal_names_the_kernels_that_a_step_calls(make, monkeypatch):
     foreseen = set(
         rehearsal.signatures(rehearsal.calls(**json.loads(json.dumps(what)), batch=batch))
     )
-    monkeypatch.setattr(threads, "not_repeatable", lambda: None)
+    monkeypatch.setattr(threads, "abort_capture", lambda: None)
     x = np.random.default_rng(0).random((batch, *model.input_shape))
     y = np.eye(model.output_shape[0])[np.arange(batch) % model.output_shape[0]]
     if "Sparse" in type(model.loss).__name__:
         y = y.argmax(axis=1)
-    with threads.recording() as calls:
+    with threads.capture() as calls:
         model.train_on_batch(x, y)
     called = set(rehearsal.signatures(calls))
     assert called and called <= foreseen
@@ -103,7 +102,7 @@ def test_a_rehearsal_names_the_kernels_that_a_step_calls(make, monkeypatch):
 
 # A helper that never comes to an end by itself, and claims an entry while it lives
 BUSY = (
-    ahead.CODE.partition("from nanocnn import rehearsal")[0]
+    precompile.CODE.partition("from nanocnn import rehearsal")[0]
     + """
 import pathlib
 from nanocnn.kernels.fast import claims
@@ -116,9 +115,9 @@ while True:
 PARENT = """
 import os, signal, sys, time
 from nanocnn.kernels.fast import ahead
-ahead.CODE, ahead.step = sys.argv[1:]
-ahead.start()
-while not os.path.exists(os.path.splitext(ahead.helper.args[-1])[0] + ".started"):
+precompile.CODE, precompile.step = sys.argv[1:]
+precompile.start()
+while not os.path.exists(os.path.splitext(precompile.helper.args[-1])[0] + ".started"):
     time.sleep(0.01)
 """
 
@@ -151,13 +150,13 @@ def test_it_ends_with_the_process_that_started_it_however_that_ends(tmp_path, en
 @pytest.fixture
 def helper(monkeypatch):
     """A second process that ends when this one says so."""
-    monkeypatch.setattr(ahead, "CODE", "import os; os.read(0, 1)")
-    monkeypatch.setattr(ahead, "helper", None)
-    monkeypatch.setattr(ahead, "step", "{}")
+    monkeypatch.setattr(precompile, "CODE", "import os; os.read(0, 1)")
+    monkeypatch.setattr(precompile, "helper", None)
+    monkeypatch.setattr(precompile, "step", "{}")
     monkeypatch.setattr(threads, "get_num_threads", lambda: 2)
-    ahead.start()
-    assert ahead.step is None
-    process = ahead.helper
+    precompile.start()
+    assert precompile.step is None
+    process = precompile.helper
     yield process
     process.kill()
     process.wait()
@@ -179,18 +178,18 @@ def test_a_forked_child_does_not_think_it_its_own(helper):
         try:
             os.fstat(pipe)
         except OSError:
-            ahead._stop()
-            os._exit(ahead.helper is not None)
+            precompile._stop()
+            os._exit(precompile.helper is not None)
         os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert helper.returncode is None and ahead.helper is helper
+    assert helper.returncode is None and precompile.helper is helper
 
 
 @pytest.mark.parametrize("started", [None, "{}"])
 def test_without_an_interpreter_or_a_second_thread_there_is_none(monkeypatch, started):
-    monkeypatch.setattr(ahead, "helper", None)
-    monkeypatch.setattr(ahead, "step", started)
+    monkeypatch.setattr(precompile, "helper", None)
+    monkeypatch.setattr(precompile, "step", started)
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     monkeypatch.setattr(threads, "get_num_threads", lambda: 2)
-    ahead.start()
-    assert ahead.helper is None and ahead.step is None
+    precompile.start()
+    assert precompile.helper is None and precompile.step is None

@@ -26,8 +26,8 @@ from nanocnn import (
     RMSprop,
     Sequential,
 )
-from nanocnn.configs import Checked
-from nanocnn.errors import ShapeError
+from nanocnn.common.config import Checked
+from nanocnn.common.errors import ShapeError
 
 OLD_WORDS = [
     (lambda: SGD(lr=0.1, momentum=0.9), "unknown argument of SGD 'lr'; did you mean 'learning_ra"),

@@ -27,7 +27,7 @@ from nanocnn import (
     Sequential,
     load_model,
 )
-from nanocnn.errors import ModelFileError, NonFiniteError, ShapeError
+from nanocnn.common.errors import ModelFileError, NonFiniteError, ShapeError
 
 X, Y = digits(20)
 FLOATS = (X / 255).astype("float32")

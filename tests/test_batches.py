@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from nanocnn.common.errors import NonFiniteError, ShapeError
 from nanocnn.data.batches import as_images, batches, split, take
-from nanocnn.errors import NonFiniteError, ShapeError
 
 IMAGE = (4, 3, 1)
 

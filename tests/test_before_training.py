@@ -22,7 +22,7 @@ from nanocnn import (
     ReduceLROnPlateau,
     Sequential,
 )
-from nanocnn.errors import MissingExtraError, ModelFileError
+from nanocnn.common.errors import MissingExtraError, ModelFileError
 
 X, Y = digits(40)
 

@@ -66,13 +66,13 @@ def convolutions(dtype: str) -> None:
             continue
         pool = sliding_window((P, P), (2, 2), (2, 2), "valid", (1, 1))
         for algorithm in (None, "direct", *winograd):
-            y, winner = fast.conv2d_relu_pool_forward(
+            y, argmax = fast.conv2d_relu_pool_forward(
                 x, weight, bias, window, pool, algorithm=algorithm,
                 out=(new(3, P // 2, P // 2, F), at_the_end(np.zeros((3, P // 2, P // 2, F), "u1"))),
             )  # fmt: skip
-        for algorithm in (None, "direct", "winners", *winograd):
+        for algorithm in (None, "direct", "sparse", *winograd):
             fast.conv2d_relu_pool_backward(
-                at_the_end(y), x, weight, winner, window, pool, out=out, algorithm=algorithm
+                at_the_end(y), x, weight, argmax, window, pool, out=out, algorithm=algorithm
             )
 
 

@@ -13,7 +13,7 @@ import pytest
 from miniature import CALLEE, RUN, run
 
 import nanocnn
-from nanocnn.kernels.fast import compiler
+from nanocnn.jit import compile as compiler
 
 KERNELS = Path(nanocnn.__file__).parent / "kernels"
 

@@ -11,7 +11,7 @@ import miniature
 import pytest
 from miniature import RUN, finish, run, start
 
-from nanocnn.kernels.fast import claims
+from nanocnn.jit import claims
 
 posix = pytest.mark.skipif(not hasattr(os, "getuid"), reason="POSIX permissions only")
 root = pytest.mark.skipif(

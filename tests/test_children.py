@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import nanocnn
-from nanocnn import children, storage
-from nanocnn.errors import ModelFileError
-from nanocnn.storage import isolated
+from nanocnn import storage
+from nanocnn.common.errors import ModelFileError
+from nanocnn.jit import child_process
+from nanocnn.storage import sandbox
 
 PACKAGE = Path(nanocnn.__file__).parent
 PIPES = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -33,7 +34,7 @@ def files(tmp_path):
 
 def started(code, *arguments, **options):
     """What a child prints."""
-    child = children.start(code, *arguments, **PIPES, **options)
+    child = child_process.start(code, *arguments, **PIPES, **options)
     output, errors = child.communicate(timeout=60)
     assert child.returncode == 0, errors.decode()
     return output.decode()
@@ -49,7 +50,7 @@ def started(code, *arguments, **options):
 def test_what_may_be_a_program_is_not_started(files, monkeypatch, executable):
     monkeypatch.setattr(sys, "executable", executable)
     monkeypatch.setattr(subprocess, "Popen", None)  # an error if it were called
-    assert children.interpreter() is None and children.start("pass") is None
+    assert child_process.interpreter() is None and child_process.start("pass") is None
     for path in files:
         assert len(storage.load(path).weights) == 2
 
@@ -67,12 +68,12 @@ def test_a_packed_program_starts_nothing(files, monkeypatch, frozen):
 ])  # fmt: skip
 def test_interpreters_are_known_by_their_names(monkeypatch, name):
     monkeypatch.setattr(sys, "executable", os.path.join(os.path.dirname(sys.executable), name))
-    assert children.interpreter()[0] == sys.executable
+    assert child_process.interpreter()[0] == sys.executable
 
 
 def test_a_child_starts_no_child():
     """Whatever the executable is: without end it starts itself never."""
-    assert started("from nanocnn import children; print(children.start('pass'))") == "None\n"
+    assert started("from nanocnn import children; print(child_process.start('pass'))") == "None\n"
 
 
 @pytest.mark.parametrize("problem", [FileNotFoundError, PermissionError, BlockingIOError])
@@ -88,7 +89,7 @@ def test_options_are_those_of_this_process():
     code = """if True:
         import json, sys
         from nanocnn import children
-        print(json.dumps(children.interpreter()[1:]))"""
+        print(json.dumps(child_process.interpreter()[1:]))"""
     env = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
     for given, expected in (([], []), (["-s"], ["-s"]), (["-P"], [])):
         command = [sys.executable, *given, "-c", code]
@@ -107,9 +108,9 @@ def test_entries_of_the_path(monkeypatch, tmp_path):
     entries = [Path("/path"), "", "/one", b"/bytes", "below", None, "/two", 3]
     monkeypatch.setattr(sys, "path", entries)
     here = os.getcwd()
-    assert children.search_path() == ["/one", "/two", here, os.path.join(here, "below")]
+    assert child_process.search_path() == ["/one", "/two", here, os.path.join(here, "below")]
     monkeypatch.setattr(os.path, "abspath", lambda path: os.stat("/gone/for/ever"))
-    assert children.search_path() == ["/one", "/two"]
+    assert child_process.search_path() == ["/one", "/two"]
 
 
 def test_it_runs_the_package_that_runs_here(monkeypatch, tmp_path):
@@ -132,7 +133,7 @@ from nanocnn.kernels.fast import ahead
 os.chdir(sys.argv[1])
 for path in sys.argv[2].split("|"):
     load_model(path, kernels="reference")
-assert children.interpreter()
+assert child_process.interpreter()
 ahead.CODE = "import json, numpy, typing, threading; from nanocnn import rehearsal, sequential"
 ahead.step = "{}"
 ahead.start()
@@ -166,10 +167,10 @@ def test_from_a_zip(files, tmp_path):
     code = f"""if True:
         import sys; sys.path.insert(0, {str(tmp_path / "app.zip")!r})
         from nanocnn import children, storage
-        assert "app.zip" in children.__file__
+        assert "app.zip" in child_process.__file__
         print(len(storage.load({str(files[0])!r}).weights))
         from nanocnn.storage import isolated
-        isolated._read = None  # not in this process
+        sandbox._read = None  # not in this process
         print(len(storage.load({str(files[0])!r}).weights))"""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout == "2\n2\n", run.stderr
@@ -182,9 +183,9 @@ def test_from_a_zip(files, tmp_path):
 def test_a_child_that_lacks_modules_is_done_without(files, monkeypatch, tmp_path, lacking):
     """Found here by an import hook, say, that a new process does not have."""
     if lacking == "the package":
-        monkeypatch.setattr(children, "HOME", str(tmp_path))
+        monkeypatch.setattr(child_process, "HOME", str(tmp_path))
     else:
-        monkeypatch.setattr(isolated, "CODE", "sys.modules['h5py'] = None" + isolated.CODE)
+        monkeypatch.setattr(sandbox, "CODE", "sys.modules['h5py'] = None" + sandbox.CODE)
     for path in files:
         assert len(storage.load(path).weights) == 2
 
@@ -216,7 +217,7 @@ def test_a_packed_program_trains_and_predicts_as_any_other(files, monkeypatch):
 def test_a_child_whose_parent_is_gone_does_not_read_for_ever(files):
     """The parent stops a child that takes too long; here nobody does."""
     loop = "from nanocnn import storage\ndef endless(*args):\n    while True: pass\n"
-    code = loop + "storage.keras_hdf5.read = endless\n" + isolated.CODE
-    child = children.start(code, ".h5", "", str(1 << 30), "2", **PIPES)
+    code = loop + "storage.keras_hdf5.read = endless\n" + sandbox.CODE
+    child = child_process.start(code, ".h5", "", str(1 << 30), "2", **PIPES)
     child.communicate(timeout=120)
     assert child.returncode < 0

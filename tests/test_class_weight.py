@@ -5,7 +5,7 @@ import pytest
 from small import digits, small_model
 
 from nanocnn import Dense, Input, Sequential
-from nanocnn.inputs import class_weighted
+from nanocnn.models.inputs import class_weighted
 
 X, Y = digits(30)
 POINTS = np.linspace(-1, 1, 8, dtype="float32")[:, None]
@@ -20,7 +20,7 @@ def model_of(units, loss="mse"):
 
 def weights(model, x, y, class_weight, sample_weight=None):
     """The weight of each sample."""
-    from nanocnn.inputs import checked
+    from nanocnn.models.inputs import checked
 
     return class_weighted(model, checked(model, x, y, sample_weight), class_weight).weight
 

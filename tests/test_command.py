@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from nanocnn import Dense, Flatten, Input, Sequential, load_model, presets
-from nanocnn.__main__ import main
+from nanocnn.cli import main
 from nanocnn.data import mnist
 
 COMMANDS = ("train", "evaluate", "predict", "inspect", "gradcheck", "bench", "doctor")
@@ -298,5 +298,5 @@ def test_ctrl_c_gives_130(monkeypatch, capsys):
     def press(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nanocnn.__main__.open_model", press)
+    monkeypatch.setattr("nanocnn.cli.open_model", press)
     assert main(["inspect", "a.npz"]) == 130

@@ -19,9 +19,9 @@ from nanocnn import (
     SparseCategoricalCrossentropy,
     load_model,
 )
-from nanocnn.__main__ import main
+from nanocnn.cli import main
 from nanocnn.data import mnist
-from nanocnn.data.digits import read_digit
+from nanocnn.data.photo import read_digit
 
 X, Y = (array[:60] for array in mnist.sample()[1])
 REFERENCE = ("--kernels", "reference")

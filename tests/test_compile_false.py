@@ -10,7 +10,7 @@ from snapshots import SHAPES, small
 
 import nanocnn
 from nanocnn import storage
-from nanocnn.errors import ModelFileError
+from nanocnn.common.errors import ModelFileError
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
 from rewriting import (  # noqa: E402

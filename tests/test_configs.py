@@ -28,7 +28,7 @@ from nanocnn import (
     RMSprop,
     SparseCategoricalCrossentropy,
 )
-from nanocnn.configs import arguments, described, find, make
+from nanocnn.common.config import arguments, described, find, make
 from nanocnn.layers import layer_config, layer_from_config
 from nanocnn.losses import LOSSES, get_loss
 from nanocnn.optimizers import OPTIMIZERS, get_optimizer

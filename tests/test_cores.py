@@ -2,7 +2,7 @@
 
 import pytest
 
-from nanocnn import cores
+from nanocnn.jit import cores
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from nanocnn import (
     Sequential,
     gradcheck,
     plots,
-    threads,
 )
+from nanocnn.jit import threads
 from nanocnn.kernels import get_kernels
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

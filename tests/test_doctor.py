@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import nanocnn
-from nanocnn import __main__ as command, doctor
-from nanocnn.kernels.fast import cache, gemm
-from nanocnn.kernels.host import host
+from nanocnn import cli as command, doctor
+from nanocnn.jit import cache
+from nanocnn.jit.cpu import cpu as host
+from nanocnn.kernels.fast import gemm
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -69,7 +70,7 @@ def test_what_fails_is_named_and_the_others_follow(monkeypatch):
 
 BLOCK = "import sys; sys.modules.update(dict.fromkeys({names}))\n"
 ALONE = "import runpy; runpy.run_module('nanocnn.doctor', run_name='__main__')"
-MAIN = "from nanocnn.__main__ import main; sys.exit(main(['doctor']))"
+MAIN = "from nanocnn.cli import main; sys.exit(main(['doctor']))"
 
 
 def test_without_any_of_the_dependencies():

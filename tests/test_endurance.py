@@ -33,7 +33,7 @@ from nanocnn import (
     Sequential,
     set_num_threads,
 )
-from nanocnn.kernels.fast import ahead
+from nanocnn.jit import precompile
 
 STEPS_PER_EPOCH, WARM_UP = 50, 100
 # What is freed goes back to the system at once, instead of lying in the C library's heap in pieces:
@@ -104,7 +104,7 @@ def endure(steps):
     x, y = digits(8 * STEPS_PER_EPOCH - 5, shape=(28, 28))  # the last batch is smaller
     model, measure = network(), Measure(steps)
     model.train_on_batch(x[:2], y[:2])  # starts the threads
-    while ahead.helper is not None and not ahead.helper.stdin.closed:
+    while precompile.helper is not None and not precompile.helper.stdin.closed:
         time.sleep(0.01)  # until the second process that compiles has ended
     settle()
     with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,7 @@ import pytest
 from small import digits, small_model
 
 from nanocnn import Callback, EarlyStopping, ModelCheckpoint, load_model
-from nanocnn.events import KNOWN
+from nanocnn.callbacks.callback import KNOWN
 
 X, Y = digits(20)
 

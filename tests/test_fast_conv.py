@@ -8,7 +8,7 @@ from compare import assert_close
 from hypothesis import Phase, example, given, settings, strategies as st
 
 from nanocnn.kernels import reference
-from nanocnn.kernels.fast import conv
+from nanocnn.kernels.fast.conv.conv2d import conv2d as conv
 from nanocnn.kernels.geometry import sliding_window
 
 LOOSE = {"float32": 1e-5, "float64": 1e-12}
@@ -139,7 +139,7 @@ def test_every_algorithm_is_the_reference_within_bounds(algorithm, layer):
     assert none is None and dweight.dtype == dtype
 
 
-@pytest.mark.parametrize("algorithm", [None, "direct", "winners", "winograd"])
+@pytest.mark.parametrize("algorithm", [None, "direct", "sparse", "winograd"])
 @settings(max_examples=25, phases=[Phase.explicit, Phase.generate])  # shrinking compiles a lot
 @given(layer=layers)
 def test_fused_with_relu_and_pool_is_the_composition(algorithm, layer):
@@ -157,14 +157,14 @@ def test_fused_with_relu_and_pool_is_the_composition(algorithm, layer):
     want, first = reference.max_pool_forward(rectified, pool)
     y = guarded(want.shape, dtype)
     codes = np.full(want.size + 64, 77, np.uint8)
-    winner = codes[32:-32].reshape(want.shape)
-    conv.conv2d_relu_pool_forward(x, weight, bias, window, pool, out=(y, winner), algorithm=forward)
+    argmax = codes[32:-32].reshape(want.shape)
+    conv.conv2d_relu_pool_forward(x, weight, bias, window, pool, out=(y, argmax), algorithm=forward)
     assert_close(y, want, tolerance, "y")
     assert (codes[:32] == 77).all() and (codes[-32:] == 77).all()
     # the winner is the largest, but for differences in rounding
-    assert (winner[want > 1e-3] < 4).all()
-    assert (winner[reference.max_pool_forward(plain, pool)[0] < -1e-3] == 4).all()
-    cell = np.where(winner == 4, 0, winner)
+    assert (argmax[want > 1e-3] < 4).all()
+    assert (argmax[reference.max_pool_forward(plain, pool)[0] < -1e-3] == 4).all()
+    cell = np.where(argmax == 4, 0, argmax)
     cells = reference.windows(rectified, pool).reshape(*want.shape[:3], 4, -1)
     chosen = np.take_along_axis(cells, cell[:, :, :, None], 3)[:, :, :, 0]
     np.testing.assert_allclose(chosen, want, atol=2 * tolerance * np.abs(want).max())
@@ -209,10 +209,10 @@ def everything(dtype="float32", N=20):
             results += conv.conv2d_relu_pool_forward(
                 x, weight, bias, window, pool, algorithm=algorithm
             )
-        y, winner = results[-2:]
-        for algorithm in (None, "direct", "winners", "winograd"):
+        y, argmax = results[-2:]
+        for algorithm in (None, "direct", "sparse", "winograd"):
             results += conv.conv2d_relu_pool_backward(
-                y, x, weight, winner, window, pool, algorithm=algorithm
+                y, x, weight, argmax, window, pool, algorithm=algorithm
             )
     return [a.tobytes() for a in results]
 
@@ -253,9 +253,9 @@ def test_numbers_that_are_not_finite_stay_where_they_belong(algorithm, value):
         masked = reference.max_pool_backward(dy, np.where(code == 4, 9, code), pool)
         gradients = reference.conv2d_backward(masked, x, weight, window)
         fused = None if algorithm == "im2col" else algorithm  # which is for convolutions alone
-        forward = None if algorithm == "winners" else algorithm
+        forward = None if algorithm == "sparse" else algorithm
         y = conv.conv2d_forward(x, weight, None, window, algorithm=forward)
-        got, winner = conv.conv2d_relu_pool_forward(
+        got, argmax = conv.conv2d_relu_pool_forward(
             x, weight, None, window, pool, algorithm=fused and forward
         )
         back = conv.conv2d_relu_pool_backward(
@@ -263,7 +263,7 @@ def test_numbers_that_are_not_finite_stay_where_they_belong(algorithm, value):
         )
     assert_close(y, expected, 1e-5, "y")
     assert_close(got, want, 1e-5, "pooled")
-    assert (winner[np.isnan(want)] == 4).all()
+    assert (argmax[np.isnan(want)] == 4).all()
     for name, a, b in zip(("dx", "dweight", "dbias"), back, gradients, strict=True):
         assert_close(a, b, 1e-5, name)
 
@@ -271,7 +271,7 @@ def test_numbers_that_are_not_finite_stay_where_they_belong(algorithm, value):
 def test_choice_by_shape_and_by_name():
     layer = sliding_window((26, 26), (3, 3))
     assert conv.choose(layer, 32, 64, 128) == ("winograd", "direct", "winograd")
-    assert conv.choose(layer, 32, 64, 128, pooled=True).dweight == "winners"
+    assert conv.choose(layer, 32, 64, 128, pooled=True).dweight == "sparse"
     assert conv.choose(layer, 1, 32, 128).forward == "direct"
     strided = sliding_window((26, 26), (3, 3), (2, 2), "same")
     assert conv.choose(strided, 32, 64, 128) == ("direct", "direct", "im2col")
@@ -311,21 +311,21 @@ def test_what_was_forced_is_what_runs(monkeypatch):
     x, weight = np.zeros((2, 6, 6, 3), np.float32), np.zeros((3, 3, 3, 4), np.float32)
     window, strided = sliding_window((6, 6), (3, 3)), sliding_window((6, 6), (3, 3), (2, 2))
     pool = sliding_window((4, 4), (2, 2), (2, 2))
-    dy, y, winner = np.zeros((2, 4, 4, 4), "f"), np.zeros((2, 2, 2, 4), "f"), np.zeros(32, "u1")
-    winner = winner.reshape(y.shape)
+    dy, y, argmax = np.zeros((2, 4, 4, 4), "f"), np.zeros((2, 2, 2, 4), "f"), np.zeros(32, "u1")
+    argmax = argmax.reshape(y.shape)
     for call in (
-        lambda: conv.conv2d_forward(x, weight, None, window, algorithm="winners"),
+        lambda: conv.conv2d_forward(x, weight, None, window, algorithm="sparse"),
         lambda: conv.conv2d_forward(x, weight, None, strided, algorithm="winograd"),
-        lambda: conv.conv2d_backward(dy, x, weight, window, algorithm="winners"),
+        lambda: conv.conv2d_backward(dy, x, weight, window, algorithm="sparse"),
         lambda: conv.conv2d_backward(dy, x, weight, window, False, algorithm="winograd"),
         lambda: conv.conv2d_backward(y, x, weight, strided, algorithm="direct"),
-        lambda: conv.conv2d_relu_pool_forward(x, weight, None, window, pool, algorithm="winners"),
+        lambda: conv.conv2d_relu_pool_forward(x, weight, None, window, pool, algorithm="sparse"),
         lambda: conv.conv2d_relu_pool_forward(x, weight, None, window, pool, algorithm="im2col"),
         lambda: conv.conv2d_relu_pool_backward(
-            y, x, weight, winner, window, pool, algorithm="im2col"
+            y, x, weight, argmax, window, pool, algorithm="im2col"
         ),
         lambda: conv.conv2d_relu_pool_backward(
-            y, x, weight, winner, window, pool, False, algorithm="winograd"
+            y, x, weight, argmax, window, pool, False, algorithm="winograd"
         ),
     ):
         with pytest.raises(ValueError, match="cannot compute"):
@@ -335,7 +335,7 @@ def test_what_was_forced_is_what_runs(monkeypatch):
     monkeypatch.setattr(
         conv.winners, "weight_gradient", lambda *args: called.append(1) or real(*args)
     )
-    conv.conv2d_relu_pool_backward(y, x, weight, winner, window, pool, algorithm="winners")
+    conv.conv2d_relu_pool_backward(y, x, weight, argmax, window, pool, algorithm="sparse")
     assert called  # though 3 channels are too few for it to be chosen
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nanocnn.kernels import fast
-from nanocnn.kernels.fast import conv
+from nanocnn.kernels.fast.conv.conv2d import conv2d as conv
 from nanocnn.kernels.geometry import sliding_window
 
 
@@ -38,7 +38,7 @@ def test_arrays_inside_named_tuples_are_made_plain():
         )
         given = change(pooled), change(x), change(weight), change(argmax), window, pool
         found = [y, pooled, argmax, *conv.conv2d_backward(*masked, relu_output=change(y))]
-        for algorithm in ("direct", "winners", "winograd"):
+        for algorithm in ("direct", "sparse", "winograd"):
             found += conv.conv2d_relu_pool_backward(*given, algorithm=algorithm)
         found.append(conv.conv2d_forward(*masked[1:3], None, window, algorithm="im2col"))
         return [array.tobytes() for array in found]

@@ -9,7 +9,7 @@ import pytest
 from compare import TOLERANCE, assert_close
 from hypothesis import example, given, settings, strategies as st
 
-from nanocnn.errors import ShapeError
+from nanocnn.common.errors import ShapeError
 from nanocnn.kernels import fast, reference
 from nanocnn.kernels.fast import gemm
 from nanocnn.kernels.geometry import sliding_window
@@ -24,7 +24,7 @@ def cases(rng, dtype):
     x, image, dense = array(64, 9, 9, 33), array(40, 17, 15, 24), array(130, 700)
     window = sliding_window((17, 15), (3, 3), (2, 2), "same")
     pooled = array(40, window.OH, window.OW, 24)
-    winner = reference.max_pool_forward(image, window)[1]
+    argmax = reference.max_pool_forward(image, window)[1]
     weight, bias, dy = array(700, 77), array(77), array(130, 77)
     logits, target = array(300, 40), rng.dirichlet(np.ones(40), 300).astype(dtype)
     C = array(33), array(33), array(33), positive(33)
@@ -34,7 +34,7 @@ def cases(rng, dtype):
         ("dense_forward", (dense[:1], weight, None), ()),
         ("dense_backward", (dy, dense, weight), ()),
         ("max_pool_forward", (image, window), ()),
-        ("max_pool_backward", (pooled, winner, window), ()),
+        ("max_pool_backward", (pooled, argmax, window), ()),
         ("average_pool_forward", (image, window), ()),
         ("average_pool_backward", (pooled, window), ()),
         ("dropout_forward", (x, 0.4, KEY), ()),
@@ -229,9 +229,9 @@ def test_relu_of_the_dense_layer_keeps_nan(dtype):
 def test_ties_go_to_the_first_cell_and_overlaps_add_up(dtype, shape):
     x = np.ones((1, 4, 4, 1), dtype)
     window = sliding_window((4, 4), (3, 3))
-    y, winner = fast.max_pool_forward(x, window)
-    assert winner.dtype == np.uint8 and not winner.any()
-    dx = fast.max_pool_backward(np.ones_like(y), winner, window)
+    y, argmax = fast.max_pool_forward(x, window)
+    assert argmax.dtype == np.uint8 and not argmax.any()
+    dx = fast.max_pool_backward(np.ones_like(y), argmax, window)
     expected = np.zeros((4, 4))
     expected[:2, :2] = 1
     np.testing.assert_array_equal(dx[0, :, :, 0], expected)
@@ -240,10 +240,10 @@ def test_ties_go_to_the_first_cell_and_overlaps_add_up(dtype, shape):
 def test_windows_with_more_cells_than_a_byte_counts(dtype, rng):
     x = rng.standard_normal((2, 20, 18, 3)).astype(dtype)
     window = sliding_window((20, 18), (17, 16), (1, 1), "same")
-    y, winner = fast.max_pool_forward(x, window)
+    y, argmax = fast.max_pool_forward(x, window)
     expected, code = reference.max_pool_forward(x, window)
-    assert winner.dtype == np.int32
-    np.testing.assert_array_equal(winner, code)
+    assert argmax.dtype == np.int32
+    np.testing.assert_array_equal(argmax, code)
     np.testing.assert_array_equal(y, expected)
 
 

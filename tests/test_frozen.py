@@ -140,6 +140,6 @@ def test_no_gradient_is_computed_below_the_first_trained_layer(kernels, monkeypa
     def refuse(*_, **__):
         raise AssertionError("a gradient that nobody needs")
 
-    for stage in made.plan_.stages[:-1]:
+    for stage in made.execution_plan.stages[:-1]:
         monkeypatch.setattr(stage, "backward", refuse)
     made.train_on_batch(X, Y)

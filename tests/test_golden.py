@@ -9,8 +9,8 @@ from compare import assert_close
 from golden import recipes
 
 import nanocnn
+from nanocnn.kernels.memory import Memory
 from nanocnn.losses import get_loss
-from nanocnn.memory import Memory
 
 VALUES = json.loads((Path(__file__).parent / "golden" / "values.json").read_text())
 RUNS = [f"{preset} {optimizer}" for preset in recipes.PRESETS for optimizer in recipes.OPTIMIZERS]

@@ -97,10 +97,10 @@ def test_stages(kernels):
         Dense(9, activation="relu"), Dense(K, activation="softmax"),
         shape=(N, 8, 6, 2), loss="sparse_categorical_crossentropy",
     )  # fmt: skip
-    names = [stage.name for stage in model.plan_.stages]
+    names = [stage.name for stage in model.execution_plan.stages]
     if kernels == "fast":
         assert "conv2d+max_pooling2d" in names
-    for stage in model.plan_.stages:
+    for stage in model.execution_plan.stages:
         for training in (True, False):
             x = distinct((N, *stage.layers[0].input_shape), 7)
             report = check(stage, x, training=training, limit=100)

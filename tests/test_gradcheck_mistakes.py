@@ -74,12 +74,12 @@ def test_finds_assignment_where_col2im_must_add(layer, monkeypatch):
 @pytest.mark.parametrize("places", ["every", "one"])
 def test_finds_a_wrong_winner_in_a_pool(places, kernels, monkeypatch):
     def change(result, x, window):
-        y, winner = result[0], result[1].copy()
+        y, argmax = result[0], result[1].copy()
         if places == "every":
-            winner[...] = (winner + 1) % (window.KH * window.KW)
+            argmax[...] = (argmax + 1) % (window.KH * window.KW)
         else:
-            winner[1, 2, 0, 1] = (winner[1, 2, 0, 1] + 1) % (window.KH * window.KW)
-        return y, winner
+            argmax[1, 2, 0, 1] = (argmax[1, 2, 0, 1] + 1) % (window.KH * window.KW)
+        return y, argmax
 
     plant(monkeypatch, kernels, "max_pool_forward", change)
     layer = built(MaxPooling2D(2), IMAGES, kernels)
@@ -314,12 +314,12 @@ def one_wrong(result, *_):
 
 def other_cell(result, x, window):
     """The last cell where the first wins, but only where no other cell is as large."""
-    y, winner = result
+    y, argmax = result
     cells = reference.windows(reference.pad(x, window, -np.inf), window)
-    cells = cells.reshape(*winner.shape[:3], -1, winner.shape[3])
+    cells = cells.reshape(*argmax.shape[:3], -1, argmax.shape[3])
     alone = (cells == y[:, :, :, None]).sum(axis=3) == 1
     last = window.KH * window.KW - 1
-    return y, np.where(alone, last - winner, winner).astype(winner.dtype)
+    return y, np.where(alone, last - argmax, argmax).astype(argmax.dtype)
 
 
 MISTAKES = {
@@ -348,7 +348,7 @@ def test_mistakes_are_found_on_real_digits(mistake, monkeypatch):
 @pytest.mark.parametrize("what", range(3), ids=["dx", "dweight", "dbias"])
 def test_mistakes_of_a_fused_stage_are_found_on_real_digits(what, monkeypatch):
     fast = digits_model("fast", *NETWORKS["3x3"]())
-    stage = next(stage for stage in fast.plan_.stages if "+" in stage.name)
+    stage = next(stage for stage in fast.execution_plan.stages if "+" in stage.name)
     plant(
         monkeypatch, fast.kernels, "conv2d_relu_pool_backward",
         lambda r, *_: tuple(1.001 * a if i == what else a for i, a in enumerate(r)),

@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from snapshots import small
 
 from nanocnn import Flatten, Input, Sequential, load_model, storage
-from nanocnn.errors import ModelFileError
+from nanocnn.common.errors import ModelFileError
 
 pytest.importorskip("h5py", reason="h5py is not installed")
 from rewriting import (

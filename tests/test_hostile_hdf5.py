@@ -7,7 +7,7 @@ import pytest
 from snapshots import small
 
 from nanocnn import storage
-from nanocnn.errors import ModelFileError
+from nanocnn.common.errors import ModelFileError
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
 from rewriting import change_layer, load_here, rewrite_json  # noqa: E402

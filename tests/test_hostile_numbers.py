@@ -16,7 +16,7 @@ from nanocnn import (
     MaxPooling2D,
     Sequential,
 )
-from nanocnn.errors import NonFiniteError
+from nanocnn.common.errors import NonFiniteError
 
 SETS = ("reference", "fast")
 X, Y = digits(33)

@@ -5,7 +5,7 @@ import pytest
 from snapshots import SHAPES, small
 
 from nanocnn import load_model, storage
-from nanocnn.errors import ModelFileError
+from nanocnn.common.errors import ModelFileError
 
 pytest.importorskip("h5py", reason="h5py is not installed")
 from rewriting import SUFFIXES, read_members, write_members

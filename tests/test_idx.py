@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
+from nanocnn.common.errors import DatasetError
 from nanocnn.data import idx
-from nanocnn.errors import DatasetError
 
 DTYPES = ["u1", "i1", "i2", "i4", "f4", "f8"]
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from small import BOTH_SETS, bits, digits, every_layer, small_model
 
-from nanocnn import Callback, ModelCheckpoint, interrupts, load_model
+from nanocnn import Callback, ModelCheckpoint, load_model
+from nanocnn.models import interrupts
 
 X, Y = digits(90)
 

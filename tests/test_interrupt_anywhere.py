@@ -18,7 +18,8 @@ import pytest
 from small import BOTH_SETS
 
 import nanocnn
-from nanocnn import Conv2D, Dense, Flatten, Input, Sequential, threads
+from nanocnn import Conv2D, Dense, Flatten, Input, Sequential
+from nanocnn.jit import threads
 
 HERE = Path(nanocnn.__file__).parent
 WATCHED = {contextlib.__file__, inspect.getfile(np.errstate)} | {

@@ -19,7 +19,7 @@ from nanocnn import (
     SparseCategoricalCrossentropy,
     load_model,
 )
-from nanocnn.errors import ShapeError
+from nanocnn.common.errors import ShapeError
 from nanocnn.gradcheck import check
 
 X, CLASSES = digits(60)
@@ -78,7 +78,7 @@ def test_gradients(kernels, last, units, y):
     layers += [Flatten()] if last == "unfused" else []  # no activation is the last layer's
     made = Sequential(layers, dtype="float64", kernels=kernels)
     made.compile("sgd", BinaryCrossentropy(from_logits=last == "logits", label_smoothing=0.1))
-    assert (made.plan_.final is None) == (last in ("logits", "unfused"))
+    assert (made.execution_plan.final is None) == (last in ("logits", "unfused"))
     report = check(made, X[:7] / 255, y[:7], limit=60)
     assert report.passed and report.worst.error < 1e-7
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nanocnn.data import idx, mirrors, mnist
-from nanocnn.errors import DatasetError
+from nanocnn.common.errors import DatasetError
+from nanocnn.data import download, idx, mnist
 
 X = np.random.default_rng(0).integers(0, 256, (30, 28, 28), np.uint8)
 Y = np.arange(30, dtype=np.uint8) % 10
@@ -30,7 +30,7 @@ def raw(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def packed(names: tuple[str, ...] = mirrors.MNIST_FILES, level: int = 9) -> Files:
+def packed(names: tuple[str, ...] = download.MNIST_FILES, level: int = 9) -> Files:
     return {f"{n}.gz": gzip.compress(raw(a), level) for n, a in zip(names, PARTS, strict=True)}
 
 
@@ -97,19 +97,19 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, no $NANOCNN_DATA, no proxy, and mirrors that refuse every connection."""
     for name in ("NANOCNN_DATA", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(mirrors, "cache_folder", lambda: tmp_path / "cache")
-    for name, source in mirrors.SOURCES.items():
+    monkeypatch.setattr(download, "cache_folder", lambda: tmp_path / "cache")
+    for name, source in download.SOURCES.items():
         dead = source._replace(mirrors=("http://127.0.0.1:9/", "http://127.0.0.1:9/again/"))
-        monkeypatch.setitem(mirrors.SOURCES, name, dead)
+        monkeypatch.setitem(download.SOURCES, name, dead)
     return tmp_path / "cache"
 
 
 def serve(monkeypatch: pytest.MonkeyPatch, name: str, urls: list[str], files: Files) -> None:
     """Let `name` be fetched from `urls`, and be right if it is `files`."""
-    monkeypatch.setitem(mirrors.SOURCES, name, mirrors.Source(tuple(urls), hashed(files)))
+    monkeypatch.setitem(download.SOURCES, name, download.Source(tuple(urls), hashed(files)))
 
 
-UNPACKED = dict(zip(mirrors.MNIST_FILES, map(raw, PARTS), strict=True))
+UNPACKED = dict(zip(download.MNIST_FILES, map(raw, PARTS), strict=True))
 
 
 def test_a_given_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +137,7 @@ def test_where_it_would_come_from(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`locate` says what `load` does then, without reading or fetching."""
-    monkeypatch.setattr(mirrors, "fetch", lambda *arguments: "")
+    monkeypatch.setattr(download, "fetch", lambda *arguments: "")
     for name, end in (("mnist", ", or the embedded sample without a network"), ("kmnist", "")):
         nowhere = f"a download from http://127.0.0.1:9/ to {cache / name}{end}"
         assert mnist.locate(name) == nowhere
@@ -199,7 +199,7 @@ def test_files_that_do_not_fit_together(
     tmp_path: Path, index: int, array: np.ndarray, message: str
 ) -> None:
     folder = put(tmp_path / "data", packed())
-    idx.write(folder / f"{mirrors.MNIST_FILES[index]}.gz", array)
+    idx.write(folder / f"{download.MNIST_FILES[index]}.gz", array)
     with pytest.raises(DatasetError, match=message):
         mnist.load(folder)
 
@@ -213,7 +213,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused_unread(
     count = mnist.ANY_FILE // 784 + 1
     head = struct.pack(">4B3I", 0, 0, 8, 3, count, 28, 28)
     bomb = gzip.compress(head + bytes(count * 784))
-    for name, found in (("mnist", mirrors.MNIST_FILES), ("emnist_digits", mirrors.EMNIST_FILES)):
+    for name, found in (("mnist", download.MNIST_FILES), ("emnist_digits", download.EMNIST_FILES)):
         folder = put(tmp_path / name, {f"{stem}.gz": bomb for stem in found})
         tracemalloc.start()
         with pytest.raises(DatasetError, match=f"of uint8, got a limit of {mnist.ANY_FILE:,} byte"):
@@ -222,9 +222,9 @@ def test_a_file_that_unpacks_to_too_much_is_refused_unread(
         tracemalloc.stop()
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:  # packed once more
-        for stem in mirrors.EMNIST_FILES:
+        for stem in download.EMNIST_FILES:
             archive.writestr(f"gzip/{stem}.gz", gzip.compress(head + bytes(count * 784), 0))
-    put(tmp_path / "zip", {mirrors.EMNIST_ZIP: stream.getvalue()})
+    put(tmp_path / "zip", {download.EMNIST_ZIP: stream.getvalue()})
     with pytest.raises(DatasetError, match="got a limit of"):
         mnist.load(tmp_path / "zip", "emnist_digits")
 
@@ -267,7 +267,7 @@ def test_fetched_once_then_from_the_cache(
     assert_loaded(mnist.load())
     assert capsys.readouterr().out == f"mnist: 20 + 10 images from {cache / 'mnist'}\n"
     assert server.asked == []
-    (cache / "mnist" / mirrors.MNIST_FILES[1]).write_bytes(b"rotten")
+    (cache / "mnist" / download.MNIST_FILES[1]).write_bytes(b"rotten")
     assert_loaded(mnist.load())
     assert server.asked == ["train-labels-idx1-ubyte.gz"]
 
@@ -330,22 +330,22 @@ def test_an_endless_file_is_not_fetched_to_its_end(
     server.files = bomb
     serve(monkeypatch, "mnist", [server.url], UNPACKED)
     with pytest.raises(ConnectionError, match="larger than it should be"):
-        mirrors.fetch("mnist", cache, verbose=False)
+        download.fetch("mnist", cache, verbose=False)
     assert list(cache.iterdir()) == []
 
 
 def test_a_silent_mirror_costs_seconds(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirrors, "PATIENCE", 0.2)
+    monkeypatch.setattr(download, "PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, never answers
         serve(monkeypatch, "mnist", [f"http://127.0.0.1:{silent.getsockname()[1]}/"], UNPACKED)
         with pytest.raises(ConnectionError, match="Time"):
-            mirrors.fetch("mnist", cache, verbose=False)
+            download.fetch("mnist", cache, verbose=False)
     answer, answered = threading.Event(), []
     monkeypatch.setattr(  # a name look-up that takes a minute
         "requests.head", lambda *_, **__: answer.wait(60) or answered.append("late")
     )
     with pytest.raises(ConnectionError, match="TimeoutError"):
-        mirrors.fetch("mnist", cache, verbose=False)
+        download.fetch("mnist", cache, verbose=False)
     assert not answered  # it was not waited for
     answer.set()
 
@@ -357,7 +357,7 @@ def emnist_zip() -> bytes:
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("gzip/emnist-letters-train-images-idx3-ubyte.gz", b"not to be read")
         archive.writestr("gzip/../../escaped", b"not to be written")
-        for name, array in zip(mirrors.EMNIST_FILES, swapped, strict=True):
+        for name, array in zip(download.EMNIST_FILES, swapped, strict=True):
             archive.writestr(f"gzip/{name}.gz", gzip.compress(raw(array)))
     return file.getvalue()
 
@@ -365,20 +365,20 @@ def emnist_zip() -> bytes:
 def test_emnist_from_its_zip(
     server: Server, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.files = {mirrors.EMNIST_ZIP: emnist_zip()}
+    server.files = {download.EMNIST_ZIP: emnist_zip()}
     serve(monkeypatch, "emnist_digits", [server.url], server.files)
     assert_loaded(mnist.load(name="emnist_digits"))
     kept = sorted(p.name for p in (cache / "emnist_digits").iterdir())
-    assert kept == sorted(f"{name}.gz" for name in mirrors.EMNIST_FILES), "the zip is dropped"
+    assert kept == sorted(f"{name}.gz" for name in download.EMNIST_FILES), "the zip is dropped"
     assert_loaded(mnist.load(name="emnist_digits"))
     assert len(server.asked) == 1
     assert_loaded(mnist.load(put(tmp_path / "own", server.files), name="emnist_digits"))
-    put(tmp_path / "bad", {mirrors.EMNIST_ZIP: emnist_zip()[:-30]})
+    put(tmp_path / "bad", {download.EMNIST_ZIP: emnist_zip()[:-30]})
     with pytest.raises(DatasetError, match="expected a zip file"):
         mnist.load(tmp_path / "bad", name="emnist_digits")
     wrong = bytearray(emnist_zip())
     wrong[200] ^= 1  # inside the first member that is read
-    put(tmp_path / "wrong", {mirrors.EMNIST_ZIP: bytes(wrong)})
+    put(tmp_path / "wrong", {download.EMNIST_ZIP: bytes(wrong)})
     with pytest.raises(DatasetError):
         mnist.load(tmp_path / "wrong", name="emnist_digits")
     assert not list(tmp_path.rglob("escaped"))

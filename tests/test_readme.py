@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from nanocnn import gradcheck, presets
-from nanocnn.__main__ import main
+from nanocnn.cli import main
 from nanocnn.data import mnist
 from nanocnn.kernels import reference
 from nanocnn.storage import FORMATS

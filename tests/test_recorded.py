@@ -16,12 +16,11 @@ from nanocnn import (
     Input,
     MaxPooling2D,
     Sequential,
-    plan,
-    recorded,
-    threads,
 )
+from nanocnn.jit import threads
 from nanocnn.kernels import fast
 from nanocnn.layers import Layer
+from nanocnn.models import plan, replay
 
 X = np.random.default_rng(0).random((4, 12, 12, 1))
 
@@ -43,19 +42,21 @@ def layer_by_layer(model: Sequential, x: np.ndarray) -> np.ndarray:
 
 def ordinary(model: Sequential, x: np.ndarray) -> np.ndarray:
     """Without a recording: a new memory, and more images than are recorded."""
-    return model.predict(np.concatenate([x] * (recorded.FEW + 1)), batch_size=1000)[: len(x)]
+    return model.predict(np.concatenate([x] * (replay.MAX_REPLAY_BATCH + 1)), batch_size=1000)[
+        : len(x)
+    ]
 
 
 def repeats(monkeypatch) -> list[int]:
     """Counts the passes that are repeated from now on."""
     seen: list[int] = []
-    original = recorded.Recorded.repeat
+    original = replay.Replay.repeat
 
     def repeat(self, x):
         seen.append(len(x))
         return original(self, x)
 
-    monkeypatch.setattr(recorded.Recorded, "repeat", repeat)
+    monkeypatch.setattr(replay.Replay, "repeat", repeat)
     return seen
 
 
@@ -106,7 +107,7 @@ def test_another_number_of_threads_records_anew(monkeypatch, set_threads):
 
 
 def test_a_pass_that_cannot_be_repeated_is_recorded_once(monkeypatch):
-    class Counted(recorded.Recorded):
+    class Counted(replay.Replay):
         made = 0
 
         def __init__(self, *args):
@@ -151,12 +152,12 @@ def test_what_cannot_be_repeated_is_not(own):
 
 
 def test_a_recording_with_something_unrepeatable_is_empty():
-    with threads.recording() as calls:
+    with threads.capture() as calls:
         threads.run(lambda part, parts: None, 2)
     assert len(calls) == 1
-    with threads.recording() as calls:
+    with threads.capture() as calls:
         threads.run(lambda part, parts: None, 2)
-        threads.not_repeatable()
+        threads.abort_capture()
         threads.run(lambda part, parts: None, 2)
     assert calls == []
 

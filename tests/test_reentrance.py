@@ -18,8 +18,9 @@ import threadpoolctl
 from small import BOTH_SETS
 
 import nanocnn
-from nanocnn import Conv2D, Dense, Flatten, Input, MaxPooling2D, Sequential, chain, threads
-from nanocnn.kernels.fast import work
+from nanocnn import Conv2D, Dense, Flatten, Input, MaxPooling2D, Sequential
+from nanocnn.jit import scratch, threads
+from nanocnn.models import structure as chain
 
 HERE = str(Path(nanocnn.__file__).parent), threadpoolctl.__file__
 X = np.random.default_rng(0).random((20, 12, 12, 16), "f")
@@ -123,17 +124,17 @@ def test_a_handler_may_build_and_use_the_model_that_is_being_built(kernels):
 
 
 def test_a_buffer_is_lent_to_one_at_a_time():
-    first = work.scratch("test", 10, "f")
+    first = scratch.scratch("test", 10, "f")
     part = first[2:4]
     del first
-    second = work.scratch("test", 10, "f")  # while a part of the first is held
+    second = scratch.scratch("test", 10, "f")  # while a part of the first is held
     assert not np.shares_memory(second, part)
     address = part.__array_interface__["data"][0]
     del part
-    third = work.scratch("test", 10, "f")
+    third = scratch.scratch("test", 10, "f")
     assert address - third.ctypes.data == 2 * third.itemsize  # used again
-    assert third.ctypes.data % work.LINE == 0
-    assert len(work.scratch("test", 1000, "f")) >= 1000
+    assert third.ctypes.data % scratch.LINE == 0
+    assert len(scratch.scratch("test", 1000, "f")) >= 1000
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")

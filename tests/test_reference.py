@@ -144,34 +144,34 @@ def tied(seed, dtype, shape):
 def test_max_pool(kernels, dtype, slide, C, N, seed):
     size, kernel, strides, padding, _ = slide
     x = tied(seed, dtype, (N, *size, C))
-    y, winner = loops("max_pool_forward", x, kernel, strides, padding)
+    y, argmax = loops("max_pool_forward", x, kernel, strides, padding)
     actual, actual_winner = kernels.max_pool_forward(x, window_of(slide))
     assert actual.dtype == dtype and actual_winner.dtype == np.uint8
     np.testing.assert_array_equal(actual, y)
-    np.testing.assert_array_equal(actual_winner, winner)
+    np.testing.assert_array_equal(actual_winner, argmax)
     (dy,) = normal(seed, dtype, y.shape)
     dx = kernels.max_pool_backward(dy, actual_winner, window_of(slide))
-    close(dx, loops("max_pool_backward", dy, winner, size, kernel, strides, padding), dtype, "dx")
+    close(dx, loops("max_pool_backward", dy, argmax, size, kernel, strides, padding), dtype, "dx")
 
 
 def test_max_pool_window_of_more_than_255_cells(kernels, dtype):
     (x,) = normal(0, dtype, (2, 20, 19, 3))
     window = sliding_window((20, 19), (17, 16), (2, 3), "same")
-    y, winner = loops("max_pool_forward", x, (17, 16), (2, 3), "same")
+    y, argmax = loops("max_pool_forward", x, (17, 16), (2, 3), "same")
     actual, actual_winner = kernels.max_pool_forward(x, window)
     assert actual_winner.dtype == np.int32
     np.testing.assert_array_equal(actual, y)
-    np.testing.assert_array_equal(actual_winner, winner)
+    np.testing.assert_array_equal(actual_winner, argmax)
     (dy,) = normal(1, dtype, y.shape)
     dx = kernels.max_pool_backward(dy, actual_winner, window)
-    expected = loops("max_pool_backward", dy, winner, (20, 19), (17, 16), (2, 3), "same")
+    expected = loops("max_pool_backward", dy, argmax, (20, 19), (17, 16), (2, 3), "same")
     close(dx, expected, dtype)
 
 
 def test_max_pool_ties_in_overlapping_windows_as_in_tensorflow(kernels):
     window = sliding_window((4, 4), (3, 3))
-    y, winner = kernels.max_pool_forward(np.ones((1, 4, 4, 1)), window)
-    dx = kernels.max_pool_backward(np.ones_like(y), winner, window)
+    y, argmax = kernels.max_pool_forward(np.ones((1, 4, 4, 1)), window)
+    dx = kernels.max_pool_backward(np.ones_like(y), argmax, window)
     assert dx[0, :, :, 0].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
 
 
@@ -188,11 +188,11 @@ def test_max_pool_of_nan_and_inf(kernels, dtype, slide, C):
     values = np.array([np.nan, -np.inf, -np.inf, -np.inf, -np.inf, np.inf, 1.0])
     x = rng.choice(values, (6, *size, C)).astype(dtype)
     x[0] = -np.inf
-    y, winner = loops("max_pool_forward", x, kernel, strides, padding)
+    y, argmax = loops("max_pool_forward", x, kernel, strides, padding)
     actual, actual_winner = kernels.max_pool_forward(x, window_of(slide))
     np.testing.assert_array_equal(actual, y)
     decided = y != -np.inf
-    np.testing.assert_array_equal(actual_winner[decided], winner[decided])
+    np.testing.assert_array_equal(actual_winner[decided], argmax[decided])
 
 
 @given(sliding(largest=4, dilated=False), st.integers(1, 9), st.integers(1, 3), seeds)

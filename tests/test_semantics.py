@@ -8,7 +8,7 @@ from compare import TOLERANCE
 import nanocnn
 from nanocnn import initializers
 from nanocnn.kernels import get_kernels
-from nanocnn.memory import Memory
+from nanocnn.kernels.memory import Memory
 
 # --- Optimizers: one weight, w = 1; the values are Keras's (and PyTorch's, where it says so)
 

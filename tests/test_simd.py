@@ -10,9 +10,9 @@ import numba
 import numpy as np
 import pytest
 
-from nanocnn.kernels import simd
-from nanocnn.kernels.host import Host, find_host, host as this_host
-from nanocnn.kernels.simd import (
+from nanocnn.jit import simd
+from nanocnn.jit.cpu import Cpu, cpu as this_host, find_cpu
+from nanocnn.jit.simd import (  # fmt: skip
     columns,
     convert,
     fma,
@@ -31,7 +31,7 @@ from nanocnn.kernels.simd import (
     tile,
     total,
     transpose,
-)  # fmt: skip
+)
 
 DTYPES = [np.float32, np.float64]
 ROWS = 3
@@ -181,15 +181,15 @@ def test_a_square_of_registers_is_transposed(dtype):
 def test_host_follows_the_processor_and_numbas_settings():
     assert this_host.bytes in (16, 32, 64) and this_host.registers in (16, 32)
     if platform.machine() in ("x86_64", "AMD64"):
-        assert find_host("haswell", None) == Host(32, 16)
-        assert find_host("skylake-avx512", None) == Host(64, 32)
-        assert find_host("generic", "") == Host(16, 16)
-        assert find_host("haswell", "+avx2,+avx512f") == Host(64, 32)
+        assert find_cpu("haswell", None) == Cpu(32, 16)
+        assert find_cpu("skylake-avx512", None) == Cpu(64, 32)
+        assert find_cpu("generic", "") == Cpu(16, 16)
+        assert find_cpu("haswell", "+avx2,+avx512f") == Cpu(64, 32)
 
 
 CACHED = """
 import numba, numpy as np
-from nanocnn.kernels.simd import *
+from nanocnn.jit.simd import *
 
 @numba.njit(cache=True)
 def double(x):

@@ -10,8 +10,8 @@ import pytest
 from snapshots import assert_same, small
 
 from nanocnn import Dense, Input, Sequential, load_model, storage
-from nanocnn.errors import MissingExtraError, ModelFileError
-from nanocnn.storage import archives
+from nanocnn.common.errors import MissingExtraError, ModelFileError
+from nanocnn.storage import safe_zip as archives
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
 from rewriting import SUFFIXES, change_layer, load_here, rewrite_json  # noqa: E402

@@ -34,7 +34,7 @@ from small import bits
 
 import nanocnn
 from nanocnn import Dense, ExponentialDecay, Flatten, Input, MeanSquaredError, Sequential, data
-from nanocnn.configs import Checked, arguments
+from nanocnn.common.config import Checked, arguments
 from nanocnn.losses import Loss
 
 PATHS = ("path", "file", "source")  # their errors may be the system's: no such file
@@ -137,7 +137,7 @@ def complaint(error, name, argument):
     kind = type(error)
     if kind is TypeError and re.search(r"\) missing \d+ required", str(error)):
         return ""  # Python's own, and as clear
-    if kind is not ValueError and kind not in vars(nanocnn.errors).values():
+    if kind is not ValueError and kind not in vars(nanocnn.common.errors).values():
         return f"{kind.__name__}: {error}"
     place = traceback.extract_tb(error.__traceback__)[-1].filename
     if not place.startswith(nanocnn.__path__[0]):

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from small import digits, small_model
 
-from nanocnn import EarlyStopping, LearningRateScheduler, terminal
-from nanocnn.data import mirrors, mnist
+from nanocnn import EarlyStopping, LearningRateScheduler
+from nanocnn.common import terminal
+from nanocnn.data import download, mnist
 
 X, Y = digits(20)
 
@@ -77,20 +78,20 @@ def test_whatever_prints_goes_on(kind, verbose, monkeypatch):
 @pytest.mark.parametrize("kind", STREAMS)
 def test_compiling_and_downloading_go_on(kind, monkeypatch, tmp_path):
     pytest.importorskip("numba")
-    from nanocnn.kernels.fast.compiler import Progress
+    from nanocnn.jit.compile import Progress
 
     def hand_over(url, sink, _):
         sink.write(b"1234")
 
-    monkeypatch.setattr(mirrors, "_knock", lambda url: None)
+    monkeypatch.setattr(download, "_knock", lambda url: None)
     monkeypatch.setattr(
-        mirrors, "_pooch", lambda: type("Pooch", (), {"HTTPDownloader": lambda **k: hand_over})
+        download, "_pooch", lambda: type("Pooch", (), {"HTTPDownloader": lambda **k: hand_over})
     )
     with streams(monkeypatch, STREAMS[kind]()):
         progress = Progress()
         progress.begin(kept=True)
         progress.end()
-        mirrors._download("http://host/file", str(tmp_path / "file"), 4, False, verbose=True)
+        download._download("http://host/file", str(tmp_path / "file"), 4, False, verbose=True)
     assert (tmp_path / "file").read_bytes() == b"1234"
 
 
@@ -98,7 +99,7 @@ def test_compiling_and_downloading_go_on(kind, monkeypatch, tmp_path):
 @pytest.mark.parametrize("stream", ["None", "open('closed', 'w')", "io.StringIO()"])
 def test_a_warning_that_cannot_be_printed_is_no_error(stream, tmp_path):
     close = "sys.stderr and sys.stderr.close()"
-    code = f"import io, sys; from nanocnn.errors import warn; sys.stderr = {stream}; {close}"
+    code = f"import io, sys; from nanocnn.common.errors import warn; sys.stderr = {stream}; {close}"
     subprocess.run([sys.executable, "-c", f"{code}; warn('gone')"], cwd=tmp_path, check=True)
 
 

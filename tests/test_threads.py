@@ -11,14 +11,13 @@ import time
 import numpy as np
 import pytest
 
-from nanocnn import threads
-from nanocnn.kernels.fast import waiting
+from nanocnn.jit import spin, threads
 
 
 @pytest.fixture(params=["watching", "sleeping"])
 def wait(request, monkeypatch):
     """Threads wait for one another in both ways: with the help of compiled code and without."""
-    monkeypatch.setattr(threads, "spin", waiting.spin if request.param == "watching" else None)
+    monkeypatch.setattr(threads, "spin", spin.spin if request.param == "watching" else None)
 
 
 @pytest.fixture(params=[1, 2, 4])
@@ -48,12 +47,12 @@ def meet(part, parts, seconds):
 
 def test_watching_sees_a_change_and_gives_up():
     flags = np.zeros(2, np.int64)
-    assert waiting.spin(flags, 0, 1, 1000.0)
-    assert not waiting.spin(flags, 0, 0, 300.0, bump=1)
+    assert spin.spin(flags, 0, 1, 1000.0)
+    assert not spin.spin(flags, 0, 0, 300.0, bump=1)
     assert flags.tolist() == [0, 1]
     other = threading.Timer(0.02, flags.__setitem__, (0, 5))
     other.start()
-    assert waiting.spin(flags, 0, 0, 10e6)
+    assert spin.spin(flags, 0, 0, 10e6)
     other.join()
 
 
@@ -348,4 +347,4 @@ def test_single_threaded_blas_from_many_threads(two):
 
 
 def test_threads_does_not_load_numba():
-    assert python("import sys, nanocnn.threads; print('numba' in sys.modules)") == "False\n"
+    assert python("import sys, nanocnn.jit.threads; print('numba' in sys.modules)") == "False\n"

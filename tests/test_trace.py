@@ -116,7 +116,7 @@ def torch_layer(torch, layer, x, params, saved):
 
 def torch_loss(torch, model, logits_or_prediction, target):
     F = torch.nn.functional
-    if model.plan_.final is not None:
+    if model.execution_plan.final is not None:
         return F.cross_entropy(logits_or_prediction, target, reduction="none")
     return F.mse_loss(logits_or_prediction, target, reduction="none").mean(dim=1)
 
@@ -234,7 +234,7 @@ def test_what_each_layer_saved_has_its_name():
         "batch_normalization": ["mean", "variance", "x"],
         "activation": ["y"],
         "average_pooling2d": [],
-        "max_pooling2d": ["winner"],
+        "max_pooling2d": ["argmax"],
         "dropout": ["key", "mask"],
         "conv2d_1": ["x", "y"],
         "flatten": [],

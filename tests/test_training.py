@@ -9,19 +9,10 @@ import numpy as np
 import pytest
 from small import BOTH_SETS, SPARSE, bits, digits, every_layer, small_model
 
-from nanocnn import (
-    SGD,
-    Callback,
-    Dense,
-    Input,
-    ModelCheckpoint,
-    Sequential,
-    load_model,
-    presets,
-    training,
-)
-from nanocnn.errors import NonFiniteError
+from nanocnn import SGD, Callback, Dense, Input, ModelCheckpoint, Sequential, load_model, presets
+from nanocnn.common.errors import NonFiniteError
 from nanocnn.losses import SparseCategoricalCrossentropy
+from nanocnn.models import trainer
 
 X, Y = digits(70)
 VX, VY = digits(30, seed=1)
@@ -154,13 +145,13 @@ def test_one_hot_and_class_numbers_are_the_same():
 
 def orders(monkeypatch, shuffle, epochs=2):
     """The rows of each batch of a training."""
-    seen, take = [], training.take
+    seen, take = [], trainer.take
 
     def spy(x, index, *args, **kwargs):
         seen.append(np.arange(len(x))[index])
         return take(x, index, *args, **kwargs)
 
-    monkeypatch.setattr(training, "take", spy)
+    monkeypatch.setattr(trainer, "take", spy)
     small_model().fit(X, Y, 32, epochs, shuffle=shuffle, verbose=0)
     return [np.concatenate(seen[i : i + 3]) for i in range(0, 3 * epochs, 3)]
 
@@ -293,7 +284,7 @@ def test_without_a_terminal_one_quiet_line_an_epoch(capfd, verbose):
 def test_on_a_terminal_a_bar_with_loss_accuracy_speed_and_time_left(monkeypatch, capfd):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     moment = iter(range(10**6))
-    monkeypatch.setattr(training, "perf_counter", lambda: next(moment))
+    monkeypatch.setattr(trainer, "perf_counter", lambda: next(moment))
     small_model().fit(X, Y, 16, verbose="auto")
     bar = capfd.readouterr().err
     for part in ("Epoch 1/1", "/70 images", "<", "img/s", "loss=", "accuracy="):
@@ -375,7 +366,7 @@ def test_a_training_step_of_the_fast_kernels_allocates_no_array(monkeypatch, set
     x, y = rng.random((256, 28, 28, 1), dtype=np.float32), rng.integers(0, 10, 256)
     model = presets.build("two-block", 0, "fast", "float32")
     model.fit(x, presets.labels_for(model, y), 64, verbose=0)
-    step, most = training.step, []
+    step, most = trainer.step, []
 
     def traced(*args):
         tracemalloc.start()
@@ -385,7 +376,7 @@ def test_a_training_step_of_the_fast_kernels_allocates_no_array(monkeypatch, set
         tracemalloc.stop()
         return result
 
-    monkeypatch.setattr(training, "step", traced)
+    monkeypatch.setattr(trainer, "step", traced)
     model.fit(x, presets.labels_for(model, y), 64, verbose=0)
     assert len(most) == 4
     # the labels of a batch and Python's own objects; the smallest activation has 100 times as much

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from nanocnn.arrays import Array, quietly
-from nanocnn.checks import number, whole
-from nanocnn.errors import NonFiniteError, ShapeError
-from nanocnn.texts import sizes
+from nanocnn.common.arrays import Array, quietly
+from nanocnn.common.errors import NonFiniteError, ShapeError
+from nanocnn.common.tables import sizes
+from nanocnn.common.validate import number, whole
 
 ROWS = 1024  # images looked at together when searching for NaN
 

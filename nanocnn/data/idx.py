@@ -13,10 +13,10 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from nanocnn.arrays import Array
-from nanocnn.checks import whole
-from nanocnn.errors import DatasetError
-from nanocnn.files import PEEK, atomic_write, looks_like, opened, path_name, stream_name
+from nanocnn.common.arrays import Array
+from nanocnn.common.errors import DatasetError
+from nanocnn.common.files import PEEK, atomic_write, looks_like, opened, path_name, stream_name
+from nanocnn.common.validate import whole
 
 File = str | os.PathLike[str] | BinaryIO
 

@@ -16,13 +16,13 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from nanocnn.arrays import Array
-from nanocnn.checks import flag
-from nanocnn.data import idx, mirrors
-from nanocnn.data.mirrors import EMNIST_FILES, EMNIST_ZIP, MNIST_FILES, SOURCES
-from nanocnn.errors import DatasetError, unknown
-from nanocnn.files import atomic_write, path_name
-from nanocnn.terminal import say
+from nanocnn.common.arrays import Array
+from nanocnn.common.errors import DatasetError, unknown
+from nanocnn.common.files import atomic_write, path_name
+from nanocnn.common.terminal import say
+from nanocnn.common.validate import flag
+from nanocnn.data import download, idx
+from nanocnn.data.download import EMNIST_FILES, EMNIST_ZIP, MNIST_FILES, SOURCES
 
 Split = tuple[Array, Array]
 
@@ -60,7 +60,7 @@ def load(
     if found:
         return _read(name, found, f"{chosen} ($NANOCNN_DATA)", verbose)
     elsewhere = f" ($NANOCNN_DATA, {chosen}, does not hold it)" if chosen else ""
-    cache = mirrors.cache_folder() / name
+    cache = download.cache_folder() / name
     try:
         mirror = _fetch(name, cache, verbose)
     except ConnectionError as error:
@@ -98,7 +98,7 @@ def locate(name: str = "mnist") -> str:
     found, chosen = _find_chosen(name)
     if found:
         return f"{chosen} ($NANOCNN_DATA)"
-    cache = mirrors.cache_folder() / name
+    cache = download.cache_folder() / name
     where = f"a download from {SOURCES[name].mirrors[0]} to {cache}"
     where += ", or the embedded sample without a network" * (name == "mnist")
     with suppress(DatasetError):  # some of the files: the others would be fetched
@@ -202,10 +202,10 @@ def _check(x: Array, y: Array, x_file: Traversable, y_file: Traversable) -> None
 
 def _fetch(name: str, cache: Path, verbose: bool) -> str:
     if name != "emnist_digits":
-        return mirrors.fetch(name, cache, verbose)
+        return download.fetch(name, cache, verbose)
     if _find([cache], name):
         return ""
-    mirror = mirrors.fetch(name, cache, verbose)
+    mirror = download.fetch(name, cache, verbose)
     # Stream the four members out of the verified .zip, then drop it: half a gigabyte.
     for member in _find([cache], name) or ():
         with member.open("rb") as packed, atomic_write(cache / member.name) as file:

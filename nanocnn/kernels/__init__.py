@@ -9,7 +9,7 @@ are C-contiguous.
 from importlib import import_module
 from types import ModuleType
 
-from ..errors import unknown
+from ..common.errors import unknown
 
 KERNEL_SETS = ("fast", "reference")
 

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from ..checks import one_of, pair
-from ..errors import ShapeError
+from ..common.errors import ShapeError
+from ..common.validate import one_of, pair
 
 
 class Window(NamedTuple):

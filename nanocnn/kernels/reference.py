@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from ..arrays import Array
+from ..common.arrays import Array
 from .geometry import Window
 
 
@@ -112,19 +112,19 @@ def max_pool_forward(x: Array, window: Window) -> tuple[Array, Array]:
     N, _, _, C = x.shape
     cells = windows(pad(x, window, -np.inf), window)  # (N,OH,OW,KH,KW,C)
     cells = cells.reshape(N, window.OH, window.OW, -1, C)  # (N,OH,OW,KH*KW,C)
-    winner = cells.argmax(axis=3)[:, :, :, None]  # (N,OH,OW,1,C)
-    y = np.take_along_axis(cells, winner, axis=3)[:, :, :, 0]
+    argmax = cells.argmax(axis=3)[:, :, :, None]  # (N,OH,OW,1,C)
+    y = np.take_along_axis(cells, argmax, axis=3)[:, :, :, 0]
     code = np.uint8 if window.KH * window.KW <= 255 else np.int32
-    return y, winner[:, :, :, 0].astype(code)
+    return y, argmax[:, :, :, 0].astype(code)
 
 
 # y is a copy of the winning cell: dy goes to that cell and to no other. A cell that wins in
 # several overlapping windows gets the sum.
-def max_pool_backward(dy: Array, winner: Array, window: Window) -> Array:
+def max_pool_backward(dy: Array, argmax: Array, window: Window) -> Array:
     """dy, winner (N,OH,OW,C) -> dx (N,H,W,C)."""
     N, *_, C = dy.shape
     cell = np.arange(window.KH * window.KW)[:, None]  # (KH*KW, 1)
-    won = winner[:, :, :, None] == cell  # (N,OH,OW,KH*KW,C)
+    won = argmax[:, :, :, None] == cell  # (N,OH,OW,KH*KW,C)
     dcells = np.where(won, dy[:, :, :, None], 0)
     return col2im(dcells, N, C, window)
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..configs import described
-from ..errors import unknown
+from ..common.config import described
+from ..common.errors import unknown
 from .activation import Activation
 from .base import Layer, make_names_unique
 from .dropout import Dropout

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..checks import one_of
-from ..memory import Memory
+from ..common.validate import one_of
+from ..kernels.memory import Memory
 from .base import Array, Layer
 
 # What `activation=` accepts, each with its formula.

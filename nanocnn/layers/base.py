@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from .. import initializers
-from ..arrays import Array as Array
-from ..checks import flag, float_type, generator, label, sample_shape, takes, whole
-from ..configs import Configured, checked_config, refuse_unknown
-from ..errors import ShapeError
+from ..common.arrays import Array as Array
+from ..common.config import Configured, checked_config, refuse_unknown
+from ..common.errors import ShapeError
+from ..common.tables import sizes
+from ..common.validate import flag, float_type, generator, label, sample_shape, takes, whole
 from ..kernels import get_kernels
 from ..kernels.geometry import Window, sliding_window
-from ..memory import Memory
-from ..texts import sizes
+from ..kernels.memory import Memory
 
 Shape = tuple[int, ...]
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..checks import number
-from ..memory import Memory
+from ..common.validate import number
+from ..kernels.memory import Memory
 from .base import Array, Layer
 
 

@@ -3,12 +3,12 @@
 from typing import Any
 
 from .. import initializers
-from ..checks import flag, one_of, pair, whole
-from ..errors import ShapeError
+from ..common.errors import ShapeError
+from ..common.tables import sizes
+from ..common.validate import flag, one_of, pair, whole
 from ..kernels.geometry import Window
-from ..memory import Memory
+from ..kernels.memory import Memory
 from ..regularizers import get_regularizer
-from ..texts import sizes
 from .activation import Activation
 from .base import Array, Layer, Shape, window_over
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import flag, number, whole
-from ..memory import Memory
+from ..common.validate import flag, number, whole
+from ..kernels.memory import Memory
 from .base import Array, Layer, Shape
 
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from ..checks import one_of, pair
+from ..common.validate import one_of, pair
 from ..kernels.geometry import Window
-from ..memory import Memory
+from ..kernels.memory import Memory
 from .base import Array, Layer, Shape, window_over
 
 
@@ -47,20 +47,20 @@ class MaxPooling2D(Pooling2D):
     Source: keras/src/layers/pooling/max_pooling2d.py.
     """
 
-    operation, keeps = "max_pool", ("winner",)
+    operation, keeps = "max_pool", ("argmax",)
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         shape = (len(x), *self.output_shape)
-        name = "winner" if self.window.KH * self.window.KW <= 255 else "wide_winner"
+        name = "argmax" if self.window.KH * self.window.KW <= 255 else "wide_argmax"
         out = memory.out(self, **{"y": shape, name: shape})
-        y, winner = self.kernels.max_pool_forward(x, self.window, **out)
-        memory.save(self, winner)
+        y, argmax = self.kernels.max_pool_forward(x, self.window, **out)
+        memory.save(self, argmax)
         return y
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        (winner,) = memory.saved(self)
+        (argmax,) = memory.saved(self)
         out = memory.out(self, dx=(len(dy), *self.input_shape))
-        return self.kernels.max_pool_backward(dy, winner, self.window, **out)
+        return self.kernels.max_pool_backward(dy, argmax, self.window, **out)
 
     def formula(self) -> str:
         return "y[n,h,w,c] = max over the window of x[n,.,.,c]"

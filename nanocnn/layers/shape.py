@@ -3,9 +3,9 @@
 from math import prod
 from typing import Any
 
-from ..checks import sample_shape
-from ..configs import checked_config
-from ..memory import Memory
+from ..common.config import checked_config
+from ..common.validate import sample_shape
+from ..kernels.memory import Memory
 from .base import Array, Layer, Shape, without_batch
 
 

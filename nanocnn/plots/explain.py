@@ -5,26 +5,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..checks import whole
-from ..errors import ShapeError
+from ..common.errors import ShapeError
+from ..common.validate import whole
+from ..kernels.memory import Memory
 from ..layers import Layer
 from ..layers.linear import Linear
-from ..memory import Memory
-from ..trace import unchanged
+from ..models.record import unchanged
 from .inside import find_conv
-from .style import (
-    INK,
-    Array,
-    built,
-    finite,
-    new_figure,
-    one_image,
-    shortened,
-    show_image,
-)
+from .style import INK, Array, built, finite, new_figure, one_image, shortened, show_image
 
 if TYPE_CHECKING:
-    from ..sequential import Sequential
+    from ..models.sequential import Sequential
 
 
 def saliency(model: "Sequential", image: Any, label: int | None = None) -> Figure:

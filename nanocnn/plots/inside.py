@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..callbacks import Callback
-from ..checks import whole
-from ..errors import unknown
+from ..common.errors import unknown
+from ..common.validate import whole
 from ..layers import Conv2D, Dropout, Flatten, Layer
-from ..trace import Trace
+from ..models.record import Trace
 from .style import (
     INK,
     PAPER,
@@ -27,7 +27,7 @@ from .style import (
 )
 
 if TYPE_CHECKING:
-    from ..sequential import Sequential
+    from ..models.sequential import Sequential
 
 CROSS = "\N{MULTIPLICATION SIGN}"
 STAR = " *"  # behind the name of a line that has gaps
@@ -65,9 +65,9 @@ def filters(model: "Sequential", layer: str | None = None, most: int | None = No
     figure.colorbar(picture, ax=axes, shrink=0.9, aspect=12)
     of = f"{F} of {kernel.shape[3]}" if kernel.shape[3] > F else f"{F}"
     depth = f", channels 0 to {C - 1} of {kernel.shape[2]} downwards" if C > 1 else ""
-    strange = "" if np.isfinite(kernel).all() else "; not all are finite"
+    nonfinite = "" if np.isfinite(kernel).all() else "; not all are finite"
     figure.suptitle(
-        f"{conv.name}: {of} filters of {kernel.shape[0]}{CROSS}{kernel.shape[1]}{depth}{strange}",
+        f"{conv.name}: {of} filters of {kernel.shape[0]}{CROSS}{kernel.shape[1]}{depth}{nonfinite}",
         fontsize=10,
     )
     return figure

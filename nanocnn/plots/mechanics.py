@@ -8,15 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..checks import whole
+from ..common.validate import whole
 from ..kernels.geometry import Window
 from ..kernels.reference import im2col as lay_out
-from ..trace import LayerTrace, Trace
-from ..worked_example import backward_formulas
+from ..models.record import LayerTrace, Trace
+from ..models.worked_example import backward_formulas
 from .style import WIDTH, Array, finite_range, inches, new_figure
 
 PAD = -1  # what stands for padding among pixel numbers
-MOST = 12  # rows and columns of a table in network_pass
+MAX_CELLS = 12  # rows and columns of a table in network_pass
 CELL, GAP = 0.205, 1.2  # inches of the smallest cell "-.45" fits in; cells between two columns
 
 
@@ -111,10 +111,11 @@ def network_pass(trace: Trace, sample: int = 0) -> Figure:
     for layer in trace:
         steps += _steps(layer, sample)
     size = max(max(_table(step.up).shape) for step in steps)
-    if size > MOST or len(steps) > 12:
+    if size > MAX_CELLS or len(steps) > 12:
         raise ValueError(
             f"network_pass: {len(steps)} steps with arrays of up to {size} rows or columns, "
-            f"expected at most 12 and {MOST}: more cannot be read; print(trace) shows any network"
+            f"expected at most 12 and {MAX_CELLS}: more cannot be read; "
+            "print(trace) shows any network"
         )
     columns = [_column(step) for step in steps]
     # Everything is placed in cells: one cell is as wide and as high as one number.
@@ -142,7 +143,7 @@ def network_pass(trace: Trace, sample: int = 0) -> Figure:
         else:
             _numbers(axis, _table(step.down), middle, rows[1], f"d{step.symbol}{part}")
         if step.layer is not None and column.kernel is not None:
-            part, dweight = column.labels[1], _table(step.layer.dweight, True)[:MOST]
+            part, dweight = column.labels[1], _table(step.layer.dweight, True)[:MAX_CELLS]
             _numbers(axis, column.kernel, middle, rows[2], "kernel" + part)
             _numbers(axis, dweight, middle, rows[3], "dweight" + part)
         if i + 1 < len(steps):
@@ -209,9 +210,9 @@ def _column(step: _Step) -> _Column:
         if whole_kernel.ndim == 4:
             C, F = whole_kernel.shape[2:]
             of_kernel = f"\nchannel 0 of {C}" * (C > 1) + f"\nfilter 0 of {F}" * (F > 1)
-        elif len(kernel) > MOST:
-            of_kernel = f"\nrows 0-{MOST - 1} of {len(kernel)}"
-        kernel = kernel[:MOST]
+        elif len(kernel) > MAX_CELLS:
+            of_kernel = f"\nrows 0-{MAX_CELLS - 1} of {len(kernel)}"
+        kernel = kernel[:MAX_CELLS]
     cells = max(_table(step.up).shape[1], 0 if kernel is None else kernel.shape[1])
     words = [step.title] if step.down is not None else [step.title, "formed"]
     text = max(inches(step.title, 9, True), *(inches(t, 9) for t in (*words, part, of_kernel)))

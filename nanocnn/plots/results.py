@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ..checks import whole
-from ..errors import ShapeError
+from ..common.errors import ShapeError
+from ..common.validate import whole
 from .style import (
     INK,
     SMALLEST,
@@ -26,7 +26,7 @@ from .style import (
     spaced_markers,
 )
 
-MOST_CLASSES = 200  # of a confusion matrix; more cannot be seen apart
+MAX_CLASSES = 200  # of a confusion matrix; more cannot be seen apart
 CHANNELS = ((), (1,), (3,), (4,))
 
 
@@ -142,8 +142,8 @@ def confusion_matrix(y_true: Any, y_pred: Any, class_names: Any = None) -> Figur
     if len(true) != len(guessed) or not len(true):
         raise ShapeError(f"confusion_matrix: {len(true)} labels and {len(guessed)} predictions")
     K = int(max(true.max(), guessed.max())) + 1
-    if K > MOST_CLASSES:
-        raise ValueError(f"confusion_matrix: {K} classes, expected up to {MOST_CLASSES}")
+    if K > MAX_CLASSES:
+        raise ValueError(f"confusion_matrix: {K} classes, expected up to {MAX_CLASSES}")
     names = list(_names(class_names, np.arange(K)).values())
     counts = np.zeros((K, K), int)
     np.add.at(counts, (true, guessed), 1)

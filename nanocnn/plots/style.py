@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from ..arrays import Array as Array
+from ..common.arrays import Array as Array
+from ..common.errors import NonFiniteError, ShapeError
 from ..data.batches import take
-from ..errors import NonFiniteError, ShapeError
-from ..sequential import Sequential
+from ..models.sequential import Sequential
 
 WIDTH = 8.0  # inches, at 100 dots an inch: 800 pixels, the width of a README
 SMALLEST = 7.5  # points, of any text

@@ -14,10 +14,10 @@ import os
 from pathlib import Path
 from types import ModuleType
 
-from ..checks import flag
-from ..errors import ModelFileError
-from ..files import PEEK, atomic_write, looks_like, path_name
-from . import isolated, keras_hdf5, keras_zip, npz
+from ..common.errors import ModelFileError
+from ..common.files import PEEK, atomic_write, looks_like, path_name
+from ..common.validate import flag
+from . import keras_hdf5, keras_zip, npz, sandbox
 from .architecture import checked, refuse_own
 from .snapshot import Snapshot
 
@@ -60,7 +60,7 @@ def load(path: str | os.PathLike[str], compile: bool = True) -> Snapshot:
                 raise ModelFileError(f"not {handler.KIND}: {found}")
             if handler is npz:
                 return npz.read(file, compile)
-            return isolated.read(file, Path(path).suffix.lower(), compile)
+            return sandbox.read(file, Path(path).suffix.lower(), compile)
         except ModelFileError as error:
             raise ModelFileError(f"{os.fspath(path)}: {error}") from error
         except RecursionError as error:

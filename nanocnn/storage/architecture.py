@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..checks import flag, whole
-from ..configs import arguments
-from ..errors import ModelFileError
+from ..common.config import arguments
+from ..common.errors import ModelFileError
+from ..common.validate import flag, whole
 from ..initializers import canonical
 from ..layers import LAYERS, Input, Layer, layer_config
 from ..regularizers import get_regularizer

@@ -4,14 +4,14 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ..configs import arguments
-from ..errors import ModelFileError, unknown
+from ..common.config import arguments
+from ..common.errors import ModelFileError, unknown
 from ..losses import LOSSES
 from ..metrics import METRICS
 from ..optimizers import OPTIMIZERS
 from ..schedules import SCHEDULES
 from .architecture import STATE, TO_PREDICT, Config, refuse_unknown
-from .archives import parse_json
+from .safe_zip import parse_json
 
 KERAS_VERSION = "3.10.0"  # whose files those written here are like
 BY_CLASS = {kind.__name__: kind for kind in LOSSES.values()}

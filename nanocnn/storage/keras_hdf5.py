@@ -14,9 +14,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..errors import MissingExtraError, ModelFileError, warn
+from ..common.errors import MissingExtraError, ModelFileError, warn
 from .architecture import Config, Shape, by_layer, read_architecture
-from .archives import parse_json
 from .keras_config import (
     KERAS_VERSION,
     is_nanocnn_010,
@@ -26,6 +25,7 @@ from .keras_config import (
     snake_case,
     write_training,
 )
+from .safe_zip import parse_json
 from .snapshot import Array, Snapshot
 
 MAGIC, KIND = b"\x89HDF", "an HDF5 file"

@@ -11,9 +11,8 @@ import zipfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from ..errors import ModelFileError
+from ..common.errors import ModelFileError
 from .architecture import Config, by_layer, read_architecture
-from .archives import Archive, add_member, parse_json
 from .keras_config import (
     KERAS_VERSION,
     is_nanocnn_010,
@@ -30,6 +29,7 @@ from .keras_hdf5 import (
     optimizer_variables,
     read_state,
 )
+from .safe_zip import Archive, add_member, parse_json
 from .snapshot import Snapshot
 
 MAGIC, KIND = b"PK", "a zip archive, as .keras files are"

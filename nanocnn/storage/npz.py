@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..errors import ModelFileError
+from ..common.errors import ModelFileError
 from .architecture import Shape, check_array, read_architecture
-from .archives import MAX_JSON, Archive, add_member, check_members, parse_json
 from .keras_config import read_training
+from .safe_zip import MAX_JSON, Archive, add_member, check_members, parse_json
 from .snapshot import Array, Snapshot, check_progress
 
 VERSION = 1

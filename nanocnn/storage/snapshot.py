@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array as Array
-from ..checks import whole
-from ..errors import ModelFileError
+from ..common.arrays import Array as Array
+from ..common.errors import ModelFileError
+from ..common.validate import whole
 
 
 @dataclass

@@ -2,15 +2,15 @@
 
 Each public function is plain Python: it checks, makes room for the result (or takes `out=`), cuts
 the work into parts and hands a compiled loop, named with an underscore, to the threads. Nothing is
-compiled before its first call, and what is compiled is kept on disk (compiler.py).
+compiled before its first call, and what is compiled is kept on disk (jit/compile.py).
 """
 
-from . import (
-    ahead,  # noqa: F401  (a model tells it what it is about to train)
-    waiting,  # noqa: F401  (from now on threads wait for one another without sleep)
+from ...jit import (
+    precompile,  # noqa: F401  (a model tells it what it is about to train)
+    spin,  # noqa: F401  (from now on threads wait for one another without sleep)
 )
 from .batch_norm import batch_norm_backward, batch_norm_forward, batch_norm_inference
-from .conv import (
+from .conv.conv2d import (
     choose,
     conv2d_backward,
     conv2d_forward,
@@ -35,19 +35,14 @@ from .loss import (
     softmax_forward,
 )
 from .optimizers import adam_update, rmsprop_update, sgd_update
-from .pool import (
-    average_pool_backward,
-    average_pool_forward,
-    max_pool_backward,
-    max_pool_forward,
-)
+from .pool import average_pool_backward, average_pool_forward, max_pool_backward, max_pool_forward
 
-# What this set has beyond the reference: one kernel for neighbouring layers (see plan.py).
+# What this set has beyond the reference: one kernel for neighbouring layers (see models/plan.py).
 FUSED = ("conv2d_relu_pool_forward", "conv2d_relu_pool_backward")
 
 # These do nothing with numbers but by `threads.run`, or say so when they do
-# (`threads.not_repeatable`): their calls may be recorded and made again (see recorded.py).
-REPEATABLE = frozenset(
+# (`threads.abort_capture`): their calls may be recorded and made again (see models/replay.py).
+CAPTURABLE = frozenset(
     (average_pool_forward, conv2d_forward, conv2d_relu_pool_forward, dense_forward,
      max_pool_forward, relu_forward, sigmoid_forward, softmax_forward, tanh_forward)
 )  # fmt: skip

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ...threads import run
-from .arrays import Array, expect, parts_of, result, results, rows
-from .compiler import compiled, share
+from ...jit.compile import kernel, part_range
+from ...jit.threads import run
+from .outputs import Array, count_parts, expect, result, results, rows
 
 
 def _sums(kernel: Any, count: int, x: Array, *args: Array) -> Array:
     """`count` sums a channel over all rows of x, float64: (count, C)."""
-    parts = parts_of(x.size)
+    parts = count_parts(x.size)
     partial = np.zeros((parts, count, x.shape[1]))
     run(kernel, parts, x, *args, partial)
     return partial.sum(axis=0)
@@ -39,17 +39,17 @@ def batch_norm_forward(
     return batch_norm_inference(x, gamma, beta, mean, variance, epsilon, out=y), mean, variance
 
 
-@compiled
+@kernel
 def _sum(part, parts, x, partial):
-    start, stop = share(part, parts, x.shape[0])
+    start, stop = part_range(part, parts, x.shape[0])
     for n in range(start, stop):
         for c in range(x.shape[1]):
             partial[part, 0, c] += x[n, c]
 
 
-@compiled
+@kernel
 def _sum_of_squares(part, parts, x, center, partial):
-    start, stop = share(part, parts, x.shape[0])
+    start, stop = part_range(part, parts, x.shape[0])
     for n in range(start, stop):
         for c in range(x.shape[1]):
             partial[part, 0, c] += (x[n, c] - center[c]) ** 2
@@ -75,23 +75,23 @@ def batch_norm_backward(
     dbeta[...], dgamma[...] = sums[0], sums[1] * s
     factors = gamma * s, sums[0] / M, sums[1] * s * s / M
     coefficients = [factor.astype(x.dtype) for factor in factors]
-    run(_apply_backward, parts_of(x.size), X, dY, mean, *coefficients, dx.reshape(-1, C))
+    run(_apply_backward, count_parts(x.size), X, dY, mean, *coefficients, dx.reshape(-1, C))
     return dx, dgamma, dbeta
 
 
-@compiled
+@kernel
 def _backward_sums(part, parts, x, dy, mean, partial):
-    start, stop = share(part, parts, x.shape[0])
+    start, stop = part_range(part, parts, x.shape[0])
     for n in range(start, stop):
         for c in range(x.shape[1]):
             partial[part, 0, c] += dy[n, c]
             partial[part, 1, c] += dy[n, c] * (x[n, c] - mean[c])
 
 
-@compiled
+@kernel
 def _apply_backward(part, parts, x, dy, mean, scale, constant, slope, dx):
     # dx = gamma*s * (dy - dbeta/M - (x-mean) * s*dgamma/M)
-    start, stop = share(part, parts, x.shape[0])
+    start, stop = part_range(part, parts, x.shape[0])
     for n in range(start, stop):
         for c in range(x.shape[1]):
             dx[n, c] = scale[c] * (dy[n, c] - constant[c] - (x[n, c] - mean[c]) * slope[c])
@@ -110,13 +110,13 @@ def batch_norm_inference(
     expect(x.shape[-1:], x.dtype, gamma=gamma, beta=beta, mean=mean, variance=variance)
     y = result(out, x.shape, x.dtype)
     scale = gamma / np.sqrt(variance + x.dtype.type(epsilon))
-    run(_apply, parts_of(x.size), rows(x), mean, scale, beta, y.reshape(-1, x.shape[-1]))
+    run(_apply, count_parts(x.size), rows(x), mean, scale, beta, y.reshape(-1, x.shape[-1]))
     return y
 
 
-@compiled
+@kernel
 def _apply(part, parts, x, mean, scale, beta, y):
-    start, stop = share(part, parts, x.shape[0])
+    start, stop = part_range(part, parts, x.shape[0])
     for n in range(start, stop):
         for c in range(x.shape[1]):
             y[n, c] = (x[n, c] - mean[c]) * scale[c] + beta[c]

@@ -5,8 +5,8 @@ A transposed operand is only another pair of strides to the product.
 
 import numpy as np
 
-from .arrays import Array, expect, result, results
 from .gemm import matmul
+from .outputs import Array, expect, result, results
 
 
 def dense_forward(

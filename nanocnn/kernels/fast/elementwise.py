@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ...threads import run
-from .arrays import Array, expect, parts_of, result
-from .compiler import compiled, inlined, places, share
+from ...jit.compile import inline, kernel, part_range, unsigned_range
+from ...jit.threads import run
+from .outputs import Array, count_parts, expect, result
 
 SLOW = 1 << 10  # items with an exponential each that are worth a hand-over
 # tanh(x) = x + x^3 P(x^2)/Q(x^2) for |x| < 0.625, to 2e-16 of it
@@ -25,7 +25,7 @@ def _map(kernel: Any, out: Array | None, grain: int, *inputs: Array, scalars: An
     for other in inputs:
         expect(x.shape, x.dtype, input=other)
     arrays = [other.reshape(-1) for other in inputs]
-    run(kernel, parts_of(x.size, grain), *arrays, y.reshape(-1), *scalars)
+    run(kernel, count_parts(x.size, grain), *arrays, y.reshape(-1), *scalars)
     return y
 
 
@@ -34,11 +34,11 @@ def relu_forward(x: Array, out: Array | None = None) -> Array:
     return _map(_relu_forward, out, 1 << 14, x)
 
 
-@compiled
+@kernel
 def _relu_forward(part, parts, x, y):
-    start, stop = share(part, parts, x.size)
+    start, stop = part_range(part, parts, x.size)
     zero = x.dtype.type(0)
-    for i in places(start, stop):
+    for i in unsigned_range(start, stop):
         y[i] = zero if x[i] <= zero else x[i]
 
 
@@ -47,11 +47,11 @@ def relu_backward(dy: Array, y: Array, out: Array | None = None) -> Array:
     return _map(_relu_backward, out, 1 << 14, dy, y)
 
 
-@compiled
+@kernel
 def _relu_backward(part, parts, dy, y, dx):
-    start, stop = share(part, parts, y.size)
+    start, stop = part_range(part, parts, y.size)
     zero = dy.dtype.type(0)
-    for i in places(start, stop):
+    for i in unsigned_range(start, stop):
         dx[i] = dy[i] if y[i] > zero else zero
 
 
@@ -60,11 +60,11 @@ def sigmoid_forward(x: Array, out: Array | None = None) -> Array:
     return _map(_sigmoid_forward, out, SLOW, x)
 
 
-@compiled
+@kernel
 def _sigmoid_forward(part, parts, x, y):
-    start, stop = share(part, parts, x.size)
+    start, stop = part_range(part, parts, x.size)
     one = x.dtype.type(1)
-    for i in places(start, stop):
+    for i in unsigned_range(start, stop):
         e = exp(-abs(x[i]))
         y[i] = (one if x[i] >= 0 else e) / (one + e)
 
@@ -74,11 +74,11 @@ def sigmoid_backward(dy: Array, y: Array, out: Array | None = None) -> Array:
     return _map(_sigmoid_backward, out, 1 << 14, dy, y)
 
 
-@compiled
+@kernel
 def _sigmoid_backward(part, parts, dy, y, dx):
-    start, stop = share(part, parts, y.size)
+    start, stop = part_range(part, parts, y.size)
     one = dy.dtype.type(1)
-    for i in places(start, stop):
+    for i in unsigned_range(start, stop):
         dx[i] = dy[i] * y[i] * (one - y[i])
 
 
@@ -90,12 +90,12 @@ def tanh_forward(x: Array, out: Array | None = None) -> Array:
     return _map(_tanh_forward, out, SLOW, x)
 
 
-@compiled
+@kernel
 def _tanh_forward(part, parts, x, y):
-    start, stop = share(part, parts, x.size)
+    start, stop = part_range(part, parts, x.size)
     kind = x.dtype.type
     one, two = kind(1), kind(2)
-    for i in places(start, stop):
+    for i in unsigned_range(start, stop):
         a, z = abs(x[i]), x[i] * x[i]
         top = (kind(P[0]) * z + kind(P[1])) * z + kind(P[2])
         bottom = ((z + kind(Q[0])) * z + kind(Q[1])) * z + kind(Q[2])
@@ -109,15 +109,15 @@ def tanh_backward(dy: Array, y: Array, out: Array | None = None) -> Array:
     return _map(_tanh_backward, out, 1 << 14, dy, y)
 
 
-@compiled
+@kernel
 def _tanh_backward(part, parts, dy, y, dx):
-    start, stop = share(part, parts, y.size)
+    start, stop = part_range(part, parts, y.size)
     one = dy.dtype.type(1)
-    for i in places(start, stop):
+    for i in unsigned_range(start, stop):
         dx[i] = dy[i] * (one - y[i] * y[i])
 
 
-@inlined
+@inline
 def _mix(h):
     """lowbias32; every step is cut to 32 bits again, because numba computes whole numbers in 64."""
     h = np.uint32(h ^ (h >> np.uint32(16)))
@@ -142,11 +142,11 @@ def dropout_forward(x: Array, rate: float, key: int, out: Array | None = None) -
 dropout_backward = dropout_forward
 
 
-@compiled
+@kernel
 def _dropout(part, parts, x, y, lo, hi, last, scale):
-    start, stop = share(part, parts, x.size)
+    start, stop = part_range(part, parts, x.size)
     zero = x.dtype.type(0)
-    for i in places(start, stop):
+    for i in unsigned_range(start, stop):
         h = _mix(np.uint32(_mix(np.uint32(np.uint32(i) ^ lo)) ^ hi))
         value = x[i] * scale
         y[i] = value if h <= last else zero

@@ -13,17 +13,17 @@ depend on the shape only. With BLAS they depend on the number of threads.
 
 import numpy as np
 
-from ... import threads
-from ..host import host
-from ..inlining import called
-from ..simd import fma, lanes, load, maximum, pointer, splat, square, store, tile, transpose
-from .arrays import Array
-from .compiler import compiled, inlined, places, share
-from .tails import load_row, store_row
-from .work import run, scratch
+from ...jit import threads
+from ...jit.compile import inline, kernel, part_range, unsigned_range
+from ...jit.cpu import cpu
+from ...jit.inline import noinline
+from ...jit.scratch import run, scratch
+from ...jit.simd import fma, lanes, load, maximum, pointer, splat, square, store, tile, transpose
+from ...jit.tails import load_row, store_row
+from .outputs import Array
 
 # 12 of AVX2's 16 registers hold sums, 24 of AVX-512's and NEON's 32; the rest B's row, A's number
-ROWS, VECTORS = (6, 2) if host.registers < 32 else (8, 3)
+ROWS, VECTORS = (6, 2) if cpu.registers < 32 else (8, 3)
 TILES = 22  # of A's rows are copied at a time: they fit the second cache
 DEPTH = 1024  # bytes of a column of a panel: a panel of the tile's width fits the first cache
 LINES = 4  # partial sums of a C of one row, at most
@@ -46,7 +46,7 @@ def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool =
         return
     parts = max(min(M * K * N // WORK, threads.get_num_threads()), 1)
     across, down = _cut(M, N, parts)
-    n = host.bytes // c.itemsize
+    n = cpu.bytes // c.itemsize
     tall, wide, depth = -(-ROWS // n) * n, VECTORS * n, DEPTH // c.itemsize
     beyond = n * wide  # what is turned may stand out
     buffers = {"block": TILES * tall * depth + beyond, "panel": wide * depth + beyond,
@@ -70,7 +70,7 @@ def _strided(x: Array) -> tuple[Array, int, int]:
     return _strided(np.ascontiguousarray(x))
 
 
-@called
+@noinline
 def _pack(target, pitch, source, along, deep, width, depth):
     """target (depth, pitch) = `width` lines of `depth` items, turned unless they lie side by side.
 
@@ -93,7 +93,7 @@ def _pack(target, pitch, source, along, deep, width, depth):
                     store(target, (k + i) * pitch + j, lines[i, 0])
 
 
-@inlined
+@inline
 def _accumulate(acc, a, tall, b, depth):
     """acc = the product of a tile's rows (depth, tall) and a panel b (depth, VECTORS registers)."""
     for i in range(ROWS):
@@ -109,7 +109,7 @@ def _accumulate(acc, a, tall, b, depth):
                 acc[i, j] = fma(number, row[0, j], acc[i, j])
 
 
-@called
+@noinline
 def _finish(c, step, sums, start, again, rows, width, floor):
     """c (rows, width) = sums + start, where `again` tells how far apart the rows of `start` are."""
     n = lanes(c)
@@ -120,15 +120,15 @@ def _finish(c, step, sums, start, again, rows, width, floor):
             store_row(c, i * step + j, maximum(splat(c, floor), value), width - j)
 
 
-@compiled
+@kernel
 def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bias, K, across, relu):
     block, panel, sums = buffers
     (M, N), pc = C.shape, pointer(C)
     qa, qb, qs = pointer(block), pointer(panel), pointer(sums)
     n = lanes(pc)
     tall, wide, depth = (ROWS + n - 1) // n * n, VECTORS * n, DEPTH // C.itemsize
-    first, end = share(part % across, across, (N + wide - 1) // wide)
-    top, bottom = share(part // across, parts // across, (M + ROWS - 1) // ROWS)
+    first, end = part_range(part % across, across, (N + wide - 1) // wide)
+    top, bottom = part_range(part // across, parts // across, (M + ROWS - 1) // ROWS)
     acc = tile(ROWS, VECTORS, pc)
     for k0 in range(0, max(K, 1), depth):
         size = min(depth, K - k0)
@@ -154,7 +154,7 @@ def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bia
                     _finish(to, N, qs, start, again, min(ROWS, M - t * ROWS), width, floor)
 
 
-@compiled
+@kernel
 def _line(part, parts, A, a_column, B, b_row, C, partial, pitch, bias, relu):
     """One row of C, or this part's share of its sums over K.
 
@@ -163,30 +163,30 @@ def _line(part, parts, A, a_column, B, b_row, C, partial, pitch, bias, relu):
     pa, pb, N = pointer(A), pointer(B), C.size
     sums = partial[part * pitch : part * pitch + N]
     sums[:] = 0
-    first, end = share(part, parts, A.size)
+    first, end = part_range(part, parts, A.size)
     for k in range(first, end - 3, 4):
         a0, a1 = pa[k * a_column], pa[(k + 1) * a_column]
         a2, a3 = pa[(k + 2) * a_column], pa[(k + 3) * a_column]
         row = pb + k * b_row
-        for j in places(0, N):
+        for j in unsigned_range(0, N):
             value = sums[j] + a0 * row[j] + a1 * row[b_row + j]
             sums[j] = value + a2 * row[2 * b_row + j] + a3 * row[3 * b_row + j]
     for k in range(end - (end - first) % 4, end):
-        for j in places(0, N):
+        for j in unsigned_range(0, N):
             sums[j] += pa[k * a_column] * pb[k * b_row + j]
     if parts == 1:
         _add_up(1, C, partial, pitch, bias, relu)
 
 
-@compiled
+@kernel
 def _line_end(part, parts, count, C, partial, pitch, bias, relu):
     _add_up(count, C, partial, pitch, bias, relu)
 
 
-@inlined
+@inline
 def _add_up(count, C, partial, pitch, bias, relu):
     """C = the sum of `count` partial ones + bias, rectified if `relu`."""
-    for j in places(0, C.size):
+    for j in unsigned_range(0, C.size):
         value = bias[j]
         for i in range(count):
             value += partial[i * pitch + j]

@@ -4,14 +4,14 @@ from math import exp, log
 
 import numpy as np
 
-from ...threads import run
-from .arrays import Array, expect, parts_of, result, results, rows
-from .compiler import compiled, inlined, share
+from ...jit.compile import inline, kernel, part_range
+from ...jit.threads import run
+from .outputs import Array, count_parts, expect, result, results, rows
 
 SLOW = 1 << 10  # items with an exponential each that are worth a hand-over
 
 
-@inlined
+@inline
 def _softmax_row(x, y, n):
     """y[n] = softmax(x[n]); returns the row's maximum and the logarithm of its sum."""
     K = x.shape[1]
@@ -32,13 +32,13 @@ def _softmax_row(x, y, n):
 def softmax_forward(x: Array, out: Array | None = None) -> Array:
     """y = exp(x) / sum(exp(x)) over the last axis."""
     y = result(out, x.shape, x.dtype)
-    run(_softmax_forward, parts_of(x.size, SLOW), rows(x), y.reshape(-1, x.shape[-1]))
+    run(_softmax_forward, count_parts(x.size, SLOW), rows(x), y.reshape(-1, x.shape[-1]))
     return y
 
 
-@compiled
+@kernel
 def _softmax_forward(part, parts, x, y):
-    start, stop = share(part, parts, len(x))
+    start, stop = part_range(part, parts, len(x))
     for n in range(start, stop):
         _softmax_row(x, y, n)
 
@@ -47,13 +47,13 @@ def softmax_backward(dy: Array, y: Array, out: Array | None = None) -> Array:
     """dx = y * (dy - sum(dy * y)) over the last axis."""
     expect(dy.shape, dy.dtype, y=y)
     dx = result(out, dy.shape, dy.dtype)
-    run(_softmax_backward, parts_of(y.size), rows(dy), rows(y), dx.reshape(-1, dy.shape[-1]))
+    run(_softmax_backward, count_parts(y.size), rows(dy), rows(y), dx.reshape(-1, dy.shape[-1]))
     return dx
 
 
-@compiled
+@kernel
 def _softmax_backward(part, parts, dy, y, dx):
-    start, stop = share(part, parts, len(y))
+    start, stop = part_range(part, parts, len(y))
     for n in range(start, stop):
         total = 0.0
         for k in range(y.shape[1]):
@@ -69,13 +69,20 @@ def softmax_cross_entropy_forward(
     N, K = logits.shape
     expect((N, K), logits.dtype, target=target)
     losses, y = results(out, ((N,), logits.dtype), ((N, K), logits.dtype))
-    run(_cross_entropy_forward, parts_of(logits.size, SLOW), rows(logits), rows(target), losses, y)
+    run(
+        _cross_entropy_forward,
+        count_parts(logits.size, SLOW),
+        rows(logits),
+        rows(target),
+        losses,
+        y,
+    )
     return losses, y
 
 
-@compiled
+@kernel
 def _cross_entropy_forward(part, parts, logits, target, losses, y):
-    start, stop = share(part, parts, len(y))
+    start, stop = part_range(part, parts, len(y))
     for n in range(start, stop):
         largest, log_total = _softmax_row(logits, y, n)
         loss = 0.0
@@ -95,7 +102,7 @@ def softmax_cross_entropy_backward(
     dlogits = result(out, p.shape, p.dtype)
     run(
         _cross_entropy_backward,
-        parts_of(p.size),
+        count_parts(p.size),
         rows(p),
         rows(target),
         np.ascontiguousarray(weight),
@@ -104,9 +111,9 @@ def softmax_cross_entropy_backward(
     return dlogits
 
 
-@compiled
+@kernel
 def _cross_entropy_backward(part, parts, p, target, weight, dlogits):
-    start, stop = share(part, parts, len(p))
+    start, stop = part_range(part, parts, len(p))
     for n in range(start, stop):
         total = 0.0
         for k in range(p.shape[1]):

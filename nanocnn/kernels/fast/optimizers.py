@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ShapeError
-from ...threads import run
-from .arrays import Array, expect, parts_of, writable
-from .compiler import compiled, places, share
+from ...common.errors import ShapeError
+from ...jit.compile import kernel, part_range, unsigned_range
+from ...jit.threads import run
+from .outputs import Array, count_parts, expect, writable
 
 
 def _step(kernel: Any, states: dict[str, Array | None], grad: Array, *numbers: float) -> None:
@@ -24,7 +24,7 @@ def _step(kernel: Any, states: dict[str, Array | None], grad: Array, *numbers: f
             raise ShapeError(f"{name}: expected a writable C-contiguous array, to update in place")
     arrays = [None if x is None else x.reshape(-1) for x in states.values()]
     scalars = [param.dtype.type(number) for number in numbers]
-    run(kernel, parts_of(param.size), grad.reshape(-1), *arrays, *scalars)
+    run(kernel, count_parts(param.size), grad.reshape(-1), *arrays, *scalars)
 
 
 def sgd_update(
@@ -45,19 +45,19 @@ def sgd_update(
     _step(_sgd, states, grad, inside, outside, momentum, ahead, direct)
 
 
-@compiled
+@kernel
 def _sgd(part, parts, grad, param, velocity, inside, outside, momentum, ahead, direct):
     # param += outside * (ahead * velocity - direct * grad): ahead = 1, direct = 0 unless Nesterov
-    start, stop = share(part, parts, param.size)
+    start, stop = part_range(part, parts, param.size)
     if velocity is None:
-        for i in places(start, stop):
+        for i in unsigned_range(start, stop):
             param[i] -= inside * grad[i]
     elif direct == 0:
-        for i in places(start, stop):
+        for i in unsigned_range(start, stop):
             velocity[i] = momentum * velocity[i] - inside * grad[i]
             param[i] += outside * velocity[i]
     else:
-        for i in places(start, stop):
+        for i in unsigned_range(start, stop):
             velocity[i] = momentum * velocity[i] - inside * grad[i]
             param[i] += outside * (ahead * velocity[i] - direct * grad[i])
 
@@ -81,14 +81,14 @@ def rmsprop_update(
     _step(_rmsprop, states, grad, inside, outside, rho, momentum, *epsilons)
 
 
-@compiled
+@kernel
 def _rmsprop(
     part, parts, grad, param, v, average, buffer, inside, outside, rho, momentum, under, beside
 ):
     # `under` is the epsilon under the root, `beside` the one beside it: one of them is 0
-    start, stop = share(part, parts, param.size)
+    start, stop = part_range(part, parts, param.size)
     rest = param.dtype.type(1) - rho
-    for i in places(start, stop):
+    for i in unsigned_range(start, stop):
         g = grad[i]
         v[i] += (g * g - v[i]) * rest
         spread = v[i]
@@ -119,12 +119,12 @@ def adam_update(
     _step(_adam, states, grad, step_size, beta1, beta2, epsilon, v_scale)
 
 
-@compiled
+@kernel
 def _adam(part, parts, grad, param, m, v, vmax, step_size, beta1, beta2, epsilon, v_scale):
-    start, stop = share(part, parts, param.size)
+    start, stop = part_range(part, parts, param.size)
     one = param.dtype.type(1)
     rest1, rest2 = one - beta1, one - beta2
-    for i in places(start, stop):
+    for i in unsigned_range(start, stop):
         g = grad[i]
         m[i] += (g - m[i]) * rest1
         v[i] += (g * g - v[i]) * rest2

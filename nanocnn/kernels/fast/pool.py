@@ -7,13 +7,13 @@ from math import prod
 
 import numpy as np
 
-from ...errors import ShapeError
-from ...threads import run
+from ...common.errors import ShapeError
+from ...jit.compile import inline, kernel, part_range
+from ...jit.simd import convert, lanes, pointer, select, splat
+from ...jit.tails import load_row, store_row
+from ...jit.threads import run
 from ..geometry import Window
-from ..simd import convert, lanes, pointer, select, splat
-from .arrays import Array, expect, parts_of, result, results
-from .compiler import compiled, inlined, share
-from .tails import load_row, store_row
+from .outputs import Array, count_parts, expect, result, results
 
 EXACT = 1 << 24  # the numbers of a window's cells are counted in floats: all up to here are exact
 
@@ -24,10 +24,10 @@ def _check(name: str, x: Array, *shape: int) -> None:
 
 
 def _parts(x: Array, window: Window) -> int:
-    return min(parts_of(prod(x.shape) * window.KH * window.KW), max(len(x), 1))
+    return min(count_parts(prod(x.shape) * window.KH * window.KW), max(len(x), 1))
 
 
-@inlined
+@inline
 def _reach(place, stride, before, dilation, k, size):
     """Which k of a window are inside the image, as a range, and where its first cell would lie."""
     first = place * stride - before
@@ -46,17 +46,17 @@ def max_pool_forward(
         raise ShapeError(f"max_pool_forward: a window of {cells} cells, expected {EXACT} at most")
     shape = (len(x), window.OH, window.OW, x.shape[3])
     code = np.uint8 if cells <= 255 else np.int32
-    y, winner = results(out, (shape, x.dtype), (shape, np.dtype(code)))
-    run(_max_pool_forward, _parts(y, window), np.ascontiguousarray(x), y, winner, tuple(window))
-    return y, winner
+    y, argmax = results(out, (shape, x.dtype), (shape, np.dtype(code)))
+    run(_max_pool_forward, _parts(y, window), np.ascontiguousarray(x), y, argmax, tuple(window))
+    return y, argmax
 
 
-@compiled
-def _max_pool_forward(part, parts, x, y, winner, window):
+@kernel
+def _max_pool_forward(part, parts, x, y, argmax, window):
     H, W, KH, KW, SH, SW, DH, DW, top, _, left, _, OH, OW = window
     N, C = x.shape[0], x.shape[3]
-    p, maxima, codes = pointer(x), pointer(y), pointer(winner)
-    start, stop = share(part, parts, N)
+    p, maxima, argmaxes = pointer(x), pointer(y), pointer(argmax)
+    start, stop = part_range(part, parts, N)
     for n in range(start, stop):
         for oh in range(OH):
             row, first_kh, last_kh = _reach(oh, SH, top, DH, KH, H)
@@ -74,32 +74,32 @@ def _max_pool_forward(part, parts, x, y, winner, window):
                             best = select(wins, cell, best)
                             code = select(wins, splat(p, kh * KW + kw), code)
                     store_row(maxima, to + c, best, C - c)
-                    store_row(codes, to + c, convert(code, codes), C - c)
+                    store_row(argmaxes, to + c, convert(code, argmaxes), C - c)
 
 
-def max_pool_backward(dy: Array, winner: Array, window: Window, out: Array | None = None) -> Array:
+def max_pool_backward(dy: Array, argmax: Array, window: Window, out: Array | None = None) -> Array:
     """dy, winner (N,OH,OW,C) -> dx (N,H,W,C): each gradient goes to its window's winner."""
     _check("dy", dy, window.OH, window.OW)
-    expect(dy.shape, winner.dtype, winner=winner)
+    expect(dy.shape, argmax.dtype, argmax=argmax)
     dx = result(out, (len(dy), window.H, window.W, dy.shape[3]), dy.dtype)
-    arrays = np.ascontiguousarray(dy), np.ascontiguousarray(winner), dx
+    arrays = np.ascontiguousarray(dy), np.ascontiguousarray(argmax), dx
     run(_max_pool_backward, _parts(dy, window), *arrays, tuple(window))
     return dx
 
 
-@compiled
-def _max_pool_backward(part, parts, dy, winner, dx, window):
+@kernel
+def _max_pool_backward(part, parts, dy, argmax, dx, window):
     H, W, KH, KW, SH, SW, DH, DW, top, _, left, _, OH, OW = window
     N, C = dy.shape[0], dy.shape[3]
     zero = dy.dtype.type(0)
-    start, stop = share(part, parts, N)
+    start, stop = part_range(part, parts, N)
     for n in range(start, stop):
         dx[n] = zero
         for oh in range(OH):
             row, first_kh, last_kh = _reach(oh, SH, top, DH, KH, H)
             for ow in range(OW):
                 column, first_kw, last_kw = _reach(ow, SW, left, DW, KW, W)
-                grad, code = dy[n, oh, ow], winner[n, oh, ow]
+                grad, code = dy[n, oh, ow], argmax[n, oh, ow]
                 for kh in range(first_kh, last_kh):
                     for kw in range(first_kw, last_kw):
                         cell = dx[n, row + kh * DH, column + kw * DW]
@@ -116,11 +116,11 @@ def average_pool_forward(x: Array, window: Window, out: Array | None = None) -> 
     return y
 
 
-@compiled
+@kernel
 def _average_pool_forward(part, parts, x, y, window):
     H, W, KH, KW, SH, SW, DH, DW, top, _, left, _, OH, OW = window
     N, C = x.shape[0], x.shape[3]
-    start, stop = share(part, parts, N)
+    start, stop = part_range(part, parts, N)
     for n in range(start, stop):
         for oh in range(OH):
             row, first_kh, last_kh = _reach(oh, SH, top, DH, KH, H)
@@ -146,11 +146,11 @@ def average_pool_backward(dy: Array, window: Window, out: Array | None = None) -
     return dx
 
 
-@compiled
+@kernel
 def _average_pool_backward(part, parts, dy, dx, window):
     H, W, KH, KW, SH, SW, DH, DW, top, _, left, _, OH, OW = window
     N, C = dy.shape[0], dy.shape[3]
-    start, stop = share(part, parts, N)
+    start, stop = part_range(part, parts, N)
     for n in range(start, stop):
         dx[n] = 0
         for oh in range(OH):

@@ -1,0 +1,1 @@
+"""What every floor uses: arrays, arguments checked, errors, files, configs, tables, output."""

@@ -1,0 +1,228 @@
+"""Fetch a data set from its public mirrors: the right bytes, or nothing.
+
+Every file is checked by its SHA-256 before it gets its name, the mirrors are tried in turn, and a
+machine without a network learns it within seconds.
+"""
+
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import urlsplit
+
+from nanocnn.common.errors import DatasetError
+from nanocnn.common.terminal import progress_bar
+
+
+class Source(NamedTuple):
+    """Where a data set comes from: its mirrors, and of each file the bytes and the SHA-256.
+
+    A name without .gz or .zip is fetched as name.gz and unpacked; size and hash are those of the
+    unpacked file, for mirrors whose copies were packed anew.
+    """
+
+    mirrors: tuple[str, ...]
+    files: dict[str, tuple[int, str]]
+
+
+# The files' names: images and labels to train on, images and labels to test on.
+MNIST_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+EMNIST_FILES = tuple("emnist-digits-" + name.replace("t10k", "test") for name in MNIST_FILES)
+EMNIST_ZIP = "gzip.zip"
+
+# Hashes: tensorflow_datasets/url_checksums for the .gz files and the .zip; MNIST's were taken from
+# files with the packed hashes listed there.
+_MNIST = (
+    (47040016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+    (60008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+    (7840016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+    (10008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+)
+_FASHION = (
+    (26421880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+    (29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+    (4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+    (5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+)
+_KMNIST = (
+    (18165135, "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4"),
+    (29497, "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17"),
+    (3041136, "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5"),
+    (5120, "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c"),
+)
+_EMNIST = (561753746, "fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e")
+
+SOURCES = {
+    "mnist": Source(
+        (
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        dict(zip(MNIST_FILES, _MNIST, strict=True)),
+    ),
+    "fashion_mnist": Source(
+        (
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+        ),
+        dict(zip((f"{name}.gz" for name in MNIST_FILES), _FASHION, strict=True)),
+    ),
+    "kmnist": Source(
+        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+        dict(zip((f"{name}.gz" for name in MNIST_FILES), _KMNIST, strict=True)),
+    ),
+    "emnist_digits": Source(
+        (
+            "https://biometrics.nist.gov/cs_links/EMNIST/",
+            "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/",
+        ),
+        {EMNIST_ZIP: _EMNIST},
+    ),
+}
+
+PATIENCE = 5.0  # seconds a mirror has to answer at all
+STALL = 30.0  # seconds a download may stand still
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: the user's cache folder, by the platform's own rules."""
+    return Path(_pooch().os_cache("nanocnn"))
+
+
+def fetch(name: str, folder: Path, verbose: bool = True) -> str:
+    """Bring the files of `name` into `folder`; those that are there and right stay.
+
+    Returns the mirror it took the last file from, "" where nothing had to be fetched. Raises
+    ConnectionError, with what went wrong at each mirror, for a file that none of them gave.
+    """
+    pooch = _pooch()
+    used = ""
+    problems: list[str] = []
+    source = SOURCES[name]
+    mirrors = list(source.mirrors)
+    with _quiet(pooch.get_logger()):
+        for file, (size, sha256) in source.files.items():
+            packed = not file.endswith((".gz", ".zip"))
+
+            def download(
+                url: str, part: str, _: Any, size: int = size, packed: bool = packed
+            ) -> None:
+                nonlocal used
+                _download(url, part, size, packed, verbose)
+                used = url.rpartition("/")[0] + "/"
+
+            for mirror in tuple(mirrors):
+                url = mirror + file + ".gz" * packed
+                try:
+                    pooch.retrieve(url, f"sha256:{sha256}", file, folder, downloader=download)
+                    break
+                except (OSError, ValueError, zlib.error) as error:  # requests' errors are OSErrors
+                    problems.append(f"{urlsplit(url).netloc}: {_reason(error, file)}")
+                    mirrors.append(mirrors.pop(0))  # ask another one first for the next file
+            else:
+                raise ConnectionError("; ".join(problems))
+    return used
+
+
+def _download(url: str, part: str, size: int, packed: bool, verbose: bool) -> None:
+    """Fetch `url` into the file `part`, unpacked if `packed`, `size` bytes at most."""
+    _knock(url)
+    with (
+        open(part, "wb") as file,
+        progress_bar(
+            shown=verbose,
+            desc=url.rpartition("/")[2],
+            total=size,
+            unit="B",
+            unit_scale=True,
+        ) as bar,
+    ):
+        fetch = _pooch().HTTPDownloader(
+            progressbar=bar,
+            chunk_size=1 << 16,
+            timeout=(PATIENCE, STALL),
+            headers={"Accept-Encoding": "identity"},  # the .gz as it lies there
+        )
+        fetch(url, _Sink(file, size, packed), None)
+
+
+def _pooch() -> Any:
+    """pooch; its import warns of a missing widget in notebooks, for a bar that is not its own."""
+    with warnings.catch_warnings(action="ignore"):
+        import pooch
+    return pooch
+
+
+class _Sink:
+    """A file that takes `size` bytes and no more, and unpacks what is gzipped on its way in."""
+
+    def __init__(self, file: BinaryIO, size: int, packed: bool) -> None:
+        self.file, self.left, self.packed = file, size, packed
+        self.unpacker = zlib.decompressobj(wbits=31)
+
+    def write(self, chunk: bytes) -> None:
+        if self.packed:
+            chunk = self.unpacker.decompress(chunk, self.left + 1)
+        self.left -= len(chunk)
+        if self.left < 0:
+            raise DatasetError("the file there is larger than it should be")
+        self.file.write(chunk)
+
+    def flush(self) -> None:
+        pass
+
+
+def _knock(url: str) -> None:
+    """Raise unless the server answers, with anything, within PATIENCE seconds all in all.
+
+    A connect timeout alone counts each of a server's addresses anew, and name look-up not at all.
+    """
+    import requests
+
+    outcome: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            requests.head(url, timeout=PATIENCE).close()
+            outcome.append(None)
+        except Exception as error:
+            outcome.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(PATIENCE)
+    if not outcome:
+        raise TimeoutError
+    if outcome[0] is not None:
+        raise outcome[0]
+
+
+def _reason(error: Exception, file: str) -> str:
+    import requests
+
+    if isinstance(error, (requests.HTTPError, DatasetError)):
+        return str(error)
+    if isinstance(error, requests.RequestException):
+        return type(error).__name__  # its text is a paragraph of nested exceptions
+    if isinstance(error, ValueError):
+        return f"{file} is not what it should be (SHA-256 differs)"
+    return f"{type(error).__name__} {error}".strip()
+
+
+@contextmanager
+def _quiet(logger: Any) -> Iterator[None]:
+    """Mute pooch's chatter: `load` says in one line what was used."""
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

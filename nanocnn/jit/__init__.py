@@ -1,0 +1,1 @@
+"""What numba needs and networks do not know: vectors, compiling, its cache, threads."""

@@ -1,0 +1,36 @@
+"""The processor that numba compiles for: how wide its vector registers are and how many it has."""
+
+from typing import NamedTuple
+
+import llvmlite.binding as llvm
+from numba.core import config
+
+
+class Cpu(NamedTuple):
+    """What the tiles are cut for: bytes in a vector register and how many registers there are."""
+
+    bytes: int
+    registers: int
+
+
+# LLVM can't be asked which features a processor has by its name: those with AVX-512, by name
+AVX512 = ("avx512", "cascadelake", "cooperlake", "cannonlake", "icelake", "tigerlake", "rapids",
+          "znver4", "znver5", "znver6", "x86-64-v4")  # fmt: skip
+SSE = ("generic", "x86-64", "x86-64-v2", "nehalem", "westmere", "core2", "penryn")
+
+
+def find_cpu(name: str | None, features: str | None) -> Cpu:
+    """The processor numba compiles for: this one, or NUMBA_CPU_NAME and NUMBA_CPU_FEATURES."""
+    if not llvm.get_process_triple().startswith(("x86_64", "i686", "amd64")):
+        return Cpu(16, 32)  # NEON
+    if features:
+        wide, fair = "+avx512f" in features, "+avx2" in features
+    elif name:
+        wide, fair = any(part in name.lower() for part in AVX512), name.lower() not in SSE
+    else:
+        found = llvm.get_host_cpu_features()
+        wide, fair = found.get("avx512f", False), found.get("avx2", False)
+    return Cpu(64, 32) if wide else Cpu(32, 16) if fair else Cpu(16, 16)
+
+
+cpu = find_cpu(config.CPU_NAME, config.CPU_FEATURES)

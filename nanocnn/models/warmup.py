@@ -1,0 +1,61 @@
+"""A training step gone through without running a kernel, to compile what it needs before its time.
+
+This is the second process of `jit/precompile.py`.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..jit import threads
+from ..jit.program import Call
+from ..layers import layer_from_config
+from .sequential import Sequential
+
+
+def main(step: str) -> None:
+    """Compile what `step` needs, the last first, but nothing that is being compiled elsewhere."""
+    from numba.core.registry import cpu_target
+
+    from ..jit import claims
+
+    for kernel, types in reversed(dict.fromkeys(signatures(calls(**json.loads(step))))):
+        entry = kernel._cache.file(types, cpu_target.target_context)
+        if not entry.exists() and claims.take(entry):
+            kernel.compile(types)
+
+
+def calls(config: Any, compile: Any, batch: int) -> list[Call]:
+    """The calls of kernels in a training step of the model with these configs, none of them made.
+
+    The numbers in between are whatever was in memory: only shapes and types are right.
+    """
+    layers = [layer_from_config(each["class_name"], each["config"]) for each in config["layers"]]
+    model = Sequential(layers, dtype=config["dtype"])
+    model.compile(**compile)
+    x, target = (
+        np.zeros((batch, *shape), model.dtype) for shape in (model.input_shape, model.output_shape)
+    )
+    plan, loss, kernels = model.execution_plan, model.loss, model.kernels
+    memory = plan.memory()  # not the model's own, whose first use tells what a helper is to compile
+    with threads.capture(dry=True) as found, np.errstate(all="ignore"):
+        y = plan.forward(x, True, memory)
+        loss.forward(y, target, kernels, memory, plan.final is not None)
+        share = np.zeros(batch, model.dtype)
+        plan.backward(loss.backward(share, kernels, memory), memory)
+        model.optimizer.apply(*model.parameters(), kernels)
+    return found
+
+
+def signatures(calls: list[Call]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """The kernel of each call, and numba's types of its arguments."""
+    from ..jit.scratch import Buffered
+
+    for called, parts, args in calls:
+        kernel: Any = called
+        if isinstance(called, Buffered):
+            kernel, args = called.kernel, tuple(called.arguments())
+        if hasattr(kernel, "typeof_pyval"):  # else it is Python code that calls kernels itself
+            yield kernel, tuple(kernel.typeof_pyval(arg) for arg in (0, parts, *args))

@@ -1,0 +1,105 @@
+"""Keras's files are read in a process of their own: HDF5's C library hangs on some damaged files.
+
+In 14,000 files with a few bytes changed it looped forever in 10, in reading an attribute's text,
+and h5py has no way round it. The child turns the file into an `.npz`, which is read as any other;
+it has a limit of time and memory, and if it crashes that is an error like the others.
+
+Where no Python process can be started (in a packed program, say) the file is read in
+this process. All checks of its content are the same, but these limits are lost: there a damaged
+file may hang or end the program, so such a program should open files of a known origin only.
+"""
+
+import contextlib
+import io
+import math
+import subprocess
+import sys
+import warnings
+from typing import BinaryIO
+
+from ..common.errors import ModelFileError, warn
+from ..jit import child_process
+from . import npz
+from .keras_hdf5 import import_h5py
+from .snapshot import Snapshot
+
+SECONDS, BYTES_PER_SECOND = 30, 10 << 20  # time allowed: to start, and for the file's size
+MEMORY, TIMES = 1 << 30, 8  # address space allowed: to start, and times the file's size
+REFUSED = 3  # the child's exit code for a ModelFileError
+CODE = f"""
+try:
+    from nanocnn.storage import sandbox
+    sandbox.import_h5py()
+except ImportError:
+    sys.exit({child_process.NOT_IMPORTED})
+sandbox.main(*sys.argv[1:])
+"""
+
+
+def read(file: BinaryIO, suffix: str, compile: bool = True) -> Snapshot:
+    """The model in an open file of the format of `suffix`, as that format's `read` gives it.
+
+    Raises `ModelFileError`, also when the library crashes or takes too long on the file.
+    """
+    import_h5py()
+    data = file.read()
+    seconds = SECONDS + len(data) / BYTES_PER_SECOND
+    child = child_process.start(
+        CODE, suffix, "compile" * compile, str(MEMORY + TIMES * len(data)),
+        str(math.ceil(seconds)),
+        environment={"OPENBLAS_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    if child is None:
+        return _read(data, suffix, compile)
+    with child:
+        try:
+            output, errors = child.communicate(data, seconds)
+        except subprocess.TimeoutExpired:
+            raise ModelFileError(f"damaged: not read within {seconds:.0f} seconds") from None
+        finally:
+            child.kill()  # after Ctrl-C too; if it has ended, nothing happens
+    message = errors.decode("utf-8", "replace").strip()
+    if child.returncode == child_process.NOT_IMPORTED:
+        return _read(data, suffix, compile)
+    if child.returncode == REFUSED:
+        raise ModelFileError(message)
+    if child.returncode:
+        raise ModelFileError(f"damaged: reading it ended with {child.returncode}: {message[-500:]}")
+    snapshot = npz.read(io.BytesIO(output))
+    for text in snapshot.progress.pop("warnings"):
+        warn(text)
+    return snapshot
+
+
+def _read(data: bytes, suffix: str, compile: bool) -> Snapshot:
+    """The model in `data`, read in this process."""
+    from . import FORMATS
+
+    try:
+        snapshot: Snapshot = FORMATS[suffix].read(io.BytesIO(data), compile)
+    except (RecursionError, MemoryError) as error:
+        raise ModelFileError(str(error) or type(error).__name__) from error
+    return snapshot
+
+
+def main(suffix: str, compile: str, memory: str, seconds: str) -> None:
+    """The child: a Keras file from standard input to an `.npz` on standard output."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not everywhere
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
+        # The parent stops a child that takes too long, unless it has been stopped itself.
+        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
+    data = sys.stdin.buffer.read()
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            snapshot = _read(data, suffix, bool(compile))
+    except ModelFileError as error:
+        sys.stderr.write(str(error))
+        sys.exit(REFUSED)
+    snapshot.progress["warnings"] = [str(warning.message) for warning in caught]
+    stream = io.BytesIO()
+    npz.write(snapshot, stream)
+    sys.stdout.buffer.write(stream.getbuffer())
