@@ -154,7 +154,8 @@ def check(
     """Compare the gradients of `target` with central differences of step `step`, in float64.
 
     target    a `Sequential`, `Layer`, stage of `model.execution_plan.stages` or `Loss`; a float32
-              model is checked through a float64 copy, a layer or stage must have been built with "float64"
+              model is checked through a float64 copy, a layer or stage must have been built with
+              "float64"
     x         input (N, *input_shape), for a model as `fit` takes it; for a loss, the prediction.
               Real images will do: an element at a tie is compared a little beside it
     y         labels, for a loss or a compiled model; a model without y is checked by its output
