@@ -15,6 +15,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# A failed assert in there shows its values, as one in a test does.
+pytest.register_assert_rewrite("support")
+
 settings.register_profile("nanocnn", deadline=None, derandomize=True, database=None)
 settings.load_profile("nanocnn")
 

@@ -2,7 +2,7 @@
 
 Each operation stands forward first, its backward directly below, with the derivation above the
 backward. Nothing here is tuned; `kernels/fast` has the same names in the same order and is tested
-against this file, and this file against loops (`tests/naive.py`).
+against this file, and this file against loops (`tests/support/naive.py`).
 
 Notation
     dy = dL/dy is the gradient that arrives from above, dx, dweight, dbias the ones that leave;

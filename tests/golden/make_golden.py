@@ -21,10 +21,11 @@ sys.path.insert(0, str(HERE.parent))
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
-import peers  # noqa: E402
 import tensorflow as tf  # noqa: E402
 import torch  # noqa: E402
+
 from golden import recipes  # noqa: E402
+from support import peers  # noqa: E402
 
 
 def numbers(array):

@@ -1,0 +1,9 @@
+"""Where things are: the repository, and what tests read or start."""
+
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+ROOT = TESTS.parent
+PACKAGE = ROOT / "nanocnn"
+GOLDEN = TESTS / "golden"
+CORPUS = TESTS / "corpus"
