@@ -169,8 +169,10 @@ def run(kernel: Callable[..., object], parts: int, *args: Any) -> None:
     begun are dropped); so is a KeyboardInterrupt: no thread writes to `args` after the return. What
     this thread captures is noted (`program`).
     """
-    if current.program is not None and not note(run, kernel, parts, *args):
-        return
+    if current.program is not None:
+        call = (kernel, 0, 1) if parts == 1 else (run, kernel, parts)
+        if not note(*call, *args):
+            return
     if parts == 1:
         kernel(0, 1, *args)
         return

@@ -88,12 +88,15 @@ def calls(
 
 
 def signatures(calls: Iterable[Call]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """The kernel that each call of `pool.run` runs, and numba's types of its arguments."""
+    """The kernel of each call, and numba's types of its arguments."""
+    from ..jit.pool import run
     from ..jit.scratch import Buffered
 
-    kernel: Any
-    for _, (kernel, parts, *args) in calls:
+    for kernel, args in calls:
+        if kernel is run:
+            kernel, parts, *more = args
+            args = (0, parts, *more)
         if isinstance(kernel, Buffered):
-            kernel, args = kernel.kernel, kernel.arguments()
-        if hasattr(kernel, "typeof_pyval"):  # else it is Python code that calls kernels itself
-            yield kernel, tuple(kernel.typeof_pyval(arg) for arg in (0, parts, *args))
+            kernel, args = kernel.kernel, (*args, *kernel.arguments())
+        if typeof := getattr(kernel, "typeof_pyval", None):  # else Python, which calls kernels
+            yield kernel, tuple(map(typeof, args))
