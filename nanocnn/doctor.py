@@ -17,7 +17,7 @@ from pathlib import Path
 import nanocnn
 
 from .common import terminal
-from .jit import cores
+from .jit import threads
 
 INTRODUCTION = """A bug report should contain this. It names folders and environment variables:
 take out what is private before you publish it.
@@ -83,12 +83,11 @@ def _tiles() -> str:
 
 
 def _threads() -> str:
-    from .jit.threads import get_num_threads
-
-    quota = min(cores.cgroup_cores(), default="none")
+    quota = min(threads.cgroup_cores(), default="none")
     omp = os.environ.get("OMP_NUM_THREADS", "not set")
-    usable = f"{cores.allowed_cores()} of {os.cpu_count()} cores usable"
-    return f"{get_num_threads()} ({usable}, quota of the container {quota}, OMP_NUM_THREADS {omp})"
+    count = threads.get_num_threads()
+    usable = f"{threads.allowed_cores()} of {os.cpu_count()} cores usable"
+    return f"{count} ({usable}, quota of the container {quota}, OMP_NUM_THREADS {omp})"
 
 
 def _blas() -> str:

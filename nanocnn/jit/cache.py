@@ -78,7 +78,7 @@ class KernelCache(NullCache):
                     self.claimed = entry
                     precompile.start()
                 else:
-                    precompile.step = None  # who has claimed it has a second process too
+                    precompile.withdraw()  # who has claimed it has a second process too
                     claims.wait(entry)
                 found = self.read(entry, target_context)
                 if found is not None:

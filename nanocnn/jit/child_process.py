@@ -1,10 +1,10 @@
-"""Python processes of our own: to read a file that may crash its library, and to compile ahead.
+"""Child processes that run Python: to read a file that may crash its library, and to precompile.
 
 `sys.executable` need not be Python. In a packed program (PyInstaller) or one that embeds Python it
-is the program, and one that starts itself to open a file does so without end. So a process is
-started only where the executable is an interpreter beyond doubt; elsewhere `start` gives None and
-the caller does without. A child finds modules where this process does, and nowhere else: not in
-the current folder, not by PYTHONPATH, and nanocnn itself is the one that runs here.
+is the program, which would start itself, and so on without end. So a process is started only where
+the executable is certainly an interpreter; elsewhere `start` gives None and the caller does
+without. A child finds modules where this process does, and nowhere else: not in the current folder,
+not by PYTHONPATH, and of the package that this module belongs to it runs the same copy.
 """
 
 import json
@@ -19,18 +19,19 @@ from typing import Any
 
 # python3.11, python3.13t, pythonw.exe, python_d.exe, macOS's Python, pypy3.10
 INTERPRETER = re.compile(r"(python|pypy|graalpy)w?[\d.]*t?_?d?(\.exe)?", re.IGNORECASE)
-INSIDE = "NANOCNN_CHILD"  # set in the environment of a child, which starts none itself
+PACKAGE = __name__.partition(".")[0]  # the outermost, and the folder (or zip) that it is in
+HOME = os.path.abspath(os.path.join(__file__, *[os.pardir] * (__name__.count(".") + 1)))
+INSIDE = f"{PACKAGE.upper()}_CHILD"  # set in the environment of a child, which starts none itself
 NOT_IMPORTED = 4  # a child's exit code when it does not find what is found here
-HOME = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 2))
 START = f"""
 import json, sys
 from importlib import machinery, util
 sys.path[:], home = json.loads(sys.argv.pop(1))
-spec = machinery.PathFinder.find_spec("nanocnn", [home])
+spec = machinery.PathFinder.find_spec("{PACKAGE}", [home])
 if spec is None:
     sys.exit({NOT_IMPORTED})
-sys.modules["nanocnn"] = util.module_from_spec(spec)
-spec.loader.exec_module(sys.modules["nanocnn"])
+sys.modules["{PACKAGE}"] = util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["{PACKAGE}"])
 """
 
 

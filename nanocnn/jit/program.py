@@ -1,85 +1,105 @@
-"""Writing down which kernels a pass calls, to make the same calls again."""
+"""Programs: the kernel calls of a pass, captured once and replayed, as CUDA graphs are.
+
+While a thread captures, `pool.run` notes its calls here. A program knows functions and their
+arguments, arrays among them; when it is replayed the same arrays are read and written again.
+"""
 
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+from types import CodeType, FrameType
+from typing import Any, TypeVar
 
-ROOT = __name__.partition(".")[0]
-Call = tuple[Callable[..., object], int, tuple[Any, ...]]
-
-
-class _Recorder(threading.local):
-    calls: list[Call] | None = None
-    frame: FrameType | None = None  # that records
-    dry = void = False
+Call = tuple[Callable[..., object], tuple[Any, ...]]  # a function and its arguments
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-recorder = _Recorder()
+class Program:
+    """Calls, in their order."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    def replay(self) -> None:
+        """Make the calls again."""
+        for function, args in self.calls:
+            function(*args)
+
+
+class _Capture(threading.local):
+    program: Program | None = None  # that this thread captures
+    frame: FrameType | None = None  # that captures it
+    package: str | None = None  # only calls by its modules belong to it
+    dry = aborted = False
+
+
+current = _Capture()
 
 
 @contextmanager
-def capture(dry: bool = False) -> Iterator[list[Call]]:
-    """The calls of `run` that this thread makes inside, as (kernel, parts, args).
+def capture(package: str | None = None, dry: bool = False) -> Iterator[Program]:
+    """The calls of `run` that this thread makes inside; none if there was an `abort_capture`.
 
-    None of them if there was something that is not right to repeat as it was (`abort_capture`).
-    With `dry` they are only noted, all of them, and nothing is run.
+    A signal handler or a finalizer may run kernels of its own inside. So where a `package` is
+    named, only calls that its modules make all the way down from here are captured, and not
+    through a function that is `never_captured`. With `dry` the calls are noted, all of them, and
+    not made.
     """
-    calls: list[Call] = []
-    before = {name: getattr(recorder, name) for name in ("calls", "frame", "dry", "void")}
-    recorder.calls, recorder.frame, recorder.dry, recorder.void = (
-        calls,
-        sys._getframe(2),
-        dry,
-        False,
+    program = Program()
+    before = vars(current).copy()
+    vars(current).update(
+        program=program, frame=sys._getframe(2), package=package, dry=dry, aborted=False
     )
     try:
-        yield calls
+        yield program
     finally:
-        if recorder.void:
-            calls.clear()
-        vars(recorder).update(before)
+        if current.aborted:
+            program.calls.clear()
+        vars(current).clear()
+        vars(current).update(before)
 
 
 def is_capturing() -> bool:
-    """Whether what this thread does now is written down, arrays included, to be done again."""
-    return recorder.calls is not None
+    """Whether this thread captures, so that the arrays it uses now are used again at a replay."""
+    return current.program is not None
 
 
 def abort_capture() -> None:
-    """Said by code between kernels that must run anew each time: it looks at numbers, say."""
-    if is_capturing() and _belongs(sys._getframe(1)):
-        recorder.void = not recorder.dry
+    """Called by code that must not be replayed: it computes without `run`, or reads results."""
+    if current.program is not None and _belongs(sys._getframe(1)):
+        current.aborted = not current.dry
 
 
-def note(call: Call) -> bool:
-    """Write a call down if it belongs to what is recorded; whether it is to be made now."""
-    if _belongs(sys._getframe(2)):
-        assert recorder.calls is not None
-        recorder.calls.append(call)
-    return not recorder.dry
+def note(function: Callable[..., object], *args: Any) -> bool:
+    """Note a call of `function` by itself if it is captured; whether it is to be made now."""
+    program = current.program
+    if program is not None and _belongs(sys._getframe(2)):
+        program.calls.append((function, args))
+    return not current.dry
+
+
+_never: set[CodeType] = set()
+
+
+def never_captured(function: Function) -> Function:
+    """Decorator of a function that begins something new: what it calls is part of no capture.
+
+    A signal handler may be such a function, and run while its thread captures.
+    """
+    _never.add(function.__code__)
+    return function
 
 
 def _belongs(frame: FrameType | None) -> bool:
-    """Whether what runs here is part of what is recorded.
-
-    A pass that this package records is its own code, down from the plan. What comes from elsewhere
-    while it lasts, or through a model's public methods, is a signal handler or a finalizer that
-    runs kernels of its own.
-    """
-    between = set()
-    while frame is not None and frame is not recorder.frame:
-        between.add(frame.f_globals.get("__name__", ""))
+    """Whether what runs in this frame is part of what is captured."""
+    package, belongs = current.package, True
+    while frame is not current.frame:
+        if frame is None:  # left behind: the capture was interrupted on its way out
+            current.program, current.dry = None, False
+            return False
+        if package is not None and belongs:
+            name = frame.f_globals.get("__name__", "")
+            belongs = name.startswith(f"{package}.") and frame.f_code not in _never
         frame = frame.f_back
-    if frame is None:  # left over: the recording was interrupted on its way out
-        recorder.calls, recorder.dry = None, False
-        return False
-    if recorder.dry or not _ours(frame.f_globals["__name__"]):
-        return True
-    return f"{ROOT}.models.sequential" not in between and all(map(_ours, between))
-
-
-def _ours(module: str) -> bool:
-    return module.startswith(f"{ROOT}.")
+    return belongs

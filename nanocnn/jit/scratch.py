@@ -1,7 +1,7 @@
 """Work memory for kernels: kept, not allocated anew in each step.
 
 Each thread has its own buffers, by name; they only ever grow. A caller's buffers (packed weights,
-partial sums) are read and written by the threads that help it until `threads.run` returns, and by
+partial sums) are read and written by the threads that help it until `run` returns, and by
 nobody else, so any number of Python threads may use the kernels at once.
 """
 
@@ -11,10 +11,12 @@ from sys import getrefcount
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..common.arrays import Array
-from . import threads
+from . import pool
 from .program import is_capturing
+
+Array = NDArray[Any]
 
 SLACK = 64  # items behind the end of each buffer, for reads of whole vectors
 LINE = 64  # bytes of a cache line: where buffers begin, so that few vectors lie across two
@@ -28,9 +30,9 @@ _mine = threading.local()
 def scratch(name: str, size: int, dtype: Any) -> Array:
     """A buffer of that name: `size` items and SLACK, uninitialised; the caller's while it is held.
 
-    It is used again when nobody holds it any more, nor a part of it. So code that comes in between
-    two kernels (a signal handler or a finalizer that predicts) gets another one, and what a
-    recorded pass holds stays its own.
+    It is used again when nothing refers to it any more, nor to a part of it. So code that runs
+    between two kernels (a signal handler or a finalizer that predicts) gets another one. A pass
+    that is captured gets new ones, which its program keeps.
     """
     if is_capturing():
         return _new_buffer(size, dtype)
@@ -111,5 +113,5 @@ class Buffered:
 
 
 def run(kernel: Callable[..., None], parts: int, sizes: dict[str, int], *args: Any) -> None:
-    """`threads.run` of a `Buffered` kernel."""
-    threads.run(Buffered(kernel, sizes, *args), parts)
+    """`pool.run` of a `Buffered` kernel."""
+    pool.run(Buffered(kernel, sizes, *args), parts)

@@ -49,7 +49,7 @@ class Arena(Memory):
         super().__init__()
         self.dtype = np.dtype(dtype)
         self._buffers: dict[tuple[int, str], Array] = {}
-        self.recorded: dict[int, Any] = {}  # passes to repeat, by the number of samples
+        self.programs: dict[int, Any] = {}  # captured passes, by the number of samples
 
     def out(self, owner: object, **shapes: tuple[int, ...] | None) -> dict[str, Any]:
         """`{"out": array}`, or a tuple of arrays when several shapes are named; None stays None.

@@ -189,12 +189,12 @@ class Plan:
 
         if len(x) > MAX_REPLAY_BATCH or not isinstance(memory, Arena):
             return forward(x)
-        recorded: Replay | None = memory.recorded.get(len(x))
-        if recorded is None or recorded.plan is not self or not recorded.fits():
+        replay: Replay | None = memory.programs.get(len(x))
+        if replay is None or replay.plan is not self or not replay.fits():
             layers = [layer for _, layer in self.decides]
-            recorded = memory.recorded[len(x)] = Replay(self, forward, x, layers)
-            return recorded.y
-        return recorded.repeat(x) if recorded.calls else forward(x)
+            replay = memory.programs[len(x)] = Replay(self, forward, x, layers)
+            return replay.y
+        return replay.replay(x) if replay.program.calls else forward(x)
 
     def _infer(self, x: Array, memory: Memory) -> Array:
         y = self.forward(x, False, memory)

@@ -1,8 +1,9 @@
-"""A pass of few images, recorded and repeated: the kernels are called again with the same arrays.
+"""Inference of few images, captured and replayed: its kernels are called again by themselves.
 
 For one image the kernels of a small network take less time than the Python code that chooses them,
-checks shapes and prepares their arguments. All of that comes out the same every time, so it is done
-once: the calls are written down with their arguments, and the next pass makes them again.
+checks shapes and prepares their arguments. The result of all that is the same every time, so it is
+done once: the calls are captured as a program, with their arguments, and later passes replay it.
+This file says which passes may be captured.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..common.arrays import Array
-from ..jit import threads
-from ..jit.program import Call
+from ..jit.program import Program, capture
+from ..jit.threads import get_num_threads
 from ..layers import (
     Activation,
     AveragePooling2D,
@@ -25,6 +26,7 @@ from ..layers import (
 )
 from ..layers.linear import Linear
 
+PACKAGE = __name__.partition(".models.")[0]
 MAX_REPLAY_BATCH = 16  # images; with more of them the kernels take most of the time
 METHODS = (  # of a layer
     "forward", "backward", "_forward", "_backward", "transform", "transform_backward",
@@ -36,7 +38,7 @@ def _methods(kind: type) -> list[Any]:
     return [getattr(kind, name, None) for name in METHODS]
 
 
-# The layers that do nothing with numbers themselves when they infer: kernels do it all.
+# The layers that leave all work on numbers to kernels in inference.
 CAPTURABLE: dict[type[Layer], list[Any]] = {
     kind: _methods(kind)
     for kind in (Activation, AveragePooling2D, Conv2D, Dense, Dropout, Flatten, MaxPooling2D)
@@ -44,12 +46,12 @@ CAPTURABLE: dict[type[Layer], list[Any]] = {
 
 
 class Replay:
-    """The kernel calls of `forward(x)`, for other inputs of the same shape and the same `plan`.
+    """The program of `forward(x)`, for other inputs of the same shape and the same `plan`.
 
-    They read the layers' weights where they are: changed numbers are seen, and `fits` tells when
-    what is read was replaced; `Plan.fits` tells when methods were. The arrays between the layers
-    belong to one memory, as those of any pass. There are no calls where a pass is not right to
-    repeat.
+    Its kernels read the layers' weights in place: changed numbers are seen, and `fits` tells when
+    an array or a kernel was replaced; `Plan.fits` tells when methods were. The arrays between the
+    layers belong to one memory, as those of any pass. The program is empty where a pass must not be
+    replayed.
     """
 
     def __init__(
@@ -57,28 +59,27 @@ class Replay:
     ) -> None:
         self.plan = plan
         layers = [*layers, *(each.activation for each in layers if isinstance(each, Linear))]
-        self.threads = threads.get_num_threads()
+        self.threads = get_num_threads()
         self.seen = [(where, name, where.get(name)) for where, name in _decisive(layers)]
         self.x = x.copy()
-        self.calls: list[Call] = []
+        self.program = Program()
         if all(map(is_capturable, layers)):
-            with threads.capture() as self.calls:
+            with capture(PACKAGE) as self.program:
                 self.y = forward(self.x)
         else:
             self.y = forward(x)
 
     def fits(self) -> bool:
-        """Whether the same would be recorded again."""
+        """Whether the same would be captured again."""
         for where, name, what in self.seen:
             if where.get(name) is not what:
                 return False
-        return self.threads == threads.get_num_threads()
+        return self.threads == get_num_threads()
 
-    def repeat(self, x: Array) -> Array:
+    def replay(self, x: Array) -> Array:
         """The pass for another `x`; the result is overwritten by the next one."""
         np.copyto(self.x, x)
-        for kernel, parts, args in self.calls:
-            threads.run(kernel, parts, *args)
+        self.program.replay()
         return self.y
 
 
@@ -89,13 +90,12 @@ def is_known(layer: Layer) -> bool:
 
 
 def is_capturable(layer: Layer) -> bool:
-    """Whether its inference may be recorded: its kernels say so, and read its weights in place."""
+    """Whether its inference may be captured: its kernels say so, and read its weights in place."""
+    capturable = getattr(layer.kernels, "CAPTURABLE", ())
     functions = [vars(layer.kernels).get(name) for name in _kernel_names(layer)]
     return (
         is_known(layer)
-        and all(
-            each is None or each in getattr(layer.kernels, "REPEATABLE", ()) for each in functions
-        )
+        and all(each is None or each in capturable for each in functions)
         and all(weight.flags.c_contiguous for weight in layer.params.values())  # else a copy is
     )
 
@@ -107,7 +107,7 @@ def _kernel_names(layer: Layer) -> Sequence[str]:
 
 
 def _decisive(layers: list[Layer]) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Where everything is that these layers read when they are called."""
+    """The dicts, and the names in them, that these layers read when they are called."""
     for kernels, name in {(layer.kernels, n) for layer in layers for n in _kernel_names(layer)}:
         yield vars(kernels), name
     for layer in layers:

@@ -1,10 +1,9 @@
 """Sequential: a model that is a chain of layers. Words and meanings are Keras's."""
 
-import json
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ..common.config import described
 from ..common.errors import ModelFileError, warn
 from ..common.validate import can_pickle, flag, verbosity, whole
 from ..data.batches import take
+from ..jit.program import never_captured
 from ..kernels import get_kernels
 from ..kernels.memory import Memory
 from ..layers import Layer, layers_from_config
@@ -23,7 +23,7 @@ from ..losses import Loss, get_loss
 from ..metrics import Means, Metric, get_metrics, own, warn_once_of
 from ..optimizers import Optimizer, get_optimizer
 from ..storage.snapshot import Snapshot
-from . import inputs, trainer
+from . import inputs, trainer, warmup
 from .history import History, Progress
 from .interrupts import FrameLock
 from .plan import describe, last_activation, make_plan
@@ -96,6 +96,7 @@ class Sequential(Structure):
 
     # --- Training and using ---
 
+    @never_captured
     def fit(
         self,
         x: Any,
@@ -134,6 +135,7 @@ class Sequential(Structure):
             callbacks, class_weight, sample_weight, initial_epoch, verbose,
         )  # fmt: skip
 
+    @never_captured
     def train_on_batch(
         self,
         x: Any,
@@ -157,6 +159,7 @@ class Sequential(Structure):
             means.add(*trainer.step(self, images, data.labels, data.weight, memory))
         return _as_keras(means.result(), return_dict)
 
+    @never_captured
     def evaluate(
         self,
         x: Any,
@@ -183,6 +186,7 @@ class Sequential(Structure):
             logs = trainer.evaluate(self, data, size, heard, progress)
         return _as_keras(logs, return_dict)
 
+    @never_captured
     def predict(
         self,
         x: Any,
@@ -213,6 +217,7 @@ class Sequential(Structure):
         self._require_built()
         return describe(self.execution_plan, self._memory, whole(batch_size, "batch_size"))
 
+    @never_captured
     def trace(self, x: Any, y: Any, training: bool = True) -> Trace:
         """Every number of one forward and backward pass, by layer: see `nanocnn.trace.Trace`.
 
@@ -303,18 +308,14 @@ class Sequential(Structure):
         if holder is not None:
             who = "this" if holder == threading.get_ident() else "another"
             raise RuntimeError(f"model {self.name!r} is being trained by {who} thread")
-        precompile = getattr(self.kernels, "precompile", None)
         try:
-            if self._memory is None:
+            if self._memory is not None:
+                yield self._memory
+            else:
                 self._memory = self.execution_plan.memory()
-                if precompile and not self.own_layers():
-                    with suppress(Exception):  # what has no config is compiled when it is called
-                        what = {"config": self.get_config(), "compile": self._compile_config()}
-                        precompile.step = json.dumps({**what, "batch": batch})
-            yield self._memory
+                with warmup.offered(self, self.loss, self.optimizer, batch):
+                    yield self._memory
         finally:
-            if precompile:
-                precompile.step = None
             self._training.release(frame)
 
     @contextmanager

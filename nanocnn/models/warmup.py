@@ -1,18 +1,58 @@
-"""A training step gone through without running a kernel, to compile what it needs before its time.
+"""A dry run of a training step, to compile the kernels it needs before it comes to them.
 
-This is the second process of `jit/precompile.py`.
+The training process describes what it is about to train (`offered`); the second process
+(jit/precompile.py) makes the model again, notes which kernels a step of it calls, running none, and
+compiles them.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
-from ..jit import threads
-from ..jit.program import Call
-from ..layers import layer_from_config
-from .sequential import Sequential
+from ..common.arrays import quiet
+from ..common.config import described
+from ..jit import precompile
+from ..jit.program import Call, capture
+from ..layers import layers_from_config
+from ..losses import LOSSES, Loss, get_loss
+from ..optimizers import OPTIMIZERS, Optimizer, get_optimizer
+from ..schedules import SCHEDULES, Schedule
+from .plan import make_plan
+from .structure import Structure
+
+# --- In the training process ---
+
+
+def offered(
+    model: Structure, loss: Loss, optimizer: Optimizer, batch: int
+) -> AbstractContextManager[None]:
+    """Inside, the first kernel that has to be compiled starts the second process."""
+    step = describe(model, loss, optimizer, batch)
+    return nullcontext() if step is None else precompile.offered(main, step)
+
+
+def describe(model: Structure, loss: Loss, optimizer: Optimizer, batch: int) -> str | None:
+    """A training step of `batch` samples, as JSON; None where a part is of a class of one's own."""
+    parts: list[tuple[object, Mapping[str, type]]] = [(loss, LOSSES), (optimizer, OPTIMIZERS)]
+    if isinstance(optimizer.learning_rate, Schedule):
+        parts.append((optimizer.learning_rate, SCHEDULES))
+    if model.own_layers() or any(type(part) not in known.values() for part, known in parts):
+        return None
+    final = model.execution_plan.final
+    try:
+        return json.dumps({
+            "model": model.get_config(), "kernels": model.kernel_set, "batch": batch,
+            "final": "" if final is None else final.activation,
+            "loss": described(loss), "optimizer": described(optimizer),
+        })  # fmt: skip
+    except TypeError:  # an attribute was deleted, or set to something that JSON has no word for
+        return None
+
+
+# --- In the second process ---
 
 
 def main(step: str) -> None:
@@ -27,35 +67,36 @@ def main(step: str) -> None:
             kernel.compile(types)
 
 
-def calls(config: Any, compile: Any, batch: int) -> list[Call]:
-    """The calls of kernels in a training step of the model with these configs, none of them made.
-
-    The numbers in between are whatever was in memory: only shapes and types are right.
-    """
-    layers = [layer_from_config(each["class_name"], each["config"]) for each in config["layers"]]
-    model = Sequential(layers, dtype=config["dtype"])
-    model.compile(**compile)
-    x, target = (
-        np.zeros((batch, *shape), model.dtype) for shape in (model.input_shape, model.output_shape)
+@quiet  # the numbers are whatever was in memory: only shapes and types are right
+def calls(
+    model: dict[str, Any], kernels: str, batch: int, final: str, loss: Any, optimizer: Any
+) -> list[Call]:
+    """The calls of kernels in the training step that `describe` described, none of them made."""
+    network = Structure(layers_from_config(model["layers"], {}), 0, model["dtype"], kernels)
+    plan = make_plan(network.layers, network.kernels, network.dtype, final)
+    memory, loss, optimizer = plan.memory(), get_loss(loss), get_optimizer(optimizer)
+    x, target, share = (
+        np.zeros((batch, *shape), network.dtype)
+        for shape in (network.input_shape, network.output_shape, ())
     )
-    plan, loss, kernels = model.execution_plan, model.loss, model.kernels
-    memory = plan.memory()  # not the model's own, whose first use tells what a helper is to compile
-    with threads.capture(dry=True) as found, np.errstate(all="ignore"):
+    with capture(dry=True) as program:
         y = plan.forward(x, True, memory)
-        loss.forward(y, target, kernels, memory, plan.final is not None)
-        share = np.zeros(batch, model.dtype)
-        plan.backward(loss.backward(share, kernels, memory), memory)
-        model.optimizer.apply(*model.parameters(), kernels)
-    return found
+        loss.forward(y, target, plan.kernels, memory, plan.final is not None)
+        plan.backward(loss.backward(share, plan.kernels, memory), memory)
+        optimizer.apply(*network.parameters(), plan.kernels)
+    return program.calls
 
 
-def signatures(calls: list[Call]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+def signatures(calls: Iterable[Call]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
     """The kernel of each call, and numba's types of its arguments."""
+    from ..jit.pool import run
     from ..jit.scratch import Buffered
 
-    for called, parts, args in calls:
-        kernel: Any = called
-        if isinstance(called, Buffered):
-            kernel, args = called.kernel, tuple(called.arguments())
-        if hasattr(kernel, "typeof_pyval"):  # else it is Python code that calls kernels itself
-            yield kernel, tuple(kernel.typeof_pyval(arg) for arg in (0, parts, *args))
+    for kernel, args in calls:
+        if kernel is run:
+            kernel, parts, *more = args
+            args = (0, parts, *more)
+        if isinstance(kernel, Buffered):
+            kernel, args = kernel.kernel, (*args, *kernel.arguments())
+        if typeof := getattr(kernel, "typeof_pyval", None):  # else Python, which calls kernels
+            yield kernel, tuple(map(typeof, args))

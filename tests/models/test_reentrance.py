@@ -18,8 +18,8 @@ import threadpoolctl
 
 import nanocnn
 from nanocnn import Conv2D, Dense, Flatten, Input, MaxPooling2D, Sequential
-from nanocnn.jit import scratch, threads
-from nanocnn.models import structure as chain
+from nanocnn.jit import pool, scratch, threads
+from nanocnn.models import structure
 from support.small_models import BOTH_SETS
 
 HERE = str(Path(nanocnn.__file__).parent), threadpoolctl.__file__
@@ -61,7 +61,7 @@ class Between:
 @pytest.mark.parametrize("n", [1, 20])
 @pytest.mark.parametrize("m", [1, 20])
 def test_a_prediction_between_any_two_lines_of_another_one(kernels, n, m, set_threads):
-    """Of another model; the first passes are recorded, later ones repeated."""
+    """Of another model; the first passes are captured, later ones replayed."""
     set_threads(2)
     outer, inner = model(1, kernels), model(2, kernels)
     want, other = outer.predict(X[:n]), inner.predict(X[:m])
@@ -76,23 +76,33 @@ def test_a_prediction_between_any_two_lines_of_another_one(kernels, n, m, set_th
             at = Between(guest, k)
             np.testing.assert_array_equal(at.during(outer.predict, X[:n]), want)
             assert at.count < k or np.array_equal(inside.pop(), other)
-            np.testing.assert_array_equal(outer.predict(X[:n]), want)  # what was recorded is right
+            np.testing.assert_array_equal(outer.predict(X[:n]), want)  # what was captured is right
             k, end = k + 3, end + (3 if at.count >= k else 0)
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_what_a_handler_runs_is_not_recorded(wrapped, set_threads):
+Y = np.arange(20) % 3
+GUESTS = {
+    "a function of the program": lambda inner: lambda: inner.predict(X),
+    "predict": lambda inner: functools.partial(inner.predict, X),
+    "evaluate": lambda inner: functools.partial(inner.evaluate, X, Y),
+    "train_on_batch": lambda inner: functools.partial(inner.train_on_batch, X, Y),
+    "fit": lambda inner: functools.partial(inner.fit, X, Y, verbose=0),
+    "trace": lambda inner: functools.partial(inner.trace, X, Y),
+}
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+def test_what_a_handler_runs_is_not_captured(guest, set_threads):
     """A function of the program, or a public method as the handler itself."""
-    outer, inner, calls = model(1, "fast"), model(2, "fast"), set()
-    method = functools.partial(inner.predict, X)
-    guest = (lambda: method()) if wrapped else method
-    want = outer.predict(X[:1])
+    outer, inner, counts = model(1, "fast"), model(2, "fast"), set()
+    inner.compile("sgd", "sparse_categorical_crossentropy")
+    guest, want = GUESTS[guest](inner), outer.predict(X[:1])
     for k in range(1, 1700, 11):
         outer._spare.clear()
         Between(guest, k).during(outer.predict, X[:1])
         np.testing.assert_array_equal(outer.predict(X[:1]), want)
-        calls |= {len(r.calls) for memory in outer._spare for r in memory.recorded.values()}
-    assert len(calls) == 1 and 0 not in calls, calls
+        counts |= {len(r.program.calls) for m in outer._spare for r in m.programs.values()}
+    assert len(counts) == 1 and 0 not in counts, counts
 
 
 def test_a_finalizer_that_predicts(set_threads):
@@ -192,18 +202,18 @@ def child_ends_well(work):
 @BOTH_SETS
 def test_a_child_forked_while_a_thread_builds_the_model(kernels, monkeypatch):
     made = Sequential([Conv2D(4, 3), Flatten(), Dense(3)], seed=3, kernels=kernels)
-    building, go_on, original = threading.Event(), threading.Event(), chain.make_names_unique
+    building, go_on, original = threading.Event(), threading.Event(), structure.make_names_unique
 
     def slow(layers):
         building.set()
         go_on.wait(60)
         original(layers)
 
-    monkeypatch.setattr(chain, "make_names_unique", slow)
+    monkeypatch.setattr(structure, "make_names_unique", slow)
     thread = threading.Thread(target=made.predict, args=(X,))
     thread.start()
     building.wait(60)
-    monkeypatch.setattr(chain, "make_names_unique", original)
+    monkeypatch.setattr(structure, "make_names_unique", original)
     assert child_ends_well(lambda: made.predict(X))
     go_on.set()
     thread.join()
@@ -250,16 +260,16 @@ def test_without_new_threads_the_caller_works_alone(monkeypatch, set_threads, st
     monkeypatch.setattr(threading.Thread, "start", start)
     done = np.zeros(9, int)
     for _ in range(3):
-        threads.run(lambda part, parts: done.__setitem__(part, done[part] + 1), 9)
-    assert (done == 3).all() and threads._pool.helpers == started
+        pool.run(lambda part, parts: done.__setitem__(part, done[part] + 1), 9)
+    assert (done == 3).all() and pool._pool.helpers == started
     assert threads.get_num_threads() == 4
     model(1, "fast").predict(X)
 
 
 def test_a_process_pinned_to_one_core_is_noticed(monkeypatch, set_threads):
     set_threads(2)
-    cores, seen = threads._pool.cores, set()
-    monkeypatch.setattr(threads, "LOOK", 0.0)
+    cores, seen = pool._pool.cores, set()
+    monkeypatch.setattr(pool, "LOOK", 0.0)
 
     def kernel(part, parts):
         seen.add(threading.get_ident())
@@ -268,5 +278,5 @@ def test_a_process_pinned_to_one_core_is_noticed(monkeypatch, set_threads):
     for now, count in ((cores, 2), (1, 1 if cores > 1 else 2), (cores, 2)):
         monkeypatch.setattr(threads, "allowed_cores", lambda now=now: now)
         seen.clear()
-        threads.run(kernel, 8)
+        pool.run(kernel, 8)
         assert len(seen) == count

@@ -5,10 +5,6 @@ the work into parts and hands a compiled loop, named with an underscore, to the 
 compiled before its first call, and what is compiled is kept on disk (jit/compile.py).
 """
 
-from ...jit import (
-    precompile,  # noqa: F401  (a model tells it what it is about to train)
-    spin,  # noqa: F401  (from now on threads wait for one another without sleep)
-)
 from .batch_norm import batch_norm_backward, batch_norm_forward, batch_norm_inference
 from .conv.conv2d import (
     choose,
@@ -40,16 +36,16 @@ from .pool import average_pool_backward, average_pool_forward, max_pool_backward
 # What this set has beyond the reference: one kernel for neighbouring layers (see models/plan.py).
 FUSED = ("conv2d_relu_pool_forward", "conv2d_relu_pool_backward")
 
-# These do nothing with numbers but by `threads.run`, or say so when they do
-# (`threads.abort_capture`): their calls may be recorded and made again (see models/replay.py).
+# These work on numbers only through `pool.run`, or call `abort_capture` where they do not: what
+# they run may be captured and replayed (see models/replay.py).
 CAPTURABLE = frozenset(
     (average_pool_forward, conv2d_forward, conv2d_relu_pool_forward, dense_forward,
      max_pool_forward, relu_forward, sigmoid_forward, softmax_forward, tanh_forward)
 )  # fmt: skip
 
 __all__ = [
+    "CAPTURABLE",
     "FUSED",
-    "REPEATABLE",
     "adam_update",
     "average_pool_backward",
     "average_pool_forward",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...jit.compile import kernel, part_range
-from ...jit.threads import run
+from ...jit.pool import run
 from .outputs import Array, count_parts, expect, result, results, rows
 
 

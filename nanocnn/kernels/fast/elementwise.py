@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...jit.compile import inline, kernel, part_range, unsigned_range
-from ...jit.threads import run
+from ...jit.pool import run
 from .outputs import Array, count_parts, expect, result
 
 SLOW = 1 << 10  # items with an exponential each that are worth a hand-over

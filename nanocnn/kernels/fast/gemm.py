@@ -13,7 +13,7 @@ depend on the shape only. With BLAS they depend on the number of threads.
 
 import numpy as np
 
-from ...jit import threads
+from ...jit import pool, threads
 from ...jit.compile import inline, kernel, part_range, unsigned_range
 from ...jit.cpu import cpu
 from ...jit.inline import noinline
@@ -40,9 +40,9 @@ def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool =
         parts = max(min(K * N // WORK, LINES), 1)
         pitch = -(-N // 16) * 16  # so that two of them share no line of a cache
         end = (c.reshape(-1), scratch("line", parts * pitch, c.dtype), pitch, bias, relu)
-        threads.run(_line, parts, A, a_column, B, b_row, *end)
+        pool.run(_line, parts, A, a_column, B, b_row, *end)
         if parts > 1:
-            threads.run(_line_end, 1, parts, *end)
+            pool.run(_line_end, 1, parts, *end)
         return
     parts = max(min(M * K * N // WORK, threads.get_num_threads()), 1)
     across, down = _cut(M, N, parts)

@@ -5,7 +5,7 @@ from math import exp, log
 import numpy as np
 
 from ...jit.compile import inline, kernel, part_range
-from ...jit.threads import run
+from ...jit.pool import run
 from .outputs import Array, count_parts, expect, result, results, rows
 
 SLOW = 1 << 10  # items with an exponential each that are worth a hand-over

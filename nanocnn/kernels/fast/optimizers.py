@@ -10,7 +10,7 @@ import numpy as np
 
 from ...common.errors import ShapeError
 from ...jit.compile import kernel, part_range, unsigned_range
-from ...jit.threads import run
+from ...jit.pool import run
 from .outputs import Array, count_parts, expect, writable
 
 

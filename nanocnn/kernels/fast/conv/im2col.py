@@ -9,10 +9,12 @@ gradient of a strided convolution has no direct kernel.
 import numpy as np
 
 from ....common.arrays import Array
-from ....jit import threads
+from ....jit import pool
 from ....jit.compile import kernel
+from ....jit.program import abort_capture
 from ....jit.scratch import prepared, scratch
 from ....jit.simd import pointer
+from ....jit.threads import single_threaded_blas
 from ...geometry import Window
 from .pack import count_partials, cut, padded_items, pixel_table, tap_table
 from .source import Source, clear, copy, pointers_of, read_padded, source_of
@@ -67,7 +69,7 @@ def forward(
     x: Array, weight: Array, bias: Array | None, window: Window, y: Array, relu: bool
 ) -> None:
     """y = x * weight + bias, rectified if `relu`."""
-    threads.abort_capture()  # BLAS must be held to one thread again
+    abort_capture()  # at each call BLAS must be held to one thread
     N, P, C, F = len(x), window.OH * window.OW, *weight.shape[2:]
     matrix = weight.reshape(-1, F)
     K = len(matrix)
@@ -86,7 +88,7 @@ def forward(
             if relu:
                 np.maximum(out, 0, out=out)
 
-    threads.single_threaded_blas(threads.run, work, cut(N, 1, P * matrix.size)[0])
+    single_threaded_blas(pool.run, work, cut(N, 1, P * matrix.size)[0])
 
 
 def backward(
@@ -119,6 +121,6 @@ def backward(
                 np.matmul(rows, matrix.T, out=cols.reshape(count * P, K))
                 _scatter(cols, buffer, dx, first, count, tables, geometry)
 
-    threads.single_threaded_blas(threads.run, work, parts)
+    single_threaded_blas(pool.run, work, parts)
     total = partial.sum(axis=0)
     dweight[...], dbias[...] = total[:K].reshape(weight.shape), total[K]

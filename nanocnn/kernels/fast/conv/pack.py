@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from ....common.arrays import Array
-from ....jit import threads
+from ....jit import pool, threads
 from ....jit.compile import kernel
 from ....jit.scratch import plain, scratch
 from ....jit.simd import lanes, pointer, store
@@ -123,7 +123,7 @@ def pack(weight: Array, transposed: bool) -> Array:
         first, steps = (T - 1) * C * F, (-C * F, 1, C)
     packed = scratch("weights", T * C * panel_size(F, weight.dtype), weight.dtype)
     flat = plain(weight).reshape(-1)
-    threads.run(_pack, 1, flat, packed, (T, C, F), first, steps)
+    pool.run(_pack, 1, flat, packed, (T, C, F), first, steps)
     return packed
 
 

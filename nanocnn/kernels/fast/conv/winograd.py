@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from ....common.arrays import Array
-from ....jit import threads
 from ....jit.compile import kernel, part_range
 from ....jit.inline import inline, noinline
+from ....jit.program import abort_capture
 from ....jit.scratch import run, scratch
 from ....jit.simd import (
     columns,
@@ -38,6 +38,7 @@ from ....jit.simd import (
     total,
 )
 from ....jit.tails import load_row
+from ....jit.threads import single_threaded_blas
 from ...geometry import Window
 from . import direct
 from .epilogue import Epilogue, pointers_to, write, write_pooled
@@ -88,7 +89,7 @@ def transformed_weights(weight: Array, transposed: bool) -> Array:
     G = kernel_matrix(size, transposed, weight.dtype)
     points = scratch("points", POINTS * C * F, weight.dtype)[: POINTS * C * F]
     points = points.reshape(POINTS, C * F)
-    threads.single_threaded_blas(np.matmul, G, weight.reshape(size * size, C * F), points)
+    single_threaded_blas(np.matmul, G, weight.reshape(size * size, C * F), points)
     return pack(points.reshape(POINTS, C, F), transposed)
 
 
@@ -176,7 +177,7 @@ def correlate(
     source: Source, weight: Array, window: Window, epilogue: Epilogue, transposed: bool = False
 ) -> None:
     """y = x (padded) * weight over all samples; `transposed` for dx, of a transposed window."""
-    threads.abort_capture()  # the result is looked at
+    abort_capture()  # the result is looked at
     x, (N, *_, C) = source.x, source.x.shape
     m = outputs.py_func(window.KH)
     TH, TW = -(-window.OH // m), -(-window.OW // m)

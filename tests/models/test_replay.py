@@ -1,4 +1,4 @@
-"""Passes of few images are recorded and repeated: the results are those of an ordinary pass."""
+"""Passes of few images are captured and replayed: the results are those of an ordinary pass."""
 
 import functools
 import threading
@@ -17,7 +17,8 @@ from nanocnn import (
     MaxPooling2D,
     Sequential,
 )
-from nanocnn.jit import threads
+from nanocnn.jit import pool, threads
+from nanocnn.jit.program import abort_capture, capture
 from nanocnn.kernels import fast
 from nanocnn.layers import Layer
 from nanocnn.models import plan, replay
@@ -41,28 +42,28 @@ def layer_by_layer(model: Sequential, x: np.ndarray) -> np.ndarray:
 
 
 def ordinary(model: Sequential, x: np.ndarray) -> np.ndarray:
-    """Without a recording: a new memory, and more images than are recorded."""
+    """Without a replay: more images than are captured."""
     return model.predict(np.concatenate([x] * (replay.MAX_REPLAY_BATCH + 1)), batch_size=1000)[
         : len(x)
     ]
 
 
-def repeats(monkeypatch) -> list[int]:
-    """Counts the passes that are repeated from now on."""
+def replays(monkeypatch) -> list[int]:
+    """The sizes of the passes that are replayed from now on."""
     seen: list[int] = []
-    original = replay.Replay.repeat
+    original = replay.Replay.replay
 
-    def repeat(self, x):
+    def counted(self, x):
         seen.append(len(x))
         return original(self, x)
 
-    monkeypatch.setattr(replay.Replay, "repeat", repeat)
+    monkeypatch.setattr(replay.Replay, "replay", counted)
     return seen
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_every_pass_after_the_first_is_repeated_with_its_own_images(monkeypatch, count):
-    seen, m = repeats(monkeypatch), model()
+def test_every_pass_after_the_first_is_replayed_with_its_own_images(monkeypatch, count):
+    seen, m = replays(monkeypatch), model()
     for start in range(0, 4 - count + 1):
         x = X[start : start + count]
         np.testing.assert_array_equal(m.predict(x), ordinary(m, x))
@@ -70,7 +71,7 @@ def test_every_pass_after_the_first_is_repeated_with_its_own_images(monkeypatch,
 
 
 def test_changed_weights_are_seen(monkeypatch):
-    seen, m = repeats(monkeypatch), model()
+    seen, m = replays(monkeypatch), model()
     changes = (
         lambda: m.layers[1].params["kernel"].__imul__(-1),
         lambda: m.layers[1].params.update(bias=np.ones(5)),
@@ -87,26 +88,26 @@ def test_changed_weights_are_seen(monkeypatch):
     assert seen
 
 
-def test_another_thread_repeats_the_same_recording(monkeypatch):
-    seen, m, results = repeats(monkeypatch), model(), []
+def test_another_thread_replays_the_same_program(monkeypatch):
+    seen, m, results = replays(monkeypatch), model(), []
     m.predict(X[:1])
     thread = threading.Thread(target=lambda: results.append(m.predict(X[1:2])))
     thread.start()
     thread.join()
-    assert seen == [1]  # work memory belongs to the recording, not to a thread
+    assert seen == [1]  # work memory belongs to the program, not to a thread
     for y in (results[0], m.predict(X[1:2])):
         np.testing.assert_array_equal(y, ordinary(m, X[1:2]))
 
 
-def test_another_number_of_threads_records_anew(monkeypatch, set_threads):
-    seen, m = repeats(monkeypatch), model()
+def test_another_number_of_threads_captures_anew(monkeypatch, set_threads):
+    seen, m = replays(monkeypatch), model()
     m.predict(X[:1])
     set_threads(threads.get_num_threads() + 1)  # the work is cut for so many
     np.testing.assert_array_equal(m.predict(X[1:2]), ordinary(m, X[1:2]))
     assert seen == []
 
 
-def test_a_pass_that_cannot_be_repeated_is_recorded_once(monkeypatch):
+def test_a_pass_that_cannot_be_replayed_is_captured_once(monkeypatch):
     class Counted(replay.Replay):
         made = 0
 
@@ -114,8 +115,8 @@ def test_a_pass_that_cannot_be_repeated_is_recorded_once(monkeypatch):
             Counted.made += 1
             super().__init__(*args)
 
-    monkeypatch.setattr(plan, "Recorded", Counted)
-    seen, images = repeats(monkeypatch), np.random.default_rng(0).random((4, 2, 32, 32, 12))
+    monkeypatch.setattr(plan, "Replay", Counted)
+    seen, images = replays(monkeypatch), np.random.default_rng(0).random((4, 2, 32, 32, 12))
     m = Sequential([Input((32, 32, 12)), Conv2D(16, 3, padding="same")], dtype="float64")
     m.compile("adam", "mse")
     assert "winograd" in m.plan(2)  # which looks at its results
@@ -143,7 +144,7 @@ class Negate(Layer):
         lambda: MaxPooling2D(3, strides=1),
     ],
 )
-def test_what_cannot_be_repeated_is_not(own):
+def test_what_cannot_be_replayed_is_not(own):
     m = model(own())
     if own is BatchNormalization:
         m.fit(X, np.zeros(4, int), verbose=0)
@@ -151,15 +152,32 @@ def test_what_cannot_be_repeated_is_not(own):
         np.testing.assert_array_equal(m.predict(x[None]), ordinary(m, x[None]))
 
 
-def test_a_recording_with_something_unrepeatable_is_empty():
-    with threads.capture() as calls:
-        threads.run(lambda part, parts: None, 2)
-    assert len(calls) == 1
-    with threads.capture() as calls:
-        threads.run(lambda part, parts: None, 2)
-        threads.abort_capture()
-        threads.run(lambda part, parts: None, 2)
-    assert calls == []
+def test_a_capture_that_was_aborted_is_empty():
+    with capture() as program:
+        pool.run(lambda part, parts: None, 2)
+    assert len(program.calls) == 1
+    with capture() as program:
+        pool.run(lambda part, parts: None, 2)
+        abort_capture()
+        pool.run(lambda part, parts: None, 2)
+    assert program.calls == []
+
+
+def test_a_program_makes_the_calls_again_and_a_dry_one_did_not_make_them():
+    done = np.zeros(3, int)
+
+    def count(part, parts, step):
+        done[part] += step
+
+    for dry in (False, True):
+        done[:] = 0
+        with capture(dry=dry) as program:
+            pool.run(count, 1, 10)
+            pool.run(count, 3, 1)
+            abort_capture() if dry else None  # all is noted all the same
+        assert done.tolist() == ([0, 0, 0] if dry else [11, 1, 1])
+        program.replay()
+        assert done.tolist() == ([11, 1, 1] if dry else [22, 2, 2])
 
 
 CHANGES = {
@@ -281,7 +299,7 @@ def test_a_strided_weight_that_changes_later_is_seen():
     np.testing.assert_allclose(m.predict(X), ordinary(m, X), rtol=1e-12)
 
 
-def test_kernels_that_do_not_say_so_are_never_repeated(monkeypatch):
+def test_kernels_that_do_not_say_so_are_never_replayed(monkeypatch):
     """One's own may compute with NumPy between two calls."""
     m, scale, original = model(), [1.0], fast.dense_forward
 
