@@ -8,7 +8,7 @@ from compare import assert_close
 from hypothesis import Phase, example, given, settings, strategies as st
 
 from nanocnn.kernels import reference
-from nanocnn.kernels.fast.conv.conv2d import conv2d as conv
+from nanocnn.kernels.fast.conv import conv2d as conv
 from nanocnn.kernels.geometry import sliding_window
 
 LOOSE = {"float32": 1e-5, "float64": 1e-12}
