@@ -1,13 +1,13 @@
 """The fast kernels: the operations of `reference` under the same names, compiled by numba.
 
-Each public function is plain Python: it checks, makes room for the result (or takes `out=`), cuts
-the work into parts and hands a compiled loop, named with an underscore, to the threads. Nothing is
-compiled before its first call, and what is compiled is kept on disk (jit/compile.py).
+Each public function is plain Python: it checks its arguments, allocates the result (or takes
+`out=`), divides the work into parts and has threads run a kernel, whose name begins with an
+underscore. Kernels are compiled at their first call and cached on disk (jit/compile.py).
 """
 
 from ...jit import (
     precompile,  # noqa: F401  (a model tells it what it is about to train)
-    spin,  # noqa: F401  (from now on threads wait for one another without sleep)
+    spin,  # noqa: F401  (importing it makes threads spin instead of sleep while they wait)
 )
 from .batch_norm import batch_norm_backward, batch_norm_forward, batch_norm_inference
 from .conv.conv2d import (
@@ -40,16 +40,16 @@ from .pool import average_pool_backward, average_pool_forward, max_pool_backward
 # What this set has beyond the reference: one kernel for neighbouring layers (see models/plan.py).
 FUSED = ("conv2d_relu_pool_forward", "conv2d_relu_pool_backward")
 
-# These do nothing with numbers but by `threads.run`, or say so when they do
-# (`threads.abort_capture`): their calls may be recorded and made again (see models/replay.py).
+# These compute only by `threads.run`, or call `threads.abort_capture` when they do otherwise: their
+# calls can be captured and replayed (see models/replay.py).
 CAPTURABLE = frozenset(
     (average_pool_forward, conv2d_forward, conv2d_relu_pool_forward, dense_forward,
      max_pool_forward, relu_forward, sigmoid_forward, softmax_forward, tanh_forward)
 )  # fmt: skip
 
 __all__ = [
+    "CAPTURABLE",
     "FUSED",
-    "REPEATABLE",
     "adam_update",
     "average_pool_backward",
     "average_pool_forward",
