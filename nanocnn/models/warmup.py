@@ -92,6 +92,7 @@ def signatures(calls: Iterable[Call]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
     from ..jit.pool import run
     from ..jit.scratch import Buffered
 
+    kernel: Any
     for kernel, args in calls:
         if kernel is run:
             kernel, parts, *more = args

@@ -8,7 +8,6 @@ import time
 
 import numpy as np
 import pytest
-from nanocnn.jit.threads import usable_cores
 
 from nanocnn import (
     Activation,
@@ -24,6 +23,7 @@ from nanocnn import (
     presets,
 )
 from nanocnn.jit import claims, precompile, threads
+from nanocnn.jit.threads import usable_cores
 from nanocnn.models import warmup as rehearsal
 
 # Trains for a step with an empty cache; says what it gave, what was compiled and what was found.

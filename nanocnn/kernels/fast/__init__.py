@@ -1,8 +1,8 @@
 """The fast kernels: the operations of `reference` under the same names, compiled by numba.
 
-Each public function is plain Python: it checks, makes room for the result (or takes `out=`), cuts
-the work into parts and hands a compiled loop, named with an underscore, to the threads. Nothing is
-compiled before its first call, and what is compiled is kept on disk (jit/compile.py).
+Each public function is plain Python: it checks its arguments, allocates the result (or takes
+`out=`), divides the work into parts and has threads run a kernel, whose name begins with an
+underscore. Kernels are compiled at their first call and cached on disk (jit/compile.py).
 """
 
 from .batch_norm import batch_norm_backward, batch_norm_forward, batch_norm_inference
@@ -36,8 +36,8 @@ from .pool import average_pool_backward, average_pool_forward, max_pool_backward
 # What this set has beyond the reference: one kernel for neighbouring layers (see models/plan.py).
 FUSED = ("conv2d_relu_pool_forward", "conv2d_relu_pool_backward")
 
-# These work on numbers only through `pool.run`, or call `abort_capture` where they do not: what
-# they run may be captured and replayed (see models/replay.py).
+# These compute only by `pool.run`, or call `abort_capture` when they do otherwise: their
+# calls can be captured and replayed (see models/replay.py).
 CAPTURABLE = frozenset(
     (average_pool_forward, conv2d_forward, conv2d_relu_pool_forward, dense_forward,
      max_pool_forward, relu_forward, sigmoid_forward, softmax_forward, tanh_forward)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import Phase, example, given, settings, strategies as st
 
 from nanocnn.kernels import reference
-from nanocnn.kernels.fast.conv.conv2d import conv2d as conv
+from nanocnn.kernels.fast.conv import conv2d as conv
 from nanocnn.kernels.geometry import sliding_window
 from support.compare import assert_close
 
@@ -287,7 +287,7 @@ def test_choice_by_shape_and_by_name():
         (("dweight",), False, {}, "direct, im2col"),
         (("dweight", "dx"), False, {}, "direct, im2col, winograd"),
         (("forward",), True, {}, "direct, winograd"),
-        (("dweight",), True, {}, "direct, winners"),
+        (("dweight",), True, {}, "direct, sparse"),
         (("dweight",), True, {"dilation": (2, 1)}, "direct"),
         (("forward",), False, {"dilation": (2, 2)}, "direct, im2col"),
         (("forward",), False, {"kernel": (3, 5)}, "direct, im2col"),

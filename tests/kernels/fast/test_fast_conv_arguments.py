@@ -3,7 +3,7 @@
 import numpy as np
 
 from nanocnn.kernels import fast
-from nanocnn.kernels.fast.conv.conv2d import conv2d as conv
+from nanocnn.kernels.fast.conv import conv2d as conv
 from nanocnn.kernels.geometry import sliding_window
 
 

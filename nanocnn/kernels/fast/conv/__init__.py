@@ -1,1 +1,1 @@
-"""Convolution, fast: see conv2d.py, which opens with a map of this folder."""
+"""Fast convolution. Start with conv2d.py, which opens with a map of this folder."""

@@ -1,49 +1,55 @@
-"""Convolution, fast: the public functions, the choice of the algorithm, and a map of these files.
+"""Fast convolution: the public functions, the choice of an algorithm, and a map of this folder.
 
-The idea. A window of x stands at every output pixel p, and every weight k = (kh, kw, c) meets one
-number of it. Written out as a matrix, im2col[p, k], a convolution is three matrix products. But the
-matrix repeats each number of x KH*KW times, and where a number comes from is a sum of two offsets
-into one (padded) sample:
+The idea. im2col turns a convolution into three matrix products: row p of the matrix is the window
+of output pixel p, column k is the weight k = (kh, kw, c). But the matrix is KH*KW times as large as
+x, and each of its entries is found at the sum of two offsets into one (padded) sample:
 
     im2col[p, k] = x[pixel[p] + tap[k]]
 
-    a 3x3 kernel on 4x4 pixels:   pixel = 0 1      where the four windows begin
+    a 3x3 kernel on 4x4 pixels:   pixel = 0 1      the first item of each of the four windows
                                           4 5
-                                  tap   = 0 1  2   the nine numbers of a window, from its beginning
+                                  tap   = 0 1  2   the nine items of a window, from its first
                                           4 5  6
                                           8 9 10
 
-So the two tables stand for the matrix, and nothing is copied. Strides, dilations and channels are
-only other numbers in them. The products of a layer, and the function that computes each:
+So the kernels read x through two small tables, and the matrix is never written. Strides, dilations
+and channels only change the numbers in the tables. A layer has three products:
 
+    product                                                         function
     y[p, f]       = sum over k of im2col[p, k] * weight[k, f]       correlate
     dweight[k, f] = sum over p of im2col[p, k] * dy[p, f]           weight_gradient
-    dx            = y again: of dy padded, the kernel transposed    correlate(transposed=True)
+    dx            = y of the padded dy and the transposed kernel    correlate(transposed=True)
 
-Four algorithms compute them, and `choose` knows which is the fastest for a shape:
+Four algorithms compute them; `choose` picks the fastest one for a shape:
 
-    direct     by the tables, in registers; dx for strides of 1 only       direct.py
-    winograd   fewer multiplications for 3x3 and 5x5 kernels, strides 1    winograd.py
-    sparse     dweight behind ReLU and 2x2 max-pool, skipping the zeros    sparse_dweight.py
-    im2col     the matrix is written, its products are BLAS's: any shape   im2col.py
+    algorithm  what it does                                           file
+    direct     sums in registers, by the tables; dx for strides 1     direct.py
+    winograd   3x3 and 5x5 kernels of strides 1, fewer multiplies     winograd.py
+    sparse     dweight of a layer with ReLU and 2x2 max-pool: no 0s   sparse_dweight.py
+    im2col     any shape: writes the matrix, multiplies by BLAS       im2col.py
 
-A kernel is told where it reads and what to do with a sum by two named tuples, so ReLU and pool cost
-no pass of their own, forward or backward:
+Two named tuples tell a kernel what to read and what to do with a sum, so that ReLU and pooling need
+no pass of their own, neither forward nor backward:
 
-    Source     x, as it is, masked by a ReLU, or spread by a pool's argmax   source.py
-    Epilogue   y = sum + bias, rectified, the largest of four kept           epilogue.py
+    tuple      what it describes                                      file
+    Source     x as it is, masked by a ReLU, or unpooled by argmax    source.py
+    Epilogue   sum + bias, then ReLU, then 2x2 max-pool               epilogue.py
 
-From here to the multiply-add are four hops: conv2d_forward -> direct.correlate -> run, which gives
-each thread its parts and work memory (jit/scratch.py) -> the kernel -> sum_products
-(microkernel.py).
+From a call to the multiply-add are four hops:
 
-Read microkernel.py first, the inner loop; then direct.py, the kernels around it; source.py
-and epilogue.py for what they call, pack.py for the tables, packed weights and parts. The
-other algorithms are each a file that can be left out. README.md has what each step brings.
+    conv2d_forward   checks the arguments and chooses an algorithm    conv2d.py
+    -> correlate     makes the tables, packs the weights              direct.py
+    -> run           gives each thread its parts and work memory      jit/scratch.py
+    -> _correlate    the kernel: loops over samples and panels        direct.py
+    -> sum_products  the inner loop                                   microkernel.py
 
-All compute what `reference` computes, up to rounding: the order of the sums differs, and Winograd's
-transforms round too. In float32 the tests allow 1e-5 of the largest value, and 1e-4 for Winograd;
-usual are 1e-7 to 1e-6, and for Winograd 1e-6 to 1e-5.
+Reading order: microkernel.py; direct.py; source.py and epilogue.py, which it calls; pack.py, with
+the tables and packed weights. Each of the other algorithms is one file that can be skipped.
+kernels/fast/README.md tells what each step gains.
+
+All algorithms agree with `reference` up to rounding: the order of the sums differs, and Winograd's
+transforms round as well. In float32 the error is usually 1e-7 to 1e-6 of the largest value, and
+1e-6 to 1e-5 for Winograd; the tests allow 1e-5 and 1e-4.
 """
 
 from typing import Any, NamedTuple
@@ -52,22 +58,22 @@ import numpy as np
 
 from ....common.errors import unknown
 from ...geometry import Window
-from ..outputs import Array, result, same
+from ..outputs import Array, check_dtype, result
 from . import direct, im2col, sparse_dweight, winograd
 from .epilogue import epilogue_of, pooling_epilogue
 from .pack import transposed_window
 from .source import Source, source_of
 
-MODULES: dict[str, Any] = {  # what computes by each algorithm
+MODULES: dict[str, Any] = {
     "direct": direct, "im2col": im2col, "sparse": sparse_dweight, "winograd": winograd,
 }  # fmt: skip
 ALGORITHMS = tuple(MODULES)
-BACKWARD = ("dweight", "dx")  # the products of a backward pass, of `Choice`'s fields
+BACKWARD = ("dweight", "dx")  # the products of a backward pass, named as in `Choice`
 Gradients = tuple[Array | None, Array, Array]
 
 
 class Choice(NamedTuple):
-    """The algorithm of each of a layer's three products."""
+    """The algorithm for each of the three products of a layer."""
 
     forward: str
     dweight: str
@@ -83,10 +89,13 @@ def choose(
     algorithm: str | None = None,
     products: tuple[str, ...] = Choice._fields,
 ) -> Choice:
-    """The algorithms for a layer of this shape.
+    """The fastest algorithms for N samples of a layer with C input channels and F filters.
 
-    algorithm  asks for one by its name; products, of `Choice`'s fields, are those to be computed
-    Raises ValueError for an algorithm that is unknown or can compute none of these `products`.
+    pooled     whether ReLU and a 2x2 max-pool follow, fused
+    algorithm  use this one wherever it is able to
+    products   those that will be computed, by the names of `Choice`'s fields
+
+    Raises ValueError for an algorithm that is unknown or computes none of these `products`.
     """
     if algorithm is not None:
         return _forced(algorithm, window, pooled, products)
@@ -100,14 +109,14 @@ def choose(
 
 
 def _forced(algorithm: str, window: Window, pooled: bool, products: tuple[str, ...]) -> Choice:
-    """`algorithm` for each product that it has a form of, direct for the others.
+    """`algorithm` for each product that it supports, direct for the others.
 
-    A weight gradient has no Winograd form here, and sparse has no other product.
+    There is no Winograd weight gradient here, and sparse supports the weight gradient only.
     """
     if algorithm not in ALGORITHMS:
         raise unknown("convolution algorithm", algorithm, ALGORITHMS)
     dx = "dx" in products
-    able = {name: set(products) & _serves(name, window, pooled, dx) for name in ALGORITHMS}
+    able = {name: set(products) & _supported(name, window, pooled, dx) for name in ALGORITHMS}
     if not able[algorithm]:
         stage = "a convolution with ReLU and 2x2 pool" if pooled else "a convolution"
         raise ValueError(
@@ -118,21 +127,22 @@ def _forced(algorithm: str, window: Window, pooled: bool, products: tuple[str, .
     return Choice(*(algorithm if p in able[algorithm] else "direct" for p in Choice._fields))
 
 
-def _serves(algorithm: str, window: Window, pooled: bool, dx: bool) -> set[str]:
-    """The products of a layer that an algorithm can compute; `dx`: when dx is among them."""
-    dense = _transposable(window)
+def _supported(algorithm: str, window: Window, pooled: bool, dx: bool) -> set[str]:
+    """The products that an algorithm can compute; `dx` tells whether dx is one of those needed."""
+    transposable = _transposable(window)
     if algorithm == "im2col":
         return set() if pooled else {"forward", "dweight", "dx"}
     if algorithm == "winograd":
-        return {"forward", "dx"} if dense and winograd.supports(window) else set()
+        return {"forward", "dx"} if transposable and winograd.supports(window) else set()
     if algorithm == "sparse":
         return {"dweight"} if pooled and sparse_dweight.supports(window) else set()
-    # What only im2col can transpose, it does together with the weight gradient.
-    return {"forward", "dweight", "dx"} if dense else {"forward"} if dx else {"forward", "dweight"}
+    if transposable:
+        return {"forward", "dweight", "dx"}
+    return {"forward"} if dx else {"forward", "dweight"}  # im2col computes dweight along with dx
 
 
 def _transposable(window: Window) -> bool:
-    """Whether the input gradient is a convolution itself, of dy with the transposed kernel."""
+    """Whether dx is itself a convolution, of the padded dy and the transposed kernel."""
     return (window.SH, window.SW) == (1, 1) and min(transposed_window(window)[8:12]) >= 0
 
 
@@ -145,9 +155,9 @@ def conv2d_forward(
     relu: bool = False,
     algorithm: str | None = None,
 ) -> Array:
-    """x (N,H,W,C), weight (KH,KW,C,F), bias (F,) or None -> y (N,OH,OW,F), rectified if `relu`."""
+    """x (N,H,W,C), weight (KH,KW,C,F), bias (F,) or None -> y (N,OH,OW,F); `relu`: max(y, 0)."""
     *_, C, F = weight.shape
-    same(x.dtype, weight=weight, bias=bias)
+    check_dtype(x.dtype, weight=weight, bias=bias)
     y = result(out, (len(x), window.OH, window.OW, F), x.dtype)
     chosen = choose(window, C, F, len(x), False, algorithm, ("forward",)).forward
     if chosen == "im2col":
@@ -169,10 +179,10 @@ def conv2d_backward(
 ) -> Gradients:
     """dy (N,OH,OW,F) -> dx (N,H,W,C) or None, dweight (KH,KW,C,F), dbias (F,).
 
-    With `relu_output`, the result of the forward with `relu`, dy is the gradient of that result.
+    relu_output  (N,OH,OW,F), what conv2d_forward returned with `relu`: dy is then its gradient
     """
     *_, C, F = weight.shape
-    same(x.dtype, dy=dy, weight=weight, relu_output=relu_output)
+    check_dtype(x.dtype, dy=dy, weight=weight, relu_output=relu_output)
     chosen = choose(window, C, F, len(x), False, algorithm, BACKWARD if need_dx else BACKWARD[:1])
     gradients = _outputs(out, x, weight, need_dx)
     if "im2col" in chosen.dweight + chosen.dx * need_dx:
@@ -194,13 +204,13 @@ def conv2d_relu_pool_forward(
     want_argmax: bool = True,
     algorithm: str | None = None,
 ) -> tuple[Array, Array | None]:
-    """max_pool_forward(relu(conv2d_forward(x))) in one pass, for 2x2 pools side by side.
+    """max_pool_forward(relu_forward(conv2d_forward(x))) in one pass, for 2x2 pools of strides 2.
 
-    Returns y (N,OH//2,OW//2,F) and `argmax` (the same shape, uint8; None unless wanted): which of
-    the four was the largest, as in max_pool_forward, or 4 where none was positive.
+    x (N,H,W,C) -> y (N,OH//2,OW//2,F), argmax of the same shape in uint8, or None unless
+    `want_argmax`: as in max_pool_forward, but 4 where no sum was positive.
     """
     *_, C, F = weight.shape
-    same(x.dtype, weight=weight, bias=bias)
+    check_dtype(x.dtype, weight=weight, bias=bias)
     _check_pool(window, pool_window)
     y_out, argmax_out = out or (None, None)
     shape = (len(x), window.OH // 2, window.OW // 2, F)
@@ -222,9 +232,9 @@ def conv2d_relu_pool_backward(
     out: tuple[Array | None, Array | None, Array | None] | None = None,
     algorithm: str | None = None,
 ) -> Gradients:
-    """dy, argmax (N,OH//2,OW//2,F) -> dx (N,H,W,C) or None, dweight, dbias of the fused stage."""
+    """dy, argmax (N,OH//2,OW//2,F) -> dx (N,H,W,C) or None, dweight (KH,KW,C,F), dbias (F,)."""
     *_, C, F = weight.shape
-    same(x.dtype, dy=dy, weight=weight)
+    check_dtype(x.dtype, dy=dy, weight=weight)
     _check_pool(window, pool_window)
     chosen = choose(window, C, F, len(x), True, algorithm, BACKWARD if need_dx else BACKWARD[:1])
     gradients = _outputs(out, x, weight, need_dx)
@@ -244,10 +254,10 @@ def _backward(
 
 def _check_pool(window: Window, pool: Window) -> None:
     OH, OW = window.OH, window.OW
-    wanted = Window(OH, OW, 2, 2, 2, 2, 1, 1, 0, 0, 0, 0, OH // 2, OW // 2)
-    if pool != wanted or (window.SH, window.SW) != (1, 1):
+    expected = Window(OH, OW, 2, 2, 2, 2, 1, 1, 0, 0, 0, 0, OH // 2, OW // 2)
+    if pool != expected or (window.SH, window.SW) != (1, 1):
         raise ValueError(
-            f"conv2d_relu_pool: expected a convolution of stride 1 and then a pool of {wanted}, "
+            f"conv2d_relu_pool: expected a convolution of strides 1 and a pool of {expected}, "
             f"got {window} and {pool}"
         )
 

@@ -1,4 +1,8 @@
-"""What convolutions prepare: tables of offsets, packed weights, the cut into parts."""
+"""What is prepared before a kernel runs: tables of offsets, packed weights, the split into parts.
+
+Weights (K, F) are packed into panels (K, width): the filters that one register tile computes, in
+the order in which the microkernel reads them, padded with zeros to whole vectors.
+"""
 
 from functools import lru_cache
 from math import gcd
@@ -17,37 +21,37 @@ from ....jit.tails import load_row
 from ...geometry import Window
 from .microkernel import panel_width
 
-PARTS = 16  # of much work: small enough that a thread that is held up delays little
-PARTIALS = 8  # the same where each part has sums of its own to be added up
-SMALL = 4e6  # multiply-adds below which handing work to another thread costs more than it saves
+MAX_PARTS = 16  # small enough parts that one delayed thread does not delay the others by much
+MAX_PARTIALS = 8  # the same for parts that each have partial sums to be added up
+MIN_WORK = 4e6  # multiply-adds; with less, a second thread costs more than it saves
 
 
-def cut(N: int, rows: int, work: float) -> tuple[int, int]:
-    """How N samples of `rows` output rows and `work` multiply-adds each are shared out.
+def split_work(N: int, rows: int, work: float) -> tuple[int, int]:
+    """Split N samples of `rows` output rows and `work` multiply-adds each between threads.
 
-    Returns (parts, strips a sample). Samples are cut into strips only when there are few of them.
-    Each output is summed in one part, so the bits do not depend on the number of threads.
+    Returns the number of parts, and of strips per sample: 1 unless there are few samples. Each
+    output is summed within one part, so the bits do not depend on the number of threads.
     """
-    if N * work < SMALL:
+    if N * work < MIN_WORK:
         return 1, 1
     n = threads.get_num_threads()
-    strips = min(rows, n // gcd(N, n)) if N < PARTS else 1
-    return min(N * strips, n if N * work < 16 * SMALL else max(PARTS, n)), strips
+    strips = min(rows, n // gcd(N, n)) if N < MAX_PARTS else 1
+    return min(N * strips, n if N * work < 16 * MIN_WORK else max(MAX_PARTS, n)), strips
 
 
 def count_partials(N: int, work: float) -> int:
-    """The parts of N samples of `work` multiply-adds each, where every part has sums of its own."""
-    return 1 if N * work < SMALL else min(N, PARTIALS)
+    """The number of parts of N samples of `work` multiply-adds each, for partial sums per part."""
+    return 1 if N * work < MIN_WORK else min(N, MAX_PARTIALS)
 
 
-def padded_items(window: Window, C: int) -> int:
-    """Items of one sample with its padding."""
+def padded_size(window: Window, C: int) -> int:
+    """The number of items of one padded sample."""
     return (window.H + window.top + window.bottom) * (window.W + window.left + window.right) * C
 
 
 @lru_cache(maxsize=256)
 def tap_table(window: Window, C: int) -> Array:
-    """Offset of each weight (kh,kw,c) in a padded sample: (KH*KW*C,) whole numbers."""
+    """The offset of weight (kh,kw,c) from the first item of its window: (KH*KW*C,)."""
     WP = window.W + window.left + window.right
     kh, kw, c = np.ogrid[: window.KH, : window.KW, :C]
     return np.ravel((kh * window.DH * WP + kw * window.DW) * C + c).astype(np.intp)
@@ -55,9 +59,9 @@ def tap_table(window: Window, C: int) -> Array:
 
 @lru_cache(maxsize=256)
 def pixel_table(window: Window, C: int, pool: bool = False) -> Array:
-    """Offset of each output pixel's window in a padded sample, row by row: (OH*OW,).
+    """The offset of each output pixel's window in a padded sample, in row-major order: (OH*OW,).
 
-    With `pool` the pixels come four by four, as 2x2 pooling takes them: (OH//2 * OW//2 * 4,).
+    With `pool` the four pixels of each 2x2 pool come together: (OH//2 * OW//2 * 4,).
     """
     WP = window.W + window.left + window.right
     oh, ow = np.ogrid[: window.OH, : window.OW]
@@ -69,7 +73,7 @@ def pixel_table(window: Window, C: int, pool: bool = False) -> Array:
 
 
 def transposed_window(window: Window) -> Window:
-    """The window that slides over dy when dx is computed (strides 1)."""
+    """The window that slides over dy (N,OH,OW,F) to compute dx (N,H,W,C), for strides 1."""
     reach_h, reach_w = (window.KH - 1) * window.DH, (window.KW - 1) * window.DW
     return Window(
         window.OH,
@@ -90,34 +94,34 @@ def transposed_window(window: Window) -> Window:
 
 
 def lanes_of(dtype: Any) -> int:
-    """How many items of a NumPy dtype a register holds."""
+    """The number of items of a NumPy dtype in a vector register."""
     return lane_count(numba.from_dtype(np.dtype(dtype)))
 
 
 @lru_cache(maxsize=256)
 def panels(F: int, dtype: Any) -> tuple[tuple[int, int], ...]:
-    """The panels for F filters, (first filter, width): as `conv_tiles.panel_width` cuts them."""
+    """The panels of F filters as (first filter, width); the widths are those of `panel_width`."""
     n = lanes_of(dtype)
-    vectors, done, found = -(-F // n), 0, []
+    vectors, done, all_panels = -(-F // n), 0, []
     while done < vectors:
         width = panel_width.py_func(vectors - done)
-        found.append((done * n, width * n))
+        all_panels.append((done * n, width * n))
         done += width
-    return tuple(found)
+    return tuple(all_panels)
 
 
 def panel_size(F: int, dtype: Any) -> int:
-    """The width of all panels for F filters together."""
+    """The total width of the panels of F filters: F rounded up to whole vectors."""
     return sum(panels(F, dtype)[-1])
 
 
 def pack(weight: Array, transposed: bool) -> Array:
-    """weight (T,C,F) in panels (T*C, width), in this thread's work memory.
+    """Pack weight (T,C,F) into panels (T*C, width), in this thread's work memory.
 
-    Transposed, for the input gradient: the first axis backwards, C and F exchanged.
+    `transposed`, for the input gradient: reverse the first axis and exchange C and F.
     """
     T, C, F = weight.shape
-    first, steps = 0, (C * F, F, 1)  # where the items of (T,C,F) lie
+    first, steps = 0, (C * F, F, 1)  # offset of the first item; strides of T, C, F
     if transposed:
         C, F = F, C
         first, steps = (T - 1) * C * F, (-C * F, 1, C)
@@ -151,9 +155,9 @@ def _pack(part, parts, weight, packed, shape, first, steps):
 
 
 def add_partials(partials: Array, total: Array) -> None:
-    """total = the rows of `partials`, added in their order.
+    """total = the sum of the rows of `partials`, in their order.
 
-    The bits of `np.add.reduce`, which before NumPy 2.3 allocates a buffer of 8,192 items.
+    The same bits as `np.add.reduce`, which allocates a buffer of 8,192 items before NumPy 2.3.
     """
     total[...] = partials[0]
     for partial in partials[1:]:
@@ -161,7 +165,7 @@ def add_partials(partials: Array, total: Array) -> None:
 
 
 def unpack_sum(partials: Array, parts: int, weight: Array) -> None:
-    """weight (K,F) = the sum, in their order, of `parts` partial ones in panels (K, width)."""
+    """weight (K,F) = the sum, in their order, of `parts` partial weights in panels (K, width)."""
     K, F = weight.shape
     size = K * panel_size(F, weight.dtype)
     total = scratch("sum", size, weight.dtype)[:size]
@@ -172,6 +176,6 @@ def unpack_sum(partials: Array, parts: int, weight: Array) -> None:
 
 
 def packed_weights(weight: Array, transposed: bool = False) -> Array:
-    """A layer's weights (KH,KW,C,F) in panels."""
+    """Pack the weights (KH,KW,C,F) of a layer into panels (KH*KW*C, width)."""
     KH, KW, C, F = weight.shape
     return pack(weight.reshape(KH * KW, C, F), transposed)

@@ -1,8 +1,9 @@
-"""How a kernel reads a sample: padded rows for `sum_products`, gradients in panels.
+"""How kernels read their input: rows of a padded sample, or panels of gradients.
 
-A gradient is read in one of three ways, so that the layers behind a convolution cost no pass of
-their own: as it is (PLAIN), zero where the ReLU's output was not positive (MASKED), or spread by
-the argmax of a 2x2 max-pool to where each maximum was (UNPOOLED).
+A `Source` applies the backward pass of the layers behind the convolution while it reads:
+    PLAIN     x as it is
+    MASKED    x where the output of the ReLU was positive, else 0
+    UNPOOLED  x at the maximum of each 2x2 pool, 0 at its three other cells
 """
 
 from typing import Any, NamedTuple
@@ -15,14 +16,15 @@ from ....jit.simd import lanes, load, load_partial, pointer, select, splat, stor
 from ....jit.tails import load_row, store_row
 
 PLAIN, MASKED, UNPOOLED = 0, 1, 2
-NO_ARGMAX = np.zeros(1, np.uint8)  # for kernels that take an argmax and will not touch it
+NO_ARGMAX = np.zeros(1, np.uint8)  # passed to kernels that will not access it
 
 
 class Source(NamedTuple):
-    """Where numbers are read: arrays for a kernel, and inside it the pointers to them.
+    """What a kernel reads: arrays as its argument, pointers inside the kernel.
 
-    mask    read by MASKED only: a number of x counts where this is positive
-    argmax  read by UNPOOLED only: which of a 2x2 window a number of x belongs to, of 0 to 3
+    x       (N,H,W,C), or (N,H//2,W//2,C) if UNPOOLED
+    mask    the output of the ReLU, of the shape of x; accessed only if MASKED
+    argmax  cell 0 to 3 of the 2x2 pool, one per item of x; accessed only if UNPOOLED
     """
 
     x: Any
@@ -32,7 +34,7 @@ class Source(NamedTuple):
 
 
 def source_of(x: Array, mask: Array | None = None, argmax: Array | None = None) -> Source:
-    """x as it is, or masked, or unpooled."""
+    """A source of x: masked, unpooled, or plain if neither `mask` nor `argmax` is given."""
     if mask is not None:
         return Source(x, mask, NO_ARGMAX, MASKED)
     if argmax is not None:
@@ -41,35 +43,35 @@ def source_of(x: Array, mask: Array | None = None, argmax: Array | None = None) 
 
 
 @inline
-def pointers_of(source):
-    """The same source, of pointers."""
+def source_pointers(source):
+    """The source with pointers instead of arrays."""
     x, mask, argmax = pointer(source.x), pointer(source.mask), pointer(source.argmax)
     return Source(x, mask, argmax, source.mode)
 
 
 @inline
-def plainly(x):
-    """The source that reads from pointer x as it is."""
+def plain_source(x):
+    """A PLAIN source of the pointer x."""
     return Source(x, x, x, PLAIN)
 
 
 @noinline
 def copy(target, source, n):
-    """n items."""
+    """target (n,) = source."""
     for i in range(0, n, lanes(target)):
         store_row(target, i, load_row(source, i, n - i), n - i)
 
 
 @noinline
-def clear(target, n):
-    """n zeros."""
+def fill_zeros(target, n):
+    """target (n,) = 0."""
     for i in range(0, n, lanes(target)):
         store_row(target, i, splat(target, 0), n - i)
 
 
 @noinline
 def copy_masked(target, dy, y, n):
-    """dy where y > 0, else 0."""
+    """target (n,) = dy where y > 0, else 0."""
     zero = splat(target, 0)
     for i in range(0, n, lanes(target)):
         masked = select(load_row(y, i, n - i) > zero, load_row(dy, i, n - i), zero)
@@ -78,13 +80,13 @@ def copy_masked(target, dy, y, n):
 
 @inline
 def argmax_row(argmax, i, count, like):
-    """argmax[i], ... for each lane of the vector `like`, of which only `count` may be read."""
+    """argmax[i:i+lanes] as a vector with the lanes of `like`; only `count` items may be read."""
     return load(argmax, i, like) if count >= lanes(like) else load_partial(argmax, i, count, like)
 
 
 @noinline
 def unpool(target, dy, argmax, cell, n):
-    """dy where the argmax is `cell`, else 0."""
+    """target (n,) = dy where argmax is `cell`, else 0."""
     zero = splat(target, 0)
     for i in range(0, n, lanes(target)):
         found = argmax_row(argmax, i, n - i, zero)
@@ -94,7 +96,7 @@ def unpool(target, dy, argmax, cell, n):
 
 @inline
 def read_row(target, source, n, h, window, C):
-    """Row h of sample n of the (unpadded) image: W*C items."""
+    """target (W*C,) = row h of sample n, without padding."""
     H, W = window.H, window.W
     x, row = source.x, (n * H + h) * W * C
     if source.mode == PLAIN:
@@ -102,36 +104,37 @@ def read_row(target, source, n, h, window, C):
     elif source.mode == MASKED:
         copy_masked(target, x + row, source.mask + row, W * C)
     elif h >= H - H % 2:
-        clear(target, W * C)
+        fill_zeros(target, W * C)
     else:
         PW = W // 2
         start = (n * (H // 2) + h // 2) * PW * C
         for w in range(2 * PW):
             at, cell = start + (w // 2) * C, 2 * (h % 2) + w % 2
             unpool(target + w * C, x + at, source.argmax + at, cell, C)
-        clear(target + 2 * PW * C, (W - 2 * PW) * C)
+        fill_zeros(target + 2 * PW * C, (W - 2 * PW) * C)
 
 
 @noinline
 def read_padded(target, source, n, first, count, window, C):
-    """`count` rows from row `first` of the padded sample n, the padding zero."""
+    """target (count, WP*C) = rows from `first` of sample n, padded with zeros."""
     pitch = (window.W + window.left + window.right) * C
     for i in range(count):
         row = target + i * pitch
         h = first + i - window.top
         if 0 <= h < window.H:
-            clear(row, window.left * C)
+            fill_zeros(row, window.left * C)
             read_row(row + window.left * C, source, n, h, window, C)
-            clear(row + (window.left + window.W) * C, window.right * C)
+            fill_zeros(row + (window.left + window.W) * C, window.right * C)
         else:
-            clear(row, pitch)
+            fill_zeros(row, pitch)
 
 
 @noinline
 def read_panel(target, source, first, P, F, f, width):
-    """`width` (whole vectors) filters from f of P gradients: (P, width), or (4*P, width) unpooled.
+    """target (P, width) = filters from f of P pixels from `first`; (4*P, width) if UNPOOLED.
 
-    Past filter F the panel is zero. Unpooled pixels come window by window, as in `pixel_table`.
+    `width` is whole vectors; past filter F the panel is zero. Unpooled pixels come pool by pool, as
+    in `pixel_table`.
     """
     zero = splat(target, 0)
     for p in range(P):

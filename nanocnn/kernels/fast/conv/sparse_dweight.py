@@ -1,13 +1,13 @@
-"""The weight gradient behind a ReLU and a 2x2 max-pool, by visiting the maxima only.
+"""The weight gradient of a convolution with ReLU and 2x2 max-pool, skipping zero gradients.
 
-What differs from the reference: of the four output gradients of a pool window at most one is not
-zero, and none where the ReLU was off. So for each filter the places and values of the gradients
-that are left are listed, and the windows of x at those places summed up, times their values: a
-quarter of the multiplications or less. The lanes lie along the row of KW*C items that a window
-shares with the image, and its sums over all places are held in registers.
+What differs from the reference: of the four gradients of a pool at most one is nonzero, and none if
+the ReLU's output is 0. The offsets and values of the nonzero gradients are listed for each filter,
+and the windows of x at these offsets are summed, weighted by the values: a quarter of the
+multiplications or less. Lanes run along a window's row of KW*C items, contiguous in x, and the sums
+over all offsets stay in registers.
 
-Zero times an infinity or NaN in x would be left out: where x holds any, the layer is done again by
-the direct kernel.
+This skips 0 * inf and 0 * NaN, which are NaN. If x is not finite, the direct kernel computes the
+layer again.
 """
 
 from functools import lru_cache
@@ -25,43 +25,46 @@ from ....jit.tails import load_row
 from ...geometry import Window
 from . import direct
 from .epilogue import NOT_POSITIVE
-from .pack import add_partials, count_partials, lanes_of, padded_items
-from .source import Source, clear, plainly, pointers_of, read_padded
+from .pack import add_partials, count_partials, lanes_of, padded_size
+from .source import Source, fill_zeros, plain_source, read_padded, source_pointers
 
-FIRST_CACHE = 24 * 1024  # bytes of x to visit at a time
-# Vectors of sums in registers, beside a splat and what the compiler needs; each width is compiled
-# when it is needed.
+CACHE_BYTES = 24 * 1024  # bytes of x per band: they stay in the first-level cache
+# Vectors of sums that leave registers for a broadcast item and the compiler. A kernel is compiled
+# for each width in use.
 WIDTHS = (2, 4, 6, 8, 10, 12, 13) if cpu.registers == 16 else (2, 4, 8, 12, 16, 20, 24, 28)
 
 
-def block(window: Window, C: int, dtype: Any) -> tuple[int, int]:
-    """A kernel row of KW*C items as (vectors, times): so many in registers, so many times."""
+def register_block(window: Window, C: int, dtype: Any) -> tuple[int, int]:
+    """(vectors, times): a row of KW*C weights takes `times` passes of `vectors` registers each."""
     vectors = -(-window.KW * C // lanes_of(dtype))
     times = -(-vectors // WIDTHS[-1])
     return next(w for w in WIDTHS if w * times >= vectors), times
 
 
 def supports(window: Window) -> bool:
-    """Whether this weight gradient can be done here at all: rows of windows lie in one piece."""
+    """Whether a row of the window is contiguous in x, as the kernel needs it."""
     return (window.DH, window.DW) == (1, 1)
 
 
 def is_faster(window: Window, C: int) -> bool:
-    """Whether visiting the maxima only is faster than the direct kernel."""
+    """Whether this is faster than the direct kernel."""
     return supports(window) and window.KW * C >= 12
 
 
 def band_rows(window: Window, C: int, dtype: Any) -> int:
-    """Rows of pool windows whose rows of x stay in the first-level cache for all filters."""
+    """The rows of pools per band, so that a band's rows of x stay in the first-level cache."""
     pitch = (window.left + window.W + window.right) * C * np.dtype(dtype).itemsize
-    most = max(1, (FIRST_CACHE // pitch - window.KH + 1) // 2)
+    most = max(1, (CACHE_BYTES // pitch - window.KH + 1) // 2)
     PH = window.OH // 2
     return -(-PH // -(-PH // most))
 
 
 @noinline
 def list_maxima(dy, argmax, R, F, window, C, where, value, counts, dbias):
-    """For each filter the maxima among R gradients: offset of the window, gradient, how many."""
+    """List the nonzero gradients of dy (R, F) for each filter, and add dy to dbias (F,).
+
+    where, value (F, R): offset of the window of x, and the gradient; counts (F,): how many.
+    """
     PW, pitch = window.OW // 2, (window.left + window.W + window.right) * C
     for f in range(F):
         counts[f] = 0
@@ -84,7 +87,7 @@ def list_maxima(dy, argmax, R, F, window, C, where, value, counts, dbias):
 
 @inline
 def add_runs(acc, x, where, value, count):
-    """acc = the sum of `count` runs of x, each times its value."""
+    """acc = the sum over e < count of value[e] * x[where[e]:], as many items as acc holds."""
     for j in range(columns(acc)):
         acc[0, j] = splat(x, 0)
     for e in range(count):
@@ -95,24 +98,24 @@ def add_runs(acc, x, where, value, count):
 
 @lru_cache(maxsize=64)
 def weight_kernel(VECTORS: int) -> Any:
-    """The kernel that sums up so many vectors at a time."""
+    """The kernel whose register tile is VECTORS wide."""
 
     @kernel
     def _sparse(part, parts, buffers, dy, x, dweights, dbiases, flags, window, band):
-        """This part's samples: dweights[part] (F, KH, times*VECTORS*lanes), dbiases[part] (F,).
+        """dweights[part] (F, KH, times*VECTORS*lanes), dbiases[part] (F,): sums over this part.
 
-        flags[part] tells whether a number of x was not finite.
+        flags[part] is 1 if x is not finite.
         """
         dy, window = Source(*dy), Window(*window)
-        (N, PH, PW, F), C, gradient, px = dy.x.shape, x.shape[3], pointers_of(dy), pointer(x)
+        (N, PH, PW, F), C, gradient, px = dy.x.shape, x.shape[3], source_pointers(dy), pointer(x)
         padded, value, where, counts = buffers
         pb, pv, pw, pc = pointer(padded), pointer(value), pointer(where), pointer(counts)
         pitch, width = (window.left + window.W + window.right) * C, VECTORS * lanes(px)
         times = (window.KW * C + width - 1) // width
         size = F * window.KH * times * width
         dbias = pointer(dbiases) + part * F
-        clear(pointer(dweights) + part * size, size)
-        clear(dbias, F)
+        fill_zeros(pointer(dweights) + part * size, size)
+        fill_zeros(dbias, F)
         nonfinite = splat(px, 0)
         bands = (PH + band - 1) // band
         begin, end = part_range(part, parts, N * bands)
@@ -120,7 +123,7 @@ def weight_kernel(VECTORS: int) -> Any:
             sample, first = item // bands, item % bands * band
             down = min(band, PH - first)
             height, R = 2 * down + window.KH - 1, down * PW
-            read_padded(pb, plainly(px), sample, 2 * first, height, window, C)
+            read_padded(pb, plain_source(px), sample, 2 * first, height, window, C)
             for i in range(0, height * pitch, lanes(px)):
                 v = load_row(pb, i, height * pitch - i)
                 nonfinite = nonfinite + (v - v)
@@ -142,9 +145,9 @@ def weight_kernel(VECTORS: int) -> Any:
 
 
 def weight_gradient(dy: Source, x: Array, window: Window, dweight: Array, dbias: Array) -> None:
-    """dweight (KH,KW,C,F) and dbias (F,) from the gradient behind the pool and its argmax."""
+    """dweight (KH,KW,C,F) and dbias (F,) from dy (N,OH//2,OW//2,F) and the argmax of the pool."""
     (N, PH, PW, F), C = dy.x.shape, x.shape[3]
-    VECTORS, times = block(window, C, x.dtype)
+    VECTORS, times = register_block(window, C, x.dtype)
     R, pitch = PH * PW, times * VECTORS * lanes_of(x.dtype)
     parts = count_partials(N, window.OH * window.OW * dweight.size)
     dweights = scratch("dweights", parts * F * window.KH * pitch, x.dtype)
@@ -152,7 +155,7 @@ def weight_gradient(dy: Source, x: Array, window: Window, dweight: Array, dbias:
     flags = scratch("flags", parts, np.intp)
     run(
         weight_kernel(VECTORS), parts,
-        {"padded": padded_items(window, C) + pitch, "value": F * R, "where": F * R, "counts": F},
+        {"padded": padded_size(window, C) + pitch, "value": F * R, "where": F * R, "counts": F},
         dy, x, dweights, dbiases, flags, window, band_rows(window, C, x.dtype),
     )  # fmt: skip
     if flags[:parts].any():

@@ -1,17 +1,18 @@
-"""Winograd's convolution for 3x3 and 5x5 kernels of stride 1: fewer multiplications.
+"""Winograd convolution for 3x3 and 5x5 kernels of strides 1: fewer multiplications.
 
-What differs from the reference: the image is cut into patches of 6x6 pixels that overlap, patch and
-kernel are transformed (B' patch B, G kernel G'), multiplied point by point, and the 36 products
-transformed back (A' product A) to m x m outputs, m = 4 for a 3x3 kernel and 2 for 5x5. Summed over
-the channels, the 36 points are 36 matrix products: 2.25 multiplications for each output, filter and
-channel instead of 9, or 9 instead of 25. The transforms are additions of whole vectors of channels.
-The same mathematics, but intermediate values are larger: errors are about 10 times those of the
-direct kernel (float32: usually 1e-6 to 1e-5 of the largest value; the tests allow 1e-4). A NaN, an
-infinity or an overflow would spread over a whole patch: where any appears, the layer is done again
-by the direct kernel.
+What differs from the reference: the image is divided into overlapping patches of 6x6 pixels.
+Patches and kernels are transformed (B' patch B and G kernel G') and multiplied elementwise, and the
+36 products transformed to m x m outputs (A' product A), m = 4 for a 3x3 kernel and 2 for 5x5. With
+the sum over channels, the 36 points are 36 matrix products: 2.25 multiplications per output, filter
+and channel instead of 9, or 9 instead of 25. The transforms mostly add vectors of channels.
 
-Both kernel sizes share the points 0, 1, -1, 2, -2, infinity, and so B. Source: Lavin and Gray, Fast
-Algorithms for Convolutional Neural Networks, arXiv:1509.09308.
+Intermediate values are larger than the results, so the error is about 10 times that of the direct
+kernel (float32: usually 1e-6 to 1e-5 of the largest value; the tests allow 1e-4). A NaN, an
+infinity or an overflow would spread over its patch; if there is any, the direct kernel computes the
+layer again.
+
+Both kernel sizes use the points 0, 1, -1, 2, -2 and infinity, so B is the same. Source: Lavin and
+Gray, Fast Algorithms for Convolutional Neural Networks, arXiv:1509.09308.
 """
 
 from functools import lru_cache
@@ -41,50 +42,51 @@ from ....jit.tails import load_row
 from ....jit.threads import single_threaded_blas
 from ...geometry import Window
 from . import direct
-from .epilogue import Epilogue, pointers_to, write, write_pooled
+from .epilogue import Epilogue, epilogue_pointers, write, write_pooled
 from .microkernel import ROWS2, ROWS3, panel_width
-from .pack import PARTS, pack, padded_items, panel_size
-from .source import Source, pointers_of, read_padded
+from .pack import MAX_PARTS, pack, padded_size, panel_size
+from .source import Source, read_padded, source_pointers
 
 POINTS = 36
-PATCH_BYTES = 1 << 18  # bytes of transformed patches at a time: half of a second-level cache
+PATCH_BYTES = 1 << 18  # transformed patches at a time: half of a second-level cache
 
 
 @inline
-def outputs(size):
-    """m, the outputs a patch has in each direction."""
+def outputs_per_patch(size):
+    """m: a patch has m x m outputs for a kernel of size x size."""
     return 7 - size
 
 
 def supports(window: Window) -> bool:
-    """Whether this convolution can be done here at all."""
+    """Whether Winograd's algorithm applies to this window."""
     return window[2:8] in ((3, 3, 1, 1, 1, 1), (5, 5, 1, 1, 1, 1))
 
 
 def is_faster(window: Window, C: int, F: int, N: int) -> bool:
-    """Whether it is faster than the direct kernel: measured, with room for doubt."""
+    """Whether this is faster than the direct kernel: measured, with a margin."""
     if not supports(window) or min(C, F) < 12:
         return False
-    m, taps, pixels = outputs.py_func(window.KH), window.KH * window.KW, window.OH * window.OW
+    m = outputs_per_patch.py_func(window.KH)
+    taps, pixels = window.KH * window.KW, window.OH * window.OW
     patches = -(-window.OH // m) * -(-window.OW // m)
-    # patches at the border do work for nothing; the kernels' transforms must be worth their while
+    # Patches overhang the border, and transforming the kernels takes time even for few pixels.
     return patches * POINTS < 0.6 * pixels * taps and N * pixels * taps > 15_000
 
 
 @lru_cache(maxsize=16)
 def kernel_matrix(size: int, transposed: bool, dtype: Any) -> Array:
-    """G x G (36, size*size): G's row i evaluates the kernel as a polynomial at point i, scaled."""
+    """kron(G, G) (36, size*size). Row i of G evaluates the kernel, a polynomial, at point i."""
     points = np.array([[0.0], [1], [-1], [2], [-2]])
     scales = np.array([[4.0], [-6], [-6], [24], [24]])
     last = np.eye(size)[-1:]
     G = np.concatenate([points ** np.arange(size) / scales, last]).astype(dtype)
-    if transposed:  # `pack` turns the points around: the first [::-1] undoes that
+    if transposed:  # flip the kernel; the first [::-1] undoes the reversal of points in `pack`
         G = G[::-1, ::-1]
     return np.kron(G, G)
 
 
 def transformed_weights(weight: Array, transposed: bool) -> Array:
-    """G kernel G' for all kernels, packed in panels of (36*C, width), in this thread's memory."""
+    """G kernel G' of weight (KH,KW,C,F), packed into panels (36*C, width)."""
     size, _, C, F = weight.shape
     G = kernel_matrix(size, transposed, weight.dtype)
     points = scratch("points", POINTS * C * F, weight.dtype)[: POINTS * C * F]
@@ -95,7 +97,7 @@ def transformed_weights(weight: Array, transposed: bool) -> Array:
 
 @inline
 def transform_six(source, step, target, pitch, four, five, two):
-    """B' times the six vectors source[0], source[step], ..."""
+    """target (6 vectors `pitch` apart) = B' @ source (6 vectors `step` apart)."""
     d0, d1, d2 = load(source, 0), load(source, step), load(source, 2 * step)
     d3, d4, d5 = load(source, 3 * step), load(source, 4 * step), load(source, 5 * step)
     even, odd = d4 - four * d2, d3 - four * d1
@@ -110,7 +112,7 @@ def transform_six(source, step, target, pitch, four, five, two):
 
 @noinline
 def transform_patch(source, width, C, temp, target, pitch):
-    """The 36 points of a patch (6 rows `width` apart, pixels C apart), each `pitch` further."""
+    """target = B' patch B: 36 points (C,), `pitch` apart; patch: 6 rows (6, C), `width` apart."""
     n = lanes(temp)
     four, five, two = splat(temp, 4), splat(temp, 5), splat(temp, 2)
     for c in range(0, C, n):
@@ -122,8 +124,8 @@ def transform_patch(source, width, C, temp, target, pitch):
 
 
 @inline
-def back_six(source, step, target, pitch, m):
-    """A' times the six vectors source[0], source[step], ...: m of them."""
+def inverse_six(source, step, target, pitch, m):
+    """target (m vectors `pitch` apart) = A' @ source (6 vectors `step` apart)."""
     p0, p5 = load(source, 0), load(source, 5 * step)
     p1, p2 = load(source, step), load(source, 2 * step)
     p3, p4 = load(source, 3 * step), load(source, 4 * step)
@@ -139,20 +141,20 @@ def back_six(source, step, target, pitch, m):
 
 
 @noinline
-def transform_back(source, pitch, temp, target, m):
-    """The m x m outputs of the 36 points of a patch: output (i, j) at target[(i * m + j) * n]."""
+def inverse_transform(source, pitch, temp, target, m):
+    """target (m, m, lanes) = A' product A, of 36 points `pitch` apart."""
     n = lanes(temp)
     for j in range(6):
-        back_six(source + j * pitch, 6 * pitch, temp + j * n, 6 * n, m)
+        inverse_six(source + j * pitch, 6 * pitch, temp + j * n, 6 * n, m)
     for i in range(m):
-        back_six(temp + 6 * i * n, n, target + i * m * n, n, m)
+        inverse_six(temp + 6 * i * n, n, target + i * m * n, n, m)
 
 
 @inline
 def multiply(acc, patches, pitch, count, C, w, products):
-    """products (count, width) = patches (count, pitch) times a panel w (C, width).
+    """products (count, width) = patches (count, pitch) @ w (C, width), a panel.
 
-    Whole blocks: up to 7 rows behind the last patch are read, and written behind the products.
+    Computes whole tiles: reads up to 7 rows beyond the patches and writes as many more products.
     """
     at = indices(acc)
     for i in range(rows(acc)):
@@ -176,41 +178,44 @@ def multiply(acc, patches, pitch, count, C, w, products):
 def correlate(
     source: Source, weight: Array, window: Window, epilogue: Epilogue, transposed: bool = False
 ) -> None:
-    """y = x (padded) * weight over all samples; `transposed` for dx, of a transposed window."""
-    abort_capture()  # the result is looked at
+    """epilogue.y = the convolution of source.x (N,H,W,C), padded, with weight (KH,KW,C,F).
+
+    `transposed`: dx from dy; weight is then transposed and `window` a `transposed_window`.
+    """
+    abort_capture()  # what is called next depends on the result
     x, (N, *_, C) = source.x, source.x.shape
-    m = outputs.py_func(window.KH)
+    m = outputs_per_patch.py_func(window.KH)
     TH, TW = -(-window.OH // m), -(-window.OW // m)
-    whole = window._replace(
+    extended = window._replace(
         bottom=m * TH + window.KH - 1 - window.H - window.top,
         right=m * TW + window.KW - 1 - window.W - window.left,
     )
     CP = panel_size(C, x.dtype)
-    most = max(12, PATCH_BYTES // (POINTS * CP * x.itemsize))
-    group, height = max(1, min(N, most // (TH * TW))), max(1, min(TH, most // TW))
+    max_patches = max(12, PATCH_BYTES // (POINTS * CP * x.itemsize))
+    group, height = max(1, min(N, max_patches // (TH * TW))), max(1, min(TH, max_patches // TW))
     tiles = group * height * TW
-    parts = min(-(-N // group) * -(-TH // height), PARTS)
+    parts = min(-(-N // group) * -(-TH // height), MAX_PARTS)
     packed = transformed_weights(weight, transposed)
     flags = scratch("flags", parts, np.intp)
-    buffers = {"padded": padded_items(whole, C), "patches": (POINTS * tiles + 8) * CP,
+    buffers = {"padded": padded_size(extended, C), "patches": (POINTS * tiles + 8) * CP,
                "products": POINTS * (tiles + 8) * 48, "temp": 64 * 16}  # fmt: skip
-    run(_winograd, parts, buffers, source, packed, epilogue, whole, group, height, flags)
+    run(_winograd, parts, buffers, source, packed, epilogue, extended, group, height, flags)
     if flags[:parts].any():
         direct.correlate(source, weight, window, epilogue, transposed)
 
 
 @kernel
 def _winograd(part, parts, buffers, source, weight, epilogue, window, group, height, flags):
-    """This part's units of work: `group` samples, or `height` rows of patches of one sample.
+    """Convolve this part's units of work: `group` samples, or `height` patch rows of one sample.
 
-    flags[part] tells whether a number was not finite.
+    weight is in panels (36*C, width). flags[part] is 1 if any result is not finite.
     """
     source, epilogue, window = Source(*source), Epilogue(*epilogue), Window(*window)
     (N, rows, columns, F), C, cells = epilogue.y.shape, source.x.shape[3], 1 + epilogue.pool
-    read, out = pointers_of(source), pointers_to(epilogue)
+    read, out = source_pointers(source), epilogue_pointers(epilogue)
     padded, patches, products, temp = buffers
     b, V, M, tmp = pointer(padded), pointer(patches), pointer(products), pointer(temp)
-    m, n = outputs(window.KH), lanes(b)
+    m, n = outputs_per_patch(window.KH), lanes(b)
     TH, TW = (window.OH + m - 1) // m, (window.OW + m - 1) // m
     WP = window.W + window.left + window.right
     vectors, CP = (F + n - 1) // n, (C + n - 1) // n * n
@@ -246,8 +251,8 @@ def _winograd(part, parts, buffers, source, weight, epilogue, window, group, hei
                     if f + j * n >= F:
                         continue
                     y = tmp + 36 * n
-                    transform_back(M + (t * width + j) * n, pitch, tmp, y, m)
-                    for i in (0, m - 1, m * (m - 1), m * m - 1):  # each product is in a corner
+                    inverse_transform(M + (t * width + j) * n, pitch, tmp, y, m)
+                    for i in (0, m - 1, m * (m - 1), m * m - 1):  # corners contain every product
                         corner = load(y, i * n)
                         nonfinite = nonfinite + (corner - corner)
                     write_patch(out, to, y, m, high, wide, columns, f + j * n, F)
@@ -257,7 +262,7 @@ def _winograd(part, parts, buffers, source, weight, epilogue, window, group, hei
 
 @noinline
 def write_patch(out, at, sums, m, high, wide, columns, f, F):
-    """high x wide pixels from y[at], of the m x m sums of a patch: a vector of filters from f."""
+    """Store high x wide of a patch's sums (m, m, lanes), of the filters from f, to y[at]."""
     n, bias = lanes(sums), load_row(out.bias, f, F - f)
     for i in range(high):
         for j in range(wide):
