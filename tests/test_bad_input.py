@@ -168,7 +168,7 @@ def test_arguments_of_fit(case):
     if case == "split empty":
         options, message = {"validation_split": 1e-9}, "leaves 19 to train on|leaves 20 to train on"
         x, y = X[:1], Y[:1]
-        message = "validation_split: 1e-09 of 1 examples leaves 0 to train on and 1 to validate"
+        message = "validation_split: 1e-09 of 1 examples leaves 0 for training and 1 for valid"
     else:
         x, y = X, Y
     model = small_model()
