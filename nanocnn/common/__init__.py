@@ -1,1 +1,1 @@
-"""What every floor uses: arrays, arguments checked, errors, files, configs, tables, output."""
+"""Shared helpers: arrays, argument checks, errors, files, configs, tables, terminal output."""

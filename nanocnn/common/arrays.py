@@ -1,4 +1,4 @@
-"""Arrays: what they are called in annotations, and computing with them without warnings."""
+"""The array type for annotations, and calls with NumPy's warnings turned off."""
 
 from collections.abc import Callable
 from contextvars import copy_context
@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]  # of any shape and dtype, which the docstrings tell
+Array = NDArray[Any]  # of any shape and dtype; docstrings give both
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -16,10 +16,10 @@ Result = TypeVar("Result")
 def quietly(
     function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
-    """function(*args, **kwargs) without NumPy's warnings: the caller looks for infinity and NaN.
+    """Return function(*args, **kwargs) without NumPy's warnings, for callers that check for NaN.
 
-    It runs in a context of its own, which ends with it. `np.errstate` sets the caller's, and Ctrl-C
-    while it is entered or left would leave the warnings off for the rest of the program.
+    The function runs in a copy of the context. `np.errstate` would change the caller's context, and
+    Ctrl-C during its entry or exit would leave the warnings off for the rest of the program.
     """
 
     def run() -> Result:
@@ -30,7 +30,7 @@ def quietly(
 
 
 def quiet(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """`function`, always called quietly."""
+    """Decorate `function` to run without NumPy's warnings."""
 
     @wraps(function)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:

@@ -1,6 +1,6 @@
-"""Keras's way to write down a layer, loss, optimizer or schedule: its class and its arguments.
+"""Configs: a layer, loss, optimizer or schedule as its class name and arguments, as in Keras.
 
-{"class_name": "Dropout", "config": {"rate": 0.5}}: what saved files hold, and what makes it again.
+{"class_name": "Dropout", "config": {"rate": 0.5}}: saved files contain it, `make` rebuilds it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from .errors import unknown
 
 T = TypeVar("T")
 
-# Words of earlier versions of Keras, and what is said now.
+# Argument names of other libraries and of earlier versions of Keras, and the current ones.
 RENAMED = {
     "lr": "learning_rate",
     "nb_filter": "filters",
@@ -34,7 +34,7 @@ RENAMED = {
     "eps": "epsilon",
 }
 ADVICE = {
-    "decay": "use weight_decay, or for a learning rate that falls a schedule: "
+    "decay": "use weight_decay, or for a falling learning rate "
     "learning_rate=InverseTimeDecay(rate, 1, decay)",
     "dim_ordering": "images are (N, height, width, channels)",
     "data_format": "images are (N, height, width, channels)",
@@ -45,44 +45,44 @@ ADVICE = {
 
 
 class Checked:
-    """Something whose unknown arguments are refused with the word that is meant."""
+    """Base of classes that reject unknown arguments with a hint at the right one."""
 
     def __new__(cls: type[T], *_: Any, **options: Any) -> T:
         old = [name for name in options if RENAMED.get(name) in arguments(cls)]
-        # One that takes **options has the last word on the rest.
+        # A class that takes **options checks the other names itself.
         refuse_unknown(cls, old if _takes_options(cls.__init__) else options)
         return object.__new__(cls)
 
     def __init__(self) -> None:
-        """Without arguments; else `object` would ignore them."""
+        """Take no arguments: `object.__init__` would ignore them."""
 
 
 def refuse_unknown(kind: type, options: Iterable[str], also: Iterable[str] = ()) -> None:
-    """Raise ValueError for the first of `options` that neither `kind` nor `also` knows."""
+    """Raise ValueError for the first of `options` that is neither in `also` nor for `kind`."""
     names = arguments(kind)
     for name in options:
         if name not in names and name not in also:
-            today = RENAMED.get(name)
-            hint = f"did you mean {today!r}?" if today in names else ADVICE.get(name, "")
+            current = RENAMED.get(name)
+            hint = f"did you mean {current!r}?" if current in names else ADVICE.get(name, "")
             raise unknown(f"argument of {kind.__name__}", name, [*names, *also], hint)
 
 
 class Configured(Checked):
-    """Something that its arguments make again: it keeps each in an attribute of the same name."""
+    """Base of classes that keep each argument of `__init__` in an attribute of the same name."""
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make it again, by Keras's names, JSON-able."""
+        """The arguments that rebuild the object, by Keras's names, JSON-serialisable."""
         names = arguments(type(self))
         if missing := [name for name in names if not hasattr(self, name)]:
             raise TypeError(
                 f"{type(self).__name__}: no attribute {', '.join(missing)}, expected one for each "
-                "argument of its __init__, or a get_config of its own"
+                "argument of __init__; add it, or override get_config"
             )
         return {name: _plain(getattr(self, name)) for name in names}
 
 
 def arguments(kind: type) -> dict[str, Parameter]:
-    """What a class is made from, including what it hands on to the class above as **options."""
+    """The arguments of a class, including those that it passes to its base class as **options."""
     found: dict[str, Parameter] = {}
     for each in kind.__mro__:
         if init := vars(each).get("__init__"):
@@ -102,12 +102,12 @@ def _takes_options(function: Any) -> bool:
 
 
 def described(thing: Any) -> dict[str, Any]:
-    """The {"class_name", "config"} of what has a `get_config`."""
+    """The {"class_name", "config"} of an object that has a `get_config`."""
     return {"class_name": type(thing).__name__, "config": thing.get_config()}
 
 
 def make(what: str, spec: Any, known: Mapping[str, type[T]]) -> T:
-    """One of `known`, from its name or its {"class_name", "config"}; `what` is for the error."""
+    """Build one of the classes `known` from its name or config; `what` names it in errors."""
     given = spec if isinstance(spec, dict) else {"class_name": spec}
     kind = known[find(what, given.get("class_name"), known)]
     config = checked_config(given.get("config", {}), what)
@@ -117,14 +117,14 @@ def make(what: str, spec: Any, known: Mapping[str, type[T]]) -> T:
 
 
 def checked_config(config: Any, what: str) -> dict[str, Any]:
-    """`config` itself, if it is a dict of arguments; `what` is for the ValueError."""
+    """Return `config` if it is a dict of arguments, else raise ValueError; `what` names it."""
     if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
         raise ValueError(f"{what}: config={config!r:.80}, expected a dict of arguments")
     return config
 
 
 def find(what: str, name: object, known: Iterable[str]) -> str:
-    """The one of `known` that is meant: Keras writes he_normal and HeNormal, adam and RMSprop."""
+    """The name in `known` that equals `name` but for case and underscores: HeNormal, he_normal."""
     known = tuple(known)
     for each in known:
         if _folded(each) == _folded(name):

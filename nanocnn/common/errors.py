@@ -1,7 +1,4 @@
-"""The errors for bad input: each a `ValueError` that names value, place and expectation.
-
-And warnings, for what is probably not meant.
-"""
+"""Errors for bad input, which name the value, its place and what was expected; warnings."""
 
 import sys
 import warnings
@@ -12,19 +9,19 @@ from types import FrameType
 
 
 class DatasetError(ValueError):
-    """A data file that is not what it claims to be: its name, what was expected and found."""
+    """A data file is missing, damaged or of the wrong kind."""
 
 
 class ModelFileError(ValueError):
-    """A model file that cannot be read as one."""
+    """A file cannot be read as a model, or a model cannot be written to a file."""
 
 
 class ShapeError(ValueError):
-    """An array or a layer whose shape does not fit its place."""
+    """An array has the wrong shape, or a layer does not accept its input shape."""
 
 
 class NonFiniteError(ValueError):
-    """NaN or infinity where only finite numbers make sense: in the input, or in the loss."""
+    """The input, the loss or a metric is NaN or infinite."""
 
 
 class MissingExtraError(ImportError):
@@ -32,7 +29,7 @@ class MissingExtraError(ImportError):
 
 
 def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> ValueError:
-    """The error for a name that is not known, with a hint (or the nearest known) and the list."""
+    """The error for an unknown name, with `hint` or the closest known name, and all known names."""
     names = sorted(known)
     if not hint and (near := get_close_matches(str(name), names, n=1, cutoff=0.5)):
         hint = f"did you mean {near[0]!r}?"
@@ -41,9 +38,9 @@ def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> Va
 
 
 def warn(message: str) -> None:
-    """A `UserWarning` that points at the line outside nanocnn from which it came.
+    """Issue a `UserWarning` that points at the calling line outside nanocnn.
 
-    Where it is printed to a stream that is closed, nobody hears it: that is no error.
+    Errors in printing it, such as to a closed stream, are ignored.
     """
     level = 2
     frame: FrameType | None = sys._getframe(1)

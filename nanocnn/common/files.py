@@ -1,7 +1,4 @@
-"""Opening files: one to read, and one to write so that a reader never finds half of it.
-
-And what a file is by its first bytes, when it is not what its name says.
-"""
+"""Open files for reading, write them atomically, and recognise them by their first bytes."""
 
 import contextlib
 import errno
@@ -17,8 +14,8 @@ from .errors import DatasetError
 
 NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
-PEEK = 512  # bytes that `looks_like` wants to see
-# The first bytes of what is often found under another name, what it is, and what to do.
+PEEK = 512  # bytes that `looks_like` needs
+# The first bytes of files often found under a wrong name, what they are, and the fix.
 FETCH = "fetch the file again"
 KINDS: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs", "a pointer to a large file (git-lfs); run `git lfs pull`"),
@@ -28,7 +25,7 @@ KINDS: tuple[tuple[bytes, str], ...] = (
     (b"outs:", "a pointer to a large file (DVC); run `dvc pull`"),
     (b"<", f"a web page saved in its place; {FETCH}"),
     (b"{", f"JSON text (a server's message, or a model without weights); {FETCH}"),
-    (b"\x89HDF", "an HDF5 file, whose name ends in .h5"),
+    (b"\x89HDF", "an HDF5 file, whose name should end in .h5"),
     (b"PK", "a zip archive, as .keras and .npz files are"),
     (b"\x1f\x8b", "a gzip file; unpack it"),
     (b"BZh", "a bzip2 file; unpack it"),
@@ -38,13 +35,13 @@ KINDS: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"%PDF", "a PDF document"),
-    *((b"\x80" + bytes([protocol]), "a pickle, which may run any code and is never opened")
+    *((b"\x80" + bytes([protocol]), "a pickle, which can run any code and is never opened")
       for protocol in range(2, 6)),
 )  # fmt: skip
 
 
 def looks_like(start: bytes) -> str:
-    """What a file that begins with `start` (`PEEK` bytes) probably is, and what to do; else ""."""
+    """What a file whose first `PEEK` bytes are `start` probably is, and the fix; "" if unknown."""
     if not start:
         return f"the file is empty; {FETCH}"
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -59,23 +56,23 @@ def looks_like(start: bytes) -> str:
 
 
 def path_name(path: Any, what: str = "path") -> str:
-    """`path` as text, if it is a path; `what` names it in the ValueError."""
+    """Return `path` as a str, or raise ValueError; `what` names it in the message."""
     if isinstance(path, (str, os.PathLike)) and isinstance(name := os.fspath(path), str) and name:
         try:
             if b"\0" not in os.fsencode(name):
                 return name
-            why = "it holds a null character"
+            why = "it contains a null character"
         except UnicodeEncodeError as error:
             why = f"{error.encoding} cannot encode it"
         raise ValueError(f"{what}={path!r:.80}, expected the name of a file; {why}")
-    raise ValueError(f"{what}={path!r:.80}, expected the name of a file: text or a Path")
+    raise ValueError(f"{what}={path!r:.80}, expected the name of a file: a str or a Path")
 
 
 @contextlib.contextmanager
 def opened(
     file: str | os.PathLike[str] | BinaryIO, what: str = "file"
 ) -> Iterator[tuple[BinaryIO, str]]:
-    """A path opened to be read, or a file that is open already; with its name for messages.
+    """Open a path for reading, or pass on an open file; yields it and its name for messages.
 
     Raises `DatasetError` for anything else, for a closed file and for one open in text mode.
     """
@@ -88,7 +85,7 @@ def opened(
 
 
 def stream_name(file: Any, method: str) -> str:
-    """The name of a file open in binary mode, to `method` ("read" or "write") bytes."""
+    """The name of a binary file with the `method` "read" or "write"; else `DatasetError`."""
     if not hasattr(file, method):
         raise DatasetError(f"file={file!r:.80}, expected a path or a file open in binary mode")
     name = str(getattr(file, "name", None) or "<open file>")
@@ -101,19 +98,18 @@ def stream_name(file: Any, method: str) -> str:
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """An open binary file that takes the place of `path` when the block ends without an error.
+    """Open a binary file that replaces `path` when the block ends without an error.
 
-    Written beside it under a hidden name ending in `.part`, flushed to the disk, then moved over
-    it. After an error (Ctrl-C too) the old file is as it was and the temporary one is gone; after
-    a power cut or `kill -9` the temporary one may stay, harmless. Links are followed; permissions
-    are those of the old file, or of any new one.
-    Raises `OSError` with the file's name, and a plain word when the disk is full.
+    It is written under a hidden name ending in `.part` in the same folder, flushed to disk, then
+    renamed. After an error (or Ctrl-C) the old file is unchanged and the temporary file removed;
+    after a power cut or `kill -9` the temporary file may remain, which is harmless. Links are
+    followed; an existing file keeps its permissions. Raises `OSError` with the file's name.
     """
     path = os.path.realpath(path)
     folder = os.path.dirname(path)
     temporary = os.path.join(folder, f".nanocnn-{secrets.token_hex(8)}.part")
     try:
-        # "x" gives the permissions of any new file; tempfile would make it private.
+        # open() gives a new file the usual permissions; tempfile would make it private.
         with open(temporary, "xb") as file:
             yield file
             file.flush()
@@ -124,7 +120,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.errno in NO_SPACE:
             raise OSError(
-                error.errno, "disk full (or file size limited); nothing was changed", path
+                error.errno, "disk full (or file size limit reached); nothing was changed", path
             ) from error
         raise
     finally:
@@ -134,29 +130,27 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
-    """Raise `OSError` if no file can be written at `path`, whose folders may have to be made."""
+    """Raise `OSError` if no file can be written at `path`; its folders need not exist yet."""
     try:
         path = os.path.realpath(path)
-        os.stat(path)  # finds a name too long, a file in place of a folder
+        os.stat(path)  # raises for a name too long, or a file in place of a folder
     except FileNotFoundError:
         pass
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)!r}: {error}") from error
     if os.path.isdir(path):
-        raise IsADirectoryError(errno.EISDIR, "a folder, expected the name of a file", path)
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, expected the name of a file", path)
     folder = os.path.dirname(path)
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)
     try:
         tempfile.TemporaryDirectory(dir=folder).cleanup()
     except OSError as error:
-        raise OSError(
-            error.errno, f"{error.strerror}: nothing can be written there", path
-        ) from error
+        raise OSError(error.errno, f"{error.strerror}: cannot create a file there", path) from error
 
 
 def sync_folder(folder: str) -> None:
-    """Ask the disk to remember a rename in `folder`, where the system can (not on Windows)."""
+    """Flush a rename in `folder` to disk, where the system supports it (not on Windows)."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Modules that have moved, under the names they had: `import nanocnn.errors` goes on working."""
+"""Old import paths of modules that have moved: `import nanocnn.errors` still works."""
 
 import sys
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ MOVED = {
 
 
 class MovedFinder(MetaPathFinder, Loader):
-    """Gives the module of the new name, the very same object, to who asks for the old one."""
+    """An import hook: an old name gives the moved module itself, not a copy."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -29,7 +29,7 @@ class MovedFinder(MetaPathFinder, Loader):
         return ModuleSpec(name, self) if name in MOVED else None
 
     def exec_module(self, module: ModuleType) -> None:
-        # The import system takes what it finds here afterwards, not the empty `module`.
+        # The import system returns what it finds here afterwards, not the empty `module`.
         sys.modules[module.__name__] = import_module(MOVED[module.__name__])
 
 

@@ -1,15 +1,15 @@
-"""How shapes and tables are written, wherever something is printed."""
+"""Shapes and tables as text."""
 
 from collections.abc import Iterable, Sequence
 
 
 def sizes(shape: Iterable[object]) -> str:
-    """28, 28, 1"""
+    """A shape as text without parentheses: "28, 28, 1"."""
     return ", ".join(map(str, shape))
 
 
 def table(rows: Sequence[Sequence[str]], right: int = 0) -> str:
-    """Rows in columns, the first being their titles; the last `right` columns end flush."""
+    """A text table whose first row is the header; the last `right` columns are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     left = len(widths) - right
     lines = []

@@ -1,8 +1,8 @@
-"""What the package says while it works: the one place that writes to stdout and stderr.
+"""Terminal output: the only module that writes to stdout and stderr.
 
-Under pythonw, in services and in windowed programs these are None; loggers put objects without
-`isatty` in their place; a pipe may be closed or a disk full. Not being heard is no error: training
-goes on, and nothing is shown.
+Under pythonw, in services and in windowed programs these are None; loggers replace them by objects
+without `isatty`; a pipe may be closed or a disk full. Such errors are ignored: training continues
+without output.
 """
 
 import sys
@@ -11,13 +11,13 @@ from typing import Any
 
 
 class Output:
-    """A stream, or what stands in its place, that never raises when it is written to."""
+    """A wrapper of a stream, or of None, whose `write` and `flush` never raise."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
 
     def write(self, text: str) -> None:
-        """Write what can be written; `?` for a character that the stream has no code for."""
+        """Write `text`; if the stream cannot encode it, with `?` for what is not ASCII."""
         with suppress(Exception):
             try:
                 self.stream.write(text)
@@ -25,11 +25,11 @@ class Output:
                 self.stream.write(text.encode("ascii", "replace").decode())
 
     def flush(self) -> None:
-        """Flush the stream, if it can be."""
+        """Flush the stream, ignoring errors."""
         with suppress(Exception):
             self.stream.flush()
 
-    def __getattr__(self, name: str) -> Any:  # tqdm asks for the encoding and the width
+    def __getattr__(self, name: str) -> Any:  # tqdm reads the encoding and the width
         return getattr(self.stream, name)
 
 
@@ -39,7 +39,7 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Print a line to stderr: what is no result, such as that kernels are being compiled."""
+    """Print a line of status, such as that kernels are being compiled, to stderr."""
     print(text, file=Output(sys.stderr), flush=True)
 
 
@@ -47,12 +47,12 @@ def shows_bars() -> bool:
     """Whether stderr is a terminal, where a progress bar can be drawn."""
     try:
         return bool(sys.stderr.isatty())
-    except Exception:  # None, closed, or an object of the program's own
+    except Exception:  # None, closed, or replaced by the program
         return False
 
 
 def progress_bar(shown: bool = True, **options: Any) -> Any:
-    """A tqdm bar on stderr; nothing is drawn where it is no terminal, or without `shown`."""
+    """A tqdm bar on stderr, disabled when that is no terminal or `shown` is False."""
     from tqdm import tqdm
 
     disable = not (shown and shows_bars())

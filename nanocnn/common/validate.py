@@ -1,4 +1,4 @@
-"""Arguments checked: each function returns the value in one form, or raises a `ValueError`."""
+"""Argument checks: each function returns the normalised value or raises a `ValueError`."""
 
 import pickle
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from .errors import unknown
 def number(
     value: Any, name: str, fits: Callable[[Any], bool] = lambda value: True, words: str = ""
 ) -> float:
-    """`value` as a float, if it is a finite number that `fits`; `words` say which those are."""
+    """Return a finite number that `fits` as a float; `words` describe the range in the message."""
     value = python(value)
     real = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not real or not abs(value) <= 1e300 or not fits(value):
@@ -23,12 +23,12 @@ def number(
 
 
 def python(value: Any) -> Any:
-    """A scalar of NumPy as Python's, which JSON can hold; anything else as it is."""
+    """Convert a NumPy scalar to a Python one, for JSON; return anything else as it is."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def whole(value: Any, name: str, least: int = 1, bits: int = 31) -> int:
-    """A whole number of at least `least` and less than 2**bits."""
+    """Return an integer of at least `least` and below 2**bits."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name}={value!r:.80}, expected a whole number of at least {least}")
     if value >= 2**bits:
@@ -37,7 +37,7 @@ def whole(value: Any, name: str, least: int = 1, bits: int = 31) -> int:
 
 
 def pair(value: Any, name: str) -> tuple[int, int]:
-    """A whole number or a pair of them, each at least 1, as a pair."""
+    """Return a whole number or a pair of them, each at least 1, as a pair."""
     items = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(items) != 2:
         raise ValueError(f"{name}={value!r:.80}, expected a whole number or a pair of them")
@@ -45,14 +45,14 @@ def pair(value: Any, name: str) -> tuple[int, int]:
 
 
 def one_of(value: Any, known: Iterable[str], name: str) -> str:
-    """One of the words `known`, in any case."""
+    """Return one of the words `known` in lower case; upper case is accepted."""
     if not isinstance(value, str) or value.lower() not in known:
         raise unknown(name, value, known)
     return value.lower()
 
 
 def float_type(value: Any, name: str = "dtype") -> np.dtype[Any]:
-    """float32 or float64, by name or as NumPy's type."""
+    """Return the dtype float32 or float64 for its name or NumPy type."""
     kind = getattr(value, "__name__", str(value))
     if kind not in ("float32", "float64"):
         raise ValueError(f"{name}={value!r:.80}, expected 'float32' or 'float64'")
@@ -60,22 +60,25 @@ def float_type(value: Any, name: str = "dtype") -> np.dtype[Any]:
 
 
 def generator(value: Any, name: str) -> np.random.Generator:
-    """A random generator, given as one or by its seed."""
+    """Return a random generator, given itself or its seed."""
     if isinstance(value, np.random.Generator):
         return value
     return np.random.default_rng(whole(value, name, 0, bits=128))
 
 
 def label(value: Any, name: str) -> str:
-    """A name that files and tables can hold: printable, without slashes."""
+    """Return a name that is valid in files and tables: printable, without slashes."""
     usable = isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
     if not usable or "/" in value or value in (".", ".."):
-        raise ValueError(f"{name}={value!r:.80}, expected a printable text without '/'")
+        raise ValueError(
+            f"{name}={value!r:.80}, expected 1 to 200 printable characters without '/', "
+            "other than '.' and '..'"
+        )
     return str(value)
 
 
 def sample_shape(value: Any, name: str) -> tuple[int, ...]:
-    """The shape of one sample: whole numbers of at least 1, without the batch axis."""
+    """Return the shape of one sample: whole numbers of at least 1, without the batch axis."""
     items = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     if len(items) > 1 and items[0] is None:
         raise ValueError(
@@ -85,14 +88,14 @@ def sample_shape(value: Any, name: str) -> tuple[int, ...]:
 
 
 def flag(value: Any, name: str) -> bool:
-    """True or False."""
+    """Return a boolean as Python's True or False."""
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"{name}={value!r:.80}, expected True or False")
     return bool(value)
 
 
 def as_array(y: Any, where: str) -> Array:
-    """`y` as an array; raises ValueError for what NumPy cannot make one of."""
+    """Return `y` as an array; ValueError if NumPy cannot convert it."""
     try:
         return np.asarray(y)
     except (ValueError, TypeError, RecursionError) as error:
@@ -100,27 +103,27 @@ def as_array(y: Any, where: str) -> Array:
 
 
 def verbosity(value: Any, name: str = "verbose") -> int | str:
-    """How much is shown: 0, 1, 2 or "auto"; False and True are 0 and 1."""
+    """Return a verbosity level: 0, 1, 2 or "auto"; False and True are 0 and 1."""
     if not isinstance(value, (int, np.integer, str)) or value not in (0, 1, 2, "auto"):
         raise ValueError(f"{name}={value!r:.80}, expected 0, 1, 2 or 'auto'")
     return value if isinstance(value, str) else int(value)
 
 
 def takes(function: Any, *args: Any, **options: Any) -> bool:
-    """Whether `function` can be called with these arguments; True where Python cannot tell."""
+    """Whether `function` accepts these arguments; True if its signature is unknown."""
     try:
         signature(function).bind(*args, **options)
     except TypeError:
         return False
-    except ValueError:  # a function of C without a signature
+    except ValueError:  # a C function without a signature
         return True
     return True
 
 
 def can_pickle(value: Any) -> bool:
-    """Whether it can be sent to another process: a lambda or an inner function cannot."""
+    """Whether `value` can be pickled; a lambda or a local function cannot."""
     try:
         pickle.dumps(value)
-    except Exception:  # PicklingError, AttributeError, TypeError, or its own
+    except Exception:  # PicklingError, AttributeError, TypeError, or the object's own
         return False
     return True

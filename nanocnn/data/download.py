@@ -1,7 +1,7 @@
-"""Fetch a data set from its public mirrors: the right bytes, or nothing.
+"""Download a data set from its public mirrors, verified.
 
-Every file is checked by its SHA-256 before it gets its name, the mirrors are tried in turn, and a
-machine without a network learns it within seconds.
+A file gets its name only after its SHA-256 is checked. The mirrors are tried in turn; without a
+network this fails within seconds.
 """
 
 import threading
@@ -18,17 +18,17 @@ from nanocnn.common.terminal import progress_bar
 
 
 class Source(NamedTuple):
-    """Where a data set comes from: its mirrors, and of each file the bytes and the SHA-256.
+    """The mirrors of a data set, and the size in bytes and SHA-256 of each file.
 
-    A name without .gz or .zip is fetched as name.gz and unpacked; size and hash are those of the
-    unpacked file, for mirrors whose copies were packed anew.
+    A name without .gz or .zip is downloaded as name.gz and unpacked; size and hash are those of the
+    unpacked file, because mirrors compress it differently.
     """
 
     mirrors: tuple[str, ...]
     files: dict[str, tuple[int, str]]
 
 
-# The files' names: images and labels to train on, images and labels to test on.
+# File names: training images and labels, test images and labels.
 MNIST_FILES = (
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
@@ -38,8 +38,8 @@ MNIST_FILES = (
 EMNIST_FILES = tuple("emnist-digits-" + name.replace("t10k", "test") for name in MNIST_FILES)
 EMNIST_ZIP = "gzip.zip"
 
-# Hashes: tensorflow_datasets/url_checksums for the .gz files and the .zip; MNIST's were taken from
-# files with the packed hashes listed there.
+# Hashes: tensorflow_datasets/url_checksums for the .gz files and the .zip; MNIST's are
+# those of unpacked files whose packed hashes are listed there.
 _MNIST = (
     (47040016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
     (60008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
@@ -88,20 +88,20 @@ SOURCES = {
     ),
 }
 
-PATIENCE = 5.0  # seconds a mirror has to answer at all
-STALL = 30.0  # seconds a download may stand still
+PATIENCE = 5.0  # seconds for a mirror to respond
+STALL = 30.0  # seconds a download may receive no data
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: the user's cache folder, by the platform's own rules."""
+    """Return the folder for downloads: the user's cache folder on this platform."""
     return Path(_pooch().os_cache("nanocnn"))
 
 
 def fetch(name: str, folder: Path, verbose: bool = True) -> str:
-    """Bring the files of `name` into `folder`; those that are there and right stay.
+    """Download the files of `name` to `folder`, except those already there with the right hash.
 
-    Returns the mirror it took the last file from, "" where nothing had to be fetched. Raises
-    ConnectionError, with what went wrong at each mirror, for a file that none of them gave.
+    Returns the mirror of the last download, "" if there was none. Raises ConnectionError with the
+    error of each mirror for a file that no mirror provides.
     """
     pooch = _pooch()
     used = ""
@@ -126,14 +126,14 @@ def fetch(name: str, folder: Path, verbose: bool = True) -> str:
                     break
                 except (OSError, ValueError, zlib.error) as error:  # requests' errors are OSErrors
                     problems.append(f"{urlsplit(url).netloc}: {_reason(error, file)}")
-                    mirrors.append(mirrors.pop(0))  # ask another one first for the next file
+                    mirrors.append(mirrors.pop(0))  # try another mirror first for the next file
             else:
                 raise ConnectionError("; ".join(problems))
     return used
 
 
 def _download(url: str, part: str, size: int, packed: bool, verbose: bool) -> None:
-    """Fetch `url` into the file `part`, unpacked if `packed`, `size` bytes at most."""
+    """Download `url` to the file `part`, unpacked if `packed`, at most `size` bytes."""
     _knock(url)
     with (
         open(part, "wb") as file,
@@ -149,20 +149,20 @@ def _download(url: str, part: str, size: int, packed: bool, verbose: bool) -> No
             progressbar=bar,
             chunk_size=1 << 16,
             timeout=(PATIENCE, STALL),
-            headers={"Accept-Encoding": "identity"},  # the .gz as it lies there
+            headers={"Accept-Encoding": "identity"},  # the .gz itself, not unpacked in transit
         )
         fetch(url, _Sink(file, size, packed), None)
 
 
 def _pooch() -> Any:
-    """pooch; its import warns of a missing widget in notebooks, for a bar that is not its own."""
+    """Import pooch without its warning about a missing notebook widget, which is not used here."""
     with warnings.catch_warnings(action="ignore"):
         import pooch
     return pooch
 
 
 class _Sink:
-    """A file that takes `size` bytes and no more, and unpacks what is gzipped on its way in."""
+    """A file that accepts at most `size` bytes and unpacks gzip data as they are written."""
 
     def __init__(self, file: BinaryIO, size: int, packed: bool) -> None:
         self.file, self.left, self.packed = file, size, packed
@@ -173,7 +173,7 @@ class _Sink:
             chunk = self.unpacker.decompress(chunk, self.left + 1)
         self.left -= len(chunk)
         if self.left < 0:
-            raise DatasetError("the file there is larger than it should be")
+            raise DatasetError("the file is larger than expected")
         self.file.write(chunk)
 
     def flush(self) -> None:
@@ -181,9 +181,9 @@ class _Sink:
 
 
 def _knock(url: str) -> None:
-    """Raise unless the server answers, with anything, within PATIENCE seconds all in all.
+    """Raise unless the server sends any response within PATIENCE seconds in total.
 
-    A connect timeout alone counts each of a server's addresses anew, and name look-up not at all.
+    A connect timeout restarts for each address of the server and does not cover name resolution.
     """
     import requests
 
@@ -211,15 +211,15 @@ def _reason(error: Exception, file: str) -> str:
     if isinstance(error, (requests.HTTPError, DatasetError)):
         return str(error)
     if isinstance(error, requests.RequestException):
-        return type(error).__name__  # its text is a paragraph of nested exceptions
+        return type(error).__name__  # its message is a paragraph of nested exceptions
     if isinstance(error, ValueError):
-        return f"{file} is not what it should be (SHA-256 differs)"
+        return f"{file} has the wrong SHA-256"
     return f"{type(error).__name__} {error}".strip()
 
 
 @contextmanager
 def _quiet(logger: Any) -> Iterator[None]:
-    """Mute pooch's chatter: `load` says in one line what was used."""
+    """Silence pooch's log: `load` prints one line instead."""
     level = logger.level
     logger.setLevel("ERROR")
     try:

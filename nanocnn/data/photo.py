@@ -1,7 +1,7 @@
-"""The digit in a photo or scan, made to look as MNIST's do.
+"""Extract a digit from a photo or scan, in the format of MNIST.
 
-MNIST's digits were scaled into 20x20 pixels, proportions kept, with grey edges, and placed in 28x28
-so that their centre of mass is its middle; paper is 0, ink is 255.
+MNIST's digits were scaled to fit 20x20 pixels, keeping proportions, antialiased, and placed in
+28x28 pixels with the centre of mass in the middle; paper is 0, ink is 255.
 """
 
 import math
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")  # decoders without scripts, links or other files
-MAX_PIXELS, MAX_SIDE = 1 << 26, 1 << 15  # of one pixel a row, many rows take gigabytes
-WORK = 400  # the longest side that is worked on
-THIN = 0.09  # a stroke narrower than this part of the digit is thickened to it
+MAX_PIXELS, MAX_SIDE = 1 << 26, 1 << 15  # rows of one pixel take gigabytes if there are many
+WORK = 400  # larger images are reduced to this side
+THIN = 0.09  # minimum stroke width, as a fraction of the digit's size
 
 
 def read_digit(source: "str | os.PathLike[str] | BinaryIO | Array | Image") -> Array:
-    """Find the digit in an image and return it as MNIST has them: uint8 (28,28), ink 255 on 0.
+    """Find the digit in an image; return it in MNIST's format: uint8 (28,28), ink 255 on 0.
 
     source  a PNG, JPEG, BMP or GIF file, by its path or open in binary mode; a PIL image; or an
             array, (H,W) or (H,W,1) of any numbers, (H,W,3|4) of uint8 or of floats from 0 to 1;
-            one digit, darker or lighter than its paper, of any size; the paper may be lit unevenly
+            one digit, darker or lighter than the paper, of any size; lighting may be uneven
 
-    Raises DatasetError for what is no image, is damaged, has more than 2**26 pixels or 2**15 a side
-    (before it is decoded), shows nothing, or shows several digits: separate shapes of similar
-    height. Takes 800 MB at most, whatever the file promises.
+    Raises DatasetError if it is no image, is damaged, has more than 2**26 pixels or 2**15 per side
+    (checked before decoding), or shows no digit or several: separate shapes of similar height.
+    Uses at most 800 MB, whatever the file's header declares.
     """
     from PIL.Image import Image
 
@@ -55,7 +55,7 @@ def read_digit(source: "str | os.PathLike[str] | BinaryIO | Array | Image") -> A
 
 @contextmanager
 def _image_file(source: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
-    """The file at `source`; DatasetError, not OSError, for a folder: it is no missing file."""
+    """Open `source`; a folder raises DatasetError, since OSError would mean a missing file."""
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
         raise DatasetError(f"{os.fspath(source)}: expected an image, got a folder")
     with opened(source, "source") as file_and_name:
@@ -75,26 +75,24 @@ def _decode(file: BinaryIO, name: str) -> Array:
 
 
 def _checked(image: "Image", name: str) -> Array:
-    """Brightness of an image that is not too large and whole."""
+    """Return the brightness of an image after checking its size."""
     if not (0 < image.width * image.height <= MAX_PIXELS and max(image.size) <= MAX_SIDE):
         raise DatasetError(
             f"{name}: expected at least 1 pixel, at most {MAX_PIXELS:,} pixels and "
-            f"{MAX_SIDE:,} a side, got {image.width}x{image.height}"
+            f"{MAX_SIDE:,} per side, got {image.width}x{image.height}"
         )
     try:
         with warnings.catch_warnings(action="ignore"):
             return _grey(image)
-    except Exception as error:  # decoders meet damage with a dozen kinds of error
+    except Exception as error:  # decoders raise a dozen kinds of error for damaged files
         raise _unreadable(name, error) from error
 
 
 def _unreadable(name: str, error: Exception) -> DatasetError:
     from PIL import UnidentifiedImageError
 
-    found = "it is none of these" if isinstance(error, UnidentifiedImageError) else error
-    return DatasetError(
-        f"{name}: expected an image ({', '.join(FORMATS)}), whole and readable: {found}"
-    )
+    found = "unknown format" if isinstance(error, UnidentifiedImageError) else error
+    return DatasetError(f"{name}: expected an image ({', '.join(FORMATS)}): {found}")
 
 
 def _grey_array(array: Array) -> Array:
@@ -107,7 +105,7 @@ def _grey_array(array: Array) -> Array:
     if array.ndim == 2 and array.dtype.kind in "buif" and fits and array.size <= MAX_PIXELS:
         if not np.isfinite(array).all():
             raise DatasetError("the array: expected finite pixels, got NaN or infinity")
-        array = array.astype(np.float64)  # 1e300 is a shade too
+        array = array.astype(np.float64)  # 1e300 is valid too
         return _grey(Image.fromarray((array / (abs(array).max() or 1)).astype(np.float32)))
     if array.ndim == 3 and array.shape[2] in (3, 4) and fits:
         if array.dtype.kind == "f" and array.min() >= 0 and array.max() <= 1:  # as matplotlib reads
@@ -121,10 +119,10 @@ def _grey_array(array: Array) -> Array:
 
 
 def _grey(image: "Image") -> Array:
-    """Brightness, float32 (H,W); what is transparent becomes paper that the ink stands out from."""
+    """Return brightness, float32 (H,W); transparency becomes paper in contrast to the ink."""
     from PIL import ImageOps
 
-    # Made small before it is copied for anything else: a photo is large.
+    # Reduce the image before any copy, since photos are large.
     if image.mode[0] in "IF":
         image = image.convert("F")
     elif image.mode not in ("L", "RGB", "RGBA") or "transparency" in image.info:
@@ -143,10 +141,10 @@ def _grey(image: "Image") -> Array:
 def _digit(grey: Array, name: str) -> Array:
     ink, noise = _ink(grey)
     peak = float(ink.max())
-    # Less than 3 % of the brightness is no ink, nor is what the paper's own noise reaches.
+    # Ink must exceed 3 % of the brightness, and the noise of the paper.
     if peak <= max(8 * noise, 0.03 * float(np.abs(grey).max())):
         raise DatasetError(
-            f"{name}: expected a digit, found nothing that stands out from its paper"
+            f"{name}: expected a digit, found nothing that stands out from the paper"
         )
     mask, digits = _main_part(ink, ink > max(0.3 * peak, 4 * noise))
     if digits > 1:
@@ -162,9 +160,9 @@ def _digit(grey: Array, name: str) -> Array:
 
 
 def _ink(grey: Array) -> tuple[Array, float]:
-    """How far each pixel stands out from the paper, ink positive, and the paper's noise.
+    """Return each pixel's contrast to the paper, ink positive, and the paper's noise.
 
-    The paper is a quadratic surface, fitted again and again to what lies near the last fit.
+    The paper is a quadratic surface, fitted repeatedly to the pixels close to the last fit.
     """
     if max(grey.shape) > WORK // 4:
         grey = _blur(grey)
@@ -173,7 +171,7 @@ def _ink(grey: Array) -> tuple[Array, float]:
     terms = np.stack(
         [np.ones_like(grey), x + 0 * y, y + 0 * x, x * x + 0 * y, x * y, y * y + 0 * x]
     )
-    # A few thousand pixels fix the six coefficients; those near the border come first.
+    # A few thousand pixels suffice for six coefficients; start with those near the border.
     step = max(1, math.isqrt(grey.size) // 64)
     few = terms[:, ::step, ::step].reshape(6, -1).T.astype(np.float64)
     values = grey[::step, ::step].ravel().astype(np.float64)
@@ -190,9 +188,9 @@ def _ink(grey: Array) -> tuple[Array, float]:
 
 
 def _main_part(ink: Array, mask: Array) -> tuple[Array, int]:
-    """The digit among the parts of `mask`, and how many parts look like digits of their own.
+    """Return the mask of the digit among the parts of `mask`, and the number of digits.
 
-    The digit has the most ink clear of the border; pieces near it belong to it.
+    The digit is the part with the most ink that does not touch the border, with parts near it.
     """
     labels = _label(mask)
     rows, columns = np.nonzero(mask)
@@ -208,9 +206,9 @@ def _main_part(ink: Array, mask: Array) -> tuple[Array, int]:
     near = (low <= high[:, [main]] + reach).all(0) & (high >= low[:, [main]] - reach).all(0)
     shadow = at_border & (mass > mass[main])
     chosen = near & (mass > 0.03 * mass[main]) & ~shadow
-    # Another digit: at least half as high, with its share of ink, and a gap between, or so wide
-    # together as one digit never is. Gaps in MNIST's own digits, such as below the bar of a 5 or in
-    # an open 4, are a tenth of the height at most.
+    # Another digit is at least half as high, has enough ink, and is separated by a gap, or too wide
+    # together with the first for one digit. Gaps in MNIST's digits, such as below the bar of a 5 or
+    # in an open 4, are at most a tenth of the height.
     height, width = (high - low + 1)[:, main]
     gap = np.maximum(low - high[:, [main]], low[:, [main]] - high) - 1
     span = np.maximum(high, high[:, [main]]) - np.minimum(low, low[:, [main]]) + 1
@@ -224,9 +222,9 @@ def _main_part(ink: Array, mask: Array) -> tuple[Array, int]:
 
 
 def _label(mask: Array) -> Array:
-    """Number the parts of `mask` that hang together (8 neighbours); the rest has one number.
+    """Label the connected components of `mask` (8 neighbours); the background has one label.
 
-    Each round every part takes the lowest number it touches, so a few rounds do for any shape.
+    In each round every component takes the lowest label it touches, so a few rounds suffice.
     """
     labels = np.where(mask, np.arange(mask.size).reshape(mask.shape), mask.size)
     while True:
@@ -242,7 +240,7 @@ def _label(mask: Array) -> Array:
 
 
 def _neighbours(a: Array, combine: np.ufunc, outside: float) -> Array:
-    """`combine` over each pixel's 3x3 neighbourhood."""
+    """Reduce each pixel's 3x3 neighbourhood with `combine`."""
     padded = np.pad(a, 1, constant_values=outside)
     a = combine(combine(padded[:-2], padded[1:-1]), padded[2:])
     return np.asarray(combine(combine(a[:, :-2], a[:, 1:-1]), a[:, 2:]))
@@ -259,18 +257,18 @@ def _blur(a: Array) -> Array:
 
 
 def _thicken(ink: Array, mask: Array) -> Array:
-    """Widen a thin pen's strokes: 20x20 pixels would turn them into a grey breath."""
+    """Widen thin strokes, which would fade to faint grey at 20x20 pixels."""
     edge = sum(
         int(np.diff(mask, axis=axis, prepend=0, append=0).astype(bool).sum()) for axis in (0, 1)
     )
-    width = 2.5 * mask.sum() / edge  # area / half the outline, which runs along the pixel grid
+    width = 2.5 * mask.sum() / edge  # area / half the outline, measured along the pixel grid
     for _ in range(int((THIN * max(mask.shape) - width) / 2)):
         ink = _neighbours(ink, np.maximum, 0)
     return ink
 
 
 def _scale(ink: Array) -> Array:
-    """Into a box of 20x20, proportions kept."""
+    """Scale to fit 20x20 pixels, keeping proportions."""
     from PIL import Image
 
     height, width = (max(1, round(n * 20 / max(ink.shape))) for n in ink.shape)
@@ -279,7 +277,7 @@ def _scale(ink: Array) -> Array:
 
 
 def _place(ink: Array) -> Array:
-    """Into 28x28, the centre of mass in its middle."""
+    """Place in 28x28 pixels, with the centre of mass in the middle."""
     result = np.zeros((28, 28), np.uint8)
     corner = []
     for axis, size in enumerate(ink.shape):

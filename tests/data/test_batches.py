@@ -82,7 +82,7 @@ def test_floats_and_without_scaling_all_numbers_are_as_they_are(
 @pytest.mark.parametrize("given_dtype", WHOLE)
 def test_other_whole_numbers_are_refused_with_both_ways_out(given_dtype: str) -> None:
     name = np.dtype(given_dtype).name
-    message = rf'whole numbers of type {name}.*x.astype\("uint8"\) for pix.*x.astype\("float32"\)'
+    message = rf'integers of type {name}.*x.astype\("uint8"\) for pix.*x.astype\("float32"\)'
     with pytest.raises(ValueError, match=message):
         as_images(np.ones((2, 4, 3), given_dtype), IMAGE, "float32")
 
@@ -103,7 +103,7 @@ def test_shapes_that_fit() -> None:
         ((4, 3, 1), r"got \(4, 3, 1\) \(one image\? pass x\[np.newaxis\]\)"),
         ((4, 3), r"got \(4, 3\) \(one image\? pass x\[np.newaxis\]\)"),
         ((12,), r"got \(12,\) \(one image\? pass x.reshape\(-1, 4, 3, 1\)\)"),
-        ((5, 12), r"got \(5, 12\) \(images in another form\? pass x.reshape\(-1, 4, 3, 1\)\)"),
+        ((5, 12), r"got \(5, 12\) \(images in another layout\? pass x.reshape\(-1, 4, 3, 1\)\)"),
         ((5, 1, 4, 3), r"\(channels first\? pass x.transpose\(0, 2, 3, 1\)\)"),
         ((3, 4), r"got \(3, 4\)$"),
         ((5, 3, 4), r"x_test: expected \(N, 4, 3, 1\), got \(5, 3, 4\)$"),
@@ -166,7 +166,7 @@ def test_split_is_keras_s() -> None:
     for fraction in (0, 1, -0.1, 1.5, float("nan")):
         with pytest.raises(ValueError, match="between 0 and 1"):
             split(fraction, x)
-    with pytest.raises(ValueError, match="leaves 0 to train on and 1 to validate on"):
+    with pytest.raises(ValueError, match="leaves 0 for training and 1 for validation"):
         split(0.5, np.zeros(1))
-    with pytest.raises(ShapeError, match=r"one length, got \[9, 10\]"):
+    with pytest.raises(ShapeError, match=r"equal length, got \[9, 10\]"):
         split(0.5, np.zeros(10), np.zeros(9))

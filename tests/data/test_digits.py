@@ -221,8 +221,8 @@ def test_what_is_no_source_of_an_image_is_refused_by_name(tmp_path: Path) -> Non
         (str(tmp_path), f"{tmp_path}: expected an image, got a folder"),
         (io.StringIO("text"), "expected a file open in binary mode"),
         (Image.new("L", (0, 0)), "the image: expected at least 1 pixel, .* got 0x0"),
-        (Image.new("L", (1, 1 << 16)), "32,768 a side, got 1x65536"),
-        (closed, "expected an image .* whole and readable"),
+        (Image.new("L", (1, 1 << 16)), "32,768 per side, got 1x65536"),
+        (closed, "expected an image .* closed"),
         (np.full((5, 5, 3), 200.0), "floats from 0 to 1, got float64"),
     ):
         with pytest.raises(DatasetError, match=message):
@@ -254,12 +254,12 @@ PHOTO = saved(Image.fromarray(photo(DIGITS[0], np.random.default_rng(4))))
     [
         (b"", "expected an image"),
         (b"not an image", r"expected an image \(PNG, JPEG, BMP, GIF\)"),
-        (PHOTO[: len(PHOTO) // 2], "expected an image .* whole and readable"),
+        (PHOTO[: len(PHOTO) // 2], "expected an image .* truncated"),
         (PHOTO[:1000] + bytes(50) + PHOTO[1050:], "expected an image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "expected an image"),
         (png(1 << 14, 1 << 13, bytes(1 << 20)), "at most 67,108,864 pixels .*, got 16384x8192"),
-        (png(1, 1 << 16, bytes(1 << 17)), "32,768 a side, got 1x65536"),
-        (png(1 << 16, 1, bytes((1 << 16) + 1)), "32,768 a side, got 65536x1"),
+        (png(1, 1 << 16, bytes(1 << 17)), "32,768 per side, got 1x65536"),
+        (png(1 << 16, 1, bytes((1 << 16) + 1)), "32,768 per side, got 65536x1"),
         (png(1 << 30, 1 << 30), "expected an image|at most"),
         (png(0, 5), "expected an image"),
         (saved(Image.new("L", (100, 80), 200)), "found nothing that stands out"),

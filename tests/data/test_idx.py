@@ -93,8 +93,11 @@ BAD = {
     "trailing": (GOOD + b"\0", "expected 24 bytes of data .*got (25|more)"),
     "giant": (header(0x0E, 2**32 - 1, 2**32 - 1), "expected .* bytes of data"),
     "big": (header(0x08, 2**31) + bytes(9), "expected 2,147,483,648 bytes of data .*got 9"),
-    "many dimensions": (header(0x08, *[1] * 255) + b"1", "beyond numpy"),
-    "nothing, but huge": (header(0x08, 0, 2**32 - 1, 2**32 - 1, 2**32 - 1), "beyond numpy"),
+    "many dimensions": (header(0x08, *[1] * 255) + b"1", "not support shape"),
+    "nothing, but huge": (
+        header(0x08, 0, 2**32 - 1, 2**32 - 1, 2**32 - 1),
+        "not support shape",
+    ),
     "web page": (b"<!DOCTYPE html><html>", "web page"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1", "pointer to a large file"),
 }
@@ -141,7 +144,7 @@ def test_bombs_stay_small() -> None:
     try:
         with pytest.raises(DatasetError, match="got more"):
             idx.read(io.BytesIO(bomb))
-        with pytest.raises(DatasetError, match="limit"):
+        with pytest.raises(DatasetError, match="more than max_bytes="):
             idx.read(io.BytesIO(truthful), max_bytes=1 << 25)
         assert tracemalloc.get_traced_memory()[1] < 4 * idx.CHUNK
     finally:
@@ -192,7 +195,7 @@ def test_what_a_file_really_is(start: bytes) -> None:
 
 def test_what_idx_cannot_hold(tmp_path: Path) -> None:
     for array in (np.zeros(2, np.int64), np.zeros(2, bool), np.zeros(2, "U3"), np.array(None)):
-        with pytest.raises(DatasetError, match="IDX holds uint8"):
+        with pytest.raises(DatasetError, match="expected an array of uint8"):
             idx.write(tmp_path / "x", array)
     with pytest.raises(DatasetError, match=r"got \(\)"):
         idx.write(tmp_path / "x", np.float32(1))

@@ -169,7 +169,7 @@ def test_from_a_zip(files, tmp_path):
         from nanocnn import children, storage
         assert "app.zip" in child_process.__file__
         print(len(storage.load({str(files[0])!r}).weights))
-        from nanocnn.storage import isolated
+        from nanocnn.storage import sandbox
         sandbox._read = None  # not in this process
         print(len(storage.load({str(files[0])!r}).weights))"""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

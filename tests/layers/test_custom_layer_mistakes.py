@@ -117,11 +117,11 @@ MISTAKES = {
     ),
     "a gradient forgotten": (
         {"backward": lambda self, dy: dy},
-        r"wrong: backward left in self.grads\['gain'\] None, expected float32 of shape \(2,\)",
+        r"wrong: after backward self.grads\['gain'\] is None, expected float32 of shape \(2,\)",
     ),
     "a gradient of another shape": (
         {"backward": lambda self, dy: self.grads.update(gain=dy) or dy},
-        r"wrong: backward left in self.grads\['gain'\] float32 of shape \(8, 6, 5, 2\), expected",
+        r"wrong: after backward self.grads\['gain'\] is float32 of shape \(8, 6, 5, 2\), expected",
     ),
     "written into x": (
         {"forward": lambda self, x: np.multiply(x, 2, out=x)}, "read-only",
@@ -194,7 +194,7 @@ def test_what_no_model_could_call_is_found_when_it_is_built(methods, words):
 def test_a_layer_without_forward_and_an_input_with_one():
     with pytest.raises(ValueError, match=r"empty: Empty has no forward, expected forward\(self, x"):
         model_of(type("Empty", (Layer,), {})())
-    with pytest.raises(ValueError, match="Wrong, an Input, has a forward or backward of its own"):
+    with pytest.raises(ValueError, match="Wrong, an Input, overrides forward or backward"):
         Sequential([own(Input, forward=lambda self, x: 2 * x)((3,)), Dense(2)])
 
 

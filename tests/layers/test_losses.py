@@ -144,10 +144,10 @@ LABELS = [
     (BinaryCrossentropy(), 1, CLASSES, r"is \d, expected 0 or 1; for class numbers use 'sparse_ca"),
     (BinaryCrossentropy(), 3, Y, r"shape \(60,\), expected \(N, 3\) for BinaryCrossentropy; for c"),
     (BinaryCrossentropy(), 1, Y.astype(str), "labels of type <U.*expected numbers; for text such"),
-    (SparseCategoricalCrossentropy(), 1, Y, "one output unit, .* 'binary_crossentropy' behind De"),
-    (CategoricalCrossentropy(), 1, Y[:, None], "one output unit, .* use 'binary_crossentropy' beh"),
-    (SparseCategoricalCrossentropy(), 3, Y.astype(str), r"whole numbers; for text .*astype\('int"),
-    (SparseCategoricalCrossentropy(), 3, Y.astype(str).astype(object), "object, expected whole"),
+    (SparseCategoricalCrossentropy(), 1, Y, "one output unit, .* 'binary_crossentropy' after D"),
+    (CategoricalCrossentropy(), 1, Y[:, None], "one output unit, .* use 'binary_crossentropy' aft"),
+    (SparseCategoricalCrossentropy(), 3, Y.astype(str), r"integers; for text .*astype\('int"),
+    (SparseCategoricalCrossentropy(), 3, Y.astype(str).astype(object), "object, expected integers"),
     (MeanSquaredError(), 3, Y, r"shape \(60,\), expected \(N, 3\) for MeanSquaredError"),
 ]  # fmt: skip
 
@@ -168,8 +168,8 @@ def test_no_row_is_broadcast_against_a_column():
 
 DOUBTS = [
     ("softmax", SparseCategoricalCrossentropy(from_logits=True), "has a softmax, and SparseCate"),
-    ("softmax", CategoricalCrossentropy(from_logits=True), "applies a softmax once more: leave"),
-    ("sigmoid", BinaryCrossentropy(from_logits=True), "applies a sigmoid once more: leave"),
+    ("softmax", CategoricalCrossentropy(from_logits=True), "applies a softmax again: remove"),
+    ("sigmoid", BinaryCrossentropy(from_logits=True), "applies a sigmoid again: remove"),
     (None, SPARSE, "expects probabilities, and the last layer's activation is 'linear': use act"),
     ("relu", "categorical_crossentropy", "is 'relu': use activation='softmax', or Categorical"),
     ("tanh", "bce", r"is 'tanh': use activation='sigmoid', or BinaryCrossentropy\(from_logits=T"),
@@ -202,7 +202,7 @@ def test_a_loss_that_does_not_fit_the_last_layer_is_said(activation, loss, messa
 def test_a_softmax_is_found_behind_layers_that_change_no_number():
     loss = CategoricalCrossentropy(from_logits=True)
     made = Sequential([Input((3,)), Dense(3, activation="softmax"), Flatten(), Dropout(0.5)])
-    with pytest.warns(UserWarning, match="applies a softmax once more"):
+    with pytest.warns(UserWarning, match="applies a softmax again"):
         made.compile("sgd", loss)
 
 

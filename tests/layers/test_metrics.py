@@ -77,15 +77,15 @@ def test_the_mean_is_that_over_all_samples_the_short_last_batch_too(metric):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (np.ones(3), r"metric 'bad' gave shape \(3,\) for 40 samples, expected one number"),
-        (np.ones((10, 40)), r"gave shape \(10, 40\) for 40 samples"),
-        (np.ones((40, 0)), r"gave shape \(40, 0\)"),
-        (None, "metric 'bad' gave None, expected numbers"),
-        ("0.5", "metric 'bad' gave '0.5', expected numbers"),
-        (1j, "metric 'bad' gave 1j, expected numbers"),
+        (np.ones(3), r"metric 'bad' returned shape \(3,\) for 40 samples, expected one number"),
+        (np.ones((10, 40)), r"returned shape \(10, 40\) for 40 samples"),
+        (np.ones((40, 0)), r"returned shape \(40, 0\)"),
+        (None, "metric 'bad' returned None, expected numbers"),
+        ("0.5", "metric 'bad' returned '0.5', expected numbers"),
+        (1j, "metric 'bad' returned 1j, expected numbers"),
         ([[1], [1, 2]], "metric 'bad': expected numbers"),
-        (np.nan, "metric 'bad' gave NaN or infinity"),
-        (np.r_[np.ones(39), np.inf], "metric 'bad' gave NaN or infinity"),
+        (np.nan, "metric 'bad' returned NaN or infinity"),
+        (np.r_[np.ones(39), np.inf], "metric 'bad' returned NaN or infinity"),
     ],
 )
 def test_what_is_no_mean_names_the_metric(value, message):
@@ -169,7 +169,7 @@ def test_a_copy_in_this_process_keeps_a_lambda(way):
 
 def test_a_pickle_says_that_it_cannot_keep_a_lambda():
     model = measured("accuracy", lambda target, prediction: 0.25, hit)
-    with pytest.warns(UserWarning, match=r"a pickle cannot keep the metric <lambda>: compile"):
+    with pytest.warns(UserWarning, match=r"a pickle cannot store the metric <lambda>: compile"):
         data = pickle.dumps(model)
     assert list(pickle.loads(data).metrics) == ["accuracy", "hit"]
 
@@ -180,7 +180,7 @@ def test_a_file_says_once_by_name_what_it_cannot_keep(ending, tmp_path):
         return 0.125
 
     model = measured(accuracy, "mae", hit)
-    with pytest.warns(UserWarning, match=r"a file cannot keep the metric accuracy, hit: compile"):
+    with pytest.warns(UserWarning, match=r"a file cannot store the metric accuracy, hit: compile"):
         model.save(tmp_path / f"model.{ending}")
     assert list(load_model(tmp_path / f"model.{ending}", "reference").metrics) == ["mae"]
     with warnings.catch_warnings():
@@ -192,7 +192,7 @@ def test_a_checkpoint_says_so_once_before_the_first_step(tmp_path):
     model = measured("accuracy", hit)
     before = bits(model)
     checkpoint = ModelCheckpoint(tmp_path / "model.npz")
-    with warnings.catch_warnings(), pytest.raises(UserWarning, match="cannot keep the metric hit"):
+    with warnings.catch_warnings(), pytest.raises(UserWarning, match="cannot store the metric hit"):
         warnings.simplefilter("error")
         model.fit(X, Y, callbacks=[checkpoint], verbose=0)
     assert bits(model) == before

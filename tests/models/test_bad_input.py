@@ -79,9 +79,9 @@ DATA = {
         X,
         Y + 0.5,
         ValueError,
-        r"y: labels of type float64, expected whole numbers; if they are, use y.astype\('int64'\)",
+        r"y: labels of type float64, expected integers; if they are, use y.astype\('int64'\)",
     ),
-    "label text": (X, ["a"] * 20, ValueError, "y: labels of type <U1, expected whole numbers"),
+    "label text": (X, ["a"] * 20, ValueError, "y: labels of type <U1, expected integers"),
     "one-hot": (X, ONE_HOT, ShapeError, "y: .*for one-hot labels use 'categorical_crossentropy'"),
     "no labels": (X, None, ShapeError, r"y: shape \(\), expected \(N,\) class numbers"),
     "ragged labels": (X, [[1], [1, 2]], ValueError, "y: expected an array of numbers"),
@@ -168,7 +168,7 @@ def test_arguments_of_fit(case):
     if case == "split empty":
         options, message = {"validation_split": 1e-9}, "leaves 19 to train on|leaves 20 to train on"
         x, y = X[:1], Y[:1]
-        message = "validation_split: 1e-09 of 1 examples leaves 0 to train on and 1 to validate"
+        message = "validation_split: 1e-09 of 1 examples leaves 0 for training and 1 for valid"
     else:
         x, y = X, Y
     model = small_model()

@@ -119,11 +119,11 @@ def test_an_optimizer_that_has_trained_another_model_is_refused(make, dtype):
     first.fit(X, Y, verbose=0)
     before = first.snapshot().optimizer
     for use in (second.fit, second.train_on_batch, lambda x, y: second.compile(optimizer, "mse")):
-        with pytest.raises(ValueError, match="an optimizer belongs to one model, make a new one"):
+        with pytest.raises(ValueError, match="make a new optimizer for each model"):
             use(X, Y)
     second.predict(X)
     del first
-    with pytest.raises(ValueError, match="an optimizer belongs to one model"):
+    with pytest.raises(ValueError, match="make a new optimizer for each model"):
         small_model(optimizer=optimizer)
     for name, array in optimizer.get_state().items():
         np.testing.assert_array_equal(array, before[name])

@@ -200,11 +200,11 @@ WRONG = {
     "page": (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", "a web page saved in its place; fetch"),
     "xml": (b'<?xml version="1.0"?><Error><Code>NoSuchKey', "a web page saved in its place"),
     "message": (b'{"message": "Not Found"}', r"JSON text \(a server's message"),
-    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(90), "looks like an HDF5 file, whose name ends in .h5"),
+    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(90), "an HDF5 file, whose name should end in .h5"),
     "zip": (b"PK\3\4" + bytes(90), "looks like a zip archive, as .keras and .npz files are"),
     "gzip": (b"\x1f\x8b\x08" + bytes(9), "a gzip file; unpack it"),
     "npy": (b"\x93NUMPY\1\0", r"one array \(.npy\)"),
-    "pickle": (b"\x80\4\x95", "a pickle, which may run any code and is never opened"),
+    "pickle": (b"\x80\4\x95", "a pickle, which can run any code and is never opened"),
     "onnx": (b"\x08\x08\x12\x07pytorch", r"a protocol buffer \(ONNX"),
     "saved model": (b"\x08\x01\x12\xd4", r"a protocol buffer \(ONNX, or the .pb of Tensor"),
     "tflite": (b"\x1c\0\0\0TFL3", "a TensorFlow Lite model"),
@@ -308,16 +308,16 @@ def test_library_that_fails_on_a_file(tmp_path, monkeypatch, kind):
     code = {
         "crash": "import os; os.abort()",
         "hang": "import time; time.sleep(60)",
-        "memory": storage.isolated.CODE.replace(
-            "isolated.main(",
+        "memory": storage.sandbox.CODE.replace(
+            "sandbox.main(",
             "from nanocnn import storage; storage.keras_hdf5.read = lambda *a: bytes(1 << 34); "
-            "isolated.main(",
+            "sandbox.main(",
         ),
     }[kind]
     if kind == "memory":
         pytest.importorskip("resource", reason="no memory limits on this system")
-    monkeypatch.setattr(storage.isolated, "CODE", code)
-    monkeypatch.setattr(storage.isolated, "SECONDS", 2 if kind == "hang" else 30)
+    monkeypatch.setattr(storage.sandbox, "CODE", code)
+    monkeypatch.setattr(storage.sandbox, "SECONDS", 2 if kind == "hang" else 30)
     storage.save(small(), tmp_path / "m.h5")
     message = {"crash": "ended with", "hang": "within 2 seconds", "memory": "MemoryError"}[kind]
     with pytest.raises(ModelFileError, match=message):

@@ -161,9 +161,9 @@ def check_model(suffix, isolated=False):
 
         path, again = (Path(FOLDER.name) / f"{os.getpid()}{end}" for end in (suffix, "-2.npz"))
         path.write_bytes(data)
-        original = storage.isolated.read
-        storage.isolated.SECONDS = 5
-        storage.isolated.read = original if isolated else read
+        original = storage.sandbox.read
+        storage.sandbox.SECONDS = 5
+        storage.sandbox.read = original if isolated else read
         try:
             with warnings.catch_warnings(action="ignore"):
                 model = load_model(path, kernels="reference")
@@ -171,7 +171,7 @@ def check_model(suffix, isolated=False):
             assert str(error).startswith(str(path))
             return
         finally:
-            storage.isolated.read = original
+            storage.sandbox.read = original
         model.save(again)
         saved = again.read_bytes()
         load_model(again, kernels="reference").save(again)
