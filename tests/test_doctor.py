@@ -132,7 +132,9 @@ def test_kernels_that_others_may_have_written_are_counted(compiled):
     compiled.mkdir(mode=0o755)
     (compiled / "a-12345678-0.nbc").touch()
     (compiled / "a-12345678-0.nbc").chmod(0o666)
-    assert doctor._cache().endswith("\n1 of them not trusted: others may have written them")
+    assert doctor._cache().endswith(
+        "\n1 of these are not trusted: other users may have written them"
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows: rights are inherited")
@@ -150,7 +152,7 @@ def test_no_folder_at_all(compiled, monkeypatch):
     monkeypatch.setattr(cache, "candidates", lambda: [compiled])
     first, last = doctor._cache().splitlines()
     assert first.startswith(f"not {compiled}: ")
-    assert last == "none (no folder serves): kernels are compiled in each process"
+    assert last == "none (no usable folder): kernels are compiled in each process"
 
 
 def test_switched_off(compiled, monkeypatch):
