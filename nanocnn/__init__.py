@@ -1,7 +1,7 @@
 """nanocnn: a small, fast convolutional network engine on NumPy and numba, made to be read.
 
-Start with `Sequential`; `nanocnn.kernels.reference` is the mathematics, `nanocnn.kernels.fast` the
-speed. Names are loaded when they are first used: importing nanocnn is quick.
+Start with `Sequential`. `nanocnn.kernels.reference` holds the mathematics, `nanocnn.kernels.fast`
+the fast versions. Names are loaded when first used, so that importing nanocnn is quick.
 """
 
 from importlib import import_module
@@ -11,7 +11,7 @@ from .common import moved as moved
 
 __version__ = "0.1.0"
 
-# Where each public name lives.
+# The module of each public name.
 _HOMES = {
     "callbacks": "Callback EarlyStopping LearningRateScheduler ModelCheckpoint ReduceLROnPlateau",
     "common.errors": "DatasetError MissingExtraError ModelFileError NonFiniteError ShapeError",

@@ -1,4 +1,4 @@
-"""`python -m nanocnn`: the command line of cli.py."""
+"""`python -m nanocnn`: the command line, see cli/."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""`nanocnn doctor`: what is installed, which processor is found, and where files come from.
+"""`nanocnn doctor`: what is installed, which processor was found, and where files come from.
 
-Each row is found out on its own: what is broken is named in its row, and the others follow. Nothing
-is loaded before it is needed: `python -m nanocnn.doctor` works even without NumPy.
+The rows are independent: one that fails shows its error, and the others follow. Libraries are
+imported when needed, so that `python -m nanocnn.doctor` works even without NumPy.
 """
 
 import os
@@ -19,14 +19,14 @@ import nanocnn
 from .common import terminal
 from .jit import threads
 
-INTRODUCTION = """A bug report should contain this. It names folders and environment variables:
-take out what is private before you publish it.
+INTRODUCTION = """Include this in a bug report. It names folders and environment variables:
+remove what is private before you publish it.
 """
 PACKAGES = (
     "numpy", "numba", "llvmlite", "matplotlib", "pooch", "tqdm", "pillow", "threadpoolctl", "h5py",
 )  # fmt: skip
 FEATURES = {"AVX2": "avx2", "AVX-512": "avx512f", "FMA": "fma", "NEON": "neon"}
-# Beginnings of the environment variables that matter
+# Prefixes of the environment variables that matter
 SETTINGS = ("NANOCNN_", "NUMBA_", "OMP_", "OPENBLAS_", "MKL_", "BLIS_", "VECLIB_", "MPLBACKEND",
             "PYTHONPATH", "PYTHON_CPU_COUNT", "XDG_CACHE_HOME")  # fmt: skip
 
@@ -47,7 +47,7 @@ def report() -> str:
 
 
 def _package(name: str) -> str:
-    import_module("PIL" if name == "pillow" else name)  # it may be there and not work
+    import_module("PIL" if name == "pillow" else name)  # it may be installed but broken
     return metadata.version(name)
 
 
@@ -62,10 +62,10 @@ def _llvm() -> str:
 
     found = binding.get_host_cpu_features()
     if platform.machine().lower() in ("aarch64", "arm64"):
-        found["neon"] = True  # a part of the architecture, which need not be listed
+        found["neon"] = True  # part of the architecture; LLVM does not list it everywhere
     has = (f"{name} {'yes' if found.get(key) else 'no'}" for name, key in FEATURES.items())
     version = ".".join(map(str, binding.llvm_version_info))
-    return f"{version}, which sees {binding.get_host_cpu_name()}: {', '.join(has)}"
+    return f"{version}, processor {binding.get_host_cpu_name()}: {', '.join(has)}"
 
 
 def _vectors() -> str:
@@ -85,9 +85,8 @@ def _tiles() -> str:
 def _threads() -> str:
     quota = min(threads.cgroup_cores(), default="none")
     omp = os.environ.get("OMP_NUM_THREADS", "not set")
-    count = threads.get_num_threads()
     usable = f"{threads.allowed_cores()} of {os.cpu_count()} cores usable"
-    return f"{count} ({usable}, quota of the container {quota}, OMP_NUM_THREADS {omp})"
+    return f"{threads.get_num_threads()} ({usable}, container quota {quota}, OMP_NUM_THREADS {omp})"
 
 
 def _blas() -> str:
@@ -97,7 +96,7 @@ def _blas() -> str:
     found = [info for info in threadpool_info() if info["user_api"] == "blas"]
     if not found:
         built: dict[str, dict[str, dict[str, str]]] = np.show_config(mode="dicts")  # type: ignore
-        return f"{built['Build Dependencies']['blas']['name']}, its threads cannot be limited"
+        return f"{built['Build Dependencies']['blas']['name']}, cannot be limited to one thread"
     return "\n".join(
         f"{blas['internal_api']} {blas['version']}, {blas['num_threads']} threads, "
         f"for {blas.get('architecture', 'any processor')}"
@@ -114,20 +113,22 @@ def _cache() -> str:
             break
         lines.append(f"not {candidate}: {why}")
     if folder is None:
-        why = "NANOCNN_CACHE=0" if off else "no folder serves" if lines else "no sources to hash"
+        why = (
+            "NANOCNN_CACHE=0" if off else "no usable folder" if lines else "source files not found"
+        )
         return "\n".join([*lines, f"none ({why}): kernels are compiled in each process"])
     entries = {entry: entry.stat() for entry in folder.glob("*.nbc")}
     current, size = sum(map(cache.is_current, entries)), sum(i.st_size for i in entries.values())
     lines.append(f"{folder}, trusted\n{current} kernels of this version and "
                  f"{len(entries) - current} of others, {size / 1e6:.1f} MB")  # fmt: skip
     if foreign := sum(not cache.is_ours(info) for info in entries.values()):
-        lines.append(f"{foreign} of them not trusted: others may have written them")
+        lines.append(f"{foreign} of these are not trusted: other users may have written them")
     return "\n".join(lines)
 
 
 def _environment() -> str:
     found = (f"{name}={os.environ[name]}" for name in sorted(os.environ))
-    return "\n".join(text for text in found if text.startswith(SETTINGS)) or "nothing set"
+    return "\n".join(text for text in found if text.startswith(SETTINGS)) or "none set"
 
 
 def _mnist() -> str:

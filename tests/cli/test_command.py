@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nanocnn import Dense, Flatten, Input, Sequential, load_model, presets
-from nanocnn.cli import main
+from nanocnn.cli import main, training
 from nanocnn.data import mnist
 from support import mnist_folder
 
@@ -71,7 +71,7 @@ def test_evaluate_compiles_a_model_that_is_not(data, tmp_path, capsys):
 
 
 def test_train_goes_on(model, data, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(presets, "draw", lambda *arguments: [])
+    monkeypatch.setattr(training, "draw", lambda *arguments: [])
     options = ["--model", "two-block", "--data", data, "--kernels", "reference"]
     options += ["--out", str(tmp_path)]
     assert main(["train", *options, "--epochs", "1"]) == 0
@@ -85,7 +85,7 @@ def test_train_goes_on(model, data, tmp_path, capsys, monkeypatch):
 @pytest.fixture
 def resumable(data, tmp_path, monkeypatch):
     """Options to train in a folder that holds the checkpoint of one epoch of `simple`."""
-    monkeypatch.setattr(presets, "draw", lambda *arguments: [])
+    monkeypatch.setattr(training, "draw", lambda *arguments: [])
     options = ["train", "--data", data, "--kernels", "reference", "--out", str(tmp_path / "r")]
     assert main([*options, "--epochs", "1", "--seed", "3", "--batch-size", "60"]) == 0
     return options
@@ -95,9 +95,9 @@ def resumable(data, tmp_path, monkeypatch):
     ("asked", "message"),
     [
         (["--model", "lenet"], "holds 'simple', not 'lenet'"),
-        (["--optimizer", "sgd"], "was trained with optimizer adam, not sgd: leave out --optimizer"),
-        (["--seed", "0"], "was trained with seed 3, not 0: leave out --seed"),
-        (["--epochs", "1"], "is the end of epoch 1, expected --epochs 2 or more, got 1"),
+        (["--optimizer", "sgd"], "was trained with optimizer adam, not sgd: omit --optimizer"),
+        (["--seed", "0"], "was trained with seed 3, not 0: omit --seed"),
+        (["--epochs", "1"], "was saved after epoch 1, expected --epochs 2 or more, got 1"),
         (["--data", "nowhere"], "nowhere is not a folder"),
     ],
 )
@@ -120,7 +120,7 @@ def test_a_resumed_training_takes_network_optimizer_and_seed_from_its_checkpoint
     assert main([*resumable, "--resume", "--epochs", "3"]) == 0  # --batch-size 128
     out = capsys.readouterr().out
     assert (
-        "the checkpoint made 4 steps in 2 epochs, and an epoch has 1 now: batch size or data differ"
+        "the checkpoint made 4 steps in 2 epochs, but an epoch now has 1: batch size or data differ"
         in out
     )
     lenet = [*resumable[:-1], str(tmp_path / "other"), "--batch-size", "120"]
@@ -151,7 +151,7 @@ def test_a_checkpoint_of_another_network_or_of_none_is_not_resumed(resumable, tm
         model.save(path)
         assert main([*resumable, "--resume"]) == 2
         err = capsys.readouterr().err
-        assert f"holds {model.name!r}, which is not as presets.py has it" in err
+        assert f"holds a model {model.name!r} that differs from the preset" in err
     path.write_bytes(b"no model")
     assert main([*resumable, "--resume"]) == 2
     path.unlink()
@@ -168,9 +168,9 @@ def test_what_ctrl_c_says_to_go_on_with_is_a_checkpoint_of_this_training(
 
     monkeypatch.setattr(Sequential, "fit", press)
     assert main([*resumable, "--model", "lenet"]) == 130  # the one in --out is of `simple`
-    assert "to go on" not in capsys.readouterr().out
+    assert "to resume" not in capsys.readouterr().out
     assert main([*resumable, "--resume"]) == 130
-    assert "to go on: python -m nanocnn " in capsys.readouterr().out
+    assert "to resume: python -m nanocnn " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_inspect_shows_layers_stages_and_statistics(model, capsys):
     (line,) = re.findall(r"^dense/kernel +\(1600, 64\) .*$", out, re.M)
     for number in (kernel.mean(), kernel.std(), kernel.min(), kernel.max()):
         assert f"{number:+.4f}" in line
-    assert "compiled with Adam and CategoricalCrossentropy, 2 steps made" in out
+    assert "compiled with Adam and CategoricalCrossentropy, 2 training steps" in out
     assert re.search(r"^val_accuracy after 2 epochs: 0\.\d{4}$", out, re.M)
 
 
@@ -243,7 +243,7 @@ def test_gradcheck_of_a_saved_model_and_of_a_wrong_one(model, monkeypatch, capsy
 def test_bench(capsys):
     assert main(["bench", "simple", "--seconds", "0.2", "--batch-size", "8"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"^simple, 8 images a batch, \d+ threads, ", out, re.M)
+    assert re.search(r"^simple, 8 images per batch, \d+ threads, ", out, re.M)
     for row in ("training step", "prediction"):
         assert re.search(rf"^{row} +\d+\.\d\d ms +\d+\.\d\d ms +\d+\.\d times as fast", out, re.M)
     assert "benchmarks/training.py" in out
@@ -298,5 +298,5 @@ def test_ctrl_c_gives_130(monkeypatch, capsys):
     def press(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nanocnn.cli.open_model", press)
+    monkeypatch.setattr("nanocnn.cli.digits.open_model", press)
     assert main(["inspect", "a.npz"]) == 130

@@ -98,11 +98,11 @@ def _name(loss):
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", None])
-def test_evaluate_without_a_loss_says_accuracy_alone(activation, data, tmp_path, capsys):
+def test_evaluate_without_a_loss_prints_accuracy_only(activation, data, tmp_path, capsys):
     model = flat(activation=activation)
     out = run(capsys, "evaluate", model, "--data", data, folder=tmp_path).out
     accuracy = (model.predict(X).argmax(axis=1) == Y).mean()
-    assert "accuracy alone: the model was saved without a loss" in out
+    assert "accuracy only: the model was saved without a loss" in out
     assert f"test accuracy {accuracy:.2%}\n" in out and "test loss" not in out
 
 
@@ -123,7 +123,7 @@ def test_a_model_with_an_unknown_optimizer_is_opened_without(data, photo, tmp_pa
     assert re.search(r"^not compiled: .*unknown optimizer 'Yogi'", capsys.readouterr().out, re.M)
     assert main(["evaluate", str(path), "--data", data, *REFERENCE]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"^accuracy alone, without .*: .*unknown optimizer 'Yogi'", out, re.M)
+    assert re.search(r"^accuracy only, without .*: .*unknown optimizer 'Yogi'", out, re.M)
     assert f"test accuracy {(model.predict(X).argmax(axis=1) == Y).mean():.2%}" in out
     assert main(["gradcheck", str(path), *REFERENCE]) == 0
 
@@ -208,7 +208,9 @@ def test_outputs_that_are_no_probabilities_have_no_per_cent_sign(
 
 def test_one_output_and_other_numbers_of_classes(photo, tmp_path, capsys):
     text = said(capsys, flat(units=1, activation="sigmoid"), photo, tmp_path)
-    assert re.fullmatch(r"output 0\.\d+ \(the model has one, not one for each digit\)", text)
+    assert re.fullmatch(
+        r"output 0\.\d+ \(the model has a single output, not one for each digit\)", text
+    )
     text = said(capsys, flat(units=2), photo, tmp_path)
     assert re.fullmatch(r"class \d \(\d+\.\d%\), then \d \(\d+\.\d%\)", text)
     text = said(capsys, flat(units=26), photo, tmp_path)
@@ -263,6 +265,6 @@ def test_pixels_go_from_0_to_1_unless_raw_ones_are_asked_for(ending, data, photo
         got = run(capsys, command, raw, *arguments, "--raw-pixels", **here).out
         assert got == expected != run(capsys, command, raw, *arguments, **here).out
         raw.unit_range = False
-        with pytest.warns(UserWarning, match="values beyond 1.5: --raw-pixels gives it those of"):
+        with pytest.warns(UserWarning, match="values beyond 1.5: --raw-pixels passes pixels as"):
             run(capsys, command, raw, *arguments, **here)
         raw.unit_range = None

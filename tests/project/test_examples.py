@@ -35,7 +35,7 @@ def run(script, *arguments, folder, expect=0):
         pytest.MonkeyPatch.context() as m,
     ):
         m.setattr(sys, "argv", argv)
-        m.setattr("nanocnn.presets.draw", lambda *arguments: [])
+        m.setattr("nanocnn.cli.training.draw", lambda *arguments: [])
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(argv[0], run_name="__main__")
             sys.exit(0)  # a script that ran to its end
@@ -122,7 +122,25 @@ def test_resume_ends_with_the_same_bits(few, tmp_path):
     assert resumed.read_bytes() == whole.read_bytes()
 
 
-def test_ctrl_c_ends_with_130_and_says_how_to_go_on(few, tmp_path):
+def test_a_network_put_into_the_script_trains_and_resumes(few, tmp_path):
+    source = (EXAMPLES / "train_mnist.py").read_text()
+    for old, new in (
+        ("preset.layers()", "[Input((28, 28, 1)), Flatten(), Dense(10, activation='softmax')]"),
+        ("from nanocnn import ", "from nanocnn import Dense, Flatten, Input, "),
+    ):
+        assert source.count(old) == 1
+        source = source.replace(old, new)
+    (tmp_path / "mine.py").write_text(source)
+    options = ["--data", few, "--kernels", "reference", "--out", "here"]
+    run(tmp_path / "mine.py", *options, "--epochs", 1, folder=tmp_path)
+    done = run(tmp_path / "mine.py", *options, "--epochs", 2, "--resume", folder=tmp_path)
+    assert "Epoch 2/2" in done.stdout and "Total: 7,850 weights" in done.stdout
+    options += ["--epochs", 3, "--resume"]
+    done = run("train_mnist.py", *options, folder=tmp_path, expect=2)
+    assert "holds a model 'simple' that differs from the preset" in done.stderr
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_resume(few, tmp_path):
     command = [sys.executable, str(EXAMPLES / "train_mnist.py"), "--model", "simple", "--data",
                str(few), "--epochs", "500", "--kernels", "reference"]  # fmt: skip
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
@@ -131,7 +149,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(few, tmp_path):
         process.send_signal(signal.SIGINT)
         out = process.communicate(timeout=60)[0]
     assert process.returncode == 130
-    (again,) = re.findall(r"^to go on: python (.*)$", out, re.M)
+    (again,) = re.findall(r"^to resume: python (.*)$", out, re.M)
     assert again.endswith("--kernels reference --resume")
     epoch = load_model(tmp_path / "results/simple/checkpoint.npz", "reference").progress["epoch"]
     script, *arguments = again.split()

@@ -21,7 +21,7 @@ LEVELS = [
     ["storage"],
     ["models"],
     ["trace", "gradcheck", "plots"],
-    ["presets", "answers", "doctor", "cli", "__main__"],
+    ["presets", "doctor", "cli", "__main__"],
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
