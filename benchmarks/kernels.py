@@ -74,7 +74,7 @@ def made_by(case: Any, algorithm: str | None) -> str:
     """What computes a case: "winograd", of a backward pass "direct, winograd" (dweight, dx)."""
     if "convolution" not in case.group:
         return algorithm or "chosen"
-    from nanocnn.kernels.fast.conv.conv2d import conv2d as conv
+    from nanocnn.kernels.fast.conv import conv2d as conv
     from nanocnn.kernels.geometry import Window
 
     backward = case.operation.endswith("backward")
