@@ -1,6 +1,6 @@
-"""What kernels.py measures: operations of the kernel sets on MNIST- and CIFAR-sized arrays.
+"""The operations that kernels.py measures, on arrays of the sizes of MNIST and CIFAR.
 
-Arrays are float32 unless told otherwise, filled with fixed random numbers; N is the batch.
+Arrays hold random numbers of a fixed seed; N is the batch size.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,9 +21,9 @@ NOT_POSITIVE = 4  # the argmax of a 2x2 pool is 0 to 3, or 4 where ReLU's output
 class Case(NamedTuple):
     """One operation on one set of arguments.
 
-    `flops` counts the products of the definition, whatever an algorithm saves. `expected` computes
-    the same from the same arguments by the reference set. `in_place` operations change their
-    arguments and return nothing.
+    `flops` counts the operations of the definition, whatever an algorithm saves. `expected`
+    computes the same with the reference kernels. An `in_place` operation changes its arguments and
+    returns nothing.
     """
 
     group: str
@@ -60,7 +60,7 @@ def relu_pool_backward(
 
 
 def cases(fast: Any, N: int, dtype: Any) -> Iterator[Case]:
-    """All of them, one after another: their arrays are large."""
+    """All cases, one at a time because their arrays are large."""
     rng = np.random.default_rng(0)
 
     def random(*shape: int) -> Array:

@@ -132,7 +132,7 @@ def test_training_runs(tmp_path):
 
 def test_inference_runs(tmp_path):
     out, written = run("inference.py", *ALONE, tmp_path=tmp_path)
-    assert "ms for so many images" in out
+    assert "ms by number of images" in out
     tiny = written["results"]["networks"]["tiny"]
     assert set(tiny) == {"1", "8"} and tiny["8"]["forms"]["nanocnn"] == "predict"
 
@@ -156,7 +156,7 @@ def test_kernels_are_proven_and_timed(tmp_path):
 @pytest.mark.slow
 def test_steadiness_runs(tmp_path):
     out, written = run("steadiness.py", tmp_path=tmp_path)
-    assert "predictions a second of 1 and of 16 threads" in out
+    assert "predictions per second by 1 and by 16 threads" in out
     for found in written["results"].values():
         assert {len(found["predictions"][count]) for count in ("1", "16")} == {1}
         assert found["steps"]["clock"]["first"] and found["ctrl_c"]
