@@ -238,6 +238,27 @@ def add_contest(
     )
 
 
+def contest(
+    benchmark: str,
+    options: argparse.Namespace,
+    measure: Callable[[str, argparse.Namespace], Any],
+    report: Callable[[str, Any, bool], None],
+    conclude: Callable[[dict[str, Any]], Any],
+) -> None:
+    """Measure and report the networks one by one, then compare them, except with --quick."""
+    options.contestants += ["torch-compile"] * options.compile
+    host = machine(options.threads, options.isa)
+    results: dict[str, Any] = {}
+    for name in options.preset:
+        results[name] = measure(name, options)
+        report(name, results[name], not options.quick)
+        save(benchmark, options.json, host, {"networks": results})
+    ratios = {} if options.quick else conclude(results)
+    if options.quick:
+        print(NO_VERDICT)
+    finish(benchmark, options.json, host, {"networks": results, "ratios": ratios})
+
+
 NO_VERDICT = (
     "\n--quick: a few runs, too short to compare contestants; ratios and verdicts are omitted."
 )

@@ -19,10 +19,10 @@ from workers import ISA_SETTINGS, workers
 BATCHES = (1, 8, 32, 128, 1024)
 
 
-def measure(name: str, options: Any, contestants: list[str]) -> dict[str, Any]:
+def measure(name: str, options: Any) -> dict[str, Any]:
     """Seconds per call on the network `name`, for every batch size and contestant."""
     results: dict[str, Any] = {}
-    with workers(contestants, name, 1024, 128, options.threads, options.isa) as running:
+    with workers(options.contestants, name, 1024, 128, options.threads, options.isa) as running:
         for batch in options.batches:
             forms: dict[str, str] = {}
 
@@ -40,7 +40,7 @@ def measure(name: str, options: Any, contestants: list[str]) -> dict[str, Any]:
     return results
 
 
-def report(name: str, results: dict[str, Any]) -> None:
+def report(name: str, results: dict[str, Any], _compare: bool) -> None:
     """Print one network's table: a row per contestant, a column per batch size."""
     contestants = list(next(iter(results.values()))["call_seconds"])
     rows = []
@@ -96,17 +96,7 @@ def main() -> None:
     options = options.parse_args()
     if options.quick:
         options.preset, options.rounds, options.seconds, options.batches = ["tiny"], 2, 0.01, [1, 8]
-    contestants = options.contestants + ["torch-compile"] * options.compile
-    host = harness.machine(options.threads, options.isa)
-    results = {}
-    for name in options.preset:
-        results[name] = measure(name, options, contestants)
-        report(name, results[name])
-        harness.save("inference", options.json, host, {"networks": results})
-    ratios = {} if options.quick else conclude(results)
-    if options.quick:
-        print(harness.NO_VERDICT)
-    harness.finish("inference", options.json, host, {"networks": results, "ratios": ratios})
+    harness.contest("inference", options, measure, report, conclude)
 
 
 if __name__ == "__main__":

@@ -23,13 +23,14 @@ from presets import MNIST, PRESETS
 from workers import CLOCKS, ISA_SETTINGS, Worker, workers
 
 
-def measure(name: str, options: Any, contestants: list[str]) -> dict[str, Any]:
+def measure(name: str, options: Any) -> dict[str, Any]:
     """Seconds per step, losses and memory of all contestants on the network `name`."""
     most = 2 if options.quick else 100
     image = 4 * math.prod(PRESETS[name].shape)
     most = max(1, min(most, 2**26 // (image * options.batch)))  # at most 64 MiB of images
     images = (most + 1) * options.batch
-    with workers(contestants, name, images, options.batch, options.threads, options.isa) as running:
+    batch, threads, isa = options.batch, options.threads, options.isa
+    with workers(options.contestants, name, images, batch, threads, isa) as running:
         if not running:
             raise SystemExit("none of the contestants is installed")
         first = {who: train(worker, 1, options.clock)["call"] for who, worker in running.items()}
@@ -146,17 +147,7 @@ def main() -> None:
     options = options.parse_args()
     if options.quick:
         options.preset, options.rounds, options.batch = ["tiny"], 2, 16
-    contestants = options.contestants + ["torch-compile"] * options.compile
-    host = harness.machine(options.threads, options.isa)
-    results = {}
-    for name in options.preset:
-        results[name] = measure(name, options, contestants)
-        report(name, results[name], compare=not options.quick)
-        harness.save("training", options.json, host, {"networks": results})
-    ratios = {} if options.quick else conclude(results)
-    if options.quick:
-        print(harness.NO_VERDICT)
-    harness.finish("training", options.json, host, {"networks": results, "ratios": ratios})
+    harness.contest("training", options, measure, report, conclude)
 
 
 if __name__ == "__main__":
