@@ -1,9 +1,9 @@
-"""The networks that are measured, written once for every library.
+"""The measured networks, described once for all libraries.
 
 A network is a tuple of layers, each a tuple of its kind and arguments:
     ("conv", filters, (KH, KW), stride, padding) and ("dense", units), both with bias
     ("pool", size), ("relu",), ("batch_norm",), ("dropout", rate), ("flatten",)
-The last layer gives K = 10 logits; each library adds softmax and cross-entropy its own way.
+The last layer gives K = 10 logits; each library adds softmax and cross-entropy in its own way.
 """
 
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ def dense(units: int) -> tuple[Layer, ...]:
 
 
 def network(*layers: Layer | tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Flatten the groups that the functions above give, and end in the ten classes."""
+    """Flatten the groups that the functions above return, and append the layer of ten classes."""
     flat: list[Layer] = []
     for layer in (*layers, ("dense", 10)):
         flat += layer if isinstance(layer[0], tuple) else [layer]
@@ -46,7 +46,7 @@ POOL, FLAT = ("pool", 2), ("flatten",)
 DIGIT = (28, 28, 1)
 
 PRESETS = {
-    # The presets of examples/train_mnist.py: the README's numbers are about these.
+    # The presets of examples/train_mnist.py, which the README's figures are about.
     "simple": Preset(DIGIT, network(conv(32, 3), POOL, FLAT, ("dropout", 0.2), dense(128))),
     "lenet": Preset(
         DIGIT,
@@ -61,7 +61,7 @@ PRESETS = {
         "rmsprop",
     ),
     "two-block": Preset(DIGIT, network(conv(32, 3), POOL, conv(64, 3), POOL, FLAT, dense(64))),
-    # Networks nothing was tuned for.
+    # Networks that nothing was tuned for.
     "cifar": Preset(
         (32, 32, 3),
         network(
@@ -78,7 +78,7 @@ PRESETS = {
     "batchnorm": Preset(
         DIGIT, network(norm_conv(24, 3), POOL, norm_conv(48, 3), POOL, FLAT, dense(64))
     ),
-    # For trying the benchmarks themselves.
+    # To test the benchmarks themselves.
     "tiny": Preset((8, 8, 1), network(conv(4, 3), POOL, FLAT)),
 }
 

@@ -133,7 +133,7 @@ def test_training_runs(tmp_path):
 
 def test_inference_runs(tmp_path):
     out, written = run("inference.py", *ALONE, tmp_path=tmp_path)
-    assert "ms for so many images" in out
+    assert "ms by number of images" in out
     tiny = written["results"]["networks"]["tiny"]
     assert set(tiny) == {"1", "8"} and tiny["8"]["forms"]["nanocnn"] == "predict"
 
@@ -157,7 +157,7 @@ def test_kernels_are_proven_and_timed(tmp_path):
 @pytest.mark.slow
 def test_steadiness_runs(tmp_path):
     out, written = run("steadiness.py", tmp_path=tmp_path)
-    assert "predictions a second of 1 and of 16 threads" in out
+    assert "predictions per second by 1 and by 16 threads" in out
     for found in written["results"].values():
         assert {len(found["predictions"][count]) for count in ("1", "16")} == {1}
         assert found["steps"]["clock"]["first"] and found["ctrl_c"]
@@ -180,7 +180,7 @@ def test_a_table_names_the_algorithms_that_ran_and_leaves_out_those_that_cannot(
         "conv2d_forward": {name: name for name in ("direct", "im2col", "winograd")},
         "conv2d_backward": {**both, "im2col": "im2col, im2col"},
         "conv2d_relu_pool_forward": {"direct": "direct", "winograd": "winograd"},
-        "conv2d_relu_pool_backward": {**both, "sparse": "winners, direct"},
+        "conv2d_relu_pool_backward": {**both, "sparse": "sparse, direct"},
     }
     assert all(words.startswith("chosen: ") for words in chosen.values())
 
