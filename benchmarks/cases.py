@@ -15,7 +15,7 @@ from nanocnn.kernels import reference
 from nanocnn.kernels.geometry import Window, sliding_window
 
 Array = NDArray[Any]
-NO_ARGMAX = 4  # winners of a 2x2 pool are 0..3; from here on, ReLU has cut the maximum
+NOT_POSITIVE = 4  # the argmax of a 2x2 pool is 0 to 3, or 4 where ReLU's output is 0
 
 
 class Case(NamedTuple):
@@ -45,7 +45,7 @@ def case(group: str, shape: str, operation: str, *args: Any, flops: int, in_plac
 def relu_pool_forward(
     x: Array, weight: Array, bias: Array, window: Window, pool: Window
 ) -> tuple[Array, None]:
-    """What the fused forward means. Winners are left out: rounding may decide between equals."""
+    """What the fused forward computes, without the argmax: rounding may decide between equals."""
     y = reference.relu_forward(reference.conv2d_forward(x, weight, bias, window))
     return reference.max_pool_forward(y, pool)[0], None
 
@@ -53,9 +53,9 @@ def relu_pool_forward(
 def relu_pool_backward(
     dy: Array, x: Array, weight: Array, argmax: Array, window: Window, pool: Window
 ) -> Any:
-    """What the fused backward means, for winners that the fused forward has chosen."""
-    kept = np.where(argmax < NO_ARGMAX, dy, 0)
-    dz = reference.max_pool_backward(kept, np.where(argmax < NO_ARGMAX, argmax, 0), pool)
+    """What the fused backward computes, for the argmax of the fused forward."""
+    dy = np.where(argmax < NOT_POSITIVE, dy, 0)
+    dz = reference.max_pool_backward(dy, np.where(argmax < NOT_POSITIVE, argmax, 0), pool)
     return reference.conv2d_backward(dz, x, weight, window)
 
 
