@@ -251,7 +251,7 @@ def _winograd(part, parts, buffers, source, weight, epilogue, window, group, hei
                         continue
                     y = tmp + 36 * n
                     inverse_transform(M + (t * width + j) * n, pitch, tmp, y, m)
-                    for i in (0, m - 1, m * (m - 1), m * m - 1):  # corners contain every product
+                    for i in (0, m - 1, m * (m - 1), m * m - 1):  # each product is in a corner
                         corner = load(y, i * n)
                         nonfinite = nonfinite + (corner - corner)
                     write_patch(out, to, y, m, high, wide, columns, f + j * n, F)
