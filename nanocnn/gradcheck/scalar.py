@@ -141,7 +141,9 @@ def of(target: Any, x: Any, y: Any, training: bool, rng: np.random.Generator) ->
         shape, logits = x.shape[1:], bool(getattr(target, "from_logits", False))
         labels = target.labels(y, shape)
         if len(labels) != len(x):
-            raise ShapeError(f"x has {len(x)} samples and y has {len(labels)}, expected as many labels")
+            raise ShapeError(
+                f"x has {len(x)} samples and y has {len(labels)}, expected as many labels"
+            )
         return Scalar((), (), x, training, rng, _Loss(target, labels, shape, reference, logits))
     if isinstance(target, Layer):
         if not target.built:

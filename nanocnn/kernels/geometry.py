@@ -50,7 +50,7 @@ def sliding_window(
     outputs, before, after, dilations = [], [], [], []
     for n, k, s, d in zip(size, kernel, strides, dilation, strict=True):
         if padding == "same" and s == 1:
-            # From 2n on, every cell but the center lies in the padding: more dilation adds zeros.
+            # From 2n on, every cell but the centre lies in the padding: more dilation adds zeros.
             d = min(d, 2 * n)
         extent = (k - 1) * d + 1
         if padding == "same":
