@@ -25,7 +25,7 @@ Four algorithms compute them; `choose` picks the fastest one for a shape:
     algorithm  what it does                                           file
     direct     sums in registers, by the tables; dx for strides 1     direct.py
     winograd   3x3 and 5x5 kernels of strides 1, fewer multiplies     winograd.py
-    sparse     dweight behind ReLU and 2x2 max-pool, skipping zeros   sparse_dweight.py
+    sparse     dweight if ReLU and 2x2 max-pool follow; skips zeros   sparse_dweight.py
     im2col     any shape: writes the matrix, multiplies by BLAS       im2col.py
 
 Two named tuples tell a kernel what to read and what to do with a sum, so that ReLU and pooling need

@@ -1,4 +1,4 @@
-"""The weight gradient behind ReLU and 2x2 max-pool, skipping zero gradients.
+"""The weight gradient of a layer with ReLU and 2x2 max-pool, skipping zero gradients.
 
 What differs from the reference: of the four gradients of a pool at most one is nonzero, and none if
 the ReLU's output is 0. The offsets and values of the nonzero gradients are listed for each filter,
