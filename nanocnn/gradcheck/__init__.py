@@ -1,19 +1,19 @@
 """Gradient checks: does backward compute the derivative of forward?
 
-Take a scalar L = sum(R * output) with a random R (never a plain sum: a softmax whose backward
-returned zeros would pass that). Its gradient by backward is compared, element by element, with
-central differences (L(a+h) - L(a-h)) / 2h in float64. Works on a layer, on a stage of a plan (the
-fused kernels), on a whole model with or without a loss, and on a loss alone.
+`check` takes the scalar L = sum(R * output) with a random R (with a plain sum, a softmax whose
+backward returns zeros would pass). It compares the gradient by backward, element by element, with
+central differences (L(a+h) - L(a-h)) / 2h in float64. The target is a layer, a stage of a plan (the
+fused kernels), a whole model with or without a loss, or a loss.
 
-L has corners: where a ReLU's input is 0 and where two cells of a max-pool are equal it has several
-slopes, and backward gives one of them. On real digits such ties are everywhere, since all plain
-paper is equal. So where backward and the difference disagree, there are three cases:
+L has kinks where the input of a ReLU is 0 or two cells of a max-pool are equal (ties). There it has
+several slopes, and backward returns one of them. Images of digits are full of ties, since their
+background is constant. If backward and the difference disagree, there are three cases:
 
-1. L is smooth there: within the step no ReLU and no pool chooses otherwise, and half the step gives
-   the same difference. Then backward is wrong.
-2. A corner is near: a shorter step is taken.
-3. A corner is at the point itself: every array is moved by a little noise. That leaves no tie, and
-   a backward that is wrong is wrong there too.
+1. L is smooth: no ReLU and no pool changes its choice within the step, and half the step gives the
+   same difference. Then backward is wrong.
+2. A kink is nearby: a shorter step is tried.
+3. There is a kink at the point itself: noise is added to every array. That breaks all ties, and a
+   wrong backward is wrong there too.
 """
 
 from collections.abc import Iterator
@@ -33,22 +33,23 @@ from ..models.sequential import Sequential
 from . import scalar
 from .scalar import Scalar
 
-NOISE = 1e-2  # how far every number is moved away from a tie, at most
-PLACES = 3  # beside a tie, before an element is given up
+NOISE = 1e-2  # the most that is added to a number to break ties
+POINTS = 3  # to try beside a tie before an element is undecided
 
 
 @dataclass(frozen=True)
 class ArrayCheck:
-    """One array's result: the counts of its elements, and the worst of those decided.
+    """The result for one array: how many elements are right or wrong, and the largest error.
 
-    `error` is |analytic - numeric| / max(|analytic|, |numeric|, scale), scale the root mean square
-    of the numeric gradient, or what L's rounding leaves visible of it if that is more: relative,
-    but not to nothing where a gradient is 0.
+    `error` is |analytic - numeric| / max(|analytic|, |numeric|, scale). The scale is the root mean
+    square of the numeric gradient, or more if the rounding of L hides so small a gradient: without
+    it the error would be relative to 0 where a gradient is 0.
 
-    checked    elements looked at one by one; `rest` more were moved all at once
-    wrong      elements found wrong; the rest counts as one, and as `index` ()
-    ties       elements at a corner of L, right beside it: the numbers are those from there
-    undecided  elements of which neither could be shown
+    checked    elements checked one by one; `rest` more were checked all at once
+    index      the element with the largest error, or () for the rest
+    wrong      elements found wrong; the rest counts as one
+    ties       elements at a kink of L but right beside it, where their numbers are from
+    undecided  elements that could be shown to be neither right nor wrong
     """
 
     name: str
@@ -65,17 +66,17 @@ class ArrayCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is wrong, and most of what was looked at could be decided."""
+        """Whether nothing is wrong and at least half of the elements could be decided."""
         return not self.wrong and 2 * self.undecided <= self.checked
 
     @property
     def looked_at(self) -> str:
-        """How many elements: "36", or "200 + rest"."""
+        """The number of elements: "36", or "200 + rest"."""
         return f"{self.checked}{' + rest' * (self.rest > 0)}"
 
     @property
     def verdict(self) -> str:
-        """In words: "right, 12 at ties", "WRONG: 3 of 36", "NOT DECIDED: 150 of 200"."""
+        """The result in words: "right, 12 at ties", "WRONG: 3 of 36", "NOT DECIDED: 150 of 200"."""
         if self.undecided and not (self.wrong or self.passed):
             return f"NOT DECIDED: {self.undecided} of {self.checked}"
         words = [f"WRONG: {self.wrong} of {self.looked_at}" if self.wrong else "right"]
@@ -85,14 +86,14 @@ class ArrayCheck:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of `check`: one `ArrayCheck` an array; true when all passed; prints as a table."""
+    """The result of `check`: an `ArrayCheck` per array. True if all passed; prints as a table."""
 
     arrays: tuple[ArrayCheck, ...]
     tolerance: float
 
     @property
     def passed(self) -> bool:
-        """Whether every array passed: nothing is wrong, and most of it could be decided."""
+        """Whether every array passed."""
         return all(array.passed for array in self.arrays)
 
     @property
@@ -119,16 +120,16 @@ class Report:
 
     def _notes(self) -> Iterator[str]:
         if any(a.rest for a in self.arrays):
-            yield "rest: all other elements, moved at once; limit=None looks at each of them"
+            yield "rest: all other elements, checked at once; limit=None checks each of them"
         if ties := sum(a.ties for a in self.arrays):
             yield (
                 f"at ties: {ties} elements where a ReLU's input is 0 or two cells of a pool are "
-                f"equal; they were compared after moving everything by up to {NOISE:g}"
+                f"equal; they were checked after adding noise of up to {NOISE:g} to every array"
             )
         if undecided := sum(a.undecided for a in self.arrays):
             yield (
-                f"{undecided} elements cannot be decided here: L has corners (ties) or bends within"
-                " every step; try random x, or another step"
+                f"{undecided} elements cannot be decided here: L has kinks (ties) or is too curved "
+                "within every step; try random x, or another step"
             )
 
     def _verdict(self) -> str:
@@ -151,20 +152,22 @@ def check(
     limit: int | None = 200,
     seed: int = 0,
 ) -> Report:
-    """Compare the gradients of `target` with central differences of step `step`, in float64.
+    """Compare the gradients of `target` with central differences in float64.
 
-    target    a `Sequential`, `Layer`, stage of `model.execution_plan.stages` or `Loss`; a float32
-              model is checked through a float64 copy, a layer or stage must have been built with
-              "float64"
-    x         input (N, *input_shape), for a model as `fit` takes it; for a loss, the prediction.
-              Real images will do: an element at a tie is compared a little beside it
-    y         labels, for a loss or a compiled model; a model without y is checked by its output
-    training  whether dropout and batch statistics are on; dropout's mask is held fixed
-    limit     at most this many elements of each array are checked one by one, drawn at random, and
-              the rest by one difference, all moved at once; None: each of all elements
+    target     a `Sequential`, `Layer`, `Loss`, or stage of `model.execution_plan.stages`. A float32
+               model is checked as a float64 copy; layers and stages must be built in float64
+    x          input (N, *input_shape), for a model as in `fit`; for a loss, the prediction. Images
+               will do: an element at a tie is checked beside it
+    y          labels, for a loss or a compiled model; without y the output of a model is checked
+    training   whether dropout and batch statistics are on; the mask of a dropout stays the same
+    step       h of the central differences
+    tolerance  the largest error of a gradient that is right
+    limit      check this many random elements of each array one by one, and the rest at once by a
+               single difference; None checks each element
+    seed       of R and of all random choices
 
-    Every parameter and the input are checked; all are left as they were, but are moved meanwhile:
-    let nothing else use the model. Returns a `Report`; raises ValueError for a target that cannot
+    Checks every parameter and the input. They are changed during the check and restored after it:
+    do not use the model meanwhile. Returns a `Report`. Raises ValueError for a target that cannot
     be checked.
     """
     training, seed = flag(training, "training"), whole(seed, "seed", 0, bits=128)
@@ -173,16 +176,16 @@ def check(
     limit = None if limit is None else whole(limit, "limit")
     rng = np.random.default_rng(seed)
     case = scalar.of(target, x, y, training, rng)
-    with case.put_back():
+    with case.restored():
         here = _Point(case)
         if not np.isfinite(here.value):
             raise NonFiniteError(f"L is {here.value} for this x, expected a finite number")
         arrays = [_Elements(case, name, limit, step, tolerance, rng) for name in case.arrays]
         for each in arrays:
             each.compare(here)
-        for _ in range(PLACES):
+        for _ in range(POINTS):
             if any(each.open for each in arrays):
-                with case.put_back():
+                with case.restored():
                     for array in case.arrays.values():
                         array += NOISE * rng.uniform(-1, 1, array.shape)
                     beside = _Point(case)
@@ -192,17 +195,17 @@ def check(
 
 
 class _Point:
-    """What is known where the arrays of a case are now."""
+    """L, its gradient and the choices of its layers at the current values of the arrays."""
 
     def __init__(self, case: Scalar) -> None:
         self.value, self.gradient, self.choices = case.value(), case.gradient(), case.choices()
 
 
 class _Elements:
-    """The elements of one array; those in `open` wait for a verdict.
+    """The elements of one array; those in `open` have no verdict yet.
 
-    An element is a move: places and a sign for each. One place, or the last: all that were not
-    drawn, with signs of their own, so that a mistake in any of them shows.
+    An element is a direction to move in: indices and a sign for each. It has one index; only the
+    last, the rest, has all that were not drawn, with random signs, so that any mistake shows.
     """
 
     def __init__(
@@ -213,7 +216,7 @@ class _Elements:
         self.steps, self.tolerance = (step, 0.1 * step, 0.01 * step), tolerance
         order = rng.permutation(self.array.size)
         self.picked, self.rest = np.sort(order[:limit]), order[len(order[:limit]) :]
-        self.moves = [(np.array([place]), np.ones(1)) for place in self.picked]
+        self.moves = [(np.array([index]), np.ones(1)) for index in self.picked]
         if self.rest.size:
             self.moves.append((self.rest, rng.choice([-1.0, 1.0], self.rest.size)))
         self.analytic, self.numeric, self.error = np.zeros((3, len(self.moves)))
@@ -222,7 +225,7 @@ class _Elements:
         self.ties: set[int] = set()
 
     def compare(self, here: _Point) -> None:
-        """By one difference each; what disagrees is looked at more closely."""
+        """Compare each element with one difference, and decide those that disagree."""
         h, count = self.steps[0], len(self.moves)
         numeric = np.array([self.difference(i, h) for i in range(count)])
         self.scale = float(np.sqrt(np.mean(numeric[: len(self.picked)] ** 2)))
@@ -232,7 +235,7 @@ class _Elements:
         self.decide(here)
 
     def decide(self, point: _Point, beside: bool = False) -> None:
-        """Find the open elements right or wrong, where that can be said at this point."""
+        """Find the open elements right or wrong, as far as they can be decided at this point."""
         for i in list(self.open):
             verdict = self.verdict(i, point)
             if verdict is not None:
@@ -243,10 +246,10 @@ class _Elements:
                     self.ties.add(i)
 
     def verdict(self, i: int, point: _Point) -> bool | None:
-        """Whether backward is right for element i at this point; None where a corner is in the way.
+        """Whether backward is right for element i at this point; None if a kink prevents a verdict.
 
-        Never right only because the step is short: the differences of shorter steps, which show
-        less, are asked for only where a longer one lies across a corner.
+        Shorter steps, whose differences are less accurate, are used only if there is a kink within
+        a longer one: so no element passes merely because the step is short.
         """
         for h in self.steps:
             self.note(i, point, self.difference(i, h), h)
@@ -261,9 +264,9 @@ class _Elements:
         return None
 
     def note(self, i: int, point: _Point, numeric: float, h: float) -> None:
-        """Keep both gradients of element i at this point, and how far they are apart."""
-        places, signs = self.moves[i]
-        analytic = float((point.gradient[self.name].flat[places] * signs).sum())
+        """Store both gradients of element i at this point, and their error."""
+        indices, signs = self.moves[i]
+        analytic = float((point.gradient[self.name].flat[indices] * signs).sum())
         rounding = 16 * np.finfo(np.float64).eps * max(1.0, abs(point.value)) / h  # of a difference
         least = max(self.scale, rounding / self.tolerance)
         error = abs(analytic - numeric) / max(abs(analytic), abs(numeric), least)
@@ -272,24 +275,24 @@ class _Elements:
 
     @contextmanager
     def moved(self, i: int, by: float) -> Iterator[None]:
-        """With element i moved."""
-        places, signs = self.moves[i]
-        before = self.array.flat[places]
-        self.array.flat[places] = before + by * signs
+        """Move element i by `by`, and back."""
+        indices, signs = self.moves[i]
+        before = self.array.flat[indices]
+        self.array.flat[indices] = before + by * signs
         yield
-        self.array.flat[places] = before
+        self.array.flat[indices] = before
 
     def value(self, i: int, by: float) -> float:
-        """L there."""
+        """L with element i moved by `by`."""
         with self.moved(i, by):
             return self.case.value()
 
     def difference(self, i: int, h: float) -> float:
-        """The central difference."""
+        """The central difference of L for element i."""
         return (self.value(i, h) - self.value(i, -h)) / (2 * h)
 
     def changes(self, i: int, h: float, point: _Point) -> bool:
-        """Whether a ReLU or a pool chooses otherwise within h: then a corner lies there."""
+        """Whether a ReLU or a pool changes its choice within h: then there is a kink."""
         for by in (h, -h):
             with self.moved(i, by):
                 choices = self.case.choices()
@@ -298,20 +301,20 @@ class _Elements:
         return False
 
     def settled(self, i: int, h: float, point: _Point) -> bool:
-        """Whether half the step gives the same slopes, but for a tenth of the disagreement.
+        """Whether half the step gives the same slopes, up to a tenth of the disagreement.
 
-        Then neither bends of L explain it nor corners of other layers than `choices` knows.
+        Then neither curvature explains it nor a kink in a layer that `choices` does not know.
         """
         (right, left), (half_right, half_left) = (
             ((self.value(i, s) - point.value) / s, (point.value - self.value(i, -s)) / s)
             for s in (h, h / 2)
         )
-        bend = abs((right + left) - (half_right + half_left)) / 2
-        corner = abs((half_right - half_left) - (right - left) / 2)
-        return max(bend, corner) <= 0.1 * abs(self.analytic[i] - self.numeric[i])
+        curvature = abs((right + left) - (half_right + half_left)) / 2
+        kink = abs((half_right - half_left) - (right - left) / 2)
+        return max(curvature, kink) <= 0.1 * abs(self.analytic[i] - self.numeric[i])
 
     def result(self) -> ArrayCheck:
-        """What was found."""
+        """The counts, and the element with the largest error that could be decided."""
         count = len(self.picked)
         error = np.where(np.isin(np.arange(len(self.moves)), self.open), 0, self.error)
         worst = int(error.argmax())

@@ -1,7 +1,7 @@
-"""The scalar L that a gradient check differentiates: a model, layer, stage or loss, in float64.
+"""The scalar L that a gradient check differentiates: of a model, layer, stage or loss, in float64.
 
-L is a function of arrays that may be moved: every parameter, and the input. It has a value, a
-gradient by backward, and the choices of its ReLUs and max-pools: while they stay, L is smooth.
+L is a function of the parameters and the input. A `Scalar` gives its value, its gradient by
+backward, and the choices of its ReLUs and max-pools: where these do not change, L is smooth.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,9 +28,9 @@ from ..models.sequential import Sequential
 
 
 class Scalar:
-    """L = sum(weight * output) of stages one after the other, with a loss at their end or without.
+    """L = sum(weight * output) of stages one after the other, with or without a loss at their end.
 
-    `arrays` are those that may be moved: all parameters, and the input.
+    `arrays` are the variables of L by name: all parameters and the input.
     """
 
     def __init__(
@@ -49,19 +49,19 @@ class Scalar:
         self.arrays = {**params, "input" if stages else "prediction": x}
 
     def output(self) -> Array:
-        """What the weight is for: the last stage's output, or each sample's loss."""
+        """The output of the last stage, or the loss of each sample."""
         y = self.x
         for stage in self.stages:
             y = stage.forward(y, self.training, self.memory)
         return y if self.loss is None else self.loss.forward(y, self.memory)
 
     def value(self) -> float:
-        """L, with the same random numbers every time."""
+        """L, with the same random numbers in every call."""
         with unchanged(self.layers):
             return float((self.weight * self.output()).sum())
 
     def gradient(self) -> dict[str, Array]:
-        """L's gradient by backward, for each of `arrays`; 0 where backward gives none."""
+        """The gradient of L by backward for each of `arrays`; 0 where backward returns none."""
         with unchanged(self.layers):
             self.output()
             d = self.weight if self.loss is None else self.loss.backward(self.weight, self.memory)
@@ -81,9 +81,9 @@ class Scalar:
         return found
 
     def choices(self) -> list[Array]:
-        """Which inputs of the ReLUs are positive, and which cells win in the max-pools.
+        """Which inputs of the ReLUs are positive, and the argmax of the max-pools.
 
-        Layer by layer, since a fused stage does not say.
+        Computed layer by layer, since a fused stage does not return them.
         """
         found, y, memory = [], self.x, Memory()
         with unchanged(self.layers):
@@ -97,8 +97,8 @@ class Scalar:
         return found
 
     @contextmanager
-    def put_back(self) -> Iterator[None]:
-        """Gives every array back the numbers it has now."""
+    def restored(self) -> Iterator[None]:
+        """Restore the current values of all arrays at the end."""
         before = {name: array.copy() for name, array in self.arrays.items()}
         try:
             yield
@@ -108,7 +108,7 @@ class Scalar:
 
 
 class _Loss:
-    """A loss of given labels, by the kernels of a set."""
+    """A loss with its labels and kernels."""
 
     def __init__(
         self, loss: Loss, labels: Array, shape: tuple[int, ...], kernels: ModuleType, logits: bool
@@ -124,9 +124,9 @@ class _Loss:
 
 
 def of(target: Any, x: Any, y: Any, training: bool, rng: np.random.Generator) -> Scalar:
-    """The scalar of a model, layer, stage or loss for input x and labels y, in float64.
+    """The `Scalar` of a model, layer, stage or loss for input x and labels y.
 
-    Raises ValueError for what has none.
+    Raises ValueError for any other target.
     """
     if isinstance(target, Sequential):
         return _of_model(target, x, y, training, rng)
@@ -141,7 +141,9 @@ def of(target: Any, x: Any, y: Any, training: bool, rng: np.random.Generator) ->
         shape, logits = x.shape[1:], bool(getattr(target, "from_logits", False))
         labels = target.labels(y, shape)
         if len(labels) != len(x):
-            raise ShapeError(f"y has {len(labels)} samples and x has {len(x)}, expected as many")
+            raise ShapeError(
+                f"x has {len(x)} samples and y has {len(labels)}, expected as many labels"
+            )
         return Scalar((), (), x, training, rng, _Loss(target, labels, shape, reference, logits))
     if isinstance(target, Layer):
         if not target.built:
@@ -152,7 +154,7 @@ def of(target: Any, x: Any, y: Any, training: bool, rng: np.random.Generator) ->
     if not all(layer.built and layer.dtype == np.float64 for layer in target.layers):
         raise ValueError(
             f"{target.name}: expected layers built with dtype 'float64', or the whole model, "
-            "which is checked through a copy"
+            "which is checked as a float64 copy"
         )
     target.layers[0]._check(x)
     return Scalar([target], target.layers, x, training, rng)
@@ -181,7 +183,7 @@ def _of_model(
 
 
 def _in_float64(model: Sequential) -> Sequential:
-    """The model itself, or a float64 copy of it, layers of one's own and their kernels included."""
+    """The model itself, or a float64 copy that includes custom layers and their kernels."""
     if model.dtype == np.float64:
         return model
     shared = {id(layer.kernels): layer.kernels for layer in model.layers}

@@ -98,19 +98,24 @@ def conv2d_forward(x: Array, weight: Array, bias: Array | None, window: Window) 
     return y.reshape(len(x), window.OH, window.OW, F)
 
 
-# With cols = im2col(x) and Wm = weight as a matrix (KH*KW*C, F), y = cols @ Wm + b: a dense layer.
+# With cols = im2col(x) and Wm = weight as a matrix (KH*KW*C, F), Y = cols @ Wm + b: a dense layer.
 #     dWm   = cols^T @ dY              dweight[kh,kw,c,f] = sum over windows of pixel * dy
-#     db    = sum of the rows of dY    b is added to every row
+#     dbias = sum of the rows of dY    b is added to every row
 #     dcols = dY @ Wm^T                col2im then sums over the copies of each pixel
 def conv2d_backward(
     dy: Array, x: Array, weight: Array, window: Window, need_dx: bool = True
 ) -> tuple[Array | None, Array, Array]:
     """dy (N,OH,OW,F) -> dx (N,H,W,C) or None, dweight (KH,KW,C,F), dbias (F,)."""
     F = weight.shape[3]
+    dY = dy.reshape(-1, F)  # (N*OH*OW, F)
     cols = im2col(x, window)  # (N*OH*OW, KH*KW*C)
-    dcols, dWm, dbias = dense_backward(dy.reshape(-1, F), cols, weight.reshape(-1, F), need_dx)
-    dx = None if dcols is None else col2im(dcols, len(x), x.shape[3], window)
-    return dx, dWm.reshape(weight.shape), dbias
+    dweight = (cols.T @ dY).reshape(weight.shape)  # (KH,KW,C,F)
+    dbias = dY.sum(axis=0)  # (F,)
+    if not need_dx:
+        return None, dweight, dbias
+    dcols = dY @ weight.reshape(-1, F).T  # (N*OH*OW, KH*KW*C)
+    dx = col2im(dcols, len(x), x.shape[3], window)  # (N,H,W,C)
+    return dx, dweight, dbias
 
 
 # --- Pooling --------------------------------------------------------------------------------------

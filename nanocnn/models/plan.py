@@ -86,7 +86,7 @@ class LinearRelu(Stage):
 
 
 class ConvReluPool(Stage):
-    """Convolution, ReLU and 2x2 max-pooling in one pass; the backward visits only the winners."""
+    """Convolution, ReLU and 2x2 max-pooling in one pass; backward visits only the maxima."""
 
     layers: tuple[Conv2D, MaxPooling2D]
 

@@ -1,4 +1,4 @@
-"""Pictures of what is inside a network: filters, activations, the size of gradients."""
+"""Figures of what is inside a network: filters, activations, gradient sizes."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -30,16 +30,17 @@ if TYPE_CHECKING:
     from ..models.sequential import Sequential
 
 CROSS = "\N{MULTIPLICATION SIGN}"
-STAR = " *"  # behind the name of a line that has gaps
-NO_GRADIENT = -1.0  # instead of a size, of a layer that has no such gradient
+STAR = " *"  # after the label of a line with gaps
+NO_GRADIENT = -1.0  # stands for the size if a layer has no such gradient
 
 
 def filters(model: "Sequential", layer: str | None = None, most: int | None = None) -> Figure:
-    """The kernels of a convolution: dark is negative, white positive, grey (as the frame) zero.
+    """The kernels of a convolution: black is negative, white positive, grey (as the frame) zero.
 
-    layer  its name; None takes the first one
-    most   how many filters to draw; None takes 32, or 16 where C > 1. With C > 1 a filter is a
-           column of up to 8 input channels, 16 of which stand side by side
+    layer  the name of the convolution; None takes the first one
+    most   the maximum number of filters; None takes 32 for one input channel, else 16
+
+    With several input channels a filter is a column of up to 8 channels, 16 filters per row.
     """
     conv = find_conv(model, layer, first=True)
     kernel = conv.params["kernel"]  # (KH,KW,C,F)
@@ -74,9 +75,11 @@ def filters(model: "Sequential", layer: str | None = None, most: int | None = No
 
 
 def activations(model: "Sequential", image: Any, most: int = 8) -> Figure:
-    """One image on its way through the network: up to `most` maps a layer, units as a strip.
+    """The output of every layer for one image: up to `most` maps per layer; units as a strip.
 
-    image  (H,W) or (H,W,C); every layer has its own scale, white is 0 or the layer's least
+    image  (H,W) or (H,W,C)
+
+    Each layer has its own scale; white is 0, or the layer's minimum if that is negative.
     """
     x, most = one_image(built(model), image), whole(most, "most")
     shown: list[tuple[str, Array]] = []
@@ -134,10 +137,12 @@ def _bars(axis: Axes, values: Array) -> None:
 
 
 class GradientRecorder(Callback):
-    """Records the size of every parameter's gradient while a model trains, for `gradient_flow`.
+    """Callback that records the size of every parameter's gradient, for `gradient_flow`.
 
-    every  record each so many batches. `steps` are the batches' numbers, counted over all epochs;
-    `sizes` maps "layer/kernel" to root mean squares, one a step
+    every  record one of so many batches
+
+    Attributes: `steps`, the recorded batches, counted over all epochs; `sizes`, which maps
+    "layer/kernel" to the root mean square at each step.
     """
 
     def __init__(self, every: int = 10) -> None:
@@ -155,9 +160,9 @@ class GradientRecorder(Callback):
 
 
 def gradient_flow(source: Trace | GradientRecorder) -> Figure:
-    """The size (root mean square) of gradients against depth, and over time when it was recorded.
+    """The size (root mean square) of gradients against depth, and over time if recorded.
 
-    source  a trace: dL/dy and dL/dkernel of each layer; or a `GradientRecorder` after a training
+    source  a trace, for dx, dz and dweight of each layer; or a `GradientRecorder` after training
     """
     if isinstance(source, Trace):
         figure = new_figure(3.4)
@@ -169,7 +174,7 @@ def gradient_flow(source: Trace | GradientRecorder) -> Figure:
             "kernel: dweight": [_rms(layer.grads.get("kernel")) for layer in source],
         }
         _against_depth(axis, names, lines, 7.0)
-        axis.set_title("size of each layer's gradients, from the input to the loss", fontsize=10)
+        axis.set_title("gradient size of each layer, from the input to the loss", fontsize=10)
         _explain_stars(figure)
         return figure
     if not isinstance(source, GradientRecorder):
@@ -182,10 +187,10 @@ def gradient_flow(source: Trace | GradientRecorder) -> Figure:
     kernels = {n: np.array(s) for n, s in source.sizes.items() if n.endswith("/kernel")}
     if not kernels or any(len(sizes) != len(source.steps) for sizes in kernels.values()):
         raise ValueError(
-            "gradient_flow: expected the kernels' gradients of one model, recorded at every step; "
-            f"got {list(source.sizes)}: take a new GradientRecorder for each model"
+            "gradient_flow: expected the kernel gradients of one model, recorded at every step; "
+            f"got {list(source.sizes)}: use a new GradientRecorder for each model"
         )
-    figure = new_figure(max(3.8, 0.18 * len(kernels) + 0.5))  # the legend's height
+    figure = new_figure(max(3.8, 0.18 * len(kernels) + 0.5))  # room for the legend
     depth, time = figure.subplots(1, 2, width_ratios=(1, 1.3))
     picks = sorted({0, len(source.steps) // 2, len(source.steps) - 1})
     _against_depth(
@@ -210,7 +215,7 @@ def gradient_flow(source: Trace | GradientRecorder) -> Figure:
 def _against_depth(
     axis: Axes, names: list[str], lines: dict[str, list[float]], width: float
 ) -> None:
-    """Sizes from the input to the loss; `width` inches is about what the axis will have."""
+    """Plot sizes from the input to the loss on an axis about `width` inches wide."""
     for style, (label, sizes) in zip(line_styles(), lines.items(), strict=False):
         values = np.array(sizes)
         drawn = _drawable(values)
@@ -239,7 +244,7 @@ def _rms(array: Array | None) -> float:
 
 
 def find_conv(model: "Sequential", name: str | None, first: bool) -> Conv2D:
-    """The Conv2D called `name`, or the first or last one; ValueError when there is none."""
+    """The Conv2D called `name`, or the first or last one; ValueError if there is none."""
     convs: dict[str, Layer] = {
         layer.name: layer for layer in built(model).layers if isinstance(layer, Conv2D)
     }

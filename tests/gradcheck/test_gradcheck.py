@@ -252,7 +252,7 @@ def test_a_parameter_that_is_not_contiguous_is_moved(kernels):
         (r"x: shape \(0, 2\)", {"x": np.zeros((0, 2)), "y": None, "target": Flatten()}),
         ("x has 3 samples and y has 2", {"y": np.zeros((2, K))}),
         (
-            "y has 2 samples and x has 3",
+            "x has 3 samples and y has 2",
             {"target": MeanSquaredError(), "x": np.ones((N, K)), "y": np.zeros((2, K))},
         ),
         ("y=None, expected the labels of Mean", {"target": MeanSquaredError(), "y": None}),

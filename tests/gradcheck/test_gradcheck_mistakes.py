@@ -72,7 +72,7 @@ def test_finds_assignment_where_col2im_must_add(layer, monkeypatch):
 
 
 @pytest.mark.parametrize("places", ["every", "one"])
-def test_finds_a_wrong_winner_in_a_pool(places, kernels, monkeypatch):
+def test_finds_a_wrong_argmax_in_a_pool(places, kernels, monkeypatch):
     def change(result, x, window):
         y, argmax = result[0], result[1].copy()
         if places == "every":

@@ -145,12 +145,12 @@ def test_max_pool(kernels, dtype, slide, C, N, seed):
     size, kernel, strides, padding, _ = slide
     x = tied(seed, dtype, (N, *size, C))
     y, argmax = loops("max_pool_forward", x, kernel, strides, padding)
-    actual, actual_winner = kernels.max_pool_forward(x, window_of(slide))
-    assert actual.dtype == dtype and actual_winner.dtype == np.uint8
+    actual, actual_argmax = kernels.max_pool_forward(x, window_of(slide))
+    assert actual.dtype == dtype and actual_argmax.dtype == np.uint8
     np.testing.assert_array_equal(actual, y)
-    np.testing.assert_array_equal(actual_winner, argmax)
+    np.testing.assert_array_equal(actual_argmax, argmax)
     (dy,) = normal(seed, dtype, y.shape)
-    dx = kernels.max_pool_backward(dy, actual_winner, window_of(slide))
+    dx = kernels.max_pool_backward(dy, actual_argmax, window_of(slide))
     close(dx, loops("max_pool_backward", dy, argmax, size, kernel, strides, padding), dtype, "dx")
 
 
@@ -158,12 +158,12 @@ def test_max_pool_window_of_more_than_255_cells(kernels, dtype):
     (x,) = normal(0, dtype, (2, 20, 19, 3))
     window = sliding_window((20, 19), (17, 16), (2, 3), "same")
     y, argmax = loops("max_pool_forward", x, (17, 16), (2, 3), "same")
-    actual, actual_winner = kernels.max_pool_forward(x, window)
-    assert actual_winner.dtype == np.int32
+    actual, actual_argmax = kernels.max_pool_forward(x, window)
+    assert actual_argmax.dtype == np.int32
     np.testing.assert_array_equal(actual, y)
-    np.testing.assert_array_equal(actual_winner, argmax)
+    np.testing.assert_array_equal(actual_argmax, argmax)
     (dy,) = normal(1, dtype, y.shape)
-    dx = kernels.max_pool_backward(dy, actual_winner, window)
+    dx = kernels.max_pool_backward(dy, actual_argmax, window)
     expected = loops("max_pool_backward", dy, argmax, (20, 19), (17, 16), (2, 3), "same")
     close(dx, expected, dtype)
 
@@ -189,10 +189,10 @@ def test_max_pool_of_nan_and_inf(kernels, dtype, slide, C):
     x = rng.choice(values, (6, *size, C)).astype(dtype)
     x[0] = -np.inf
     y, argmax = loops("max_pool_forward", x, kernel, strides, padding)
-    actual, actual_winner = kernels.max_pool_forward(x, window_of(slide))
+    actual, actual_argmax = kernels.max_pool_forward(x, window_of(slide))
     np.testing.assert_array_equal(actual, y)
     decided = y != -np.inf
-    np.testing.assert_array_equal(actual_winner[decided], argmax[decided])
+    np.testing.assert_array_equal(actual_argmax[decided], argmax[decided])
 
 
 @given(sliding(largest=4, dilated=False), st.integers(1, 9), st.integers(1, 3), seeds)

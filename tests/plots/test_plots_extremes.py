@@ -161,7 +161,7 @@ def test_a_map_that_is_nothing_is_no_grey_field_without_a_word(change):
         params[2]["kernel"][...], params[4]["kernel"][...] = 1, -1
     figure = plots.grad_cam(model, rng.random((9, 9)), label=2, layer="conv2d")
     assert_readable(figure)
-    assert titles(figure)[:3] == ["image", "nothing speaks for 2 in conv2d", "no contours"]
+    assert titles(figure)[:3] == ["image", "no evidence for 2 in conv2d", "no contours"]
     reason = {"dead": "gradient is 0", "against": "negative", "no maps": "all of its maps are 0"}
     (text,) = figure.axes[1].texts
     assert reason[change] in text.get_text()
@@ -169,7 +169,7 @@ def test_a_map_that_is_nothing_is_no_grey_field_without_a_word(change):
     assert not picture.get_array().any() and picture.get_clim() == (0, 1)  # white, not grey
     if change == "dead":
         figure = plots.saliency(model, rng.random((9, 9)), label=2)
-        assert titles(figure)[1] == "no pixel moves the score of 2"
+        assert titles(figure)[1] == "no pixel affects the score of 2"
         assert_readable(figure)
 
 

@@ -66,7 +66,7 @@ def conv2d_backward(dy, x, weight, strides, padding, dilation):
 
 
 def max_pool_forward(x, kernel, strides, padding):
-    """y and winner, the position kh*KW+kw of the first maximum (or of the first NaN)."""
+    """y and argmax, the position kh*KW+kw of the first maximum (or of the first NaN)."""
     N, H, W, C = x.shape
     shape = (N, *output_size((H, W), kernel, strides, padding), C)
     y, argmax = np.zeros(shape), np.full(shape, -1)

@@ -41,6 +41,7 @@ def batch_norm_forward(
 
 @kernel
 def _sum(part, parts, x, partial):
+    """partial[part, 0] (C,) = the sum of this part's rows of x (M, C)."""
     start, stop = part_range(part, parts, x.shape[0])
     for n in range(start, stop):
         for c in range(x.shape[1]):
@@ -49,6 +50,7 @@ def _sum(part, parts, x, partial):
 
 @kernel
 def _sum_of_squares(part, parts, x, mean, partial):
+    """partial[part, 0] (C,) = the sum of (x - mean)^2 over this part's rows."""
     start, stop = part_range(part, parts, x.shape[0])
     for n in range(start, stop):
         for c in range(x.shape[1]):
@@ -81,6 +83,7 @@ def batch_norm_backward(
 
 @kernel
 def _backward_sums(part, parts, x, dy, mean, partial):
+    """partial[part] (2, C) = the sums of dy and of dy * (x - mean) over this part's rows."""
     start, stop = part_range(part, parts, x.shape[0])
     for n in range(start, stop):
         for c in range(x.shape[1]):
@@ -90,7 +93,7 @@ def _backward_sums(part, parts, x, dy, mean, partial):
 
 @kernel
 def _apply_backward(part, parts, x, dy, mean, scale, constant, slope, dx):
-    # dx = gamma*s * (dy - dbeta/M - (x-mean) * s*dgamma/M)
+    """dx (M, C) = gamma*s * (dy - dbeta/M - (x-mean) * s*dgamma/M)."""
     start, stop = part_range(part, parts, x.shape[0])
     for n in range(start, stop):
         for c in range(x.shape[1]):

@@ -58,7 +58,7 @@ def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool =
 
 
 def _grid(M: int, N: int, parts: int) -> tuple[int, int]:
-    """Divide C (M,N) into (parts across, parts down) so that least is packed in all."""
+    """Divide C (M,N) into (parts across, parts down) so that the parts pack least."""
     sizes = [(n, parts // n) for n in range(1, parts + 1) if parts % n == 0]
     return min(sizes, key=lambda size: size[1] * N + size[0] * M)
 

@@ -156,12 +156,12 @@ def test_fused_with_relu_and_pool_is_the_composition(algorithm, layer):
     rectified = reference.relu_forward(plain)
     want, first = reference.max_pool_forward(rectified, pool)
     y = guarded(want.shape, dtype)
-    codes = np.full(want.size + 64, 77, np.uint8)
-    argmax = codes[32:-32].reshape(want.shape)
+    buffer = np.full(want.size + 64, 77, np.uint8)
+    argmax = buffer[32:-32].reshape(want.shape)
     conv.conv2d_relu_pool_forward(x, weight, bias, window, pool, out=(y, argmax), algorithm=forward)
     assert_close(y, want, tolerance, "y")
-    assert (codes[:32] == 77).all() and (codes[-32:] == 77).all()
-    # the winner is the largest, but for differences in rounding
+    assert (buffer[:32] == 77).all() and (buffer[-32:] == 77).all()
+    # argmax is that of the reference, but for differences in rounding
     assert (argmax[want > 1e-3] < 4).all()
     assert (argmax[reference.max_pool_forward(plain, pool)[0] < -1e-3] == 4).all()
     cell = np.where(argmax == 4, 0, argmax)
@@ -331,9 +331,9 @@ def test_what_was_forced_is_what_runs(monkeypatch):
         with pytest.raises(ValueError, match="cannot compute"):
             call()
     called = []
-    real = conv.winners.weight_gradient
+    real = conv.sparse_dweight.weight_gradient
     monkeypatch.setattr(
-        conv.winners, "weight_gradient", lambda *args: called.append(1) or real(*args)
+        conv.sparse_dweight, "weight_gradient", lambda *args: called.append(1) or real(*args)
     )
     conv.conv2d_relu_pool_backward(y, x, weight, argmax, window, pool, algorithm="sparse")
     assert called  # though 3 channels are too few for it to be chosen

@@ -25,7 +25,7 @@ Four algorithms compute them; `choose` picks the fastest one for a shape:
     algorithm  what it does                                           file
     direct     sums in registers, by the tables; dx for strides 1     direct.py
     winograd   3x3 and 5x5 kernels of strides 1, fewer multiplies     winograd.py
-    sparse     dweight of a layer with ReLU and 2x2 max-pool: no 0s   sparse_dweight.py
+    sparse     dweight if ReLU and 2x2 max-pool follow; skips zeros   sparse_dweight.py
     im2col     any shape: writes the matrix, multiplies by BLAS       im2col.py
 
 Two named tuples tell a kernel what to read and what to do with a sum, so that ReLU and pooling need
@@ -45,7 +45,7 @@ From a call to the multiply-add are four hops:
 
 Reading order: microkernel.py; direct.py; source.py and epilogue.py, which it calls; pack.py, with
 the tables and packed weights. Each of the other algorithms is one file that can be skipped.
-kernels/fast/README.md tells what each step gains.
+kernels/fast/README.md measures what each step gains.
 
 All algorithms agree with `reference` up to rounding: the order of the sums differs, and Winograd's
 transforms round as well. In float32 the error is usually 1e-7 to 1e-6 of the largest value, and
@@ -91,8 +91,8 @@ def choose(
 ) -> Choice:
     """The fastest algorithms for N samples of a layer with C input channels and F filters.
 
-    pooled     whether ReLU and a 2x2 max-pool follow, fused
-    algorithm  use this one wherever it is able to
+    pooled     whether ReLU and a 2x2 max-pool are fused with the convolution
+    algorithm  use this one for every product that it supports
     products   those that will be computed, by the names of `Choice`'s fields
 
     Raises ValueError for an algorithm that is unknown or computes none of these `products`.
@@ -128,7 +128,7 @@ def _forced(algorithm: str, window: Window, pooled: bool, products: tuple[str, .
 
 
 def _supported(algorithm: str, window: Window, pooled: bool, dx: bool) -> set[str]:
-    """The products that an algorithm can compute; `dx` tells whether dx is one of those needed."""
+    """The products that an algorithm can compute. dx: whether dx is among the products needed."""
     transposable = _transposable(window)
     if algorithm == "im2col":
         return set() if pooled else {"forward", "dweight", "dx"}

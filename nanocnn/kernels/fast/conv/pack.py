@@ -40,7 +40,7 @@ def split_work(N: int, rows: int, work: float) -> tuple[int, int]:
 
 
 def count_partials(N: int, work: float) -> int:
-    """The number of parts of N samples of `work` multiply-adds each, for partial sums per part."""
+    """The number of parts, each with partial sums, of N samples of `work` multiply-adds each."""
     return 1 if N * work < MIN_WORK else min(N, MAX_PARTIALS)
 
 
@@ -133,6 +133,7 @@ def pack(weight: Array, transposed: bool) -> Array:
 
 @kernel
 def _pack(part, parts, weight, packed, shape, first, steps):
+    """packed = panels (T*C, width) of weight; its item (t,c,f) is at first + (t,c,f) . steps."""
     (T, C, F), (step_t, step_c, step_f) = shape, steps
     source, target = pointer(weight) + first, pointer(packed)
     n = lanes(source)

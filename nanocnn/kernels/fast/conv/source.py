@@ -1,6 +1,6 @@
 """How kernels read their input: rows of a padded sample, or panels of gradients.
 
-A `Source` applies the backward pass of the layers behind the convolution while it reads:
+A `Source` applies the backward pass of a ReLU or max-pool that follows the convolution:
     PLAIN     x as it is
     MASKED    x where the output of the ReLU was positive, else 0
     UNPOOLED  x at the maximum of each 2x2 pool, 0 at its three other cells

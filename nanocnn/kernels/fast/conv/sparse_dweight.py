@@ -1,4 +1,4 @@
-"""The weight gradient of a convolution with ReLU and 2x2 max-pool, skipping zero gradients.
+"""The weight gradient of a layer with ReLU and 2x2 max-pool, skipping zero gradients.
 
 What differs from the reference: of the four gradients of a pool at most one is nonzero, and none if
 the ReLU's output is 0. The offsets and values of the nonzero gradients are listed for each filter,
@@ -61,7 +61,7 @@ def band_rows(window: Window, C: int, dtype: Any) -> int:
 
 @noinline
 def list_maxima(dy, argmax, R, F, window, C, where, value, counts, dbias):
-    """List the nonzero gradients of dy (R, F) for each filter, and add dy to dbias (F,).
+    """List the nonzero gradients of dy (R, F) for each filter, and add their sum to dbias (F,).
 
     where, value (F, R): offset of the window of x, and the gradient; counts (F,): how many.
     """
@@ -87,7 +87,7 @@ def list_maxima(dy, argmax, R, F, window, C, where, value, counts, dbias):
 
 @inline
 def add_runs(acc, x, where, value, count):
-    """acc = the sum over e < count of value[e] * x[where[e]:], as many items as acc holds."""
+    """acc = sum over e < count of value[e] * x[where[e]:], as many items as acc holds."""
     for j in range(columns(acc)):
         acc[0, j] = splat(x, 0)
     for e in range(count):

@@ -193,12 +193,12 @@ def correlate(
     CP = panel_size(C, x.dtype)
     max_patches = max(12, PATCH_BYTES // (POINTS * CP * x.itemsize))
     group, height = max(1, min(N, max_patches // (TH * TW))), max(1, min(TH, max_patches // TW))
-    tiles = group * height * TW
+    count = group * height * TW
     parts = min(-(-N // group) * -(-TH // height), MAX_PARTS)
     packed = transformed_weights(weight, transposed)
     flags = scratch("flags", parts, np.intp)
-    buffers = {"padded": padded_size(extended, C), "patches": (POINTS * tiles + 8) * CP,
-               "products": POINTS * (tiles + 8) * 48, "temp": 64 * 16}  # fmt: skip
+    buffers = {"padded": padded_size(extended, C), "patches": (POINTS * count + 8) * CP,
+               "products": POINTS * (count + 8) * 48, "temp": 64 * 16}  # fmt: skip
     run(_winograd, parts, buffers, source, packed, epilogue, extended, group, height, flags)
     if flags[:parts].any():
         direct.correlate(source, weight, window, epilogue, transposed)
@@ -224,14 +224,14 @@ def _winograd(part, parts, buffers, source, weight, epilogue, window, group, hei
     begin, end = part_range(part, parts, (N + group - 1) // group * strips)
     for unit in range(begin, end):
         sample, top = unit // strips * group, unit % strips * height
-        samples, down = min(group, N - sample), min(height, TH - top)
-        tiles = down * TW
-        count = samples * tiles
+        samples, patch_rows = min(group, N - sample), min(height, TH - top)
+        per_sample = patch_rows * TW
+        count = samples * per_sample
         for s in range(samples):
-            read_padded(b, read, sample + s, top * m, down * m + window.KH - 1, window, C)
-            for t in range(tiles):
+            read_padded(b, read, sample + s, top * m, patch_rows * m + window.KH - 1, window, C)
+            for t in range(per_sample):
                 patch = b + (t // TW * WP + t % TW) * m * C
-                transform_patch(patch, WP * C, C, tmp, V + (s * tiles + t) * CP, count * CP)
+                transform_patch(patch, WP * C, C, tmp, V + (s * per_sample + t) * CP, count * CP)
         done = 0
         while done < vectors:
             width, f = panel_width(vectors - done), done * n
@@ -244,15 +244,15 @@ def _winograd(part, parts, buffers, source, weight, epilogue, window, group, hei
                 else:
                     multiply(tile(ROWS2, 2, b), left, CP, count, C, right, to)
             for t in range(count):
-                h, v = (top + t % tiles // TW) * m // cells, t % TW * m // cells
-                to = (((sample + t // tiles) * rows + h) * columns + v) * F
+                h, v = (top + t % per_sample // TW) * m // cells, t % TW * m // cells
+                to = (((sample + t // per_sample) * rows + h) * columns + v) * F
                 high, wide = min(m // cells, rows - h), min(m // cells, columns - v)
                 for j in range(width):
                     if f + j * n >= F:
                         continue
                     y = tmp + 36 * n
                     inverse_transform(M + (t * width + j) * n, pitch, tmp, y, m)
-                    for i in (0, m - 1, m * (m - 1), m * m - 1):  # corners contain every product
+                    for i in (0, m - 1, m * (m - 1), m * m - 1):  # each product is in a corner
                         corner = load(y, i * n)
                         nonfinite = nonfinite + (corner - corner)
                     write_patch(out, to, y, m, high, wide, columns, f + j * n, F)
