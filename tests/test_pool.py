@@ -279,8 +279,6 @@ def test_changing_the_number_while_others_work(two):
     assert len(names) <= 2, names
 
 
-
-
 def test_without_compiled_code_threads_sleep():
     """Where numba compiles nothing, and where spinning cannot be compiled: that is said."""
     code = """if True:
