@@ -284,14 +284,16 @@ def test_without_new_threads_the_caller_works_alone(monkeypatch, set_threads, st
         original(self)
 
     set_threads(4)
-    monkeypatch.setattr(pool, "_pool", pool.Pool(3))
+    mine = pool.Pool(3)
+    monkeypatch.setattr(pool, "_pool", mine)
     monkeypatch.setattr(threading.Thread, "start", start)
     done = np.zeros(9, int)
     for _ in range(3):
         pool.run(lambda part, parts: done.__setitem__(part, done[part] + 1), 9)
-    assert (done == 3).all() and pool._pool.helpers == started
+    assert (done == 3).all() and mine.helpers == started
     assert threads.get_num_threads() == 4
     model(1, "fast").predict(X)
+    mine.stop()
 
 
 def test_a_process_pinned_to_one_core_is_noticed(monkeypatch, set_threads):
