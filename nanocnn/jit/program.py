@@ -16,7 +16,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Program:
-    """Calls, in their order."""
+    """The calls, in order."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -28,9 +28,9 @@ class Program:
 
 
 class _Capture(threading.local):
-    program: Program | None = None  # that this thread captures
-    frame: FrameType | None = None  # that captures it
-    package: str | None = None  # only calls by its modules belong to it
+    program: Program | None = None  # what this thread captures now
+    frame: FrameType | None = None  # where `capture` was entered
+    package: str | None = None  # only calls by its modules belong to the program
     dry = aborted = False
 
 
@@ -47,16 +47,15 @@ def capture(package: str | None = None, dry: bool = False) -> Iterator[Program]:
     not made.
     """
     program = Program()
-    before = vars(current).copy()
-    vars(current).update(
-        program=program, frame=sys._getframe(2), package=package, dry=dry, aborted=False
-    )
+    state = {"program": program, "frame": sys._getframe(2), "package": package, "dry": dry,
+             "aborted": False}  # fmt: skip
+    before = {name: getattr(current, name) for name in state}
+    vars(current).update(state)  # all at once, wherever an interruption comes
     try:
         yield program
     finally:
         if current.aborted:
             program.calls.clear()
-        vars(current).clear()
         vars(current).update(before)
 
 

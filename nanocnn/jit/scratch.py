@@ -1,8 +1,8 @@
-"""Work memory for kernels: kept, not allocated anew in each step.
+"""Work memory for kernels: allocated once and reused by later calls.
 
-Each thread has its own buffers, by name; they only ever grow. A caller's buffers (packed weights,
-partial sums) are read and written by the threads that help it until `run` returns, and by
-nobody else, so any number of Python threads may use the kernels at once.
+Each thread has its own buffers, by name; they only grow. A caller's buffers (packed weights,
+partial sums) are read and written by the threads that help it until `run` returns, and by no other
+thread, so any number of Python threads may use the kernels at once.
 """
 
 import threading
@@ -19,10 +19,9 @@ from .program import is_capturing
 Array = NDArray[Any]
 
 SLACK = 64  # items behind the end of each buffer, for reads of whole vectors
-LINE = 64  # bytes of a cache line: where buffers begin, so that few vectors lie across two
-WHOLE = ("where", "counts")  # the names of buffers that hold whole numbers
-
-FREE = 3  # references to a buffer that nobody uses: the list's, and two of who asks
+LINE = 64  # bytes of a cache line; buffers begin at one, so that few vectors lie across two
+INTEGER = ("where", "counts")  # the names of buffers of integers
+FREE = 3  # references to a buffer that is not in use: the list's, `found` and getrefcount's own
 
 _mine = threading.local()
 
@@ -38,7 +37,7 @@ def scratch(name: str, size: int, dtype: Any) -> Array:
         return _new_buffer(size, dtype)
     buffers = _mine.__dict__.setdefault(name + np.dtype(dtype).char, [])
     for i in range(len(buffers)):
-        found: Array = buffers[i]  # first held, then counted: so no two can find it free
+        found: Array = buffers[i]  # first held, then counted: so only one can find it free
         if getrefcount(buffers[i]) == FREE:
             if found.size < size + SLACK:
                 found = buffers[i] = _new_buffer(size, dtype)
@@ -50,33 +49,33 @@ def scratch(name: str, size: int, dtype: Any) -> Array:
 def _new_buffer(size: int, dtype: Any) -> Array:
     raw = np.zeros((size + SLACK) * np.dtype(dtype).itemsize + LINE, np.uint8)
     first = -raw.ctypes.data % LINE
-    # Behind a memoryview NumPy does not look further: parts of this array hold it, not `raw`
+    # Through a memoryview, a slice of the buffer refers to the buffer, whose references are counted
     return np.frombuffer(raw.data[first : raw.size - LINE + first], dtype)
 
 
 class _Address:
-    """Where an array's data lies, in NumPy's terms, and that it may be written to."""
+    """An array's `__array_interface__`, with its data marked as writable."""
 
     def __init__(self, x: Array) -> None:
         self.__array_interface__ = {**x.__array_interface__, "data": (x.ctypes.data, False)}
 
 
 def plain(x: Array) -> Array:
-    """`x` in the form all kernels are compiled for: contiguous, and not typed as read-only.
+    """`x` as all kernels are compiled for it: contiguous, and of a writable type.
 
-    numba would compile each kernel anew for each argument that is read-only. Kernels don't write to
-    their inputs, so a second view will do.
+    numba would compile each kernel once more for each argument that is read-only. Kernels do not
+    write to their inputs, so they get a writable view.
     """
     x = np.ascontiguousarray(x)
     return x if x.flags.writeable else np.asarray(_Address(x))
 
 
 def prepared(argument: Any) -> Any:
-    """An argument of a kernel in the form that costs least to hand over.
+    """An argument of a kernel in the form that is fastest to pass.
 
-    Arrays are `plain`, also those of a named tuple, which becomes a plain one: finding out the type
-    of a named tuple takes numba four times as long, at every call. The kernel gives it its name
-    again, by `Window(*window)`.
+    Arrays are `plain`, also those of a named tuple, which becomes a plain tuple: numba takes four
+    times as long to find out the type of a named one, at every call. The kernel makes it a named
+    one again, by `Window(*window)`.
     """
     if isinstance(argument, np.ndarray):
         return plain(argument)
@@ -86,7 +85,7 @@ def prepared(argument: Any) -> Any:
 
 
 def _float_type(args: Iterable[Any]) -> Any:
-    """The dtype of the first array of floats among `args` and in their tuples."""
+    """The dtype of the first floating-point array in `args` and their tuples."""
     for arg in args:
         if isinstance(arg, np.ndarray) and arg.dtype.kind == "f":
             return arg.dtype
@@ -96,13 +95,15 @@ def _float_type(args: Iterable[Any]) -> Any:
 
 
 class Buffered:
-    """A kernel that is given a tuple of the working thread's buffers, of `sizes`, before `args`."""
+    """A kernel that gets a tuple of the running thread's buffers, of `sizes`, before `args`."""
 
     def __init__(self, kernel: Callable[..., None], sizes: dict[str, int], *args: Any) -> None:
         dtype = _float_type(args)
         self.kernel = kernel
         self.ready = [prepared(a) for a in args]
-        self.wanted = [(name, n, np.intp if name in WHOLE else dtype) for name, n in sizes.items()]
+        self.wanted = [
+            (name, n, np.intp if name in INTEGER else dtype) for name, n in sizes.items()
+        ]
 
     def __call__(self, part: int, parts: int) -> None:
         self.kernel(part, parts, *self.arguments())

@@ -98,6 +98,7 @@ def signatures(calls: Iterable[Call]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
             kernel, parts, *more = args
             args = (0, parts, *more)
         if isinstance(kernel, Buffered):
-            kernel, args = kernel.kernel, (*args, *kernel.arguments())
-        if typeof := getattr(kernel, "typeof_pyval", None):  # else Python, which calls kernels
-            yield kernel, tuple(map(typeof, args))
+            args = (*args, *kernel.arguments())
+            kernel = kernel.kernel
+        if hasattr(kernel, "typeof_pyval"):  # else it is Python code that calls kernels itself
+            yield kernel, tuple(map(kernel.typeof_pyval, args))

@@ -76,7 +76,7 @@ def test_without_any_of_the_dependencies():
     names = [{"pillow": "PIL"}.get(name, name) for name in doctor.PACKAGES]
     found = run(BLOCK.format(names=names) + ALONE)
     missing = {name for name, text in found.items() if text.startswith("unavailable: Module")}
-    needed = {"LLVM", "vectors", "tiles", "threads", "BLAS", "kernel cache", "MNIST"}
+    needed = {"LLVM", "vectors", "tiles", "BLAS", "kernel cache", "MNIST"}
     assert missing == {*doctor.PACKAGES, *needed}
     assert list(found) == list(doctor.ROWS)
 

@@ -1,7 +1,8 @@
-"""Processes that nanocnn starts: only Python, and with no module that this one would not load."""
+"""Child processes: only Python, and with no module that this process would not load."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -73,7 +74,10 @@ def test_interpreters_are_known_by_their_names(monkeypatch, name):
 
 def test_a_child_starts_no_child():
     """Whatever the executable is: without end it starts itself never."""
-    assert started("from nanocnn import children; print(child_process.start('pass'))") == "None\n"
+    assert (
+        started("from nanocnn.jit import child_process; print(child_process.start('pass'))")
+        == "None\n"
+    )
 
 
 @pytest.mark.parametrize("problem", [FileNotFoundError, PermissionError, BlockingIOError])
@@ -85,10 +89,32 @@ def test_a_process_that_cannot_be_started_is_done_without(files, monkeypatch, pr
     assert len(storage.load(files[0]).weights) == 2
 
 
+def test_of_a_package_of_another_name_a_child_runs_the_same_copy(tmp_path):
+    """The folder `jit` copied into another project knows what it belongs to now."""
+    (tmp_path / "place" / "other").mkdir(parents=True)
+    shutil.copytree(PACKAGE / "jit", tmp_path / "place" / "other" / "jit")
+    (tmp_path / "place" / "other" / "__init__.py").touch()
+    code = f"""if True:
+        import os, subprocess, sys
+        sys.path.insert(0, {str(tmp_path / "place")!r})
+        from other.jit import child_process, precompile, threads
+        child = child_process.start("import os, other; print(other.__file__, *os.environ)",
+                                    stdout=subprocess.PIPE)
+        sys.stdout.write(child.communicate()[0].decode())
+        threads.set_num_threads(2)
+        with precompile.offered(os.mkdir, {str(tmp_path / "made")!r}):
+            precompile.start()
+        print(precompile.second.wait(), "nanocnn" in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    first, last = done.stdout.splitlines()
+    assert first.startswith(str(tmp_path / "place" / "other")) and "OTHER_CHILD" in first
+    assert last == "0 False" and (tmp_path / "made").is_dir(), done.stderr
+
+
 def test_options_are_those_of_this_process():
     code = """if True:
         import json, sys
-        from nanocnn import children
+        from nanocnn.jit import child_process
         print(json.dumps(child_process.interpreter()[1:]))"""
     env = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
     for given, expected in (([], []), (["-s"], ["-s"]), (["-P"], [])):
@@ -128,16 +154,16 @@ TRAVELLER = """
 import os, sys
 sys.path.extend(sys.argv[3:])
 import json, h5py, numpy, nanocnn
-from nanocnn import children, load_model
-from nanocnn.kernels.fast import ahead
+from importlib import import_module
+from nanocnn import load_model
+from nanocnn.jit import child_process, precompile
 os.chdir(sys.argv[1])
 for path in sys.argv[2].split("|"):
     load_model(path, kernels="reference")
 assert child_process.interpreter()
-ahead.CODE = "import json, numpy, typing, threading; from nanocnn import rehearsal, sequential"
-ahead.step = "{}"
-ahead.start()
-sys.exit(ahead.helper.wait())
+with precompile.offered(import_module, "nanocnn.models.warmup"):
+    precompile.start()
+sys.exit(precompile.second.wait())
 """
 
 
@@ -166,7 +192,8 @@ def test_from_a_zip(files, tmp_path):
             archive.write(source, source.relative_to(PACKAGE.parent))
     code = f"""if True:
         import sys; sys.path.insert(0, {str(tmp_path / "app.zip")!r})
-        from nanocnn import children, storage
+        from nanocnn import storage
+        from nanocnn.jit import child_process
         assert "app.zip" in child_process.__file__
         print(len(storage.load({str(files[0])!r}).weights))
         from nanocnn.storage import sandbox

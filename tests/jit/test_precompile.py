@@ -5,6 +5,9 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,18 +23,21 @@ from nanocnn import (
     Input,
     MaxPooling2D,
     Sequential,
+    losses,
+    optimizers,
     presets,
+    schedules,
 )
-from nanocnn.jit import claims, precompile, threads
-from nanocnn.jit.threads import usable_cores
-from nanocnn.models import warmup as rehearsal
+from nanocnn.jit import claims, pool, precompile, threads
+from nanocnn.jit.program import capture
+from nanocnn.models import warmup
 
 # Trains for a step with an empty cache; says what it gave, what was compiled and what was found.
 COLD = """
 import json, sys
 import numpy as np
 from nanocnn import Conv2D, Dense, Flatten, Input, MaxPooling2D, Sequential
-from nanocnn.kernels.fast import ahead, cache
+from nanocnn.jit import cache, precompile
 if sys.argv[1]:
     precompile.CODE = sys.argv[1]
 model = Sequential([Input((12, 12, 1)), Conv2D(8, 3, activation="relu"), MaxPooling2D(2), Flatten(),
@@ -39,7 +45,7 @@ model = Sequential([Input((12, 12, 1)), Conv2D(8, 3, activation="relu"), MaxPool
 model.compile("adam", "sparse_categorical_crossentropy")
 x = np.random.default_rng(0).random((32, 12, 12, 1), dtype=np.float32)
 loss = model.train_on_batch(x, np.arange(32) % 10)
-ended = precompile.helper.wait()
+ended = precompile.second.wait()
 entries = len(list(cache.cache_folder().glob("*.nbc")))
 print(json.dumps({"loss": loss, "entries": entries, "ended": ended,
                   "again": model.train_on_batch(x, np.arange(32) % 10), **cache.counts}))
@@ -56,7 +62,7 @@ def cold(tmp_path, code=""):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(usable_cores() < 2, reason="a second process needs a second core")
+@pytest.mark.skipif(threads.usable_cores() < 2, reason="a second process needs a second core")
 def test_two_processes_compile_and_nothing_is_compiled_twice(tmp_path):
     both = cold(tmp_path / "both")
     assert both["ended"] == 0
@@ -83,42 +89,86 @@ def every_layer():
 
 @pytest.mark.parametrize("make", [*map(lambda name: lambda: presets.build(name), presets.PRESETS),
                                   every_layer])  # fmt: skip
-def test_a_rehearsal_names_the_kernels_that_a_step_calls(make, monkeypatch):
+def test_a_dry_run_names_the_kernels_that_a_step_calls(make):
     model, batch = make(), 12
-    what = {"config": model.get_config(), "compile": model._compile_config()}
-    foreseen = set(
-        rehearsal.signatures(rehearsal.calls(**json.loads(json.dumps(what)), batch=batch))
-    )
-    monkeypatch.setattr(threads, "abort_capture", lambda: None)
+    step = warmup.describe(model, model.loss, model.optimizer, batch)
+    foreseen = set(warmup.signatures(warmup.calls(**json.loads(step))))
     x = np.random.default_rng(0).random((batch, *model.input_shape))
     y = np.eye(model.output_shape[0])[np.arange(batch) % model.output_shape[0]]
     if "Sparse" in type(model.loss).__name__:
         y = y.argmax(axis=1)
-    with threads.capture() as calls:
+    called = []
+
+    def noted(function, *args):
+        called.append((function, args))
+        return True
+
+    with pytest.MonkeyPatch.context() as patch, capture():
+        patch.setattr(pool, "note", noted)  # unlike a program's, these are not dropped at an abort
         model.train_on_batch(x, y)
-    called = set(rehearsal.signatures(calls))
+    called = set(warmup.signatures(called))
     assert called and called <= foreseen
 
 
-# A helper that never comes to an end by itself, and claims an entry while it lives
-BUSY = (
-    precompile.CODE.partition("from nanocnn import rehearsal")[0]
-    + """
-import pathlib
-from nanocnn.kernels.fast import claims
-claims.take(pathlib.Path(sys.argv[1]))
-pathlib.Path(sys.argv[1]).with_suffix(".started").touch()
-while True:
-    pass
-"""
-)
-PARENT = """
+@dataclass(frozen=True)
+class Constant(schedules.Schedule):
+    rate: float = 0.1
+
+    def _rate(self, step):
+        return self.rate
+
+
+class Own:
+    """Of each kind a class of one's own, which cannot be made again elsewhere."""
+
+    class Loss(losses.MeanSquaredError):
+        pass
+
+    class Layer(Dense):
+        pass
+
+    class Optimizer(optimizers.SGD):
+        pass
+
+
+@pytest.mark.parametrize("what", ["nothing", "loss", "layer", "optimizer", "schedule", "value"])
+def test_a_step_with_parts_of_ones_own_is_not_described(what, monkeypatch):
+    """Nor one that JSON has no word for; it is trained all the same."""
+    model = Sequential([Input((3,)), Own.Layer(2) if what == "layer" else Dense(2)])
+    optimizer = Own.Optimizer() if what == "optimizer" else optimizers.SGD()
+    model.compile(optimizer, Own.Loss() if what == "loss" else "mse")
+    if what == "schedule":
+        optimizer.learning_rate = Constant()
+    elif what == "value":
+        model.seed = np.float32(0)
+    described = warmup.describe(model, model.loss, model.optimizer, 4)
+    assert (described is None) == (what != "nothing")
+    seen = []
+    monkeypatch.setattr(precompile, "offered", lambda *step: seen.append(step) or nullcontext())
+    for _ in range(2):
+        model.train_on_batch(np.ones((4, 3)), np.ones((4, 2)))
+    assert seen == ([(warmup.main, described)] if what == "nothing" else [])  # once, not each step
+
+
+def busy(entry):
+    """A second process that never comes to an end by itself, and claims an entry while it lives."""
+    claims.take(Path(entry))
+    Path(entry).with_suffix(".started").touch()
+    while True:
+        pass
+
+
+# Starts a second process, waits until that is busy, and ends in some way.
+PARENT = f"""
 import os, signal, sys, time
-from nanocnn.kernels.fast import ahead
-precompile.CODE, precompile.step = sys.argv[1:]
-precompile.start()
-while not os.path.exists(os.path.splitext(precompile.helper.args[-1])[0] + ".started"):
+sys.path.append({str(Path(__file__).parent)!r})
+from {Path(__file__).stem} import busy
+from nanocnn.jit import precompile
+with precompile.offered(busy, sys.argv[1]):
+    precompile.start()
+while not os.path.exists(os.path.splitext(sys.argv[1])[0] + ".started"):
     time.sleep(0.01)
+time.sleep(1)
 """
 
 
@@ -139,7 +189,7 @@ def test_it_ends_with_the_process_that_started_it_however_that_ends(tmp_path, en
     entry = tmp_path / "busy-0000000.nbc"
     environment = os.environ | {"OMP_NUM_THREADS": "2"}
     with subprocess.Popen(
-        [sys.executable, "-c", PARENT + "time.sleep(1)\n" + end, BUSY, str(entry)], env=environment
+        [sys.executable, "-c", PARENT + end, str(entry)], env=environment
     ) as parent:
         assert within(60, entry.with_suffix(".started").exists) and not claims.take(entry)
         parent.wait()
@@ -148,48 +198,55 @@ def test_it_ends_with_the_process_that_started_it_however_that_ends(tmp_path, en
 
 
 @pytest.fixture
-def helper(monkeypatch):
+def second(monkeypatch):
     """A second process that ends when this one says so."""
-    monkeypatch.setattr(precompile, "CODE", "import os; os.read(0, 1)")
-    monkeypatch.setattr(precompile, "helper", None)
-    monkeypatch.setattr(precompile, "step", "{}")
+    monkeypatch.setattr(precompile, "second", None)
     monkeypatch.setattr(threads, "get_num_threads", lambda: 2)
-    precompile.start()
-    assert precompile.step is None
-    process = precompile.helper
+    with precompile.offered(time.sleep, 1000):
+        precompile.start()
+        process = precompile.second
+        assert process is not None
+        precompile.start()
+        assert precompile.second is process  # and there is only one
     yield process
     process.kill()
     process.wait()
 
 
-def test_it_leaves_no_zombie_to_a_program_that_lives_on(helper):
-    assert helper.returncode is None
-    helper.kill()
-    assert within(30, lambda: helper.returncode is not None)  # that is: it was waited for
-    assert within(30, lambda: helper.stdin.closed)
+def test_it_leaves_no_zombie_to_a_program_that_lives_on(second):
+    assert second.returncode is None
+    second.kill()
+    assert within(30, lambda: second.returncode is not None)  # that is: it was waited for
+    assert within(30, lambda: second.stdin.closed)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_does_not_think_it_its_own(helper):
-    pipe = helper.stdin.fileno()
+def test_a_forked_child_does_not_think_it_its_own(second):
+    pipe = second.stdin.fileno()
     pid = os.fork()
     if pid == 0:  # no assertion: the child must leave here
         try:
             os.fstat(pipe)
         except OSError:
             precompile._stop()
-            os._exit(precompile.helper is not None)
+            os._exit(precompile.second is not None)
         os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert helper.returncode is None and precompile.helper is helper
+    assert second.returncode is None and precompile.second is second
 
 
-@pytest.mark.parametrize("started", [None, "{}"])
-def test_without_an_interpreter_or_a_second_thread_there_is_none(monkeypatch, started):
-    monkeypatch.setattr(precompile, "helper", None)
-    monkeypatch.setattr(precompile, "step", started)
-    monkeypatch.setattr(sys, "frozen", True, raising=False)
-    monkeypatch.setattr(threads, "get_num_threads", lambda: 2)
-    precompile.start()
-    assert precompile.helper is None and precompile.step is None
+@pytest.mark.parametrize("lacking", ["an interpreter", "a second thread", "an offer", "a need"])
+def test_what_is_lacking_for_a_second_process(monkeypatch, lacking):
+    monkeypatch.setattr(precompile, "second", None)
+    monkeypatch.setattr(sys, "frozen", lacking == "an interpreter", raising=False)
+    monkeypatch.setattr(threads, "get_num_threads", lambda: 1 + (lacking != "a second thread"))
+    if lacking == "an offer":
+        precompile.start()
+    with precompile.offered(time.sleep, 0):
+        if lacking == "a need":  # another process has claimed the kernel
+            precompile.withdraw()
+        if lacking != "an offer":
+            precompile.start()
+    precompile.start()  # what was offered is so no longer
+    assert precompile.second is None

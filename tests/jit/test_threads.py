@@ -148,6 +148,22 @@ def test_it_loads_neither_numpy_nor_numba():
     assert printed(code) == "set()\n"
 
 
+def test_a_model_of_reference_kernels_works_without_numba():
+    code = """if True:
+        import sys
+        sys.modules.update(dict.fromkeys(("numba", "llvmlite")))
+        import numpy as np
+        from nanocnn import Conv2D, Dense, Flatten, Input, Sequential, set_num_threads
+        set_num_threads(2)
+        model = Sequential([Input((5, 5, 1)), Conv2D(2, 3), Flatten(), Dense(2, "softmax")],
+                           kernels="reference")
+        model.compile("adam", "sparse_categorical_crossentropy")
+        x = np.ones((4, 5, 5, 1))
+        model.fit(x, [0, 1, 0, 1], verbose=0)
+        print(model.predict(x[:1]).shape, model.predict(x[:1]).shape)"""
+    assert printed(code) == "(1, 2) (1, 2)\n"
+
+
 def test_nanocnn_threads_is_an_import_path_for_it():
     from nanocnn import threads as moved
 

@@ -169,7 +169,7 @@ def test_a_method_of_the_object_is_honoured_too(kernels):
     activation = Activation("relu")
     model = Sequential([Input((4,)), Dense(2), activation], kernels=kernels)
     model.predict(np.ones((1, 4)))
-    activation.forward = lambda x: x + 7  # after a pass was recorded
+    activation.forward = lambda x: x + 7  # after a pass was captured
     np.testing.assert_array_equal(
         model.predict(np.ones((1, 4))), model.layers[1].forward(np.ones((1, 4), "f")) + 7
     )

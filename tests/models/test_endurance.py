@@ -105,7 +105,7 @@ def endure(steps):
     x, y = digits(8 * STEPS_PER_EPOCH - 5, shape=(28, 28))  # the last batch is smaller
     model, measure = network(), Measure(steps)
     model.train_on_batch(x[:2], y[:2])  # starts the threads
-    while precompile.helper is not None and not precompile.helper.stdin.closed:
+    while precompile.second is not None and not precompile.second.stdin.closed:
         time.sleep(0.01)  # until the second process that compiles has ended
     settle()
     with tempfile.TemporaryDirectory() as folder:

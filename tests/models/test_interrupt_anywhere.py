@@ -8,6 +8,7 @@ import contextlib
 import dis
 import functools
 import inspect
+import os
 import signal
 import sys
 import threading
@@ -25,7 +26,8 @@ HERE = Path(nanocnn.__file__).parent
 WATCHED = {contextlib.__file__, inspect.getfile(np.errstate)} | {
     str(HERE / f"{name}.py")
     for name in (
-        "arrays", "interrupts", "plan", "recorded", "recording", "sequential", "threads", "training"
+        "common/arrays", "jit/pool", "jit/precompile", "jit/program", "jit/threads",
+        "models/interrupts", "models/plan", "models/replay", "models/sequential", "models/trainer",
     )
 }  # fmt: skip
 X, Y = np.random.default_rng(0).random((8, 12, 12, 16), "f"), np.arange(8) % 3
@@ -131,6 +133,7 @@ def test_an_interruption_at_any_moment_leaves_nothing(kernels, work, set_threads
     fresh()
     counter = At()
     assert counter.during(calls[work]) is None
+    assert all(map(os.path.exists, WATCHED))
     for k in range(1, counter.count + 1):
         fresh()
         at = At(k)
