@@ -5,7 +5,6 @@ import pytest
 from small import digits, small_model
 
 from nanocnn import Dense, Input, Sequential
-from nanocnn.models.inputs import class_weighted
 
 X, Y = digits(30)
 POINTS = np.linspace(-1, 1, 8, dtype="float32")[:, None]
@@ -20,9 +19,8 @@ def model_of(units, loss="mse"):
 
 def weights(model, x, y, class_weight, sample_weight=None):
     """The weight of each sample."""
-    from nanocnn.models.inputs import checked
-
-    return class_weighted(model, checked(model, x, y, sample_weight), class_weight).weight
+    data = model._checked_data(x, y, sample_weight)
+    return model._class_weighted(data, class_weight).weight
 
 
 @pytest.mark.parametrize("kind", ["i8", "u1", "f4", "?"])

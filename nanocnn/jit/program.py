@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 ROOT = __name__.partition(".")[0]
+MODELS = {f"{ROOT}.models.{name}" for name in ("evaluator", "trainer", "sequential")}
 Call = tuple[Callable[..., object], int, tuple[Any, ...]]
 
 
@@ -78,7 +79,7 @@ def _belongs(frame: FrameType | None) -> bool:
         return False
     if recorder.dry or not _ours(frame.f_globals["__name__"]):
         return True
-    return f"{ROOT}.models.sequential" not in between and all(map(_ours, between))
+    return between.isdisjoint(MODELS) and all(map(_ours, between))
 
 
 def _ours(module: str) -> bool:

@@ -2,19 +2,19 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from ..common.arrays import Array
+from ..common.arrays import Array, quiet
 from ..common.errors import ShapeError, warn
-from ..common.tables import sizes, table
-from ..common.terminal import say
 from ..common.validate import as_array, flag, float_type, sample_shape, whole
 from ..data.batches import as_images
 from ..kernels import get_kernels
+from ..kernels.memory import Memory
 from ..layers import Dense, Input, Layer, is_builtin, layer_config, make_names_unique
 from .plan import Plan
 
@@ -35,16 +35,16 @@ if hasattr(os, "register_at_fork"):
 
 
 class Structure:
-    """The structure of a `Sequential`: its layers, one after the other, and their weights."""
+    """Layers, one after the other, and their weights. For the arguments see `Sequential`."""
 
     def __init__(
         self,
-        layers: Sequence[Layer] = (),
-        seed: int = 0,
-        dtype: str = "float32",
-        kernels: str = "fast",
-        name: str = "sequential",
-        scale_uint8: bool = True,
+        layers: Sequence[Layer],
+        seed: int,
+        dtype: str,
+        kernels: str,
+        name: str,
+        scale_uint8: bool,
     ) -> None:
         self.scale_uint8 = flag(scale_uint8, "scale_uint8")
         # Whether all it was trained on lay within -1.5 to 1.5; None: not known.
@@ -62,6 +62,7 @@ class Structure:
         self.layers: list[Layer] = []
         self._built_layers: list[Layer] = []
         self._plan: Plan
+        self._spare: list[Memory] = []
         self.built = False
         self.rng = np.random.default_rng(self.seed)
         present: set[int] = set()  # not searched for in a list each time: that is quadratic
@@ -99,31 +100,28 @@ class Structure:
         self.layers, self.input_shape, self.output_shape = layers, layers[0].output_shape, shape
         self._built_layers = list(layers)
         self._layers_changed()
+        self.unit_range, self._range_said = None, False
         self.built = True
-
-    def summary(self) -> None:
-        """Print the layers, their output shapes and their numbers of weights."""
-        rows = [("Layer (type)", "Output shape", "Params")]
-        for layer in self.layers:
-            shape = ("N", *layer.output_shape) if layer.built else ("?",)
-            kind = f"{layer.name} ({type(layer).__name__})"
-            rows.append((kind, f"({sizes(shape)})", f"{layer.count_params():,}"))
-        say(f'Model "{self.name}" ({self.dtype}, {self.kernel_set} kernels)')
-        say(table(rows, right=1))
-        total = self.count_params()
-        trained = sum(
-            param.size for layer in self.layers if layer.trainable
-            for param in layer.params.values()
-        )  # fmt: skip
-        say(f"Total: {total:,} weights ({trained:,} trained), "
-            f"{total * self.dtype.itemsize / 2**20:.2f} MiB")  # fmt: skip
 
     @property
     def execution_plan(self) -> Plan:
-        """How the layers run; made anew when one of them was patched."""
+        """The stages the layers run in; made anew when one of them was patched."""
         if not self._plan.fits():
             self._layers_changed()
         return self._plan
+
+    @contextmanager
+    def borrowed_memory(self) -> Iterator[Memory]:
+        """A memory for inference that no other thread has at the same time."""
+        spare = self._spare
+        try:
+            memory = spare.pop()
+        except IndexError:
+            memory = self.execution_plan.memory()
+        try:
+            yield memory
+        finally:
+            spare.append(memory)
 
     @property
     def trainable(self) -> bool:
@@ -228,7 +226,8 @@ class Structure:
             self.build(self.layers[0].shape)
 
     def _layers_changed(self) -> None:
-        """Called when all layers have been built anew."""
+        """Called when layers were built anew or patched: what was planned for them is void."""
+        self._spare = []
 
     def _build_for(self, x: Any) -> None:
         if self.built:
@@ -281,6 +280,18 @@ class Structure:
             self.unit_range = images.dtype == np.uint8 or bool(
                 images.max() <= UNIT_RANGE and images.min() >= -UNIT_RANGE
             )
+
+    @quiet
+    def _first_nonfinite(self, x: Array) -> str:
+        """The first layer whose weights or output for `x` are not finite, and which of the two."""
+        for layer in self.layers:
+            for name, array in layer.weights.items():
+                if not np.isfinite(array).all():
+                    return f"the {name} of layer {layer.name!r}"
+            x = layer.run_forward(x, False, Memory())
+            if not np.isfinite(x).all():
+                return f"the output of layer {layer.name!r}"
+        return "the loss"
 
     def _require_built(self) -> None:
         if not self.built:

@@ -1,6 +1,6 @@
 """Pictures of why: which pixels moved the network towards its answer."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,14 +11,12 @@ from ..kernels.memory import Memory
 from ..layers import Layer
 from ..layers.linear import Linear
 from ..models.record import unchanged
+from ..models.sequential import Sequential
 from .inside import find_conv
 from .style import INK, Array, built, finite, new_figure, one_image, shortened, show_image
 
-if TYPE_CHECKING:
-    from ..models.sequential import Sequential
 
-
-def saliency(model: "Sequential", image: Any, label: int | None = None) -> Figure:
+def saliency(model: Sequential, image: Any, label: int | None = None) -> Figure:
     """Where a small change of a pixel changes the score of `label` most: |d score / d pixel|.
 
     image  (H,W) or (H,W,C). The score is the class's logit, before the softmax; None takes the
@@ -32,7 +30,7 @@ def saliency(model: "Sequential", image: Any, label: int | None = None) -> Figur
 
 
 def grad_cam(
-    model: "Sequential", image: Any, label: int | None = None, layer: str | None = None
+    model: Sequential, image: Any, label: int | None = None, layer: str | None = None
 ) -> Figure:
     """Which places of a convolution's output speak for `label`, laid over the image.
 
@@ -56,7 +54,7 @@ def grad_cam(
 
 
 def score_gradients(
-    model: "Sequential", image: Any, label: int | None
+    model: Sequential, image: Any, label: int | None
 ) -> tuple[Array, int, dict[str, tuple[Array, Array]], Array]:
     """The image (1,H,W,C), the class, each layer's output and d score / d output, d score / d x."""
     x, memory = one_image(built(model), image), Memory()

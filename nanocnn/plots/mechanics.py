@@ -11,8 +11,7 @@ from matplotlib.patches import Rectangle
 from ..common.validate import whole
 from ..kernels.geometry import Window
 from ..kernels.reference import im2col as lay_out
-from ..models.record import LayerTrace, Trace
-from ..models.worked_example import backward_formulas
+from ..models.worked_example import LayerTrace, Trace, backward_formulas
 from .style import WIDTH, Array, finite_range, inches, new_figure
 
 PAD = -1  # what stands for padding among pixel numbers
