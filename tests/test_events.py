@@ -5,7 +5,7 @@ import pytest
 from small import digits, small_model
 
 from nanocnn import Callback, EarlyStopping, ModelCheckpoint, load_model
-from nanocnn.callbacks.callback import KNOWN
+from nanocnn.callbacks.callback_list import KNOWN
 
 X, Y = digits(20)
 

@@ -91,9 +91,9 @@ class Evaluator(Structure):
         self._ready(x)
         data = self._checked_data(x, y, sample_weight)
         progress = Progress(verbose)
-        heard = CallbackList(callbacks, self, len(data.x), size)
+        callback_list = CallbackList(callbacks, self, len(data.x), size)
         with progress:
-            logs = self._evaluate(data, size, heard, progress)
+            logs = self._evaluate(data, size, callback_list, progress)
         return as_keras(logs, return_dict)
 
     def _evaluate(
@@ -118,7 +118,7 @@ class Evaluator(Structure):
                         f"{self._first_nonfinite(batch.x)}"
                     )
                 means.add(loss, target, prediction)
-                if callbacks.heard["on_test_batch_end"]:
+                if callbacks.listeners["on_test_batch_end"]:
                     callbacks.call("on_test_batch_end", number, means.result())
                 if progress is not None and progress.bar is not None:
                     progress.update(len(batch.x), means.result())

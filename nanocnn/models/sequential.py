@@ -70,16 +70,18 @@ class Sequential(Trainer):
         self._build_for(x)
         images = self._images(x)
         size = INFERENCE_BATCH if batch_size is None else whole(batch_size, "batch_size")
-        heard = None if callbacks is None else CallbackList(callbacks, self, len(images), size)
+        callback_list = (
+            None if callbacks is None else CallbackList(callbacks, self, len(images), size)
+        )
         progress = Progress(verbose)
         result = np.empty((len(images), *self.output_shape), self.dtype)
         progress.begin("Prediction", len(images))
-        if heard:
-            heard.call("on_predict_begin", {})
+        if callback_list:
+            callback_list.call("on_predict_begin", {})
         with self.borrowed_memory() as memory, progress:
             for number, index in enumerate(batches(len(images), size)):
-                if heard:
-                    heard.call("on_predict_batch_begin", number, {})
+                if callback_list:
+                    callback_list.call("on_predict_batch_begin", number, {})
                 batch = take(images, index, self.dtype)
                 result[index] = y = self.execution_plan.predict(batch, memory)
                 if not np.isfinite(y).all():
@@ -87,11 +89,11 @@ class Sequential(Trainer):
                         f"predict: NaN or infinity, first seen in {self._first_nonfinite(batch)}"
                     )
                 progress.update(len(batch), {})
-                if heard:
-                    heard.call("on_predict_batch_end", number, {"outputs": y.copy()})
+                if callback_list:
+                    callback_list.call("on_predict_batch_end", number, {"outputs": y.copy()})
             progress.end({})
-        if heard:
-            heard.call("on_predict_end", {})
+        if callback_list:
+            callback_list.call("on_predict_end", {})
         return result
 
     # --- Looks inside ---

@@ -131,11 +131,11 @@ class Trainer(Evaluator):
             data = self._checked_data(x, y, sample_weight)
             data, validation = self._split(data, validation_data, validation_split)
             data = self._class_weighted(data, class_weight)
-            heard = CallbackList(callbacks, self, len(data.x), batch_size, epochs, verbose)
+            callback_list = CallbackList(callbacks, self, len(data.x), batch_size, epochs, verbose)
             progress = Progress(verbose)
             names = ("loss", *self.metrics)
             more = () if validation is None else tuple(f"val_{name}" for name in names)
-            heard.check((*names, *more))
+            callback_list.check((*names, *more))
         except BaseException:
             self.unit_range = unit_range  # nothing was trained
             raise
@@ -143,10 +143,10 @@ class Trainer(Evaluator):
         self._trained_on(data.x)
         if validation is not None:
             self._compare_range(validation.x, "validation x")
-        history = self.history = History(heard.params)
-        run = Run(data, validation, batch_size, shuffle, heard, progress, history)
+        history = self.history = History(callback_list.params)
+        run = Run(data, validation, batch_size, shuffle, callback_list, progress, history)
         self.stop_training = False
-        heard.call("on_train_begin", {})
+        callback_list.call("on_train_begin", {})
         if initial_epoch and initial_epoch == self.progress.get("epoch"):
             self._resume(run)
         self._warn_if_done(initial_epoch, epochs)
@@ -159,7 +159,7 @@ class Trainer(Evaluator):
                 for epoch in range(initial_epoch, epochs):
                     if self.stop_training:
                         break
-                    heard.call("on_epoch_begin", epoch, {})
+                    callback_list.call("on_epoch_begin", epoch, {})
                     progress.begin(f"Epoch {epoch + 1}/{epochs}", len(data.x))
                     logs = self._train_epoch(run, epoch, memory, check_interrupt)
                     logs.update(self._validate(run, epoch))
@@ -168,11 +168,11 @@ class Trainer(Evaluator):
                     check_interrupt()
         except (KeyboardInterrupt, Terminated):
             progress.end()
-            say(f"\ninterrupted; {_how_to_resume(heard.callbacks)}")
+            say(f"\ninterrupted; {_how_to_resume(callback_list.callbacks)}")
             raise
         finally:
             progress.end()
-            heard.call("on_train_end", logs)
+            callback_list.call("on_train_end", logs)
         return history
 
     def _train_epoch(
@@ -197,7 +197,7 @@ class Trainer(Evaluator):
                     f"{self._first_nonfinite(batch.x)}; the parameters are those before this batch"
                 ) from None
             means.add(loss, target, prediction)
-            if callbacks.heard["on_train_batch_end"]:
+            if callbacks.listeners["on_train_batch_end"]:
                 callbacks.call("on_train_batch_end", number, means.result())
             if progress.bar is not None and (now := perf_counter()) - shown > 0.05:
                 progress.update(means.count - progress.bar.n, means.result())
