@@ -25,6 +25,10 @@ from numpy.lib.stride_tricks import as_strided
 from ..common.arrays import Array
 from .geometry import Window
 
+fuses = writes_into = chooses = False  # see kernels/__init__.py
+calls_blas = True
+CAPTURABLE: frozenset[Any] = frozenset()
+
 
 # --- The sliding window: what convolution and pooling share ---------------------------------------
 def pad(x: Array, window: Window, value: float) -> Array:

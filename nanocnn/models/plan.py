@@ -19,6 +19,7 @@ import numpy as np
 from ..common.arrays import Array, quietly
 from ..common.tables import table
 from ..jit.threads import single_threaded_blas
+from ..kernels import ability
 from ..kernels.memory import Arena, Memory
 from ..layers import Activation, Conv2D, Dropout, Flatten, Input, Layer, MaxPooling2D, is_builtin
 from ..layers.linear import Linear
@@ -45,7 +46,7 @@ class Stage:
         layer = self.layers[0]
         if layer.is_custom:
             return f"{type(layer).__name__}, its own methods"
-        if isinstance(layer, Conv2D) and hasattr(layer.kernels, "choose"):
+        if isinstance(layer, Conv2D) and ability(layer.kernels, "chooses"):
             return f"Conv2D: {chosen(layer, batch)}"
         return type(layer).__name__
 
@@ -160,7 +161,7 @@ class Plan:
 
     def memory(self) -> Memory:
         """A new memory for passes through this plan: reusable buffers for the fast set."""
-        return Arena(self.dtype) if hasattr(self.kernels, "FUSED") else Memory()
+        return Arena(self.dtype) if ability(self.kernels, "writes_into") else Memory()
 
     def forward(self, x: Array, training: bool, memory: Memory) -> Array:
         """x (N, *input_shape) -> the last stage's output: logits, where `final` is left out."""
@@ -175,7 +176,7 @@ class Plan:
     def uses_blas(self) -> bool:
         """Whether its layers may call BLAS: reference kernels do, and perhaps one's own layers."""
         layers = (layer for stage in self.stages for layer in stage.layers)
-        return not (hasattr(self.kernels, "FUSED") and all(map(is_builtin, layers)))
+        return ability(self.kernels, "calls_blas") or not all(map(is_builtin, layers))
 
     def _same_bits(self, function: Callable[..., Any], *args: Any) -> Any:
         """BLAS gives other bits with other numbers of threads."""
@@ -255,7 +256,7 @@ def make_plan(
         final = last
         rest.pop()
     stages: list[Stage] = []
-    fuse = fuse and hasattr(kernels, "FUSED")
+    fuse = fuse and ability(kernels, "fuses")
     while rest:
         stage = fused(rest) if fuse else None
         stage = stage or Stage(rest[0])
@@ -283,7 +284,7 @@ def fused(rest: Sequence[Layer]) -> Stage | None:
     first, *others = rest
     if not (isinstance(first, Linear) and is_known(first) and does(first.activation, "relu")):
         return None
-    if not hasattr(first.kernels, "FUSED"):
+    if not ability(first.kernels, "fuses"):
         return None
     pool = others[0] if others else None
     if isinstance(first, Conv2D) and isinstance(pool, MaxPooling2D) and poolable(first, pool):

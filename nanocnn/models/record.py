@@ -83,7 +83,7 @@ def _forward(
     if operation == "batch_norm" and not (training and layer.trainable):
         operation += "_inference"
     saved: dict[str, Any] = {}
-    for each in (layer, inner):
+    for each in () if layer.is_custom else (layer, inner):
         if each is not None and memory.holds(each):
             saved.update(zip(each.keeps, memory.saved(each), strict=False))
     if saved.get("key") is not None and isinstance(layer, Dropout):

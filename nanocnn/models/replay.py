@@ -13,6 +13,7 @@ import numpy as np
 from ..common.arrays import Array
 from ..jit import threads
 from ..jit.program import Call
+from ..kernels import ability
 from ..layers import (
     Activation,
     AveragePooling2D,
@@ -90,12 +91,11 @@ def is_known(layer: Layer) -> bool:
 
 def is_capturable(layer: Layer) -> bool:
     """Whether its inference may be recorded: its kernels say so, and read its weights in place."""
+    capturable = ability(layer.kernels, "CAPTURABLE")
     functions = [vars(layer.kernels).get(name) for name in _kernel_names(layer)]
     return (
         is_known(layer)
-        and all(
-            each is None or each in getattr(layer.kernels, "REPEATABLE", ()) for each in functions
-        )
+        and all(each is None or each in capturable for each in functions)
         and all(weight.flags.c_contiguous for weight in layer.params.values())  # else a copy is
     )
 

@@ -37,8 +37,8 @@ from .loss import (
 from .optimizers import adam_update, rmsprop_update, sgd_update
 from .pool import average_pool_backward, average_pool_forward, max_pool_backward, max_pool_forward
 
-# What this set has beyond the reference: one kernel for neighbouring layers (see models/plan.py).
-FUSED = ("conv2d_relu_pool_forward", "conv2d_relu_pool_backward")
+fuses = writes_into = chooses = True  # see kernels/__init__.py
+calls_blas = False
 
 # These do nothing with numbers but by `threads.run`, or say so when they do
 # (`threads.abort_capture`): their calls may be recorded and made again (see models/replay.py).
@@ -48,15 +48,16 @@ CAPTURABLE = frozenset(
 )  # fmt: skip
 
 __all__ = [
-    "FUSED",
-    "REPEATABLE",
+    "CAPTURABLE",
     "adam_update",
     "average_pool_backward",
     "average_pool_forward",
     "batch_norm_backward",
     "batch_norm_forward",
     "batch_norm_inference",
+    "calls_blas",
     "choose",
+    "chooses",
     "conv2d_backward",
     "conv2d_forward",
     "conv2d_relu_pool_backward",
@@ -65,6 +66,7 @@ __all__ = [
     "dense_forward",
     "dropout_backward",
     "dropout_forward",
+    "fuses",
     "max_pool_backward",
     "max_pool_forward",
     "relu_backward",
@@ -79,4 +81,5 @@ __all__ = [
     "softmax_forward",
     "tanh_backward",
     "tanh_forward",
+    "writes_into",
 ]
