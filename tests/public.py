@@ -142,7 +142,7 @@ INTERNAL = [
     "*.check_before_training", "*.set_state", "*.initial", "Layer.run_*", "EarlyStopping.*",
     "ModelCheckpoint.path",
     "History.append", "trace.LayerTrace", "trace.Trace", "*.shapes",
-    "gradcheck.ArrayCheck", "gradcheck.Report", "Sequential.step", "Sequential.training_memory",
+    "gradcheck.ArrayCheck", "gradcheck.Report", "kernels.ability", "Sequential.step", "Sequential.training_memory",
     "Sequential.from_snapshot", "*.gradient_buffers", "*.set_gradients", "*.transform",
     "*.transform_backward", "data.batches.*", "data.download.*",
     "metrics.Means", "Means.*", "metrics.get_metrics", "metrics.own", "metrics.warn_once_of",

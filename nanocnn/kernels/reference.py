@@ -25,9 +25,8 @@ from numpy.lib.stride_tricks import as_strided
 from ..common.arrays import Array
 from .geometry import Window
 
-fuses = writes_into = chooses = False  # see kernels/__init__.py
-calls_blas = True
-CAPTURABLE: frozenset[Any] = frozenset()
+fuses = writes_into = chooses = False  # what a kernel set can do: see kernels/__init__.py
+calls_blas, CAPTURABLE = True, frozenset[Any]()
 
 
 # --- The sliding window: what convolution and pooling share ---------------------------------------
