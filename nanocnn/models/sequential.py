@@ -47,7 +47,7 @@ class Sequential(Trainer):
         name: str = "sequential",
         scale_uint8: bool = True,
     ) -> None:
-        self._unsaved: set[str] = set()  # the metrics of which a warning said that files lack them
+        self._unsaved: set[str] = set()  # metrics that a warning said are not saved
         super().__init__(layers, seed, dtype, kernels, name, scale_uint8)
 
     def predict(
@@ -130,7 +130,7 @@ class Sequential(Trainer):
     # --- Files ---
 
     def snapshot(self) -> Snapshot:
-        """Everything a saved file holds."""
+        """Everything that a saved file contains."""
         self._require_built()
         weights = {name: array.copy() for name, array in self.weights.items()}
         state = self.optimizer.get_state() if self._compiled else {}
@@ -141,7 +141,7 @@ class Sequential(Trainer):
         return snapshot
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled (for other processes) as what a saved file would hold, and its metrics."""
+        """Pickle the snapshot, with the metrics that can be pickled."""
         snapshot = self.snapshot()
         snapshot.metrics = {name: each for name, each in self.metrics.items() if can_pickle(each)}
         warn_once_of(self.metrics.keys() - snapshot.metrics.keys(), self._unsaved, "a pickle")
@@ -154,18 +154,19 @@ class Sequential(Trainer):
         return type(self).from_snapshot(deepcopy(self.snapshot(), memo), self.kernel_set)
 
     def save(self, path: str | Path) -> None:
-        """Save the whole model: .npz (ours, resumable), .h5 or .keras (what Keras opens).
+        """Save the whole model: .npz (training can resume), .h5 or .keras (Keras opens them).
 
         The file is written beside `path` and moved into place: an interruption leaves the old file
-        or the new one. Metrics of your own are left out with a warning, layers are a ValueError.
+        or the new one. Custom metrics are left out with a warning; custom layers are a ValueError.
         """
         storage.refuse_own(self.own_layers())
         warn_once_of(own(self.metrics), self._unsaved, "a file")
         storage.save(self.snapshot(), path)
 
     def check_path(self, path: str | Path) -> None:
-        """Raise, before any work and without touching the disk, what `save` would: ValueError for
-        the path or a layer of one's own, TypeError for a loss of one's own, MissingExtraError.
+        """Raise what `save` would raise, before any work and without touching the disk.
+
+        ValueError for the path or a custom layer, TypeError for a custom loss, MissingExtraError.
         """
         storage.refuse_own(self.own_layers())
         storage.check(self.snapshot(), path)
@@ -173,7 +174,7 @@ class Sequential(Trainer):
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot, kernels: str = "fast") -> "Sequential":
-        """The model that `snapshot` returned: built, compiled, and ready to go on."""
+        """The model of a `snapshot`: built, compiled, and ready to resume."""
         config = snapshot.config
         model = cls(
             layers_from_config(config["layers"], snapshot.own_layers), config.get("seed", 0),
@@ -195,14 +196,14 @@ class Sequential(Trainer):
 def load_model(path: str | Path, kernels: str = "fast", compile: bool = True) -> Sequential:
     """The model saved at `path`: by nanocnn (.npz, .h5, .keras) or by Keras (.h5, .keras).
 
-    A file that Keras wrote gives a model of `scale_uint8=False`: uint8 pixels are taken as 0 to 255
-    then, as Keras takes them, and not divided by 255 (see `Sequential`).
-    `compile` False leaves out optimizer, loss and metrics, which may be unknown here, and of the
-    layers what only training uses and nanocnn lacks: constraints, other regularizers than L2.
-    Raises `ModelFileError` for a file that is not a model, ValueError for what is no path,
+    A file that Keras wrote gives a model with `scale_uint8=False`: uint8 pixels are taken as 0 to
+    255, as Keras takes them, and not divided by 255 (see `Sequential`).
+    `compile=False` ignores the optimizer, loss and metrics, which nanocnn may not have, and what
+    only training uses of the layers: constraints, and regularizers other than L2.
+    Raises `ModelFileError` for a file that is not a model, ValueError for what is not a path,
     `OSError` for a path that cannot be opened.
     """
-    get_kernels(kernels)  # an error of theirs is not the file's
+    get_kernels(kernels)  # before the file is read: its errors do not blame the file
     snapshot = storage.load(path, compile)
     try:
         return Sequential.from_snapshot(snapshot, kernels)

@@ -25,7 +25,7 @@ from .interrupts import FrameLock, Terminated, deferred_interrupts
 
 
 class Run(NamedTuple):
-    """A `fit` in progress: what it trains on, and who is told."""
+    """A `fit` in progress: its data and options, and where it reports to."""
 
     data: Data
     validation: Data | None
@@ -104,17 +104,16 @@ class Trainer(Evaluator):
         x (N, *input_shape): uint8 is scaled by 1/255, floats are taken as they are, other whole
         numbers are refused (see `Sequential`); (N,H,W) gains its channel axis. y: what the loss
         expects. `validation_split` takes the last part of the data, before shuffling. Reported
-        training numbers are means over the epoch, measured while the weights move. `batch_size`
+        training numbers are means over the epoch, measured while the weights change. `batch_size`
         None is 32. `class_weight`: {class: weight}, of labels, of one-hot targets, or 0 and 1 for
         one output.
 
-        With `initial_epoch` where the model stands (`model.progress["epoch"]`) the training resumes
-        as if it had never ended: the callbacks remember, the history holds the earlier epochs too.
-        Where nothing is left to train, because all `epochs` are done or `EarlyStopping` had
-        stopped, a warning says so.
+        With `initial_epoch=model.progress["epoch"]` training resumes as if it had not stopped:
+        callbacks get their state back, and the history includes the earlier epochs. A warning says
+        if nothing is left to train, because all `epochs` are done or `EarlyStopping` had stopped.
 
-        Raises ValueErrors before any work when an argument is not right, and `NonFiniteError`
-        (epoch, batch and layer named) when the loss becomes NaN or infinite.
+        Raises ValueError for a wrong argument, before any work, and `NonFiniteError`, which names
+        epoch, batch and layer, when the loss becomes NaN or infinite.
         """
         self._ready_to_train(x)
         batch_size = 32 if batch_size is None else whole(batch_size, "batch_size")
@@ -223,7 +222,7 @@ class Trainer(Evaluator):
         return {f"val_{name}": value for name, value in logs.items()}
 
     def _close_epoch(self, run: Run, epoch: int, logs: dict[str, float]) -> None:
-        """Callbacks, then the history, then what saves the model with all of it."""
+        """Call the callbacks, add to the history, then call the callbacks that save the model."""
         run.callbacks.call("on_epoch_end", epoch, logs)
         run.history.append(epoch, logs)
         self.progress = {
@@ -246,7 +245,7 @@ class Trainer(Evaluator):
         history.epoch = list(range(end - len(history.history.get("loss", [])), end))
 
     def _warn_if_done(self, initial_epoch: int, epochs: int) -> None:
-        """`epochs` are done, or the training had stopped early before it was saved."""
+        """Warn if `epochs` are done, or the training had been stopped early before it was saved."""
         why = ""
         if initial_epoch == epochs:
             why = f"initial_epoch={initial_epoch} is epochs={epochs} already; give more epochs"
@@ -258,7 +257,7 @@ class Trainer(Evaluator):
         if why:
             warn(f"fit: nothing is trained: {why}")
 
-    # --- What is checked before ---
+    # --- Checks ---
 
     def _ready_to_train(self, x: Any) -> None:
         self._ready(x)

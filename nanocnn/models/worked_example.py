@@ -27,7 +27,7 @@ KEPT = ("x", "y", "z", "dx", "dy", "dz", "params", "grads", "saved")
 
 @dataclass
 class LayerTrace:
-    """What one layer saw, computed and handed back; every gradient has its array's shape.
+    """The numbers of one layer in a pass; every gradient has the shape of its array.
 
     x, y, dx, dy  input, output and their gradients; dy is None where activation and loss are one
                   operation, which goes straight to dz
@@ -56,7 +56,7 @@ class LayerTrace:
     dx: Array = field(default_factory=lambda: np.empty(0))
 
     def __getattr__(self, name: str) -> Array:
-        have = self.__dict__  # nothing is in it yet while an object is copied
+        have = self.__dict__  # still empty while an object is copied
         grads = have.get("grads", {})
         named = {**have.get("params", {}), **{f"d{param}": grads[param] for param in grads}}
         if "kernel" in grads:
@@ -77,14 +77,14 @@ class LayerTrace:
 class Trace:
     """A whole pass: `trace["conv2d"]` is a `LayerTrace`, `print(trace)` a worked example.
 
-    `trace[0]` is the first layer's, `trace[-1]` the last's; an `Input` is not among them. Names and
-    places that are not there raise a ValueError that lists those that are.
+    `trace[0]` is the first layer's, `trace[-1]` the last's; an `Input` is not among them. A name or
+    position that does not exist raises a ValueError that lists those that do.
 
     x, target   the input (N, ...) as the first layer got it and the dense target (N,K)
     losses      each sample's loss (N,); loss is their mean, plus `penalty`, the L2 terms
     prediction  the model's output: probabilities behind a softmax
-    dlogits     what the loss hands down: dL/dlogits where the last activation is one with it, else
-                dL/dprediction
+    dlogits     the gradient that the loss returns: dL/dlogits if it computes the last activation
+                too, else dL/dprediction
     dx          dL/dinput, which training never needs
     layers      the `LayerTrace`s in order; iterating gives them too
     """
@@ -102,7 +102,7 @@ class Trace:
 
     @property
     def loss(self) -> float:
-        """The number that is made smaller: the mean of `losses` plus `penalty`."""
+        """The value that training minimises: the mean of `losses` plus `penalty`."""
         return float(self.losses.mean()) + self.penalty
 
     @property
@@ -168,7 +168,7 @@ def words(trace: Trace) -> str:
 
 
 def words_of_layer(layer: LayerTrace) -> str:
-    """One layer, there and back."""
+    """One layer, forward and backward."""
     return "\n".join([*_forward_lines(layer), *_backward_lines(layer), "", *DEFINED])
 
 
