@@ -40,12 +40,12 @@ class Structure:
 
     def __init__(
         self,
-        layers: Sequence[Layer],
-        seed: int,
-        dtype: str,
-        kernels: str,
-        name: str,
-        scale_uint8: bool,
+        layers: Sequence[Layer] = (),
+        seed: int = 0,
+        dtype: str = "float32",
+        kernels: str = "fast",
+        name: str = "sequential",
+        scale_uint8: bool = True,
     ) -> None:
         self.scale_uint8 = flag(scale_uint8, "scale_uint8")
         # Whether all training data lay within -UNIT_RANGE to UNIT_RANGE; None: not known.
