@@ -68,8 +68,8 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
         MeanSquaredError as MeanSquaredError,
         SparseCategoricalCrossentropy as SparseCategoricalCrossentropy,
     )
+    from .models import Sequential as Sequential, load_model as load_model
     from .models.history import History as History
-    from .models.sequential import Sequential as Sequential, load_model as load_model
     from .optimizers import (
         SGD as SGD,
         Adam as Adam,

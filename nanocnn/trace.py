@@ -1,3 +1,6 @@
 """One pass with every number kept: `model.trace(x, y)`, or `record(model, x, y)`."""
 
-from .models.record import LayerTrace as LayerTrace, Trace as Trace, record as record
+from .models.record import record
+from .models.worked_example import LayerTrace, Trace
+
+__all__ = ["LayerTrace", "Trace", "record"]

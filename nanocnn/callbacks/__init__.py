@@ -1,13 +1,11 @@
-"""Callbacks: what happens around the epochs of a training. Names and meanings are Keras's.
+"""Callbacks: what is called around the epochs and batches of a training, by Keras's names."""
 
-Source: keras/src/callbacks/*.py.
-"""
-
-from .callback import Callback as Callback, CallbackList as CallbackList
-from .monitors import (
-    EarlyStopping as EarlyStopping,
+from .callback import Callback as Callback
+from .callback_list import CallbackList as CallbackList
+from .learning_rate import (
     LearningRateScheduler as LearningRateScheduler,
-    ModelCheckpoint as ModelCheckpoint,
-    Monitor as Monitor,
     ReduceLROnPlateau as ReduceLROnPlateau,
+    constant_rate as constant_rate,
 )
+from .model_checkpoint import ModelCheckpoint as ModelCheckpoint
+from .monitors import EarlyStopping as EarlyStopping, Monitor as Monitor

@@ -13,9 +13,10 @@ MOVED = {
     "nanocnn.data.mirrors": "nanocnn.data.download",
     "nanocnn.errors": "nanocnn.common.errors",
     "nanocnn.history": "nanocnn.models.history",
+    "nanocnn.kernels.simd": "nanocnn.jit.simd",
     "nanocnn.memory": "nanocnn.kernels.memory",
     "nanocnn.plan": "nanocnn.models.plan",
-    "nanocnn.sequential": "nanocnn.models",
+    "nanocnn.sequential": "nanocnn.models.sequential",
     "nanocnn.threads": "nanocnn.jit.threads",
 }
 

@@ -21,7 +21,6 @@ from ..kernels.memory import Memory
 from ..layers import Activation, Layer, MaxPooling2D
 from ..layers.linear import Linear
 from ..losses import Loss
-from ..models.inputs import checked
 from ..models.plan import Stage
 from ..models.record import unchanged
 from ..models.sequential import Sequential
@@ -175,7 +174,7 @@ def _of_model(
         if plan.final is not None:
             stages.append(Stage(plan.final))
     else:
-        images, labels, _ = checked(model, x, y)
+        images, labels, _ = model._checked_data(x, y)
         fused = plan.final is not None
         loss = _Loss(model.loss, labels, model.output_shape, model.kernels, fused)
     x = take(images, slice(None), model.dtype).copy()

@@ -25,6 +25,9 @@ from numpy.lib.stride_tricks import as_strided
 from ..common.arrays import Array
 from .geometry import Window
 
+fuses = writes_into = chooses = False  # what a kernel set can do: see kernels/__init__.py
+calls_blas, CAPTURABLE = True, frozenset[Any]()
+
 
 # --- Dense ----------------------------------------------------------------------------------------
 def dense_forward(x: Array, weight: Array, bias: Array | None) -> Array:

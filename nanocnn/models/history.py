@@ -1,4 +1,4 @@
-"""What a training leaves behind, and how it is shown while it runs."""
+"""`History`, the record of a training, and `Progress`, which displays it while it runs."""
 
 import math
 import time
@@ -11,10 +11,10 @@ from ..common.validate import verbosity
 class History:
     """The record of a training.
 
-    `history` maps "loss", "accuracy", "val_loss", ... to lists, one number an epoch, NaN where it
-    was not measured; `epoch` holds the numbers of these epochs, from 0. They are the epochs of this
-    `fit`; where it goes on from the epoch at which the model stands (`initial_epoch`), also those
-    before it. `params` is {"epochs", "steps", "verbose"}: Keras's names.
+    `history` maps "loss", "accuracy", "val_loss", ... to lists with one number per epoch, NaN where
+    it was not measured; `epoch` lists the numbers of these epochs, from 0. They are the epochs of
+    this `fit` and, if it resumed a training (`initial_epoch`), those before it. `params` is
+    {"epochs", "steps", "verbose"}, as in Keras.
     """
 
     def __init__(self, params: dict[str, Any] | None = None) -> None:
@@ -43,9 +43,9 @@ class History:
 
 
 class Progress:
-    """Shows a training or evaluation: a bar on a terminal, one line an epoch elsewhere.
+    """Shows a training or evaluation: a bar on a terminal, one line per epoch elsewhere.
 
-    `verbose`: 0 nothing, 1 a bar (needs a terminal), 2 one line an epoch, "auto" what fits.
+    `verbose`: 0 nothing, 1 a bar (needs a terminal), 2 one line per epoch, "auto" either.
     """
 
     def __init__(self, verbose: int | str) -> None:
@@ -60,7 +60,7 @@ class Progress:
         self.end()
 
     def begin(self, title: str, images: int) -> None:
-        """A new epoch of `images` images."""
+        """Begin an epoch of `images` images."""
         self.started = time.perf_counter()
         self.title, self.images = title, images
         if self.bar_wanted:
@@ -75,13 +75,13 @@ class Progress:
             )
 
     def update(self, images: int, logs: dict[str, float]) -> None:
-        """`images` more are done; `logs` are the running means."""
+        """`images` more are done; `logs` holds the means so far."""
         if self.bar is not None:
             self.bar.set_postfix(_formatted(logs), refresh=False)
             self.bar.update(images)
 
     def end(self, logs: dict[str, float] | None = None) -> None:
-        """The epoch is over: without `logs`, before its end."""
+        """End the epoch; without `logs` it was interrupted."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None

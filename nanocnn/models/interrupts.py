@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM must not break: the step in progress, and who is training a model."""
+"""Ctrl-C and SIGTERM in a training: the step in progress is completed, no lock stays locked."""
 
 import _thread
 import signal
@@ -14,14 +14,14 @@ PATIENCE = 0.5  # seconds: a step takes milliseconds, but the first one may comp
 
 
 class Terminated(SystemExit):
-    """SIGTERM, raised as `sys.exit(143)` would be: 128 + 15, as shells say it."""
+    """SIGTERM as an exception; the exit code is 143 = 128 + 15, as is usual in shells."""
 
     def __init__(self) -> None:
         super().__init__(128 + signal.SIGTERM)
 
 
-# What is held back: the signal, the handler it has where the program has none of its own, and what
-# is raised in the end.
+# The signals that are deferred: the handler that each has unless the program sets one, and the
+# exception that is raised in the end.
 HELD: dict[signal.Signals, tuple[Any, type[BaseException]]] = {
     signal.SIGINT: (signal.default_int_handler, KeyboardInterrupt),
     signal.SIGTERM: (signal.SIG_DFL, Terminated),
@@ -30,11 +30,11 @@ HELD: dict[signal.Signals, tuple[Any, type[BaseException]]] = {
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], None]]:
-    """Holds Ctrl-C and SIGTERM back until the step in progress is complete, or for `PATIENCE`.
+    """Defer Ctrl-C and SIGTERM until the step in progress is complete, or for `PATIENCE` seconds.
 
-    Yields a function that raises KeyboardInterrupt or `Terminated` if one came, which the end does
-    too; a second one is raised at once. Does nothing outside the main thread, or about a signal
-    for which the program has a handler of its own.
+    Yields a function that raises KeyboardInterrupt or `Terminated` if a signal has arrived; the end
+    of the context does so too. A second signal is raised at once. Does nothing outside the main
+    thread, nor for a signal for which the program has set a handler.
     """
     held = [number for number, (usual, _) in HELD.items() if signal.getsignal(number) is usual]
     if threading.current_thread() is not threading.main_thread() or not held:
@@ -81,20 +81,20 @@ def deferred_interrupts() -> Iterator[Callable[[], None]]:
 
 
 class FrameLock:
-    """A lock that is held by a running call, and by nothing else.
+    """A lock that is held by a running function call and is free when the call is over.
 
-    An ordinary lock stays locked for ever where an interruption comes between taking it and the
-    `try` behind it, or where the process forks while another thread has it. Here a claim names a
-    frame, and counts only while that frame is on the stack of its thread.
+    An ordinary lock stays locked forever if an interrupt arrives between acquiring it and the `try`
+    that follows, or if the process forks while another thread holds it. Here a claim names a frame,
+    and counts only while that frame is on the stack of its thread.
     """
 
     def __init__(self) -> None:
         self._claims: list[tuple[int, FrameType]] = []
 
     def acquire(self, frame: FrameType) -> int | None:
-        """Take it for a frame of this thread. Where it is taken: the id of the thread that has it.
+        """Acquire it for a frame of this thread; returns None, or the id of the thread that has it.
 
-        Of several that come at once, the first in the list has it.
+        Of several claims made at once, the first in the list counts.
         """
         mine = threading.get_ident(), frame
         self._claims.append(mine)
@@ -109,12 +109,12 @@ class FrameLock:
         return None
 
     def release(self, frame: FrameType) -> None:
-        """Let it go, if this frame has it."""
+        """Release it, if this frame holds it."""
         with suppress(ValueError):
             self._claims.remove((threading.get_ident(), frame))
 
     def locked(self) -> bool:
-        """Whether a running call has it."""
+        """Whether a running call holds it."""
         return any(_running(*claim) for claim in list(self._claims))
 
 

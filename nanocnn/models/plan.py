@@ -1,9 +1,9 @@
 """The plan: which layers run as one kernel, and where their results live.
 
-A plan is made when a model is compiled. It turns layers into stages, the reference set one stage a
-layer, the fast set with neighbours fused where one kernel serves them; it leaves a final softmax to
-the loss (which computes both as one) and never computes the gradient of the input. A stage has the
-forward and backward of a layer. This is the only file that knows about fusion.
+A plan is made when a model is built or compiled. It turns the layers into stages: each layer is one
+with the reference set; with the fast set, neighbours that one kernel can compute are fused. A final
+softmax is left to the loss, which computes both as one, and the gradient of the input is never
+computed. A stage has the forward and backward of a layer. Only this file knows about fusion.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ import numpy as np
 from ..common.arrays import Array, quietly
 from ..common.tables import table
 from ..jit.threads import single_threaded_blas
+from ..kernels import ability
 from ..kernels.memory import Arena, Memory
 from ..layers import Activation, Conv2D, Dropout, Flatten, Input, Layer, MaxPooling2D, is_builtin
 from ..layers.linear import Linear
@@ -26,7 +27,7 @@ from .replay import MAX_REPLAY_BATCH, Replay, is_known
 
 
 class Stage:
-    """One or more layers that run as one: here, a layer as it is."""
+    """One or more layers that run as one; this class runs a single layer as it is."""
 
     def __init__(self, *layers: Layer) -> None:
         self.layers = layers
@@ -45,13 +46,13 @@ class Stage:
         layer = self.layers[0]
         if layer.is_custom:
             return f"{type(layer).__name__}, its own methods"
-        if isinstance(layer, Conv2D) and hasattr(layer.kernels, "choose"):
+        if isinstance(layer, Conv2D) and ability(layer.kernels, "chooses"):
             return f"Conv2D: {chosen(layer, batch)}"
         return type(layer).__name__
 
 
 class LinearPart(Stage):
-    """A Dense or Conv2D layer without its activation, which the loss or another stage does."""
+    """A Dense or Conv2D layer without its activation, which the loss computes."""
 
     layers: tuple[Linear]
 
@@ -63,7 +64,7 @@ class LinearPart(Stage):
 
 
 class LinearRelu(Stage):
-    """Dense or Conv2D and ReLU: the zeros are cut while the sums are still in registers."""
+    """Dense or Conv2D with ReLU, which is applied while the sums are still in registers."""
 
     layers: tuple[Linear]
 
@@ -108,7 +109,7 @@ class ConvReluPool(Stage):
     def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         conv, pool = self.layers
         x, argmax = memory.saved(self)
-        if argmax is None:  # inference keeps none; only a gradient check goes back from there
+        if argmax is None:  # inference saves none; only a gradient check runs backward from it
             _, argmax = self._run(x, True, memory)
         out = conv.gradient_buffers(x, need_dx, memory)
         dx, dweight, dbias = conv.kernels.conv2d_relu_pool_backward(
@@ -127,8 +128,8 @@ def chosen(conv: Conv2D, batch: int, pooled: bool = False) -> str:
     return f"{choice.forward} / {choice.dweight} / {choice.dx}"
 
 
-# What decides how a layer runs: the methods that a stage calls or goes past, the class's or the
-# layer's own, and which activation it is.
+# What decides how a layer runs: the methods that a stage calls or bypasses, be they of its class or
+# assigned to the layer, and its activation.
 METHODS = "kernels", "forward", "backward", "_forward", "_backward"
 DECIDES: dict[type[Layer], Callable[[Any], Any]] = {
     Linear: attrgetter(
@@ -144,7 +145,8 @@ DECIDES: dict[type[Layer], Callable[[Any], Any]] = {
 class Plan:
     """The stages of a model, in order. `final` is the activation left to the loss, or None.
 
-    `decides`: each layer and what finds out how it runs; `seen`: what that was, to begin with.
+    `decides`: each layer with a function that reads what decides how it runs; `seen`: what these
+    functions returned when the plan was made.
     """
 
     stages: tuple[Stage, ...]
@@ -155,12 +157,12 @@ class Plan:
     seen: list[Any]
 
     def fits(self) -> bool:
-        """Whether no method or activation of the layers was replaced since."""
+        """Whether no method or activation of the layers was replaced since it was made."""
         return [how(layer) for how, layer in self.decides] == self.seen
 
     def memory(self) -> Memory:
-        """A new memory for passes through this plan: reusable buffers for the fast set."""
-        return Arena(self.dtype) if hasattr(self.kernels, "FUSED") else Memory()
+        """A new memory for passes through this plan, with buffers if the kernels use them."""
+        return Arena(self.dtype) if ability(self.kernels, "writes_into") else Memory()
 
     def forward(self, x: Array, training: bool, memory: Memory) -> Array:
         """x (N, *input_shape) -> the last stage's output: logits, where `final` is left out."""
@@ -173,19 +175,19 @@ class Plan:
 
     @cached_property
     def uses_blas(self) -> bool:
-        """Whether its layers may call BLAS: reference kernels do, and perhaps one's own layers."""
+        """Whether the layers may call BLAS: reference kernels do, and custom layers might."""
         layers = (layer for stage in self.stages for layer in stage.layers)
-        return not (hasattr(self.kernels, "FUSED") and all(map(is_builtin, layers)))
+        return ability(self.kernels, "calls_blas") or not all(map(is_builtin, layers))
 
     def _same_bits(self, function: Callable[..., Any], *args: Any) -> Any:
-        """BLAS gives other bits with other numbers of threads."""
+        """Call `function`, with BLAS on one thread: its bits depend on the number of threads."""
         return single_threaded_blas(function, *args) if self.uses_blas else function(*args)
 
     def predict(self, x: Array, memory: Memory) -> Array:
         """x (N, *input_shape) -> the model's output, `final` included."""
 
         def forward(x: Array) -> Array:
-            return quietly(self._infer, x, memory)  # who called looks at the result
+            return quietly(self._infer, x, memory)  # the caller checks the result
 
         if len(x) > MAX_REPLAY_BATCH or not isinstance(memory, Arena):
             return forward(x)
@@ -203,13 +205,12 @@ class Plan:
     def backward(self, dy: Array, memory: Memory) -> None:
         """From dL/d(output of `forward`) to the gradients of all parameters.
 
-        Goes down no further than the first stage that is trained, whose input gradient nobody
-        needs.
+        Stops at the first stage that is trained: the gradient of its input is not needed.
         """
         self._same_bits(self._backward, dy, memory)
 
     def require_backward(self) -> None:
-        """Raise ValueError for a layer that `backward` comes to and that has none."""
+        """Raise ValueError if `backward` would reach a layer that has no backward pass."""
         for stage in self.stages[self._first_trained() :]:
             for layer in stage.layers:
                 layer.require_backward()
@@ -255,7 +256,7 @@ def make_plan(
         final = last
         rest.pop()
     stages: list[Stage] = []
-    fuse = fuse and hasattr(kernels, "FUSED")
+    fuse = fuse and ability(kernels, "fuses")
     while rest:
         stage = fused(rest) if fuse else None
         stage = stage or Stage(rest[0])
@@ -265,7 +266,7 @@ def make_plan(
 
 
 def last_activation(layers: Sequence[Layer]) -> str:
-    """The activation that a model's output comes from; "" where a layer without one gives it."""
+    """The activation of the model's output; "" if its last layer has none."""
     for layer in reversed(layers):
         if type(layer) not in (Dropout, Flatten):  # these change no number in inference
             last = layer.activation if isinstance(layer, Linear) else layer
@@ -274,16 +275,16 @@ def last_activation(layers: Sequence[Layer]) -> str:
 
 
 def does(layer: Activation, name: str) -> bool:
-    """Whether it is the activation `name`, and does what that does."""
+    """Whether the layer is the activation `name`, and its methods are not patched."""
     return is_known(layer) and layer.activation == layer.operation == name
 
 
 def fused(rest: Sequence[Layer]) -> Stage | None:
-    """A stage that serves the first layers of `rest` by one kernel, or None."""
+    """A stage that computes the first layers of `rest` with one kernel, or None."""
     first, *others = rest
     if not (isinstance(first, Linear) and is_known(first) and does(first.activation, "relu")):
         return None
-    if not hasattr(first.kernels, "FUSED"):
+    if not ability(first.kernels, "fuses"):
         return None
     pool = others[0] if others else None
     if isinstance(first, Conv2D) and isinstance(pool, MaxPooling2D) and poolable(first, pool):
@@ -300,7 +301,7 @@ def poolable(conv: Conv2D, pool: MaxPooling2D) -> bool:
 
 
 def describe(plan: Plan, memory: Memory | None, batch: int) -> str:
-    """The plan as a table, for batches of `batch` samples; `memory` is the training's, if any."""
+    """The plan as a table, for batches of `batch` samples; `memory`: the training's, if any."""
     rows = [("stage", "kernel", "output", "MFLOP", "MiB")]
     for stage in plan.stages:
         shape = (batch, *stage.layers[-1].output_shape)

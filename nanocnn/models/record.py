@@ -4,160 +4,36 @@ Nothing is fused and nothing is overwritten, so that each number can be looked a
 kernels compute them; beside each formula the printed trace names the line of `kernels/reference.py`
 that defines it. That line runs, and a breakpoint there stops, in a model of `kernels="reference"`;
 the fast kernels give the same numbers up to rounding.
-This file stands below `sequential.py`, whose method `trace` calls `record`.
 """
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..common.arrays import Array
-from ..common.errors import unknown
 from ..common.validate import flag
 from ..data.batches import take
 from ..kernels import reference
 from ..kernels.memory import Memory
 from ..layers import Activation, Dropout, Input, Layer
 from ..layers.linear import Linear
-from . import worked_example
-from .inputs import checked
-
-if TYPE_CHECKING:
-    from .sequential import Sequential
+from .evaluator import Evaluator
+from .worked_example import LayerTrace, Trace
 
 
-KEPT = ("x", "y", "z", "dx", "dy", "dz", "params", "grads", "saved")
-
-
-@dataclass
-class LayerTrace:
-    """What one layer saw, computed and handed back; every gradient has its array's shape.
-
-    x, y, dx, dy  input, output and their gradients; dy is None where activation and loss are one
-                  operation, which goes straight to dz
-    z, dz         the result before the activation of a Conv2D or Dense and its gradient (for other
-                  layers y and dy)
-    params, grads the parameters by Keras's names and their gradients, also as `.kernel`, `.bias`,
-                  `.gamma`, `.beta`, and `.dweight` (or `.dkernel`), `.dbias`, `.dgamma`, `.dbeta`;
-                  the terms of an L2 penalty are in the gradients
-    saved         what the forward pass kept for the backward pass, by name
-    formula       the layer in one line; `activation` its activation function or ""
-    """
-
-    name: str
-    kind: str
-    formula: str
-    operation: str
-    activation: str
-    x: Array
-    z: Array
-    y: Array
-    params: dict[str, Array]
-    saved: dict[str, Any]
-    grads: dict[str, Array] = field(default_factory=dict)
-    dy: Array | None = None
-    dz: Array | None = None
-    dx: Array = field(default_factory=lambda: np.empty(0))
-
-    def __getattr__(self, name: str) -> Array:
-        have = self.__dict__  # nothing is in it yet while an object is copied
-        grads = have.get("grads", {})
-        named = {**have.get("params", {}), **{f"d{param}": grads[param] for param in grads}}
-        if "kernel" in grads:
-            named["dweight"] = grads["kernel"]  # the kernels' name for it
-        if name not in named:
-            what = f"attribute of layer {have.get('name')!r}"
-            raise AttributeError(str(unknown(what, name, [*KEPT, *named])))
-        return named[name]
-
-    def __str__(self) -> str:
-        return worked_example.of_layer(self)
-
-    def __repr__(self) -> str:
-        return f"LayerTrace({self.name}: {self.x.shape} -> {self.y.shape})"
-
-
-@dataclass(frozen=True, repr=False)
-class Trace:
-    """A whole pass: `trace["conv2d"]` is a `LayerTrace`, `print(trace)` a worked example.
-
-    `trace[0]` is the first layer's, `trace[-1]` the last's; an `Input` is not among them. Names and
-    places that are not there raise a ValueError that lists those that are.
-
-    x, target   the input (N, ...) as the first layer got it and the dense target (N,K)
-    losses      each sample's loss (N,); loss is their mean, plus `penalty`, the L2 terms
-    prediction  the model's output: probabilities behind a softmax
-    dlogits     what the loss hands down: dL/dlogits where the last activation is one with it, else
-                dL/dprediction
-    dx          dL/dinput, which training never needs
-    layers      the `LayerTrace`s in order; iterating gives them too
-    """
-
-    layers: tuple[LayerTrace, ...]
-    x: Array
-    target: Array
-    losses: Array
-    penalty: float
-    prediction: Array
-    dlogits: Array
-    about: str
-    loss_name: str
-    fused: bool
-
-    @property
-    def loss(self) -> float:
-        """The number that is made smaller: the mean of `losses` plus `penalty`."""
-        return float(self.losses.mean()) + self.penalty
-
-    @property
-    def dx(self) -> Array:
-        """dL/dinput, of the input's shape."""
-        return self.layers[0].dx
-
-    def __getitem__(self, which: str | int) -> LayerTrace:
-        names = [layer.name for layer in self.layers]
-        if isinstance(which, str):
-            if which not in names:
-                raise unknown("layer", which, names)
-            return self.layers[names.index(which)]
-        count = len(self)
-        place = isinstance(which, (int, np.integer)) and not isinstance(which, bool)
-        if not place or not -count <= which < count:
-            raise ValueError(
-                f"trace[{which!r:.80}], expected a layer's name ({', '.join(names)}) "
-                f"or its place, from 0 to {count - 1} or from -{count} to -1"
-            )
-        return self.layers[which]
-
-    def __iter__(self) -> Iterator[LayerTrace]:
-        return iter(self.layers)
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __repr__(self) -> str:
-        return f"Trace({', '.join(layer.name for layer in self.layers)}; loss {self.loss:.6g})"
-
-    def __str__(self) -> str:
-        return worked_example.whole(self)
-
-
-def record(model: "Sequential", x: Any, y: Any, training: bool = True) -> Trace:
+def record(model: Evaluator, x: Any, y: Any, training: bool = True) -> Trace:
     """The `Trace` of one pass of x (N, ...) with labels y; the model is left as it was.
 
     `training`: with dropout and the batch's own statistics. Raises what `fit` raises for bad data.
     """
-    from .sequential import Sequential
-
     training = flag(training, "training")
-    if not isinstance(model, Sequential):
+    if not isinstance(model, Evaluator):
         raise ValueError(f"model={model!r:.80}, expected a Sequential")
     model._ready(x)
-    data = checked(model, x, y)
+    data = model._checked_data(x, y)
     x = take(data.x, slice(None), model.dtype).copy()
     target = model.loss.target(data.labels, model.output_shape, model.dtype)
     final, kernels, memory = model.execution_plan.final, model.kernels, Memory()
@@ -207,7 +83,7 @@ def _forward(
     if operation == "batch_norm" and not (training and layer.trainable):
         operation += "_inference"
     saved: dict[str, Any] = {}
-    for each in (layer, inner):
+    for each in () if layer.is_custom else (layer, inner):
         if each is not None and memory.holds(each):
             saved.update(zip(each.keeps, memory.saved(each), strict=False))
     if saved.get("key") is not None and isinstance(layer, Dropout):

@@ -14,6 +14,7 @@ import numpy as np
 from ..common.arrays import Array
 from ..jit.program import Program, capture
 from ..jit.threads import get_num_threads
+from ..kernels import ability
 from ..layers import (
     Activation,
     AveragePooling2D,
@@ -91,7 +92,7 @@ def is_known(layer: Layer) -> bool:
 
 def is_capturable(layer: Layer) -> bool:
     """Whether its inference may be captured: its kernels say so, and read its weights in place."""
-    capturable = getattr(layer.kernels, "CAPTURABLE", ())
+    capturable = ability(layer.kernels, "CAPTURABLE")
     functions = [vars(layer.kernels).get(name) for name in _kernel_names(layer)]
     return (
         is_known(layer)

@@ -2,30 +2,31 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from ..common.arrays import Array
+from ..common.arrays import Array, quiet
 from ..common.errors import ShapeError, warn
-from ..common.tables import sizes, table
-from ..common.terminal import say
 from ..common.validate import as_array, flag, float_type, sample_shape, whole
 from ..data.batches import as_images
 from ..kernels import get_kernels
+from ..kernels.memory import Memory
 from ..layers import Dense, Input, Layer, is_builtin, layer_config, make_names_unique
 from .plan import Plan
 
-UNIT_RANGE = 1.5  # pixels that were scaled lie well within
+UNIT_RANGE = 1.5  # well above the range of scaled pixels
 
-# One at a time is built by its first data. A signal handler may build in between, hence an RLock.
+# Held by the thread that builds a model for its first data. An RLock, because a signal handler may
+# build one too.
 _building = threading.RLock()
 
 
 def _after_fork() -> None:
-    """The thread that had the lock, if any, is not there in the child."""
+    """The thread that may have held the lock does not exist in the child."""
     global _building
     _building = threading.RLock()
 
@@ -35,7 +36,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Structure:
-    """The structure of a `Sequential`: its layers, one after the other, and their weights."""
+    """Layers, one after the other, and their weights. For the arguments see `Sequential`."""
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class Structure:
         scale_uint8: bool = True,
     ) -> None:
         self.scale_uint8 = flag(scale_uint8, "scale_uint8")
-        # Whether all it was trained on lay within -1.5 to 1.5; None: not known.
+        # Whether all training data lay within -UNIT_RANGE to UNIT_RANGE; None: not known.
         self.unit_range: bool | None = None
         self._range_said = False
         self.dtype = float_type(dtype)
@@ -57,20 +58,21 @@ class Structure:
             raise ValueError(f"Sequential: layers={layers!r:.80}, expected a list of layers")
         self.name, self.seed = name, whole(seed, "seed", 0, bits=128)
         self.kernel_set = kernels
-        # Loaded at once: a child forked while another thread loads them would wait for ever.
+        # Loaded now: a child forked while another thread imports them would wait forever.
         self.kernels: ModuleType = get_kernels(kernels)
         self.layers: list[Layer] = []
         self._built_layers: list[Layer] = []
         self._plan: Plan
+        self._spare: list[Memory] = []
         self.built = False
         self.rng = np.random.default_rng(self.seed)
-        present: set[int] = set()  # not searched for in a list each time: that is quadratic
+        present: set[int] = set()  # searching the list for each layer would be quadratic
         for layer in layers:
             self._append(layer, present)
         self._build_if_possible()
 
     def add(self, layer: Layer) -> None:
-        """Append a layer. The model is built anew, with new weights."""
+        """Append a layer. The model is rebuilt, with new weights."""
         self._append(layer, {id(each) for each in self.layers})
         self._build_if_possible()
 
@@ -90,7 +92,7 @@ class Structure:
         make_names_unique(layers)
         self.built = False
         rng: np.random.Generator | None = None
-        while self.rng is not rng:  # once; again where a signal handler has built it in between
+        while self.rng is not rng:  # again if a signal handler has built it meanwhile
             self.rng = rng = np.random.default_rng(self.seed)
             shape = given
             for layer in layers:
@@ -99,31 +101,28 @@ class Structure:
         self.layers, self.input_shape, self.output_shape = layers, layers[0].output_shape, shape
         self._built_layers = list(layers)
         self._layers_changed()
+        self.unit_range, self._range_said = None, False
         self.built = True
-
-    def summary(self) -> None:
-        """Print the layers, their output shapes and their numbers of weights."""
-        rows = [("Layer (type)", "Output shape", "Params")]
-        for layer in self.layers:
-            shape = ("N", *layer.output_shape) if layer.built else ("?",)
-            kind = f"{layer.name} ({type(layer).__name__})"
-            rows.append((kind, f"({sizes(shape)})", f"{layer.count_params():,}"))
-        say(f'Model "{self.name}" ({self.dtype}, {self.kernel_set} kernels)')
-        say(table(rows, right=1))
-        total = self.count_params()
-        trained = sum(
-            param.size for layer in self.layers if layer.trainable
-            for param in layer.params.values()
-        )  # fmt: skip
-        say(f"Total: {total:,} weights ({trained:,} trained), "
-            f"{total * self.dtype.itemsize / 2**20:.2f} MiB")  # fmt: skip
 
     @property
     def execution_plan(self) -> Plan:
-        """How the layers run; made anew when one of them was patched."""
+        """The stages that the layers run in; made again when a layer was patched."""
         if not self._plan.fits():
             self._layers_changed()
         return self._plan
+
+    @contextmanager
+    def borrowed_memory(self) -> Iterator[Memory]:
+        """A memory for inference that no other thread has at the same time."""
+        spare = self._spare
+        try:
+            memory = spare.pop()
+        except IndexError:
+            memory = self.execution_plan.memory()
+        try:
+            yield memory
+        finally:
+            spare.append(memory)
 
     @property
     def trainable(self) -> bool:
@@ -149,7 +148,7 @@ class Structure:
         }
 
     def parameters(self) -> tuple[dict[str, Array], dict[str, Array]]:
-        """What is trained, and its gradients after a backward pass, both by "layer/name"."""
+        """The trained parameters and, after a backward pass, their gradients, by "layer/name"."""
         params: dict[str, Array] = {}
         grads: dict[str, Array] = {}
         for layer in self.layers:
@@ -161,7 +160,7 @@ class Structure:
         return params, grads
 
     def penalty(self) -> float:
-        """The L2 terms of the loss: as in Keras, of the layers that are trained."""
+        """The L2 terms of the loss; as in Keras, only of layers that are trained."""
         return sum(
             factor * float(np.square(layer.params[name], dtype=np.float64).sum())
             for layer in self.layers
@@ -176,7 +175,7 @@ class Structure:
         return [array.copy() for array in self.weights.values()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Take weights from a list such as `get_weights` or a Keras model's gives."""
+        """Set all weights from a list, as `get_weights` of this or of a Keras model returns it."""
         self._require_built()
         mine = self.weights
         if not isinstance(weights, (list, tuple)):
@@ -195,7 +194,7 @@ class Structure:
             array[...] = new
 
     def get_config(self) -> dict[str, Any]:
-        """The model's structure, JSON-able."""
+        """The model's structure, as values that JSON can hold."""
         layers = [layer_config(layer) for layer in self.layers]
         return {
             "name": self.name,
@@ -206,7 +205,7 @@ class Structure:
         }
 
     def own_layers(self) -> dict[int, type[Layer]]:
-        """The classes of the layers that are not nanocnn's, by place: no file can hold them."""
+        """The classes of custom layers, by position: files cannot hold them."""
         return {i: type(each) for i, each in enumerate(self.layers) if not is_builtin(each)}
 
     def _append(self, layer: Layer, present: set[int]) -> None:
@@ -228,7 +227,8 @@ class Structure:
             self.build(self.layers[0].shape)
 
     def _layers_changed(self) -> None:
-        """Called when all layers have been built anew."""
+        """Called when the layers were rebuilt or patched: plan and memories are out of date."""
+        self._spare = []
 
     def _build_for(self, x: Any) -> None:
         if self.built:
@@ -250,13 +250,13 @@ class Structure:
                     raise ShapeError(f"x of shape {np.shape(x)}: {error} {hint}") from None
 
     def _images(self, x: Any, name: str = "x") -> Array:
-        """`x` checked and in the model's form, by `as_images`; says once that its scale is new."""
+        """`x` checked and in the model's form, by `as_images`; warns once of another range."""
         images = as_images(x, self.input_shape, self.dtype, name, self.scale_uint8)
         self._compare_range(images, name)
         return images
 
     def _compare_range(self, images: Array, name: str) -> None:
-        """Warn, once, of images of another range than those that the model was trained on."""
+        """Warn once if the images have another range than those the model was trained on."""
         if self.unit_range is None or self._range_said:
             return
         scaled = images.dtype == np.uint8  # others are as they will be used
@@ -276,11 +276,23 @@ class Structure:
         )
 
     def _trained_on(self, images: Array) -> None:
-        """Remember the range of what the model is trained on."""
+        """Remember the range of the images that the model is trained on."""
         if self.unit_range is not False:
             self.unit_range = images.dtype == np.uint8 or bool(
                 images.max() <= UNIT_RANGE and images.min() >= -UNIT_RANGE
             )
+
+    @quiet
+    def _first_nonfinite(self, x: Array) -> str:
+        """The first layer whose weights or output for `x` are not finite, and which of the two."""
+        for layer in self.layers:
+            for name, array in layer.weights.items():
+                if not np.isfinite(array).all():
+                    return f"the {name} of layer {layer.name!r}"
+            x = layer.run_forward(x, False, Memory())
+            if not np.isfinite(x).all():
+                return f"the output of layer {layer.name!r}"
+        return "the loss"
 
     def _require_built(self) -> None:
         if not self.built:

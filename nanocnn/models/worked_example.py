@@ -1,76 +1,147 @@
-"""A trace in words: `print(model.trace(x, y))` as a worked example, down the network and back up.
+"""A trace: every number of one pass. `print(trace)` is a worked example, down the network and back.
 
 Beside each formula stands the function of `kernels/reference.py` that defines it, and its line. It
 runs in a model of `kernels="reference"`; the fast kernels have functions of the same names.
 """
 
-import inspect
 import re
-from functools import cache
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ..common.arrays import Array
-from ..kernels import reference
+from ..common.errors import unknown
 from ..layers.activation import ACTIVATIONS
+from .formulas import BACKWARD, FUSED, where
 
-if TYPE_CHECKING:
-    from .record import LayerTrace, Trace
-
-
-# What the backward of each operation computes; {d} is the gradient of its result, {dx} what leaves.
-BACKWARD = {
-    "conv2d": {
-        "dweight": "dweight = im2col(x)^T @ {d}",
-        "dbias": "dbias = sum over n,h,w of {d}",
-        "dx": "dx = col2im({d} @ kernel^T)",
-    },
-    "dense": {
-        "dweight": "dweight = x^T @ {d}",
-        "dbias": "dbias = sum over n of {d}",
-        "dx": "dx = {d} @ kernel^T",
-    },
-    "max_pool": {"dx": "dx = {d} in the cell that won its window, 0 elsewhere"},
-    "average_pool": {"dx": "dx = {d} / cells of the window, to each of them"},
-    "batch_norm": {
-        "dgamma": "dgamma = sum of {d} * xhat",
-        "dbeta": "dbeta = sum of {d}",
-        "dx": "dx = gamma / sqrt(variance + epsilon) * ({d} - mean({d}) - xhat * mean({d} * xhat))",
-    },
-    "batch_norm_inference": {
-        "dgamma": "dgamma = sum of {d} * xhat",
-        "dbeta": "dbeta = sum of {d}",
-        "dx": "dx = {d} * gamma / sqrt(variance + epsilon)",
-    },
-    "dropout": {"dx": "dx = {d} * mask / (1 - rate)"},
-    "Flatten": {"dx": "dx = dy, reshaped"},
-    "linear": {"dx": "{dx} = {d}"},
-    "relu": {"dx": "{dx} = {d} where y > 0, else 0"},
-    "sigmoid": {"dx": "{dx} = {d} * y * (1 - y)"},
-    "tanh": {"dx": "{dx} = {d} * (1 - y^2)"},
-    "softmax": {"dx": "{dx} = y * ({d} - sum over k of {d} * y)"},
-}
-# What a loss computes together with the last activation, forward and backward: formula, function.
-FUSED = {
-    "softmax": (
-        ("L[n] = -sum_k target[n,k] * log softmax(z)[n,k]", "softmax_cross_entropy_forward"),
-        ("dz = (softmax(z) * sum(target) - target) / N", "softmax_cross_entropy_backward"),
-    ),
-    "sigmoid": (
-        ("L[n] = mean over k of log(1 + exp(z)) - target * z", "sigmoid_forward"),
-        ("dz = (sigmoid(z) - target) / (N * K)", "sigmoid_forward"),
-    ),
-}
 DEFINED = [
     "Each formula is defined by the function beside it, in nanocnn/kernels/reference.py at that",
     'line. In a model of kernels="reference" these lines run, and a breakpoint there stops; the',
     "fast kernels compute the same up to rounding.",
 ]
 NOTES = {"argmax": ", the cell kh*KW+kw,", "mask": ", made from the key,"}
+KEPT = ("x", "y", "z", "dx", "dy", "dz", "params", "grads", "saved")
 
 
-def whole(trace: "Trace") -> str:
+@dataclass
+class LayerTrace:
+    """The numbers of one layer in a pass; every gradient has the shape of its array.
+
+    x, y, dx, dy  input, output and their gradients; dy is None where activation and loss are one
+                  operation, which goes straight to dz
+    z, dz         the result before the activation of a Conv2D or Dense and its gradient (for other
+                  layers y and dy)
+    params, grads the parameters by Keras's names and their gradients, also as `.kernel`, `.bias`,
+                  `.gamma`, `.beta`, and `.dweight` (or `.dkernel`), `.dbias`, `.dgamma`, `.dbeta`;
+                  the terms of an L2 penalty are in the gradients
+    saved         what the forward pass kept for the backward pass, by name
+    formula       the layer in one line; `activation` its activation function or ""
+    """
+
+    name: str
+    kind: str
+    formula: str
+    operation: str
+    activation: str
+    x: Array
+    z: Array
+    y: Array
+    params: dict[str, Array]
+    saved: dict[str, Any]
+    grads: dict[str, Array] = field(default_factory=dict)
+    dy: Array | None = None
+    dz: Array | None = None
+    dx: Array = field(default_factory=lambda: np.empty(0))
+
+    def __getattr__(self, name: str) -> Array:
+        have = self.__dict__  # still empty while an object is copied
+        grads = have.get("grads", {})
+        named = {**have.get("params", {}), **{f"d{param}": grads[param] for param in grads}}
+        if "kernel" in grads:
+            named["dweight"] = grads["kernel"]  # the kernels' name for it
+        if name not in named:
+            what = f"attribute of layer {have.get('name')!r}"
+            raise AttributeError(str(unknown(what, name, [*KEPT, *named])))
+        return named[name]
+
+    def __str__(self) -> str:
+        return words_of_layer(self)
+
+    def __repr__(self) -> str:
+        return f"LayerTrace({self.name}: {self.x.shape} -> {self.y.shape})"
+
+
+@dataclass(frozen=True, repr=False)
+class Trace:
+    """A whole pass: `trace["conv2d"]` is a `LayerTrace`, `print(trace)` a worked example.
+
+    `trace[0]` is the first layer's, `trace[-1]` the last's; an `Input` is not among them. A name or
+    position that does not exist raises a ValueError that lists those that do.
+
+    x, target   the input (N, ...) as the first layer got it and the dense target (N,K)
+    losses      each sample's loss (N,); loss is their mean, plus `penalty`, the L2 terms
+    prediction  the model's output: probabilities behind a softmax
+    dlogits     the gradient that the loss returns: dL/dlogits if it computes the last activation
+                too, else dL/dprediction
+    dx          dL/dinput, which training never needs
+    layers      the `LayerTrace`s in order; iterating gives them too
+    """
+
+    layers: tuple[LayerTrace, ...]
+    x: Array
+    target: Array
+    losses: Array
+    penalty: float
+    prediction: Array
+    dlogits: Array
+    about: str
+    loss_name: str
+    fused: bool
+
+    @property
+    def loss(self) -> float:
+        """The value that training minimises: the mean of `losses` plus `penalty`."""
+        return float(self.losses.mean()) + self.penalty
+
+    @property
+    def dx(self) -> Array:
+        """dL/dinput, of the input's shape."""
+        return self.layers[0].dx
+
+    def __getitem__(self, which: str | int) -> LayerTrace:
+        names = [layer.name for layer in self.layers]
+        if isinstance(which, str):
+            if which not in names:
+                raise unknown("layer", which, names)
+            return self.layers[names.index(which)]
+        count = len(self)
+        place = isinstance(which, (int, np.integer)) and not isinstance(which, bool)
+        if not place or not -count <= which < count:
+            raise ValueError(
+                f"trace[{which!r:.80}], expected a layer's name ({', '.join(names)}) "
+                f"or its place, from 0 to {count - 1} or from -{count} to -1"
+            )
+        return self.layers[which]
+
+    def __iter__(self) -> Iterator[LayerTrace]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __repr__(self) -> str:
+        return f"Trace({', '.join(layer.name for layer in self.layers)}; loss {self.loss:.6g})"
+
+    def __str__(self) -> str:
+        return words(self)
+
+
+# --- In words ---
+
+
+def words(trace: Trace) -> str:
     """The whole pass: forward, loss, backward."""
     lines = [
         trace.about,
@@ -96,12 +167,12 @@ def whole(trace: "Trace") -> str:
     return "\n".join(lines)
 
 
-def of_layer(layer: "LayerTrace") -> str:
-    """One layer, there and back."""
+def words_of_layer(layer: LayerTrace) -> str:
+    """One layer, forward and backward."""
     return "\n".join([*_forward_lines(layer), *_backward_lines(layer), "", *DEFINED])
 
 
-def _loss_lines(trace: "Trace") -> list[str]:
+def _loss_lines(trace: Trace) -> list[str]:
     formula, function = "L[n]", ""
     if trace.fused:
         formula, function = FUSED[_last(trace)][0]
@@ -115,23 +186,11 @@ def _loss_lines(trace: "Trace") -> list[str]:
     ]
 
 
-def _last(trace: "Trace") -> str:
+def _last(trace: Trace) -> str:
     return trace.layers[-1].activation or trace.layers[-1].operation
 
 
-@cache
-def where(operation: str, result: str = "") -> str:
-    """ "conv2d_backward, reference.py:108": the line that assigns `result`, or the function's."""
-    function = getattr(reference, operation, None)
-    if function is None:
-        return ""
-    lines, start = inspect.getsourcelines(function)
-    assigns = re.compile(rf'^ +[^=#"]*\b{result}\b[^=:]*=[^=]')
-    offset = next((i for i, line in enumerate(lines) if result and assigns.match(line)), 0)
-    return f"{operation}, reference.py:{start + offset}"
-
-
-def _forward_lines(layer: "LayerTrace") -> list[str]:
+def _forward_lines(layer: LayerTrace) -> list[str]:
     lines = [f"{layer.name} ({layer.kind})  {layer.x.shape} -> {layer.y.shape}"]
     for name, array in layer.params.items():
         lines += _value(name, array)
@@ -148,14 +207,14 @@ def _forward_lines(layer: "LayerTrace") -> list[str]:
     return [*lines, f"  kept for the backward pass: {names}"] if names else lines
 
 
-def _forward_of(operation: str, layer: "LayerTrace") -> str:
+def _forward_of(operation: str, layer: LayerTrace) -> str:
     """The name of the kernel that computes an operation of the layer."""
     if operation == "softmax" and layer.dy is None:  # the loss does it, too
         return "softmax_cross_entropy_forward"
     return operation if operation.endswith("_inference") else f"{operation}_forward"
 
 
-def backward_formulas(layer: "LayerTrace") -> dict[str, str]:
+def backward_formulas(layer: LayerTrace) -> dict[str, str]:
     """What the layer's backward computes, by its name: {"dz": "dz = ...", "dweight": ...}."""
     found = {}
     if layer.activation and layer.dy is not None:
@@ -170,7 +229,7 @@ def backward_formulas(layer: "LayerTrace") -> dict[str, str]:
     return found
 
 
-def _backward_lines(layer: "LayerTrace") -> list[str]:
+def _backward_lines(layer: LayerTrace) -> list[str]:
     lines = [f"{layer.name} ({layer.kind})  {layer.y.shape} -> {layer.x.shape}"]
     if layer.dy is None:
         last = layer.activation or layer.operation

@@ -1,6 +1,6 @@
 """Figures that explain a prediction: which pixels the score of a class depends on."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,14 +11,12 @@ from ..kernels.memory import Memory
 from ..layers import Layer
 from ..layers.linear import Linear
 from ..models.record import unchanged
+from ..models.sequential import Sequential
 from .inside import find_conv
 from .style import INK, Array, built, finite, new_figure, one_image, shortened, show_image
 
-if TYPE_CHECKING:
-    from ..models.sequential import Sequential
 
-
-def saliency(model: "Sequential", image: Any, label: int | None = None) -> Figure:
+def saliency(model: Sequential, image: Any, label: int | None = None) -> Figure:
     """How strongly the score of class `label` depends on each pixel: |d score / d pixel|.
 
     image  (H,W) or (H,W,C)
@@ -34,7 +32,7 @@ def saliency(model: "Sequential", image: Any, label: int | None = None) -> Figur
 
 
 def grad_cam(
-    model: "Sequential", image: Any, label: int | None = None, layer: str | None = None
+    model: Sequential, image: Any, label: int | None = None, layer: str | None = None
 ) -> Figure:
     """Grad-CAM: the positions in the output of a convolution that are evidence for class `label`.
 
@@ -61,7 +59,7 @@ def grad_cam(
 
 
 def score_gradients(
-    model: "Sequential", image: Any, label: int | None
+    model: Sequential, image: Any, label: int | None
 ) -> tuple[Array, int, dict[str, tuple[Array, Array]], Array]:
     """The image (1,H,W,C), the class, (output, d score / d output) per layer, and d score / d x."""
     x, memory = one_image(built(model), image), Memory()

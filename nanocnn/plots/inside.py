@@ -1,6 +1,6 @@
 """Figures of what is inside a network: filters, activations, gradient sizes."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +10,8 @@ from ..callbacks import Callback
 from ..common.errors import unknown
 from ..common.validate import whole
 from ..layers import Conv2D, Dropout, Flatten, Layer
-from ..models.record import Trace
+from ..models.sequential import Sequential
+from ..models.worked_example import Trace
 from .style import (
     INK,
     PAPER,
@@ -26,15 +27,12 @@ from .style import (
     spaced_markers,
 )
 
-if TYPE_CHECKING:
-    from ..models.sequential import Sequential
-
 CROSS = "\N{MULTIPLICATION SIGN}"
 STAR = " *"  # after the label of a line with gaps
 NO_GRADIENT = -1.0  # stands for the size if a layer has no such gradient
 
 
-def filters(model: "Sequential", layer: str | None = None, most: int | None = None) -> Figure:
+def filters(model: Sequential, layer: str | None = None, most: int | None = None) -> Figure:
     """The kernels of a convolution: black is negative, white positive, grey (as the frame) zero.
 
     layer  the name of the convolution; None takes the first one
@@ -74,7 +72,7 @@ def filters(model: "Sequential", layer: str | None = None, most: int | None = No
     return figure
 
 
-def activations(model: "Sequential", image: Any, most: int = 8) -> Figure:
+def activations(model: Sequential, image: Any, most: int = 8) -> Figure:
     """The output of every layer for one image: up to `most` maps per layer; units as a strip.
 
     image  (H,W) or (H,W,C)
@@ -243,7 +241,7 @@ def _rms(array: Array | None) -> float:
     return float(np.sqrt(np.mean(np.square(array, dtype=np.float64))))
 
 
-def find_conv(model: "Sequential", name: str | None, first: bool) -> Conv2D:
+def find_conv(model: Sequential, name: str | None, first: bool) -> Conv2D:
     """The Conv2D called `name`, or the first or last one; ValueError if there is none."""
     convs: dict[str, Layer] = {
         layer.name: layer for layer in built(model).layers if isinstance(layer, Conv2D)

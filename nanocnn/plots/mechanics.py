@@ -11,8 +11,7 @@ from matplotlib.patches import Rectangle
 from ..common.validate import whole
 from ..kernels import reference
 from ..kernels.geometry import Window
-from ..models.record import LayerTrace, Trace
-from ..models.worked_example import backward_formulas
+from ..models.worked_example import LayerTrace, Trace, backward_formulas
 from .style import WIDTH, Array, finite_range, inches, new_figure
 
 PAD = -1  # padding, among pixel numbers

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nanocnn import Callback, EarlyStopping, ModelCheckpoint, load_model
-from nanocnn.callbacks.callback import KNOWN
+from nanocnn.callbacks.callback_list import KNOWN
 from support.small_models import digits, small_model
 
 X, Y = digits(20)

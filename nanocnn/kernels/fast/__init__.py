@@ -33,8 +33,8 @@ from .loss import (
 from .optimizers import adam_update, rmsprop_update, sgd_update
 from .pool import average_pool_backward, average_pool_forward, max_pool_backward, max_pool_forward
 
-# What this set has beyond the reference: one kernel for neighbouring layers (see models/plan.py).
-FUSED = ("conv2d_relu_pool_forward", "conv2d_relu_pool_backward")
+fuses = writes_into = chooses = True  # see kernels/__init__.py
+calls_blas = False
 
 # These compute only by `pool.run`, or call `abort_capture` when they do otherwise: their
 # calls can be captured and replayed (see models/replay.py).
@@ -45,14 +45,15 @@ CAPTURABLE = frozenset(
 
 __all__ = [
     "CAPTURABLE",
-    "FUSED",
     "adam_update",
     "average_pool_backward",
     "average_pool_forward",
     "batch_norm_backward",
     "batch_norm_forward",
     "batch_norm_inference",
+    "calls_blas",
     "choose",
+    "chooses",
     "conv2d_backward",
     "conv2d_forward",
     "conv2d_relu_pool_backward",
@@ -61,6 +62,7 @@ __all__ = [
     "dense_forward",
     "dropout_backward",
     "dropout_forward",
+    "fuses",
     "max_pool_backward",
     "max_pool_forward",
     "relu_backward",
@@ -75,4 +77,5 @@ __all__ = [
     "softmax_forward",
     "tanh_backward",
     "tanh_forward",
+    "writes_into",
 ]
