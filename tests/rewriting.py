@@ -26,7 +26,7 @@ def change_layer(number, **changes):
     return change
 
 
-def kernel(part, **changes):
+def compiled(part, **changes):
     def change(training):
         training[part]["config"].update(changes)
 
