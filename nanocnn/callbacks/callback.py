@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..common.config import Checked
 from ..common.errors import unknown, warn
-from ..common.validate import takes
+from ..common.validate import accepts
 
 Names = tuple[str, ...] | None  # of logs; None: not known before the epoch ends
 
@@ -192,12 +192,12 @@ def _listener(callback: Callback, event: str) -> Callable[..., Any] | None:
         return None
     kind = type(callback).__name__
     method: Callable[..., Any] = getattr(callback, own[0])
-    first = (0,) if takes(getattr(Callback, event), None, 0, {}) else ()
-    if takes(method, *first, {}):
+    first = (0,) if accepts(getattr(Callback, event), None, 0, {}) else ()
+    if accepts(method, *first, {}):
         return method
-    if takes(method, *first, logs={}):
+    if accepts(method, *first, logs={}):
         return lambda *given: method(*given[:-1], logs=given[-1])
-    if takes(method, *first):
+    if accepts(method, *first):
         return lambda *given: method(*given[:-1])
     raise ValueError(f"{kind}.{own[0]}: expected to take {'a number and ' * len(first)}logs")
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..common.files import check_place, path_name
+from ..common.files import check_writable, path_name
 from ..common.terminal import say
-from ..common.validate import flag, number, takes, verbosity, whole
+from ..common.validate import accepts, flag, integer, number, verbosity
 from ..schedules import Schedule
 from .callback import Callback as Callback, Names
 
@@ -103,11 +103,11 @@ class EarlyStopping(Monitor):
         verbose: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta, verbose)
-        self.patience = whole(patience, "EarlyStopping: patience", 0)
+        self.patience = integer(patience, "EarlyStopping: patience", 0)
         self.baseline = None if baseline is None else number(baseline, "EarlyStopping: baseline")
         where = "EarlyStopping: restore_best_weights"
         self.restore_best_weights = flag(restore_best_weights, where)
-        self.start_from_epoch = whole(start_from_epoch, "EarlyStopping: start_from_epoch", 0)
+        self.start_from_epoch = integer(start_from_epoch, "EarlyStopping: start_from_epoch", 0)
         self._reset()
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -142,9 +142,9 @@ class EarlyStopping(Monitor):
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         for name in ("wait", "best_epoch"):
-            whole(getattr(self, name), name, 0)
+            integer(getattr(self, name), name, 0)
         if self.stopped_epoch is not None:
-            whole(self.stopped_epoch, "stopped_epoch", 0)
+            integer(self.stopped_epoch, "stopped_epoch", 0)
         if self.best_weights is not None and self.best_weights.keys() != self.model.weights.keys():
             raise ValueError("best_weights: expected those of this model")
         if self.stopped_epoch is not None and self.wait >= self.patience:
@@ -197,7 +197,7 @@ class ModelCheckpoint(Monitor):
         fields = {"epoch": 1, **dict.fromkeys(after or (), 0.5)}
         path = self.path(_Any(fields) if after is None else fields)
         self.model.check_path(path)
-        check_place(path)
+        check_writable(path)
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.saved = None
@@ -254,8 +254,8 @@ class ReduceLROnPlateau(Monitor):
         super().__init__(monitor, mode, min_delta, verbose)
         where, words = "ReduceLROnPlateau: factor", "more than 0 and less than 1"
         self.factor = number(factor, where, lambda factor: 0 < factor < 1, words)
-        self.patience = whole(patience, "ReduceLROnPlateau: patience", 0)
-        self.cooldown = whole(cooldown, "ReduceLROnPlateau: cooldown", 0)
+        self.patience = integer(patience, "ReduceLROnPlateau: patience", 0)
+        self.cooldown = integer(cooldown, "ReduceLROnPlateau: cooldown", 0)
         self.min_lr = number(min_lr, "ReduceLROnPlateau: min_lr", lambda rate: rate >= 0, ">= 0")
         self._reset()
 
@@ -272,7 +272,7 @@ class ReduceLROnPlateau(Monitor):
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
-        self.wait, self.cooling = whole(self.wait, "wait", 0), whole(self.cooling, "cooling", 0)
+        self.wait, self.cooling = integer(self.wait, "wait", 0), integer(self.cooling, "cooling", 0)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         rate = constant_rate(self)
@@ -301,9 +301,9 @@ class LearningRateScheduler(Callback):
     adds_to_logs = ("learning_rate",)
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
-        self.two = takes(schedule, 0, 0.0)
+        self.two = accepts(schedule, 0, 0.0)
         function = callable(schedule) and not isinstance(schedule, type)
-        if not function or not (self.two or takes(schedule, 0)):
+        if not function or not (self.two or accepts(schedule, 0)):
             raise ValueError(
                 f"LearningRateScheduler: schedule={schedule!r:.80}, expected a function of (epoch, "
                 "rate) or of (epoch)"

@@ -101,15 +101,15 @@ def _takes_options(function: Any) -> bool:
     return any(each.kind is Parameter.VAR_KEYWORD for each in _parameters(function).values())
 
 
-def described(thing: Any) -> dict[str, Any]:
+def serialize(thing: Any) -> dict[str, Any]:
     """The {"class_name", "config"} of an object that has a `get_config`."""
     return {"class_name": type(thing).__name__, "config": thing.get_config()}
 
 
-def make(what: str, spec: Any, known: Mapping[str, type[T]]) -> T:
+def deserialize(what: str, spec: Any, known: Mapping[str, type[T]]) -> T:
     """Build one of the classes `known` from its name or config; `what` names it in errors."""
     given = spec if isinstance(spec, dict) else {"class_name": spec}
-    kind = known[find(what, given.get("class_name"), known)]
+    kind = known[match_name(what, given.get("class_name"), known)]
     config = checked_config(given.get("config", {}), what)
     config = {k: v for k, v in config.items() if k != "name"}
     refuse_unknown(kind, config)
@@ -123,7 +123,7 @@ def checked_config(config: Any, what: str) -> dict[str, Any]:
     return config
 
 
-def find(what: str, name: object, known: Iterable[str]) -> str:
+def match_name(what: str, name: object, known: Iterable[str]) -> str:
     """The name in `known` that equals `name` but for case and underscores: HeNormal, he_normal."""
     known = tuple(known)
     for each in known:
@@ -140,4 +140,4 @@ def _folded(name: object) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
-    return described(value) if hasattr(value, "get_config") else value
+    return serialize(value) if hasattr(value, "get_config") else value

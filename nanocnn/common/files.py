@@ -129,7 +129,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     sync_folder(folder)
 
 
-def check_place(path: str | os.PathLike[str]) -> None:
+def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise `OSError` if no file can be written at `path`; its folders need not exist yet."""
     try:
         path = os.path.realpath(path)

@@ -176,11 +176,11 @@ def get_num_threads() -> int:
 def set_num_threads(n: int) -> None:
     """Let kernels use `n` threads from now on, and BLAS (for the reference kernels) too.
 
-    Results do not depend on it. Raises ValueError unless `n` is a whole number from 1 to 1024.
+    Results do not depend on it. Raises ValueError unless `n` is an integer from 1 to 1024.
     """
     global _pool
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= 1024:
-        raise ValueError(f"set_num_threads: expected a whole number from 1 to 1024, got {n!r:.80}")
+        raise ValueError(f"set_num_threads: expected an integer from 1 to 1024, got {n!r:.80}")
     with _lock:
         old, _pool = _pool, _Pool(int(n) - 1)
         old.stop()

@@ -13,7 +13,15 @@ from ..common.arrays import Array as Array
 from ..common.config import Configured, checked_config, refuse_unknown
 from ..common.errors import ShapeError
 from ..common.tables import sizes
-from ..common.validate import flag, float_type, generator, label, sample_shape, takes, whole
+from ..common.validate import (
+    accepts,
+    flag,
+    float_type,
+    generator,
+    integer,
+    printable_name,
+    sample_shape,
+)
 from ..kernels import get_kernels
 from ..kernels.geometry import Window, sliding_window
 from ..kernels.memory import Memory
@@ -25,11 +33,11 @@ def without_batch(shape: Any, name: str) -> Shape:
     """Return the shape of one sample from Keras's (None, ...), which includes the batch axis."""
     if not isinstance(shape, (tuple, list)) or len(shape) < 2 or shape[0] is not None:
         raise ValueError(f"{name}={shape!r:.80}, expected None for the batch axis, then the sizes")
-    return tuple(whole(size, name) for size in shape[1:])
+    return tuple(integer(size, name) for size in shape[1:])
 
 
 # Keras's arguments for the input shape, and their checks.
-SHAPE_WORDS: dict[str, Callable[[Any, str], Shape]] = {
+SHAPE_ARGUMENTS: dict[str, Callable[[Any, str], Shape]] = {
     "input_shape": sample_shape,
     "input_dim": sample_shape,
     "batch_input_shape": without_batch,
@@ -76,13 +84,13 @@ class Layer(Configured):
 
     def __init__(self, name: str | None = None, trainable: bool = True, **options: Any) -> None:
         kind = type(self).__name__
-        refuse_unknown(type(self), options, SHAPE_WORDS)
-        self.name = automatic_name(kind) if name is None else label(name, f"{kind}: name")
+        refuse_unknown(type(self), options, SHAPE_ARGUMENTS)
+        self.name = automatic_name(kind) if name is None else printable_name(name, f"{kind}: name")
         self.named = name is not None
         self.trainable = trainable
         self.expected_shape: Shape | None = None  # of the input, if given
         for word, shape in options.items():
-            self.expected_shape = SHAPE_WORDS[word](shape, f"{kind}: {word}")
+            self.expected_shape = SHAPE_ARGUMENTS[word](shape, f"{kind}: {word}")
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
         self.state: dict[str, Array] = {}
@@ -174,8 +182,8 @@ class Layer(Configured):
         `need_dx` False allows the layer to skip dL/dx and return None.
         """
         memory, need_dx = self._memory(memory), flag(need_dx, f"{self.name}: need_dx")
-        kept = memory.saved(self) if memory.holds(self) else ()
-        batches = {len(each) for each in kept if isinstance(each, np.ndarray) and each.ndim > 1}
+        saved = memory.saved(self) if memory.holds(self) else ()
+        batches = {len(each) for each in saved if isinstance(each, np.ndarray) and each.ndim > 1}
         if not isinstance(dy, np.ndarray) or dy.dtype.kind not in "buif":
             raise ValueError(f"{self.name}: dy={dy!r:.80}, expected an array of numbers")
         if dy.shape[1:] != self.output_shape or batches - {len(dy)}:
@@ -265,12 +273,12 @@ class Layer(Configured):
         kind = type(self).__name__
         if not (self._defines("forward") or self._defines("_forward")):
             raise ValueError(f"{self.name}: {kind} has no forward, expected forward(self, x)")
-        if self._defines("forward") and not takes(self.forward, 0, **self._training(False)):
+        if self._defines("forward") and not accepts(self.forward, 0, **self._training(False)):
             raise ValueError(
                 f"{self.name}: {kind}.forward{signature(self.forward)}, expected forward(x) or "
                 "forward(x, training)"
             )
-        if self._defines("backward") and not takes(self.backward, 0):
+        if self._defines("backward") and not accepts(self.backward, 0):
             raise ValueError(
                 f"{self.name}: {kind}.backward{signature(self.backward)}, expected backward(dy)"
             )

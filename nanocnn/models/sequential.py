@@ -12,15 +12,15 @@ from typing import Any
 from .. import storage
 from ..callbacks.callback import Callback, CallbackList
 from ..common.arrays import Array
-from ..common.config import described
+from ..common.config import serialize
 from ..common.errors import ModelFileError, warn
-from ..common.validate import can_pickle, flag, verbosity, whole
+from ..common.validate import can_pickle, flag, integer, verbosity
 from ..data.batches import take
 from ..kernels import get_kernels
 from ..kernels.memory import Memory
 from ..layers import Layer, layers_from_config
 from ..losses import Loss, get_loss
-from ..metrics import Means, Metric, get_metrics, own, warn_once_of
+from ..metrics import Means, Metric, custom_metrics, get_metrics, warn_not_stored
 from ..optimizers import Optimizer, get_optimizer
 from ..storage.snapshot import Snapshot
 from . import inputs, trainer
@@ -174,7 +174,7 @@ class Sequential(Structure):
         methods are called. Errors as for `fit`.
         """
         flag(return_dict, "return_dict")
-        size = PREDICT_BATCH if batch_size is None else whole(batch_size, "batch_size")
+        size = PREDICT_BATCH if batch_size is None else integer(batch_size, "batch_size")
         self._ready(x)
         data = inputs.checked(self, x, y, sample_weight)
         progress = Progress(verbose)
@@ -202,7 +202,7 @@ class Sequential(Structure):
         verbosity(verbose)
         self._build_for(x)
         images = self._images(x)
-        size = PREDICT_BATCH if batch_size is None else whole(batch_size, "batch_size")
+        size = PREDICT_BATCH if batch_size is None else integer(batch_size, "batch_size")
         heard = None if callbacks is None else CallbackList(callbacks, self, len(images), size)
         return trainer.predict(self, images, size, heard, Progress(verbose))
 
@@ -211,7 +211,7 @@ class Sequential(Structure):
     def plan(self, batch_size: int = 128) -> str:
         """The stages this model runs in, as a table: kernel chosen, shapes, FLOPs, memory."""
         self._require_built()
-        return describe(self.execution_plan, self._memory, whole(batch_size, "batch_size"))
+        return describe(self.execution_plan, self._memory, integer(batch_size, "batch_size"))
 
     def trace(self, x: Any, y: Any, training: bool = True) -> Trace:
         """Every number of one forward and backward pass, by layer: see `nanocnn.trace.Trace`.
@@ -230,23 +230,23 @@ class Sequential(Structure):
         config = {**self.get_config(), "unit_range": self.unit_range}
         snapshot = Snapshot(config, weights, self._compile_config(), state)
         snapshot.set_progress({**self.progress, "random_state": self.rng.bit_generator.state})
-        snapshot.metrics, snapshot.own_layers = dict(self.metrics), self.own_layers()
+        snapshot.metrics, snapshot.custom_layers = dict(self.metrics), self.custom_layers()
         return snapshot
 
     def _compile_config(self) -> dict[str, Any] | None:
         if not self._compiled:
             return None
         return {
-            "optimizer": described(self.optimizer),
-            "loss": described(self.loss),
-            "metrics": [name for name in self.metrics if name not in own(self.metrics)],
+            "optimizer": serialize(self.optimizer),
+            "loss": serialize(self.loss),
+            "metrics": [name for name in self.metrics if name not in custom_metrics(self.metrics)],
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled (for other processes) as what a saved file would hold, and its metrics."""
         snapshot = self.snapshot()
         snapshot.metrics = {name: each for name, each in self.metrics.items() if can_pickle(each)}
-        warn_once_of(self.metrics.keys() - snapshot.metrics.keys(), self._unsaved, "a pickle")
+        warn_not_stored(self.metrics.keys() - snapshot.metrics.keys(), self._unsaved, "a pickle")
         return type(self).from_snapshot, (snapshot, self.kernel_set)
 
     def __copy__(self) -> "Sequential":
@@ -261,24 +261,24 @@ class Sequential(Structure):
         The file is written beside `path` and moved into place: an interruption leaves the old file
         or the new one. Metrics of your own are left out with a warning, layers are a ValueError.
         """
-        storage.refuse_own(self.own_layers())
-        warn_once_of(own(self.metrics), self._unsaved, "a file")
+        storage.refuse_custom(self.custom_layers())
+        warn_not_stored(custom_metrics(self.metrics), self._unsaved, "a file")
         storage.save(self.snapshot(), path)
 
     def check_path(self, path: str | Path) -> None:
         """Raise, before any work and without touching the disk, what `save` would: ValueError for
         the path or a layer of one's own, TypeError for a loss of one's own, MissingExtraError.
         """
-        storage.refuse_own(self.own_layers())
+        storage.refuse_custom(self.custom_layers())
         storage.check(self.snapshot(), path)
-        warn_once_of(own(self.metrics), self._unsaved, "a file")
+        warn_not_stored(custom_metrics(self.metrics), self._unsaved, "a file")
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot, kernels: str = "fast") -> "Sequential":
         """The model that `snapshot` returned: built, compiled, and ready to go on."""
         config = snapshot.config
         model = cls(
-            layers_from_config(config["layers"], snapshot.own_layers), config.get("seed", 0),
+            layers_from_config(config["layers"], snapshot.custom_layers), config.get("seed", 0),
             config["dtype"], kernels, config["name"], config.get("scale_uint8", True),
         )  # fmt: skip
         model.set_weights(list(snapshot.weights.values()))
@@ -307,7 +307,7 @@ class Sequential(Structure):
         try:
             if self._memory is None:
                 self._memory = self.execution_plan.memory()
-                if precompile and not self.own_layers():
+                if precompile and not self.custom_layers():
                     with suppress(Exception):  # what has no config is compiled when it is called
                         what = {"config": self.get_config(), "compile": self._compile_config()}
                         precompile.step = json.dumps({**what, "batch": batch})
@@ -333,8 +333,8 @@ class Sequential(Structure):
     def _layers_changed(self) -> None:
         leave = ""
         if self._compiled:
-            if doubt := self.loss.doubt(last_activation(self.layers), self.output_shape):
-                warn(f"model {self.name!r}: {doubt}")
+            if text := self.loss.check_activation(last_activation(self.layers), self.output_shape):
+                warn(f"model {self.name!r}: {text}")
             if not getattr(self.loss, "from_logits", False):
                 leave = self.loss.output_activation
         self._plan = make_plan(self.layers, self.kernels, self.dtype, leave)

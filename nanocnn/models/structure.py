@@ -12,7 +12,7 @@ from ..common.arrays import Array
 from ..common.errors import ShapeError, warn
 from ..common.tables import sizes, table
 from ..common.terminal import say
-from ..common.validate import as_array, flag, float_type, sample_shape, whole
+from ..common.validate import as_array, flag, float_type, integer, sample_shape
 from ..data.batches import as_images
 from ..kernels import get_kernels
 from ..layers import Dense, Input, Layer, is_builtin, layer_config, make_names_unique
@@ -55,7 +55,7 @@ class Structure:
             raise ValueError(f"Sequential: name={name!r:.80}, expected text")
         if not isinstance(layers, (list, tuple)):
             raise ValueError(f"Sequential: layers={layers!r:.80}, expected a list of layers")
-        self.name, self.seed = name, whole(seed, "seed", 0, bits=128)
+        self.name, self.seed = name, integer(seed, "seed", 0, bits=128)
         self.kernel_set = kernels
         # Loaded at once: a child forked while another thread loads them would wait for ever.
         self.kernels: ModuleType = get_kernels(kernels)
@@ -205,7 +205,7 @@ class Structure:
             "layers": layers,
         }
 
-    def own_layers(self) -> dict[int, type[Layer]]:
+    def custom_layers(self) -> dict[int, type[Layer]]:
         """The classes of the layers that are not nanocnn's, by place: no file can hold them."""
         return {i: type(each) for i, each in enumerate(self.layers) if not is_builtin(each)}
 

@@ -11,7 +11,7 @@ from ..callbacks.callback import CallbackList
 from ..common.arrays import Array, quiet
 from ..common.errors import ModelFileError, NonFiniteError, warn
 from ..common.terminal import say
-from ..common.validate import flag, whole
+from ..common.validate import flag, integer
 from ..data.batches import batches, take
 from ..kernels.memory import Memory
 from ..metrics import Means
@@ -136,9 +136,9 @@ def fit(
     verbose: int | str,
 ) -> History:
     """Train; see `Sequential.fit`."""
-    batch_size = 32 if batch_size is None else whole(batch_size, "batch_size")
-    epochs = whole(epochs, "epochs")
-    initial_epoch = whole(initial_epoch, "initial_epoch", 0)
+    batch_size = 32 if batch_size is None else integer(batch_size, "batch_size")
+    epochs = integer(epochs, "epochs")
+    initial_epoch = integer(initial_epoch, "initial_epoch", 0)
     if initial_epoch > epochs:
         raise ValueError(
             f"initial_epoch={initial_epoch}, epochs={epochs}, expected no more than epochs: the "

@@ -18,7 +18,7 @@ from ..common.errors import ModelFileError
 from ..common.files import PEEK, atomic_write, looks_like, path_name
 from ..common.validate import flag
 from . import keras_hdf5, keras_zip, npz, sandbox
-from .architecture import checked, refuse_own
+from .architecture import checked, refuse_custom
 from .snapshot import Snapshot
 
 # Each module has read(open file, compile) -> Snapshot, write(Snapshot, open file), the first bytes
@@ -91,4 +91,4 @@ def _format(path: str | os.PathLike[str]) -> ModuleType:
     return handler
 
 
-__all__ = ["FORMATS", "Snapshot", "atomic_write", "check", "load", "refuse_own", "save"]
+__all__ = ["FORMATS", "Snapshot", "atomic_write", "check", "load", "refuse_custom", "save"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..common.config import arguments
 from ..common.errors import ModelFileError
-from ..common.validate import flag, whole
+from ..common.validate import flag, integer
 from ..initializers import canonical
 from ..layers import LAYERS, Input, Layer, layer_config
 from ..regularizers import get_regularizer
@@ -28,10 +28,10 @@ IGNORED = {
     *(f"{weight}_initializer" for weight in ("gamma", "beta", *STATE)),
 }
 TRAINING_ONLY = ("_regularizer", "_constraint", "noise_shape")  # suffixes of such arguments
-TO_PREDICT = "; load_model(path, compile=False) ignores what only training needs"
+PREDICT_HINT = "; load_model(path, compile=False) ignores what only training needs"
 
 
-def refuse_unknown(config: Config, known: Any, fixed: Config, ignored: set[str]) -> None:
+def check_supported(config: Config, known: Any, fixed: Config, ignored: set[str]) -> None:
     """Raise `ModelFileError` for an unknown argument that would change results.
 
     Keras writes null or false for unused arguments, so these are accepted under any name.
@@ -45,19 +45,19 @@ def refuse_unknown(config: Config, known: Any, fixed: Config, ignored: set[str])
             raise ModelFileError(f"{key}={value!r:.80} is not supported, only {fixed[key]!r}")
 
 
-def read_layer(entry: Any, place: int, compile: bool = True) -> Layer:
+def read_layer(entry: Any, index: int, compile: bool = True) -> Layer:
     """Create a layer from a {"class_name", "config"}; only classes in `LAYERS` are accepted.
 
     Without `compile`, unsupported arguments that only training uses are ignored.
     """
     if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
-        raise ModelFileError(f"layer {place}: expected an object with class_name and config")
+        raise ModelFileError(f"layer {index}: expected an object with class_name and config")
     class_name, config = entry.get("class_name"), dict(entry["config"])
     name = config.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
-        raise ModelFileError(f"layer {place}: name {name!r:.80}, expected a printable name")
+        raise ModelFileError(f"layer {index}: name {name!r:.80}, expected a printable name")
     if "/" in name or name in (".", ".."):
-        raise ModelFileError(f"layer {place}: name {name!r}, expected no '/', '.' or '..'")
+        raise ModelFileError(f"layer {index}: name {name!r}, expected no '/', '.' or '..'")
     where = f"layer {name!r} ({class_name!s:.80})"
     if not isinstance(class_name, str) or class_name not in LAYERS:
         raise ModelFileError(f"{where}: expected one of {', '.join(LAYERS)}")
@@ -87,21 +87,21 @@ def read_arguments(config: Config, known: dict[str, bool], compile: bool) -> Con
     given: Config = {}
     for key, value in config.items():
         try:
-            refuse_unknown({key: value}, known, FIXED, IGNORED)
+            check_supported({key: value}, known, FIXED, IGNORED)
             if key in known:
-                given[key] = plain(key, value)
+                given[key] = convert_argument(key, value)
         except ValueError as error:
             if not key.endswith(TRAINING_ONLY):
                 raise
             if compile:
-                raise ModelFileError(f"{error}{TO_PREDICT}") from None
+                raise ModelFileError(f"{error}{PREDICT_HINT}") from None
     for key in known:
         if known[key] and key not in given:
             raise ModelFileError(f"{key} is missing")
     return given
 
 
-def plain(key: str, value: Any) -> Any:
+def convert_argument(key: str, value: Any) -> Any:
     """Convert an argument's value to nanocnn's form."""
     if key == "activation" and isinstance(value, dict) and value.get("class_name") == "function":
         return value.get("config")
@@ -147,7 +147,7 @@ def read_architecture(
         raise ModelFileError("model without layers")
     if len(entries) > MAX_LAYERS:
         raise ModelFileError(f"model of {len(entries)} layers, expected at most {MAX_LAYERS}")
-    layers = [read_layer(entry, place, compile) for place, entry in enumerate(entries)]
+    layers = [read_layer(entry, index, compile) for index, entry in enumerate(entries)]
     if not isinstance(layers[0], Input):  # Keras 2 stores the shape in the first layer
         shape = entries[0]["config"].get("batch_input_shape") or config.get("build_input_shape")
         first = {"name": "input_layer", "batch_shape": shape}
@@ -162,7 +162,7 @@ def read_architecture(
     if len(dtypes) > 1:
         raise ModelFileError("layers of different dtypes, expected the same for all")
     try:
-        seed = whole(config.get("seed", 0), "seed", 0, bits=128)
+        seed = integer(config.get("seed", 0), "seed", 0, bits=128)
         scale_uint8 = flag(config.get("scale_uint8", scale_uint8), "scale_uint8")
         if (unit_range := config.get("unit_range")) is not None:
             flag(unit_range, "unit_range")
@@ -212,7 +212,7 @@ def by_layer(weights: Iterable[str]) -> dict[str, list[str]]:
 
 def checked(snapshot: Snapshot) -> Snapshot:
     """Return the snapshot with a complete config; `ModelFileError` if the weights do not match."""
-    refuse_own(snapshot.own_layers)
+    refuse_custom(snapshot.custom_layers)
     config, shapes = read_architecture({"class_name": "Sequential", "config": snapshot.config})
     if list(snapshot.weights) != list(shapes):
         raise ModelFileError(f"weights {list(snapshot.weights)}, expected {list(shapes)}")
@@ -227,11 +227,11 @@ def checked(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, config=config)
 
 
-def refuse_own(layers: Mapping[int, type[Any]]) -> None:
+def refuse_custom(layers: Mapping[int, type[Any]]) -> None:
     """Raise ValueError if there are custom layers."""
-    for place, kind in layers.items():
+    for index, kind in layers.items():
         raise ValueError(
-            f"layer {place}: {kind.__name__} is a custom layer, which model files cannot store; "
+            f"layer {index}: {kind.__name__} is a custom layer, which model files cannot store; "
             "save the weights with numpy.savez(path, *model.get_weights()), and load them with "
             "set_weights into a model built by the same code"
         )

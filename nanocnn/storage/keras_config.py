@@ -10,7 +10,7 @@ from ..losses import LOSSES
 from ..metrics import METRICS
 from ..optimizers import OPTIMIZERS
 from ..schedules import SCHEDULES
-from .architecture import STATE, TO_PREDICT, Config, refuse_unknown
+from .architecture import PREDICT_HINT, STATE, Config, check_supported
 from .safe_zip import parse_json
 
 KERAS_VERSION = "3.10.0"  # the version whose format is written
@@ -61,13 +61,13 @@ def read_object(value: Any, table: dict[str, Any], what: str) -> Config:
         if "lr" in config and "learning_rate" in known and "learning_rate" not in config:
             config = {**config, "learning_rate": config["lr"]}  # its name before Keras 2.3
             del config["lr"]
-        refuse_unknown(config, known, FIXED, IGNORED)
-        kept = {key: config[key] for key in config if key in known}
-        table[class_name](**kept)  # checks every value
+        check_supported(config, known, FIXED, IGNORED)
+        given = {key: config[key] for key in config if key in known}
+        table[class_name](**given)  # checks every value
     except (TypeError, ValueError) as error:
         text = str(error).removeprefix(f"{class_name}: ")
         raise ModelFileError(f"{what} {class_name}: {text}") from None
-    return {"class_name": class_name, "config": kept}
+    return {"class_name": class_name, "config": given}
 
 
 def read_training(config: Any) -> Config | None:
@@ -78,7 +78,7 @@ def read_training(config: Any) -> Config | None:
     try:
         return _read_training(config)
     except ModelFileError as error:
-        raise ModelFileError(f"{error}{TO_PREDICT}") from None
+        raise ModelFileError(f"{error}{PREDICT_HINT}") from None
 
 
 def _read_training(config: Any) -> Config | None:
@@ -179,11 +179,11 @@ def write_training(config: Config) -> Config:
     """Return Keras's compile_config; `ModelFileError` for an argument that Keras does not have."""
     config = _read_training(config) or {}
     optimizer, loss = config["optimizer"], config["loss"]
-    own: list[tuple[Config, str, Any]] = [(optimizer, "form", "keras")]
+    unsupported: list[tuple[Config, str, Any]] = [(optimizer, "form", "keras")]
     if loss["class_name"] == "SparseCategoricalCrossentropy":
-        own.append((loss, "label_smoothing", 0.0))
-    for part, key, same in own:
-        if part["config"].pop(key, same) != same:
+        unsupported.append((loss, "label_smoothing", 0.0))
+    for part, key, default in unsupported:
+        if part["config"].pop(key, default) != default:
             raise ModelFileError(f"Keras's {part['class_name']} has no {key}")
     rate = optimizer["config"].get("learning_rate")
     if isinstance(rate, dict):

@@ -148,7 +148,7 @@ class SafeFile:
 def _filters(dataset: Any) -> str:
     """Return the names of a dataset's filters: deflate, shuffle, ..."""
     plist = dataset.id.get_create_plist()
-    names = [plist.get_filter(place)[3] for place in range(plist.get_nfilters())]
+    names = [plist.get_filter(index)[3] for index in range(plist.get_nfilters())]
     return ", ".join(name.decode("ascii", "replace")[:40] for name in names)
 
 
@@ -176,8 +176,8 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
                 "layers, use model.save()"
             )
         model = parse_json(text, "model_config")
-        ours = is_nanocnn_010(model, h5.text("keras_version"))
-        config, shapes = read_architecture(model, compile, ours)
+        scale_uint8 = is_nanocnn_010(model, h5.text("keras_version"))
+        config, shapes = read_architecture(model, compile, scale_uint8)
         weights = {}
         for layer, keys in by_layer(shapes).items():
             group = h5.group(f"model_weights/{layer}")
@@ -210,10 +210,10 @@ def _read_optimizer(h5: SafeFile, found: dict[str, Any], snapshot: Snapshot) -> 
     ):
         flat = f"{weight.replace('/', '_')}_{keras3}"
         exact = f"/{snapshot.config['name']}_{flat}"
-        ends = (f"_{flat}", f"/{flat}", f"/{keras2}/{weight}", f"/{weight}/{old}")
+        suffixes = (f"_{flat}", f"/{flat}", f"/{keras2}/{weight}", f"/{weight}/{old}")
         alike = by_name.get(exact.rpartition("/")[2], [])
         named = [path for path in alike if path.endswith(exact)]
-        named = named or [path for path in found if path.endswith(ends)]
+        named = named or [path for path in found if path.endswith(suffixes)]
         if len(named) == 1:
             slots[f"{weight}/{slot}"] = found[named[0]]
         else:
@@ -302,8 +302,8 @@ def set_names(group: Any, attribute: str, names: list[str]) -> None:
     while any(part.nbytes > MAX_ATTRIBUTE for part in np.array_split(array, max(parts, 1))):
         parts += 1
     if parts > 1:
-        for place, part in enumerate(np.array_split(array, parts)):
-            group.attrs[f"{attribute}{place}"] = part
+        for index, part in enumerate(np.array_split(array, parts)):
+            group.attrs[f"{attribute}{index}"] = part
     else:
         group.attrs[attribute] = array if names else []
 

@@ -39,11 +39,11 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
     """Read the model from an open `.keras` file."""
     archive = Archive(file)
     model = parse_json(archive.read("config.json"), "config.json")
-    ours = False
+    scale_uint8 = False
     if "metadata.json" in archive.sizes:
         metadata = parse_json(archive.read("metadata.json"), "metadata.json")
-        ours = is_nanocnn_010(model, metadata.get("keras_version"))
-    config, shapes = read_architecture(model, compile, ours)
+        scale_uint8 = is_nanocnn_010(model, metadata.get("keras_version"))
+    config, shapes = read_architecture(model, compile, scale_uint8)
     compiled = read_training(model.get("compile_config")) if compile else None
     snapshot = Snapshot(config, {}, compiled)
     with open_hdf5(io.BytesIO(archive.read("model.weights.h5"))) as h5:
@@ -53,8 +53,8 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
             keys = of_layer.get(layer, [])
             if len(group or ()) != len(keys):
                 raise ModelFileError(f"{path}: {len(group or ())} weights, expected {len(keys)}")
-            for place, key in enumerate(keys):
-                array = h5.read(h5.child(group, str(place)), shapes[key])
+            for index, key in enumerate(keys):
+                array = h5.read(h5.child(group, str(index)), shapes[key])
                 snapshot.weights[key] = array.astype(config["dtype"])
         group = h5.group("optimizer/vars")
         if compiled and group is not None:
@@ -81,14 +81,14 @@ def write(snapshot: Snapshot, file: BinaryIO) -> None:
         for layer, path in _paths(snapshot.config):
             group = root.create_group(path)
             group.attrs["name"] = layer
-            for place, key in enumerate(of_layer.get(layer, [])):
-                group.create_dataset(str(place), data=snapshot.weights[key])
+            for index, key in enumerate(of_layer.get(layer, [])):
+                group.create_dataset(str(index), data=snapshot.weights[key])
         root.create_group("vars").attrs["name"] = snapshot.config["name"]
         if training:
             group = root.create_group("optimizer/vars")
             group.attrs["name"] = snake_case(training["optimizer"]["class_name"])
-            for place, value in enumerate(optimizer_variables(snapshot).values()):
-                group.create_dataset(str(place), data=value)
+            for index, value in enumerate(optimizer_variables(snapshot).values()):
+                group.create_dataset(str(index), data=value)
     metadata = {"keras_version": KERAS_VERSION, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S")}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, data in (

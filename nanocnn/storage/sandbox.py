@@ -24,7 +24,7 @@ from .keras_hdf5 import import_h5py
 from .snapshot import Snapshot
 
 SECONDS, BYTES_PER_SECOND = 30, 10 << 20  # time limit: for the start, and by the file's size
-MEMORY, TIMES = 1 << 30, 8  # address space limit: a constant, plus times the file's size
+MEMORY_LIMIT, MEMORY_RATIO = 1 << 30, 8  # address space limit: bytes, plus times file size
 REFUSED = 3  # the child's exit code for a ModelFileError
 CODE = f"""
 try:
@@ -45,7 +45,7 @@ def read(file: BinaryIO, suffix: str, compile: bool = True) -> Snapshot:
     data = file.read()
     seconds = SECONDS + len(data) / BYTES_PER_SECOND
     child = child_process.start(
-        CODE, suffix, "compile" * compile, str(MEMORY + TIMES * len(data)),
+        CODE, suffix, "compile" * compile, str(MEMORY_LIMIT + MEMORY_RATIO * len(data)),
         str(math.ceil(seconds)),
         environment={"OPENBLAS_NUM_THREADS": "1"},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..common.arrays import Array as Array
 from ..common.errors import ModelFileError
-from ..common.validate import whole
+from ..common.validate import integer
 
 
 @dataclass
@@ -34,18 +34,18 @@ class Snapshot:
     progress: dict[str, Any] = field(default_factory=dict)
     callbacks: dict[str, Array] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
-    own_layers: dict[int, type[Any]] = field(default_factory=dict)
+    custom_layers: dict[int, type[Any]] = field(default_factory=dict)
 
     def set_progress(self, progress: dict[str, Any]) -> None:
         """Set `progress`, and move the arrays in its callbacks' states to `callbacks`."""
         states = []
-        for place, each in enumerate(progress.get("callbacks", [])):
+        for index, each in enumerate(progress.get("callbacks", [])):
             state = dict(each["state"])
             for name, value in each["state"].items():
                 arrays = value if isinstance(value, dict) else {}
                 for weight, array in arrays.items():
                     if isinstance(array, np.ndarray):
-                        self.callbacks[f"{weight}/{place}.{name}"] = array.copy()
+                        self.callbacks[f"{weight}/{index}.{name}"] = array.copy()
                         state.pop(name, None)
             states.append({**each, "state": state})
         self.progress = {**progress, "callbacks": states} if states else dict(progress)
@@ -57,8 +57,8 @@ class Snapshot:
         ]
         for key, array in self.callbacks.items():
             weight, _, slot = key.rpartition("/")
-            place, _, name = slot.partition(".")
-            states[int(place)]["state"].setdefault(name, {})[weight] = array.copy()
+            index, _, name = slot.partition(".")
+            states[int(index)]["state"].setdefault(name, {})[weight] = array.copy()
         return {**self.progress, "callbacks": states}
 
 
@@ -72,14 +72,14 @@ def check_progress(snapshot: Snapshot) -> None:
     """Raise `ModelFileError` if training could not resume from the progress in a file."""
     try:
         progress = _object(snapshot.progress, "progress")
-        whole(progress.get("epoch", 0), "epoch", 0)
+        integer(progress.get("epoch", 0), "epoch", 0)
         for name, values in _object(progress.get("history", {}), "history").items():
             where = f"history of {name!r:.80}"
             for value in _list(values, where):
                 _real(value, where)
         states = _list(progress.get("callbacks", []), "callbacks")
-        for place, each in enumerate(states):
-            where = f"callback {place}"
+        for index, each in enumerate(states):
+            where = f"callback {index}"
             if not isinstance(_object(each, where).get("class_name"), str):
                 raise ValueError(f"{where}: expected a class_name")
             _check_state(_object(each.get("state"), f"{where}: state"), each["class_name"], where)
@@ -93,7 +93,7 @@ def _check_state(state: dict[str, Any], class_name: str, where: str) -> None:
         return
     for name, may_be_none in COUNTS.items():
         if not (may_be_none and state.get(name) is None):
-            whole(state.get(name, 0), f"{where}: {name}", 0)
+            integer(state.get(name, 0), f"{where}: {name}", 0)
     if state.get("best") is not None:
         _real(state["best"], f"{where}: best")
     if state.get("best_weights") is not None:
@@ -107,8 +107,8 @@ def _check_arrays(snapshot: Snapshot, states: list[Any]) -> None:
         weight, _, slot = key.rpartition("/")
         found.setdefault(slot, []).append(weight)
     for slot, weights in found.items():
-        place, _, name = slot.partition(".")
-        number = int(place) if place.isdecimal() and len(place) < 9 else len(states)
+        index, _, name = slot.partition(".")
+        number = int(index) if index.isdecimal() and len(index) < 9 else len(states)
         if not name or number >= len(states) or states[number]["state"].get(name) is not None:
             raise ValueError(f"callbacks/.../{slot:.80}: belongs to no callback")
         if states[number]["class_name"] in OWN_CALLBACKS and (
@@ -135,4 +135,4 @@ def _list(value: Any, name: str) -> list[Any]:
 def _real(value: Any, name: str) -> None:
     """Check a float, which may be infinite or NaN, or an integer that a float can represent."""
     if not isinstance(value, float):
-        whole(value, name, -(2**53), bits=53)
+        integer(value, name, -(2**53), bits=53)
