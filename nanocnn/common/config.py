@@ -1,6 +1,6 @@
 """Configs: a layer, loss, optimizer or schedule as its class name and arguments, as in Keras.
 
-{"class_name": "Dropout", "config": {"rate": 0.5}}: saved files contain it, `make` rebuilds it.
+{"class_name": "Dropout", "config": {"rate": 0.5}}: files store it, `deserialize` rebuilds it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -58,7 +58,7 @@ class Checked:
 
 
 def refuse_unknown(kind: type, options: Iterable[str], also: Iterable[str] = ()) -> None:
-    """Raise ValueError for the first of `options` that is neither in `also` nor for `kind`."""
+    """Raise ValueError for the first option that is no argument of `kind` and not in `also`."""
     names = arguments(kind)
     for name in options:
         if name not in names and name not in also:
@@ -71,7 +71,7 @@ class Configured(Checked):
     """Base of classes that keep each argument of `__init__` in an attribute of the same name."""
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that rebuild the object, by Keras's names, JSON-serialisable."""
+        """Return the arguments that rebuild the object, by Keras's names, JSON-serialisable."""
         names = arguments(type(self))
         if missing := [name for name in names if not hasattr(self, name)]:
             raise TypeError(
@@ -82,7 +82,7 @@ class Configured(Checked):
 
 
 def arguments(kind: type) -> dict[str, Parameter]:
-    """The arguments of a class, including those that it passes to its base class as **options."""
+    """Return the arguments of a class, including those it passes to its base class as **options."""
     found: dict[str, Parameter] = {}
     for each in kind.__mro__:
         if init := vars(each).get("__init__"):
@@ -102,7 +102,7 @@ def _takes_options(function: Any) -> bool:
 
 
 def serialize(thing: Any) -> dict[str, Any]:
-    """The {"class_name", "config"} of an object that has a `get_config`."""
+    """Return the {"class_name", "config"} of an object with a `get_config`."""
     return {"class_name": type(thing).__name__, "config": thing.get_config()}
 
 
@@ -124,7 +124,7 @@ def checked_config(config: Any, what: str) -> dict[str, Any]:
 
 
 def match_name(what: str, name: object, known: Iterable[str]) -> str:
-    """The name in `known` that equals `name` but for case and underscores: HeNormal, he_normal."""
+    """Return the name in `known` that equals `name` up to case and underscores (HeNormal)."""
     known = tuple(known)
     for each in known:
         if _folded(each) == _folded(name):

@@ -27,10 +27,10 @@ def to_python(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def integer(value: Any, name: str, least: int = 1, bits: int = 31) -> int:
-    """Return an integer of at least `least` and below 2**bits."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name}={value!r:.80}, expected an integer of at least {least}")
+def integer(value: Any, name: str, minimum: int = 1, bits: int = 31) -> int:
+    """Return an integer of at least `minimum` and below 2**bits."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
+        raise ValueError(f"{name}={value!r:.80}, expected an integer of at least {minimum}")
     if value >= 2**bits:
         raise ValueError(f"{name}={value!r:.80}, expected an integer below 2**{bits}")
     return int(value)

@@ -204,7 +204,7 @@ class Layer(Configured):
         """The backward pass in a model: `_backward`, or a custom `backward` with checks."""
         if not self.is_custom:
             return self._backward(dy, need_dx, memory)
-        self.grads = {}  # a missing gradient must not go unnoticed
+        self.grads = {}  # without this, a missing gradient would be the last step's
         dx = self.backward(_read_only(dy))
         for name, param in self.params.items() if self.trainable else ():
             what = f"after backward self.grads[{name!r}] is"
@@ -232,15 +232,15 @@ class Layer(Configured):
         return {**self.params, **self.state}
 
     def count_params(self) -> int:
-        """The number of weights, trained or not."""
+        """Return the number of weights, trained or not."""
         return sum(array.size for array in self.weights.values())
 
     def formula(self) -> str:
-        """The forward pass as a formula of one line."""
+        """Return the forward pass as a one-line formula."""
         return ""
 
     def _weight(self, name: str, shape: Shape, value: Any) -> Array:
-        """A new array for the weight `name` from the `value` of `initial` or `__init__`."""
+        """Return a new array for the weight `name` from the `value` of `initial` or `__init__`."""
         if isinstance(value, str):
             return initializers.initialize(value, shape, self.rng, self.dtype)
         weight = np.array(value, self.dtype)
@@ -318,14 +318,14 @@ class Layer(Configured):
 
 
 def _read_only(array: Array) -> Array:
-    """A read-only view: other layers still need the values."""
+    """Return a read-only view, because other layers still need the values."""
     view = array.view()
     view.flags.writeable = False
     return view
 
 
 def automatic_name(class_name: str) -> str:
-    """Keras's default name for a class: MaxPooling2D -> max_pooling2d."""
+    """Return Keras's default name for a class: MaxPooling2D -> max_pooling2d."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", class_name).lower()
 
 
