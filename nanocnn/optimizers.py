@@ -81,7 +81,7 @@ class Optimizer(Configured):
         self.iterations = 0
         self.slots: dict[str, Array] = {}
 
-    def claim(self, model: Any) -> None:
+    def bind(self, model: Any) -> None:
         """Bind the optimizer to `model` before training; ValueError if it has another's state.
 
         SGD without momentum and schedule has no state, so it can train several models in turn.

@@ -12,13 +12,13 @@ from .errors import unknown
 
 
 def number(
-    value: Any, name: str, fits: Callable[[Any], bool] = lambda value: True, words: str = ""
+    value: Any, name: str, valid: Callable[[Any], bool] = lambda value: True, expected: str = ""
 ) -> float:
-    """Return a finite number that `fits` as a float; `words` describe the range in the message."""
+    """Return a finite number for which `valid` is true as a float; `expected` is its range."""
     value = to_python(value)
     real = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not real or not abs(value) <= 1e300 or not fits(value):
-        raise ValueError(f"{name}={value!r:.80}, expected a number {words}".rstrip())
+    if not real or not abs(value) <= 1e300 or not valid(value):
+        raise ValueError(f"{name}={value!r:.80}, expected a number {expected}".rstrip())
     return float(value)
 
 

@@ -44,7 +44,7 @@ def load(
 
     Raises DatasetError for missing or wrong files, ValueError for an unknown name. The data sets
     use the same file names: files in $NANOCNN_DATA itself count as MNIST, unless the folder has the
-    name of another set, such as fashion-mnist. Keep the others in subfolders.
+    name of another set, such as fashion-mnist. Keep other data sets in subfolders.
     """
     verbose = flag(verbose, "verbose")
     _check_name(name)
@@ -54,7 +54,7 @@ def load(
             return _read(name, found, str(folder), verbose)
         what = "has none of them" if folder.is_dir() else "is not a folder"
         raise DatasetError(
-            f"{name}: expected {', '.join(_stems(name))}, each with .gz or without; {folder} {what}"
+            f"{name}: expected {', '.join(_stems(name))}, each with or without .gz; {folder} {what}"
         )
     found, chosen = _find_in_environment(name)
     if found:
@@ -145,7 +145,7 @@ def _find(places: list[Any], name: str) -> list[Traversable] | None:
             return list(found.values())
         if found:
             missing = [stem for stem in _stems(name) if stem not in found]
-            raise DatasetError(f"{name}: {place} lacks {', '.join(missing)} (with .gz or without)")
+            raise DatasetError(f"{name}: {place} lacks {', '.join(missing)} (with or without .gz)")
     return None
 
 

@@ -78,7 +78,7 @@ class Layer(Configured):
     """
 
     operation = ""  # prefix of its kernels: "conv2d" for conv2d_forward and conv2d_backward
-    keeps: tuple[str, ...] = ()  # the names of what it saves for its backward pass
+    saves: tuple[str, ...] = ()  # the names of what it saves for its backward pass
     random = False  # draws random numbers while training
     untrained: tuple[str, ...] = ()  # the names of the weights in `state`
 

@@ -20,7 +20,7 @@ class Linear(Layer):
     `activation` is a separate layer, so that a plan can fuse it or leave it to the loss.
     """
 
-    keeps = ("x",)
+    saves = ("x",)
     geometry: tuple[Window, ...] = ()
 
     def __init__(

@@ -19,7 +19,7 @@ class BatchNormalization(Layer):
     variance; PyTorch's defaults are .9 and 1e-5, its moving variance is unbiased).
     """
 
-    operation, keeps = "batch_norm", ("x", "mean", "variance")
+    operation, saves = "batch_norm", ("x", "mean", "variance")
     untrained = ("moving_mean", "moving_variance")
 
     def __init__(

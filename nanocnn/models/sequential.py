@@ -81,7 +81,7 @@ class Sequential(Structure):
         new_optimizer, new_loss, new_metrics = (
             get_optimizer(optimizer), get_loss(loss), get_metrics(metrics),
         )  # fmt: skip
-        new_optimizer.claim(self)
+        new_optimizer.bind(self)
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
         self._compiled = True
         if self.built:
@@ -348,7 +348,7 @@ class Sequential(Structure):
     def _ready_to_train(self, x: Any) -> None:
         self._ready(x)
         self.execution_plan.require_backward()
-        self.optimizer.claim(self)
+        self.optimizer.bind(self)
 
 
 def load_model(path: str | Path, kernels: str = "fast", compile: bool = True) -> Sequential:

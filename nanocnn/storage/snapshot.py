@@ -64,7 +64,7 @@ class Snapshot:
 
 # Counters in the state of built-in callbacks (custom callbacks may use these names freely), and
 # whether they may be None; "best_weights" are arrays.
-OWN_CALLBACKS = {"EarlyStopping", "ModelCheckpoint", "ReduceLROnPlateau"}
+BUILTIN_CALLBACKS = {"EarlyStopping", "ModelCheckpoint", "ReduceLROnPlateau"}
 COUNTS = {"wait": False, "cooling": False, "best_epoch": False, "stopped_epoch": True}
 
 
@@ -89,7 +89,7 @@ def check_progress(snapshot: Snapshot) -> None:
 
 
 def _check_state(state: dict[str, Any], class_name: str, where: str) -> None:
-    if class_name not in OWN_CALLBACKS:
+    if class_name not in BUILTIN_CALLBACKS:
         return
     for name, may_be_none in COUNTS.items():
         if not (may_be_none and state.get(name) is None):
@@ -111,7 +111,7 @@ def _check_arrays(snapshot: Snapshot, states: list[Any]) -> None:
         number = int(index) if index.isdecimal() and len(index) < 9 else len(states)
         if not name or number >= len(states) or states[number]["state"].get(name) is not None:
             raise ValueError(f"callbacks/.../{slot:.80}: belongs to no callback")
-        if states[number]["class_name"] in OWN_CALLBACKS and (
+        if states[number]["class_name"] in BUILTIN_CALLBACKS and (
             name != "best_weights" or weights != list(snapshot.weights)
         ):
             raise ValueError(
