@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .common.arrays import Array
-from .common.config import find
+from .common.config import match_name
 
 # The standard deviation of a standard normal distribution truncated at +-2.
 TRUNCATED_STD = 0.87962566103423978
@@ -52,7 +52,7 @@ INITIALIZERS: dict[str, tuple[float, str, str] | float] = {
 def canonical(initializer: str | dict[str, Any], what: str = "initializer") -> str:
     """Return the name in `INITIALIZERS` for a name, a Keras class name or a Keras config."""
     name = initializer.get("class_name") if isinstance(initializer, dict) else initializer
-    return find(what, name, INITIALIZERS)
+    return match_name(what, name, INITIALIZERS)
 
 
 def config(name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .common.arrays import Array
-from .common.config import Configured, make
+from .common.config import Configured, deserialize
 from .common.errors import NonFiniteError, ShapeError
 from .common.tables import sizes
 from .common.validate import as_array, flag, number
@@ -74,7 +74,7 @@ class Loss(Configured):
         """Return dL/dprediction of the last forward, for L = sum over n of weight[n] * loss[n]."""
         raise NotImplementedError
 
-    def doubt(self, activation: str, output_shape: tuple[int, ...]) -> str:
+    def check_activation(self, activation: str, output_shape: tuple[int, ...]) -> str:
         """Return a warning if the model's last `activation` is probably a mistake, else ""."""
         return ""
 
@@ -130,7 +130,7 @@ class Crossentropy(Loss):
             target += target.dtype.type(self.label_smoothing / self._classes(output_shape))
         return target
 
-    def doubt(self, activation: str, output_shape: tuple[int, ...]) -> str:
+    def check_activation(self, activation: str, output_shape: tuple[int, ...]) -> str:
         kind, right = type(self).__name__, self.output_activation
         if activation == "softmax" and right == "sigmoid" and output_shape[-1:] == (1,):
             return "a softmax over one unit is always 1: use activation='sigmoid'"
@@ -238,7 +238,7 @@ class BinaryCrossentropy(Crossentropy):
         if not fused:
             inside = (p >= EPSILON) & (p <= 1 - EPSILON)
             dx = np.where(inside, dx / np.where(inside, p * (1 - p), 1), 0)
-        return (dx * _shares(weight, p)).astype(p.dtype, copy=False)
+        return (dx * _element_weights(weight, p)).astype(p.dtype, copy=False)
 
     def _classes(self, output_shape: tuple[int, ...]) -> int:
         return 2
@@ -297,10 +297,10 @@ class MeanSquaredError(Loss):
 
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
         prediction, target = memory.saved(self)
-        return (prediction - target) * (2 * _shares(weight, prediction))
+        return (prediction - target) * (2 * _element_weights(weight, prediction))
 
 
-def _shares(weight: Array, prediction: Array) -> Array:
+def _element_weights(weight: Array, prediction: Array) -> Array:
     """Each sample's weight divided by its number of elements, to broadcast against (N, ...)."""
     share = weight * weight.dtype.type(len(prediction) / prediction.size)
     return share.reshape(-1, *[1] * (prediction.ndim - 1))
@@ -322,4 +322,4 @@ LOSSES: dict[str, type[Loss]] = {
 
 def get_loss(spec: str | Loss | dict[str, Any]) -> Loss:
     """Return a loss from an instance, a name ("mse"), or a {"class_name", "config"}."""
-    return spec if isinstance(spec, Loss) else make("loss", spec, LOSSES)
+    return spec if isinstance(spec, Loss) else deserialize("loss", spec, LOSSES)

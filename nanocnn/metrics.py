@@ -15,7 +15,7 @@ import numpy as np
 
 from .common.arrays import Array
 from .common.errors import NonFiniteError, ShapeError, unknown, warn
-from .common.validate import as_array, takes, whole
+from .common.validate import accepts, as_array, integer
 
 Metric = Callable[[Array, Array], Any]
 
@@ -35,7 +35,7 @@ def accuracy(target: Array, prediction: Array, threshold: float = 0.5) -> Array:
 def top_k_categorical_accuracy(target: Array, prediction: Array, k: int = 5) -> Array:
     """1 where the true class is among the k largest predictions; ties count as hits (Keras)."""
     target, prediction = _both(target, prediction, 2)
-    k = whole(k, "k")
+    k = integer(k, "k")
     true = np.take_along_axis(prediction, target.argmax(axis=-1)[:, None], axis=-1)
     return ((prediction > true).sum(axis=-1) < k).astype(np.float64)
 
@@ -114,22 +114,22 @@ def _name(metric: Any) -> str:
     while isinstance(function, partial):
         function = function.func
     name = str(getattr(function, "__name__", type(function).__name__))
-    if isinstance(function, type) or not takes(metric, None, None):
+    if isinstance(function, type) or not accepts(metric, None, None):
         raise ValueError(f"metric {name!r}: expected a function of (target, prediction)")
     if name in RESERVED or name.startswith("val_"):
         raise ValueError(f"metric {name!r}: expected another name, this key of the logs is taken")
     return name
 
 
-def own(metrics: dict[str, Metric]) -> dict[str, Metric]:
+def custom_metrics(metrics: dict[str, Metric]) -> dict[str, Metric]:
     """Return the custom metrics, which files cannot store."""
     return {name: metric for name, metric in metrics.items() if METRICS.get(name) is not metric}
 
 
-def warn_once_of(names: Collection[str], said: set[str], what: str) -> None:
-    """Warn once of each metric that `what` cannot store; `said` collects their names."""
-    if new := sorted(set(names) - said):
-        said.update(new)
+def warn_not_stored(names: Collection[str], warned: set[str], what: str) -> None:
+    """Warn once of each metric that `what` cannot store; `warned` collects their names."""
+    if new := sorted(set(names) - warned):
+        warned.update(new)
         warn(f"{what} cannot store the metric {', '.join(new)}: compile the loaded model with it")
 
 
@@ -138,7 +138,7 @@ class Means:
 
     def __init__(self, metrics: dict[str, Metric], threshold: float) -> None:
         yes_or_no = partial(accuracy, threshold=threshold)
-        self.own = own(metrics)
+        self.custom_metrics = custom_metrics(metrics)
         self.metrics = {k: yes_or_no if v is accuracy else v for k, v in metrics.items()}
         self.count = 0
         self.sums = dict.fromkeys(("loss", *metrics), 0.0)
@@ -150,7 +150,7 @@ class Means:
         self.sums["loss"] += loss * n
         for name, metric in self.metrics.items():
             # The next batch overwrites these arrays, and a custom function may keep them.
-            arrays = [a.copy() if name in self.own else a for a in (target, prediction)]
+            arrays = [a.copy() if name in self.custom_metrics else a for a in (target, prediction)]
             self.sums[name] += _sum(name, metric(*arrays), n)
 
     def result(self) -> dict[str, float]:

@@ -14,7 +14,7 @@ from weakref import ref
 import numpy as np
 
 from .common.arrays import Array
-from .common.config import Configured, make, refuse_unknown
+from .common.config import Configured, deserialize, refuse_unknown
 from .common.validate import flag, number, one_of
 from .schedules import SCHEDULES, Schedule
 
@@ -66,7 +66,7 @@ class Optimizer(Configured):
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
         if isinstance(value, dict):
-            value = make("learning rate schedule", value, SCHEDULES)
+            value = deserialize("learning rate schedule", value, SCHEDULES)
         if not isinstance(value, Schedule):
             value = self._number("learning_rate", value)
         self._learning_rate: float | Schedule = value
@@ -81,7 +81,7 @@ class Optimizer(Configured):
         self.iterations = 0
         self.slots: dict[str, Array] = {}
 
-    def claim(self, model: Any) -> None:
+    def bind(self, model: Any) -> None:
         """Bind the optimizer to `model` before training; ValueError if it has another's state.
 
         SGD without momentum and schedule has no state, so it can train several models in turn.
@@ -300,4 +300,4 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 def get_optimizer(spec: str | Optimizer | dict[str, Any]) -> Optimizer:
     """Return an optimizer from an instance, a name ("adam"), or a {"class_name", "config"}."""
-    return spec if isinstance(spec, Optimizer) else make("optimizer", spec, OPTIMIZERS)
+    return spec if isinstance(spec, Optimizer) else deserialize("optimizer", spec, OPTIMIZERS)

@@ -8,7 +8,7 @@ from math import cos, floor, inf, pi
 from typing import ClassVar, get_origin
 
 from .common.config import Configured
-from .common.validate import flag, number, python
+from .common.validate import flag, number, to_python
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Schedule(Configured):
     arguments out of range. Source: keras/src/optimizers/schedules/learning_rate_schedule.py.
     """
 
-    above_zero: ClassVar[tuple[str, ...]] = ("decay_steps",)
+    positive: ClassVar[tuple[str, ...]] = ("decay_steps",)
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of update number `step`, counted from 0."""
@@ -39,14 +39,14 @@ class Schedule(Configured):
             value, where = getattr(self, field.name), f"{type(self).__name__}: {field.name}"
             if isinstance(field.default, bool):
                 flag(value, where)
-            elif field.name in self.above_zero:
+            elif field.name in self.positive:
                 number(value, where, lambda value: value > 0, "more than 0")
             elif value is not None or field.default is not None:
                 listed = get_origin(field.type) is list and isinstance(value, (list, tuple))
                 for item in value if listed else (value,):
                     number(item, where)
-                value = [python(item) for item in value] if listed else value
-            object.__setattr__(self, field.name, python(value))
+                value = [to_python(item) for item in value] if listed else value
+            object.__setattr__(self, field.name, to_python(value))
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ExponentialDecay(_Decay):
     Units, errors and source: `Schedule`.
     """
 
-    above_zero: ClassVar = ("decay_steps", "decay_rate")
+    positive: ClassVar = ("decay_steps", "decay_rate")
 
     def _rate(self, step: int) -> float:
         return self.initial_learning_rate * self.decay_rate ** self._periods(step)
@@ -135,7 +135,7 @@ class PolynomialDecay(Schedule):
     Units, errors and source: `Schedule`.
     """
 
-    above_zero: ClassVar = ("decay_steps", "power")
+    positive: ClassVar = ("decay_steps", "power")
     initial_learning_rate: float
     decay_steps: float
     end_learning_rate: float = 0.0001

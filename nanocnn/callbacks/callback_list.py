@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..common.errors import unknown, warn
-from ..common.validate import takes
+from ..common.validate import accepts
 from .callback import Callback
 
 ALIASES = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
@@ -95,12 +95,12 @@ def _listener(callback: Callback, event: str) -> Callable[..., Any] | None:
         return None
     kind = type(callback).__name__
     method: Callable[..., Any] = getattr(callback, own[0])
-    first = (0,) if takes(getattr(Callback, event), None, 0, {}) else ()
-    if takes(method, *first, {}):
+    first = (0,) if accepts(getattr(Callback, event), None, 0, {}) else ()
+    if accepts(method, *first, {}):
         return method
-    if takes(method, *first, logs={}):
+    if accepts(method, *first, logs={}):
         return lambda *given: method(*given[:-1], logs=given[-1])
-    if takes(method, *first):
+    if accepts(method, *first):
         return lambda *given: method(*given[:-1])
     raise ValueError(f"{kind}.{own[0]}: expected to take {'a number and ' * len(first)}logs")
 

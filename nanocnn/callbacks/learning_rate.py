@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..common.terminal import say
-from ..common.validate import number, takes, verbosity, whole
+from ..common.validate import accepts, integer, number, verbosity
 from ..schedules import Schedule
 from .callback import Callback, Names
 from .monitors import Monitor
@@ -39,8 +39,8 @@ class ReduceLROnPlateau(Monitor):
         super().__init__(monitor, mode, min_delta, verbose)
         where, words = "ReduceLROnPlateau: factor", "more than 0 and less than 1"
         self.factor = number(factor, where, lambda factor: 0 < factor < 1, words)
-        self.patience = whole(patience, "ReduceLROnPlateau: patience", 0)
-        self.cooldown = whole(cooldown, "ReduceLROnPlateau: cooldown", 0)
+        self.patience = integer(patience, "ReduceLROnPlateau: patience", 0)
+        self.cooldown = integer(cooldown, "ReduceLROnPlateau: cooldown", 0)
         self.min_lr = number(min_lr, "ReduceLROnPlateau: min_lr", lambda rate: rate >= 0, ">= 0")
         self._reset()
 
@@ -57,7 +57,7 @@ class ReduceLROnPlateau(Monitor):
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
-        self.wait, self.cooling = whole(self.wait, "wait", 0), whole(self.cooling, "cooling", 0)
+        self.wait, self.cooling = integer(self.wait, "wait", 0), integer(self.cooling, "cooling", 0)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         rate = constant_rate(self)
@@ -86,9 +86,9 @@ class LearningRateScheduler(Callback):
     adds_to_logs = ("learning_rate",)
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
-        self.two = takes(schedule, 0, 0.0)
+        self.two = accepts(schedule, 0, 0.0)
         function = callable(schedule) and not isinstance(schedule, type)
-        if not function or not (self.two or takes(schedule, 0)):
+        if not function or not (self.two or accepts(schedule, 0)):
             raise ValueError(
                 f"LearningRateScheduler: schedule={schedule!r:.80}, expected a function of (epoch, "
                 "rate) or of (epoch)"

@@ -6,7 +6,7 @@ Source: keras/src/callbacks/model_checkpoint.py.
 from pathlib import Path
 from typing import Any
 
-from ..common.files import check_place, path_name
+from ..common.files import check_writable, path_name
 from ..common.validate import flag, number
 from .callback import Names
 from .monitors import Monitor
@@ -59,7 +59,7 @@ class ModelCheckpoint(Monitor):
         fields = {"epoch": 1, **dict.fromkeys(after or (), 0.5)}
         path = self.path(_Any(fields) if after is None else fields)
         self.model.check_path(path)
-        check_place(path)
+        check_writable(path)
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.saved = None

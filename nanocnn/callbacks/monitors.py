@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from ..common.terminal import say
-from ..common.validate import flag, number, verbosity, whole
+from ..common.validate import flag, integer, number, verbosity
 from .callback import Callback, Names
 
 
@@ -100,11 +100,11 @@ class EarlyStopping(Monitor):
         verbose: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta, verbose)
-        self.patience = whole(patience, "EarlyStopping: patience", 0)
+        self.patience = integer(patience, "EarlyStopping: patience", 0)
         self.baseline = None if baseline is None else number(baseline, "EarlyStopping: baseline")
         where = "EarlyStopping: restore_best_weights"
         self.restore_best_weights = flag(restore_best_weights, where)
-        self.start_from_epoch = whole(start_from_epoch, "EarlyStopping: start_from_epoch", 0)
+        self.start_from_epoch = integer(start_from_epoch, "EarlyStopping: start_from_epoch", 0)
         self._reset()
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -139,9 +139,9 @@ class EarlyStopping(Monitor):
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         for name in ("wait", "best_epoch"):
-            whole(getattr(self, name), name, 0)
+            integer(getattr(self, name), name, 0)
         if self.stopped_epoch is not None:
-            whole(self.stopped_epoch, "stopped_epoch", 0)
+            integer(self.stopped_epoch, "stopped_epoch", 0)
         if self.best_weights is not None and self.best_weights.keys() != self.model.weights.keys():
             raise ValueError("best_weights: expected those of this model")
         if self.stopped_epoch is not None and self.wait >= self.patience:

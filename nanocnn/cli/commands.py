@@ -15,7 +15,7 @@ from ..callbacks import ModelCheckpoint
 from ..common.arrays import Array
 from ..common.tables import table
 from ..common.terminal import say
-from ..common.validate import number, whole
+from ..common.validate import integer, number
 from ..data import mnist
 from ..doctor import report
 from ..jit import threads
@@ -142,7 +142,7 @@ def bench(options: Namespace) -> int:
     The fastest run counts. For a comparison with PyTorch and Keras see benchmarks/ in the
     repository.
     """
-    N = whole(options.batch_size, "batch_size")
+    N = integer(options.batch_size, "batch_size")
     seconds = number(options.seconds, "seconds", lambda seconds: seconds > 0, "more than 0")
     models = {kernels: presets.build(options.model, kernels=kernels) for kernels in KERNEL_SETS}
     rng = np.random.default_rng(0)

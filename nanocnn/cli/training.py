@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..common.arrays import Array
-from ..common.config import described
-from ..common.files import check_place
-from ..common.validate import number, whole
+from ..common.config import serialize
+from ..common.files import check_writable
+from ..common.validate import integer, number
 from ..kernels import KERNEL_SETS
 from ..models.history import History
 from ..models.sequential import Sequential, load_model
@@ -74,9 +74,9 @@ def begin(options: Namespace, build: Callable[..., Sequential]) -> Run:
     Checks all options, before any data are read. Raises ValueError for one that is wrong or
     contradicts the checkpoint, OSError for a folder that cannot be written.
     """
-    whole(options.batch_size, "batch_size")
+    integer(options.batch_size, "batch_size")
     if options.epochs is not None:
-        whole(options.epochs, "epochs")
+        integer(options.epochs, "epochs")
     if options.require_accuracy is not None:
         words = "from 0 to 1, such as 0.99"
         number(options.require_accuracy, "require_accuracy", lambda share: 0 <= share <= 1, words)
@@ -91,7 +91,7 @@ def begin(options: Namespace, build: Callable[..., Sequential]) -> Run:
         )
     preset = PRESETS[model.name]
     epochs = preset.epochs if options.epochs is None else options.epochs
-    done = whole(model.progress.get("epoch", 0), f"{checkpoint}: epoch", 0)
+    done = integer(model.progress.get("epoch", 0), f"{checkpoint}: epoch", 0)
     if epochs <= done:
         default = " (the default)" if options.epochs is None else ""
         raise ValueError(
@@ -105,7 +105,7 @@ def begin(options: Namespace, build: Callable[..., Sequential]) -> Run:
 
 def _check_writable(path: Path, out: Path) -> None:
     try:
-        check_place(path)
+        check_writable(path)
     except IsADirectoryError as error:
         raise IsADirectoryError(
             f"{path} is a folder, but a file of this name will be written: move it, or choose "
@@ -155,7 +155,7 @@ def _same(model: Sequential, preset: Sequential) -> bool:
     return (
         config == expected
         and compiled
-        and described(model.loss) == described(preset.loss)
+        and serialize(model.loss) == serialize(preset.loss)
         and list(model.metrics) == list(preset.metrics)
     )
 

@@ -1,6 +1,6 @@
 """Configs: a layer, loss, optimizer or schedule as its class name and arguments, as in Keras.
 
-{"class_name": "Dropout", "config": {"rate": 0.5}}: saved files contain it, `make` rebuilds it.
+{"class_name": "Dropout", "config": {"rate": 0.5}}: files store it, `deserialize` rebuilds it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -58,7 +58,7 @@ class Checked:
 
 
 def refuse_unknown(kind: type, options: Iterable[str], also: Iterable[str] = ()) -> None:
-    """Raise ValueError for the first of `options` that is neither in `also` nor for `kind`."""
+    """Raise ValueError for the first option that is no argument of `kind` and not in `also`."""
     names = arguments(kind)
     for name in options:
         if name not in names and name not in also:
@@ -71,7 +71,7 @@ class Configured(Checked):
     """Base of classes that keep each argument of `__init__` in an attribute of the same name."""
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that rebuild the object, by Keras's names, JSON-serialisable."""
+        """Return the arguments that rebuild the object, by Keras's names, JSON-serialisable."""
         names = arguments(type(self))
         if missing := [name for name in names if not hasattr(self, name)]:
             raise TypeError(
@@ -82,7 +82,7 @@ class Configured(Checked):
 
 
 def arguments(kind: type) -> dict[str, Parameter]:
-    """The arguments of a class, including those that it passes to its base class as **options."""
+    """Return the arguments of a class, including those it passes to its base class as **options."""
     found: dict[str, Parameter] = {}
     for each in kind.__mro__:
         if init := vars(each).get("__init__"):
@@ -101,15 +101,15 @@ def _takes_options(function: Any) -> bool:
     return any(each.kind is Parameter.VAR_KEYWORD for each in _parameters(function).values())
 
 
-def described(thing: Any) -> dict[str, Any]:
-    """The {"class_name", "config"} of an object that has a `get_config`."""
+def serialize(thing: Any) -> dict[str, Any]:
+    """Return the {"class_name", "config"} of an object with a `get_config`."""
     return {"class_name": type(thing).__name__, "config": thing.get_config()}
 
 
-def make(what: str, spec: Any, known: Mapping[str, type[T]]) -> T:
+def deserialize(what: str, spec: Any, known: Mapping[str, type[T]]) -> T:
     """Build one of the classes `known` from its name or config; `what` names it in errors."""
     given = spec if isinstance(spec, dict) else {"class_name": spec}
-    kind = known[find(what, given.get("class_name"), known)]
+    kind = known[match_name(what, given.get("class_name"), known)]
     config = checked_config(given.get("config", {}), what)
     config = {k: v for k, v in config.items() if k != "name"}
     refuse_unknown(kind, config)
@@ -123,8 +123,8 @@ def checked_config(config: Any, what: str) -> dict[str, Any]:
     return config
 
 
-def find(what: str, name: object, known: Iterable[str]) -> str:
-    """The name in `known` that equals `name` but for case and underscores: HeNormal, he_normal."""
+def match_name(what: str, name: object, known: Iterable[str]) -> str:
+    """Return the name in `known` that equals `name` up to case and underscores (HeNormal)."""
     known = tuple(known)
     for each in known:
         if _folded(each) == _folded(name):
@@ -140,4 +140,4 @@ def _folded(name: object) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
-    return described(value) if hasattr(value, "get_config") else value
+    return serialize(value) if hasattr(value, "get_config") else value

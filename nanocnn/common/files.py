@@ -41,7 +41,7 @@ KINDS: tuple[tuple[bytes, str], ...] = (
 
 
 def looks_like(start: bytes) -> str:
-    """What a file whose first `PEEK` bytes are `start` probably is, and the fix; "" if unknown."""
+    """Return what a file that starts with `start` probably is, and the fix; "" if unknown."""
     if not start:
         return f"the file is empty; {FETCH}"
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -85,7 +85,7 @@ def opened(
 
 
 def stream_name(file: Any, method: str) -> str:
-    """The name of a binary file with the `method` "read" or "write"; else `DatasetError`."""
+    """Return the name of a binary file that has `method` ("read", "write"), or DatasetError."""
     if not hasattr(file, method):
         raise DatasetError(f"file={file!r:.80}, expected a path or a file open in binary mode")
     name = str(getattr(file, "name", None) or "<open file>")
@@ -129,7 +129,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     sync_folder(folder)
 
 
-def check_place(path: str | os.PathLike[str]) -> None:
+def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise `OSError` if no file can be written at `path`; its folders need not exist yet."""
     try:
         path = os.path.realpath(path)

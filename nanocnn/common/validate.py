@@ -12,36 +12,36 @@ from .errors import unknown
 
 
 def number(
-    value: Any, name: str, fits: Callable[[Any], bool] = lambda value: True, words: str = ""
+    value: Any, name: str, valid: Callable[[Any], bool] = lambda value: True, expected: str = ""
 ) -> float:
-    """Return a finite number that `fits` as a float; `words` describe the range in the message."""
-    value = python(value)
+    """Return a finite number for which `valid` is true as a float; `expected` is its range."""
+    value = to_python(value)
     real = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not real or not abs(value) <= 1e300 or not fits(value):
-        raise ValueError(f"{name}={value!r:.80}, expected a number {words}".rstrip())
+    if not real or not abs(value) <= 1e300 or not valid(value):
+        raise ValueError(f"{name}={value!r:.80}, expected a number {expected}".rstrip())
     return float(value)
 
 
-def python(value: Any) -> Any:
+def to_python(value: Any) -> Any:
     """Convert a NumPy scalar to a Python one, for JSON; return anything else as it is."""
     return value.item() if isinstance(value, np.generic) else value
 
 
-def whole(value: Any, name: str, least: int = 1, bits: int = 31) -> int:
-    """Return an integer of at least `least` and below 2**bits."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name}={value!r:.80}, expected a whole number of at least {least}")
+def integer(value: Any, name: str, minimum: int = 1, bits: int = 31) -> int:
+    """Return an integer of at least `minimum` and below 2**bits."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
+        raise ValueError(f"{name}={value!r:.80}, expected an integer of at least {minimum}")
     if value >= 2**bits:
-        raise ValueError(f"{name}={value!r:.80}, expected a whole number below 2**{bits}")
+        raise ValueError(f"{name}={value!r:.80}, expected an integer below 2**{bits}")
     return int(value)
 
 
 def pair(value: Any, name: str) -> tuple[int, int]:
-    """Return a whole number or a pair of them, each at least 1, as a pair."""
+    """Return an integer or a pair of them, each at least 1, as a pair."""
     items = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(items) != 2:
-        raise ValueError(f"{name}={value!r:.80}, expected a whole number or a pair of them")
-    return whole(items[0], name), whole(items[1], name)
+        raise ValueError(f"{name}={value!r:.80}, expected an integer or a pair of integers")
+    return integer(items[0], name), integer(items[1], name)
 
 
 def one_of(value: Any, known: Iterable[str], name: str) -> str:
@@ -63,10 +63,10 @@ def generator(value: Any, name: str) -> np.random.Generator:
     """Return a random generator, given itself or its seed."""
     if isinstance(value, np.random.Generator):
         return value
-    return np.random.default_rng(whole(value, name, 0, bits=128))
+    return np.random.default_rng(integer(value, name, 0, bits=128))
 
 
-def label(value: Any, name: str) -> str:
+def printable_name(value: Any, name: str) -> str:
     """Return a name that is valid in files and tables: printable, without slashes."""
     usable = isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
     if not usable or "/" in value or value in (".", ".."):
@@ -78,13 +78,13 @@ def label(value: Any, name: str) -> str:
 
 
 def sample_shape(value: Any, name: str) -> tuple[int, ...]:
-    """Return the shape of one sample: whole numbers of at least 1, without the batch axis."""
+    """Return the shape of one sample: integers of at least 1, without the batch axis."""
     items = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     if len(items) > 1 and items[0] is None:
         raise ValueError(
             f"{name}={value!r:.80}, expected a shape without the batch axis: Input({items[1:]})"
         )
-    return tuple(whole(item, name) for item in items)
+    return tuple(integer(item, name) for item in items)
 
 
 def flag(value: Any, name: str) -> bool:
@@ -109,7 +109,7 @@ def verbosity(value: Any, name: str = "verbose") -> int | str:
     return value if isinstance(value, str) else int(value)
 
 
-def takes(function: Any, *args: Any, **options: Any) -> bool:
+def accepts(function: Any, *args: Any, **options: Any) -> bool:
     """Whether `function` accepts these arguments; True if its signature is unknown."""
     try:
         signature(function).bind(*args, **options)

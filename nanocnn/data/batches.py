@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from nanocnn.common.arrays import Array, quietly
 from nanocnn.common.errors import NonFiniteError, ShapeError
 from nanocnn.common.tables import sizes
-from nanocnn.common.validate import number, whole
+from nanocnn.common.validate import integer, number
 
 ROWS = 1024  # images checked for NaN at a time
 
@@ -32,8 +32,8 @@ def batches(
 
     Raises ValueError immediately, not with the first batch.
     """
-    size = whole(size, "batch_size")
-    count = whole(count, "the number of examples")
+    size = integer(size, "batch_size")
+    count = integer(count, "the number of examples")
     starts = range(0, count, size)
     if rng is None:
         return (slice(start, min(start + size, count)) for start in starts)
@@ -85,10 +85,10 @@ def as_images(
         for start in range(0, len(cast), ROWS):
             if not np.isfinite(rows := cast[start : start + ROWS]).all():
                 where = tuple(int(i) for i in np.argwhere(~np.isfinite(rows))[0])
-                place = (start + where[0], *where[1:])
+                index = (start + where[0], *where[1:])
                 raise NonFiniteError(
-                    f"{name}: expected finite pixels, got {x[place]} at index {place} "
-                    f"(as {cast.dtype.name}: {cast[place]})"
+                    f"{name}: expected finite pixels, got {x[index]} at index {index} "
+                    f"(as {cast.dtype.name}: {cast[index]})"
                 )
     return cast
 

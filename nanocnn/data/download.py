@@ -88,8 +88,8 @@ SOURCES = {
     ),
 }
 
-PATIENCE = 5.0  # seconds for a mirror to respond
-STALL = 30.0  # seconds a download may receive no data
+RESPONSE_TIMEOUT = 5.0  # seconds for a mirror to respond
+READ_TIMEOUT = 30.0  # seconds a download may receive no data
 
 
 def cache_folder() -> Path:
@@ -134,7 +134,7 @@ def fetch(name: str, folder: Path, verbose: bool = True) -> str:
 
 def _download(url: str, part: str, size: int, packed: bool, verbose: bool) -> None:
     """Download `url` to the file `part`, unpacked if `packed`, at most `size` bytes."""
-    _knock(url)
+    _check_server(url)
     with (
         open(part, "wb") as file,
         progress_bar(
@@ -148,7 +148,7 @@ def _download(url: str, part: str, size: int, packed: bool, verbose: bool) -> No
         fetch = _pooch().HTTPDownloader(
             progressbar=bar,
             chunk_size=1 << 16,
-            timeout=(PATIENCE, STALL),
+            timeout=(RESPONSE_TIMEOUT, READ_TIMEOUT),
             headers={"Accept-Encoding": "identity"},  # the .gz itself, not unpacked in transit
         )
         fetch(url, _Sink(file, size, packed), None)
@@ -180,8 +180,8 @@ class _Sink:
         pass
 
 
-def _knock(url: str) -> None:
-    """Raise unless the server sends any response within PATIENCE seconds in total.
+def _check_server(url: str) -> None:
+    """Raise unless the server sends any response within RESPONSE_TIMEOUT seconds in total.
 
     A connect timeout restarts for each address of the server and does not cover name resolution.
     """
@@ -189,16 +189,16 @@ def _knock(url: str) -> None:
 
     outcome: list[Exception | None] = []
 
-    def ask() -> None:
+    def request() -> None:
         try:
-            requests.head(url, timeout=PATIENCE).close()
+            requests.head(url, timeout=RESPONSE_TIMEOUT).close()
             outcome.append(None)
         except Exception as error:
             outcome.append(error)
 
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(PATIENCE)
+    thread = threading.Thread(target=request, daemon=True)
+    thread.start()
+    thread.join(RESPONSE_TIMEOUT)
     if not outcome:
         raise TimeoutError
     if outcome[0] is not None:

@@ -16,7 +16,7 @@ import numpy as np
 from nanocnn.common.arrays import Array
 from nanocnn.common.errors import DatasetError
 from nanocnn.common.files import PEEK, atomic_write, looks_like, opened, path_name, stream_name
-from nanocnn.common.validate import whole
+from nanocnn.common.validate import integer
 
 File = str | os.PathLike[str] | BinaryIO
 
@@ -37,7 +37,7 @@ def read(file: File, max_bytes: int = 1 << 32) -> Array:
     header declares is decompressed. Raises DatasetError unless the file is exactly one array,
     OSError for a path that cannot be opened.
     """
-    max_bytes = whole(max_bytes, "max_bytes", 0, bits=63)
+    max_bytes = integer(max_bytes, "max_bytes", 0, bits=63)
     with opened(file) as (stream, name):
         try:
             if _peek(stream) != GZIP_MAGIC:

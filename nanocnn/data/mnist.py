@@ -27,7 +27,7 @@ from nanocnn.data.download import EMNIST_FILES, EMNIST_ZIP, MNIST_FILES, SOURCES
 Split = tuple[Array, Array]
 
 # The largest array accepted from a file: gzip packs up to 1,000 zeros per byte, images about 10.
-ANY_FILE, TIMES = 64 << 20, 100  # bytes, and times the file's size
+MAX_BYTES, MAX_RATIO = 64 << 20, 100  # bytes, and times the file's size
 
 
 def load(
@@ -44,7 +44,7 @@ def load(
 
     Raises DatasetError for missing or wrong files, ValueError for an unknown name. The data sets
     use the same file names: files in $NANOCNN_DATA itself count as MNIST, unless the folder has the
-    name of another set, such as fashion-mnist. Keep the others in subfolders.
+    name of another set, such as fashion-mnist. Keep other data sets in subfolders.
     """
     verbose = flag(verbose, "verbose")
     _check_name(name)
@@ -54,9 +54,9 @@ def load(
             return _read(name, found, str(folder), verbose)
         what = "has none of them" if folder.is_dir() else "is not a folder"
         raise DatasetError(
-            f"{name}: expected {', '.join(_stems(name))}, each with .gz or without; {folder} {what}"
+            f"{name}: expected {', '.join(_stems(name))}, each with or without .gz; {folder} {what}"
         )
-    found, chosen = _find_chosen(name)
+    found, chosen = _find_in_environment(name)
     if found:
         return _read(name, found, f"{chosen} ($NANOCNN_DATA)", verbose)
     elsewhere = f" ($NANOCNN_DATA, {chosen}, does not have it)" if chosen else ""
@@ -95,7 +95,7 @@ def locate(name: str = "mnist") -> str:
     Raises ValueError for an unknown name.
     """
     _check_name(name)
-    found, chosen = _find_chosen(name)
+    found, chosen = _find_in_environment(name)
     if found:
         return f"{chosen} ($NANOCNN_DATA)"
     cache = download.cache_folder() / name
@@ -111,19 +111,19 @@ def _check_name(name: Any) -> None:
         raise unknown("data set", name, SOURCES)
 
 
-def _find_chosen(name: str) -> tuple[list[Traversable] | None, Path | None]:
+def _find_in_environment(name: str) -> tuple[list[Traversable] | None, Path | None]:
     """Return the four files in $NANOCNN_DATA, and that folder; each None if missing."""
     if not (variable := os.environ.get("NANOCNN_DATA")):
         return None, None
     folder = Path(variable)
-    return _find([folder / name, *[folder] * _may_hold(folder, name)], name), folder
+    return _find([folder / name, *[folder] * _counts_as(folder, name)], name), folder
 
 
 def _stems(name: str) -> tuple[str, ...]:
     return EMNIST_FILES if name == "emnist_digits" else MNIST_FILES
 
 
-def _may_hold(folder: Path, name: str) -> bool:
+def _counts_as(folder: Path, name: str) -> bool:
     """Whether files directly in $NANOCNN_DATA, `folder`, count as the data set `name`."""
     plain = folder.name.lower().replace("-", "").replace("_", "")
     owner = {known.replace("_", ""): known for known in SOURCES}.get(plain, "mnist")
@@ -145,7 +145,7 @@ def _find(places: list[Any], name: str) -> list[Traversable] | None:
             return list(found.values())
         if found:
             missing = [stem for stem in _stems(name) if stem not in found]
-            raise DatasetError(f"{name}: {place} lacks {', '.join(missing)} (with .gz or without)")
+            raise DatasetError(f"{name}: {place} lacks {', '.join(missing)} (with or without .gz)")
     return None
 
 
@@ -183,7 +183,7 @@ def _max_bytes(file: Any) -> int:
         size = file.root.getinfo(file.at).compress_size
     else:
         size = file.stat().st_size
-    return max(ANY_FILE, TIMES * size)
+    return max(MAX_BYTES, MAX_RATIO * size)
 
 
 def _check(x: Array, y: Array, x_file: Traversable, y_file: Traversable) -> None:

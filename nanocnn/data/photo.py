@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")  # decoders without scripts, links or other files
 MAX_PIXELS, MAX_SIDE = 1 << 26, 1 << 15  # rows of one pixel take gigabytes if there are many
-WORK = 400  # larger images are reduced to this side
-THIN = 0.09  # minimum stroke width, as a fraction of the digit's size
+WORK_SIZE = 400  # larger images are reduced to this side
+MIN_STROKE = 0.09  # minimum stroke width, as a fraction of the digit's size
 
 
 def read_digit(source: "str | os.PathLike[str] | BinaryIO | Array | Image") -> Array:
@@ -127,7 +127,7 @@ def _grey(image: "Image") -> Array:
         image = image.convert("F")
     elif image.mode not in ("L", "RGB", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
-    image = ImageOps.exif_transpose(image.reduce(-(-max(image.size) // WORK)))
+    image = ImageOps.exif_transpose(image.reduce(-(-max(image.size) // WORK_SIZE)))
     if image.mode == "F":
         return np.asarray(image)
     bands = image.convert("RGBA").split()
@@ -146,17 +146,17 @@ def _digit(grey: Array, name: str) -> Array:
         raise DatasetError(
             f"{name}: expected a digit, found nothing that stands out from the paper"
         )
-    mask, digits = _main_part(ink, ink > max(0.3 * peak, 4 * noise))
+    mask, digits = _main_component(ink, ink > max(0.3 * peak, 4 * noise))
     if digits > 1:
         raise DatasetError(
             f"{name}: expected one digit, found {digits} separate shapes of similar height; "
             "crop the image to one of them"
         )
     level = np.median(ink[mask])
-    ink = np.clip((ink - 3 * noise) / (level - 3 * noise), 0, 1) * _grow(mask)
+    ink = np.clip((ink - 3 * noise) / (level - 3 * noise), 0, 1) * _dilate(mask)
     rows, columns = (np.flatnonzero((ink > 0.1).any(axis)) for axis in (1, 0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    return _place(_scale(_thicken(ink[box], mask[box])))
+    return _centre(_scale(_thicken(ink[box], mask[box])))
 
 
 def _ink(grey: Array) -> tuple[Array, float]:
@@ -164,7 +164,7 @@ def _ink(grey: Array) -> tuple[Array, float]:
 
     The paper is a quadratic surface, fitted repeatedly to the pixels close to the last fit.
     """
-    if max(grey.shape) > WORK // 4:
+    if max(grey.shape) > WORK_SIZE // 4:
         grey = _blur(grey)
     y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in grey.shape)
     y = y[:, np.newaxis]
@@ -173,13 +173,13 @@ def _ink(grey: Array) -> tuple[Array, float]:
     )
     # A few thousand pixels suffice for six coefficients; start with those near the border.
     step = max(1, math.isqrt(grey.size) // 64)
-    few = terms[:, ::step, ::step].reshape(6, -1).T.astype(np.float64)
+    subset = terms[:, ::step, ::step].reshape(6, -1).T.astype(np.float64)
     values = grey[::step, ::step].ravel().astype(np.float64)
-    near = np.abs(few[:, 1:3]).max(axis=1) > 0.8
+    near = np.abs(subset[:, 1:3]).max(axis=1) > 0.8
     for _ in range(8):
-        a = few[near]
+        a = subset[near]
         surface = np.linalg.lstsq(a.T @ a, a.T @ values[near])[0]
-        apart = np.abs(values - few @ surface)
+        apart = np.abs(values - subset @ surface)
         spread = 1.4826 * float(np.median(apart[near]))
         near = apart <= max(2.5 * spread, 1e-3 * float(np.abs(values).max()))
     apart = grey - np.tensordot(surface.astype(np.float32), terms, 1)
@@ -187,12 +187,12 @@ def _ink(grey: Array) -> tuple[Array, float]:
     return ink, spread
 
 
-def _main_part(ink: Array, mask: Array) -> tuple[Array, int]:
+def _main_component(ink: Array, mask: Array) -> tuple[Array, int]:
     """Return the mask of the digit among the parts of `mask`, and the number of digits.
 
     The digit is the part with the most ink that does not touch the border, with parts near it.
     """
-    labels = _label(mask)
+    labels = _components(mask)
     rows, columns = np.nonzero(mask)
     _, part = np.unique(labels[mask], return_inverse=True)
     mass = np.bincount(part, ink[mask])
@@ -221,7 +221,7 @@ def _main_part(ink: Array, mask: Array) -> tuple[Array, int]:
     return result, 1 + int(others.sum())
 
 
-def _label(mask: Array) -> Array:
+def _components(mask: Array) -> Array:
     """Label the connected components of `mask` (8 neighbours); the background has one label.
 
     In each round every component takes the lowest label it touches, so a few rounds suffice.
@@ -246,7 +246,7 @@ def _neighbours(a: Array, combine: np.ufunc, outside: float) -> Array:
     return np.asarray(combine(combine(a[:, :-2], a[:, 1:-1]), a[:, 2:]))
 
 
-def _grow(mask: Array) -> Array:
+def _dilate(mask: Array) -> Array:
     return _neighbours(mask, np.logical_or, False)
 
 
@@ -262,7 +262,7 @@ def _thicken(ink: Array, mask: Array) -> Array:
         int(np.diff(mask, axis=axis, prepend=0, append=0).astype(bool).sum()) for axis in (0, 1)
     )
     width = 2.5 * mask.sum() / edge  # area / half the outline, measured along the pixel grid
-    for _ in range(int((THIN * max(mask.shape) - width) / 2)):
+    for _ in range(int((MIN_STROKE * max(mask.shape) - width) / 2)):
         ink = _neighbours(ink, np.maximum, 0)
     return ink
 
@@ -276,7 +276,7 @@ def _scale(ink: Array) -> Array:
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC)).clip(0, 1)
 
 
-def _place(ink: Array) -> Array:
+def _centre(ink: Array) -> Array:
     """Place in 28x28 pixels, with the centre of mass in the middle."""
     result = np.zeros((28, 28), np.uint8)
     corner = []

@@ -25,7 +25,7 @@ import numpy as np
 
 from ..common.errors import NonFiniteError
 from ..common.tables import sizes, table
-from ..common.validate import flag, number, whole
+from ..common.validate import flag, integer, number
 from ..layers import Layer
 from ..losses import Loss
 from ..models.plan import Stage
@@ -170,10 +170,10 @@ def check(
     do not use the model meanwhile. Returns a `Report`. Raises ValueError for a target that cannot
     be checked.
     """
-    training, seed = flag(training, "training"), whole(seed, "seed", 0, bits=128)
+    training, seed = flag(training, "training"), integer(seed, "seed", 0, bits=128)
     step = number(step, "step", lambda h: 1e-12 < h <= 1, "more than 1e-12, at most 1")
     tolerance = number(tolerance, "tolerance", lambda t: 0 < t < 1, "between 0 and 1")
-    limit = None if limit is None else whole(limit, "limit")
+    limit = None if limit is None else integer(limit, "limit")
     rng = np.random.default_rng(seed)
     case = scalar.of(target, x, y, training, rng)
     with case.restored():

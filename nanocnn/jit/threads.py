@@ -95,7 +95,7 @@ def get_num_threads() -> int:
 def set_num_threads(n: int) -> None:
     """Let kernels use `n` threads from now on, and BLAS (for the reference kernels) too.
 
-    Results do not depend on it. Raises ValueError unless `n` is a whole number from 1 to 1024.
+    Results do not depend on it. Raises ValueError unless `n` is an integer from 1 to 1024.
     """
     global _num_threads
     if isinstance(n, bool) or not isinstance(n, Integral) or not 1 <= n <= 1024:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..common.config import described
+from ..common.config import serialize
 from ..common.errors import unknown
 from .activation import Activation
 from .base import Layer, automatic_name
@@ -55,19 +55,19 @@ def layer_from_config(class_name: str, config: dict[str, Any]) -> Layer:
 
 def layer_config(layer: Layer) -> dict[str, Any]:
     """Return {"class_name", "config"} for `layer_from_config`; an `Input` is an InputLayer."""
-    config = described(layer)
+    config = serialize(layer)
     if not is_builtin(layer):  # its __init__ need not take these
         return {**config, "name": layer.name, "trainable": layer.trainable}
     return {**config, "class_name": "InputLayer"} if isinstance(layer, Input) else config
 
 
 def layers_from_config(
-    configs: Iterable[dict[str, Any]], own: Mapping[int, type[Layer]]
+    configs: Iterable[dict[str, Any]], custom: Mapping[int, type[Layer]]
 ) -> list[Layer]:
-    """Create layers from the results of `layer_config`; `own` has the custom classes by index."""
+    """Create layers from the results of `layer_config`; `custom`: custom classes by index."""
     layers = []
-    for place, each in enumerate(configs):
-        if kind := own.get(place):
+    for index, each in enumerate(configs):
+        if kind := custom.get(index):
             layer = kind.from_config(each["config"])
             layer.name, layer.named, layer.trainable = each["name"], True, each["trainable"]
         else:

@@ -23,7 +23,7 @@ class Activation(Layer):
     others. Source: keras/src/activations/activations.py.
     """
 
-    keeps = ("y",)
+    saves = ("y",)
 
     def __init__(self, activation: str | None, name: str | None = None, **options: Any) -> None:
         super().__init__(name, **options)

@@ -13,7 +13,15 @@ from ..common.arrays import Array as Array
 from ..common.config import Configured, checked_config, refuse_unknown
 from ..common.errors import ShapeError
 from ..common.tables import sizes
-from ..common.validate import flag, float_type, generator, label, sample_shape, takes, whole
+from ..common.validate import (
+    accepts,
+    flag,
+    float_type,
+    generator,
+    integer,
+    printable_name,
+    sample_shape,
+)
 from ..kernels import get_kernels
 from ..kernels.geometry import Window, sliding_window
 from ..kernels.memory import Memory
@@ -25,11 +33,11 @@ def without_batch(shape: Any, name: str) -> Shape:
     """Return the shape of one sample from Keras's (None, ...), which includes the batch axis."""
     if not isinstance(shape, (tuple, list)) or len(shape) < 2 or shape[0] is not None:
         raise ValueError(f"{name}={shape!r:.80}, expected None for the batch axis, then the sizes")
-    return tuple(whole(size, name) for size in shape[1:])
+    return tuple(integer(size, name) for size in shape[1:])
 
 
 # Keras's arguments for the input shape, and their checks.
-SHAPE_WORDS: dict[str, Callable[[Any, str], Shape]] = {
+SHAPE_ARGUMENTS: dict[str, Callable[[Any, str], Shape]] = {
     "input_shape": sample_shape,
     "input_dim": sample_shape,
     "batch_input_shape": without_batch,
@@ -70,19 +78,19 @@ class Layer(Configured):
     """
 
     operation = ""  # prefix of its kernels: "conv2d" for conv2d_forward and conv2d_backward
-    keeps: tuple[str, ...] = ()  # the names of what it saves for its backward pass
+    saves: tuple[str, ...] = ()  # the names of what it saves for its backward pass
     random = False  # draws random numbers while training
     untrained: tuple[str, ...] = ()  # the names of the weights in `state`
 
     def __init__(self, name: str | None = None, trainable: bool = True, **options: Any) -> None:
         kind = type(self).__name__
-        refuse_unknown(type(self), options, SHAPE_WORDS)
-        self.name = automatic_name(kind) if name is None else label(name, f"{kind}: name")
+        refuse_unknown(type(self), options, SHAPE_ARGUMENTS)
+        self.name = automatic_name(kind) if name is None else printable_name(name, f"{kind}: name")
         self.named = name is not None
         self.trainable = trainable
         self.expected_shape: Shape | None = None  # of the input, if given
         for word, shape in options.items():
-            self.expected_shape = SHAPE_WORDS[word](shape, f"{kind}: {word}")
+            self.expected_shape = SHAPE_ARGUMENTS[word](shape, f"{kind}: {word}")
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
         self.state: dict[str, Array] = {}
@@ -174,8 +182,8 @@ class Layer(Configured):
         `need_dx` False allows the layer to skip dL/dx and return None.
         """
         memory, need_dx = self._memory(memory), flag(need_dx, f"{self.name}: need_dx")
-        kept = memory.saved(self) if memory.holds(self) else ()
-        batches = {len(each) for each in kept if isinstance(each, np.ndarray) and each.ndim > 1}
+        saved = memory.saved(self) if memory.holds(self) else ()
+        batches = {len(each) for each in saved if isinstance(each, np.ndarray) and each.ndim > 1}
         if not isinstance(dy, np.ndarray) or dy.dtype.kind not in "buif":
             raise ValueError(f"{self.name}: dy={dy!r:.80}, expected an array of numbers")
         if dy.shape[1:] != self.output_shape or batches - {len(dy)}:
@@ -196,7 +204,7 @@ class Layer(Configured):
         """The backward pass in a model: `_backward`, or a custom `backward` with checks."""
         if not self.is_custom:
             return self._backward(dy, need_dx, memory)
-        self.grads = {}  # a missing gradient must not go unnoticed
+        self.grads = {}  # without this, a missing gradient would be the last step's
         dx = self.backward(_read_only(dy))
         for name, param in self.params.items() if self.trainable else ():
             what = f"after backward self.grads[{name!r}] is"
@@ -224,15 +232,15 @@ class Layer(Configured):
         return {**self.params, **self.state}
 
     def count_params(self) -> int:
-        """The number of weights, trained or not."""
+        """Return the number of weights, trained or not."""
         return sum(array.size for array in self.weights.values())
 
     def formula(self) -> str:
-        """The forward pass as a formula of one line."""
+        """Return the forward pass as a one-line formula."""
         return ""
 
     def _weight(self, name: str, shape: Shape, value: Any) -> Array:
-        """A new array for the weight `name` from the `value` of `initial` or `__init__`."""
+        """Return a new array for the weight `name` from the `value` of `initial` or `__init__`."""
         if isinstance(value, str):
             return initializers.initialize(value, shape, self.rng, self.dtype)
         weight = np.array(value, self.dtype)
@@ -265,12 +273,12 @@ class Layer(Configured):
         kind = type(self).__name__
         if not (self._defines("forward") or self._defines("_forward")):
             raise ValueError(f"{self.name}: {kind} has no forward, expected forward(self, x)")
-        if self._defines("forward") and not takes(self.forward, 0, **self._training(False)):
+        if self._defines("forward") and not accepts(self.forward, 0, **self._training(False)):
             raise ValueError(
                 f"{self.name}: {kind}.forward{signature(self.forward)}, expected forward(x) or "
                 "forward(x, training)"
             )
-        if self._defines("backward") and not takes(self.backward, 0):
+        if self._defines("backward") and not accepts(self.backward, 0):
             raise ValueError(
                 f"{self.name}: {kind}.backward{signature(self.backward)}, expected backward(dy)"
             )
@@ -310,14 +318,14 @@ class Layer(Configured):
 
 
 def _read_only(array: Array) -> Array:
-    """A read-only view: other layers still need the values."""
+    """Return a read-only view, because other layers still need the values."""
     view = array.view()
     view.flags.writeable = False
     return view
 
 
 def automatic_name(class_name: str) -> str:
-    """Keras's default name for a class: MaxPooling2D -> max_pooling2d."""
+    """Return Keras's default name for a class: MaxPooling2D -> max_pooling2d."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", class_name).lower()
 
 

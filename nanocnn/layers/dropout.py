@@ -16,7 +16,7 @@ class Dropout(Layer):
     keras/src/layers/regularization/dropout.py.
     """
 
-    operation, keeps = "dropout", ("key",)
+    operation, saves = "dropout", ("key",)
     random = True
 
     def __init__(self, rate: float, name: str | None = None, **options: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from .. import initializers
 from ..common.errors import ShapeError
 from ..common.tables import sizes
-from ..common.validate import flag, one_of, pair, whole
+from ..common.validate import flag, integer, one_of, pair
 from ..kernels.geometry import Window
 from ..kernels.memory import Memory
 from ..regularizers import get_regularizer
@@ -20,7 +20,7 @@ class Linear(Layer):
     `activation` is a separate layer, so that a plan can fuse it or leave it to the loss.
     """
 
-    keeps = ("x",)
+    saves = ("x",)
     geometry: tuple[Window, ...] = ()
 
     def __init__(
@@ -127,7 +127,7 @@ class Dense(Linear):
             activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, name,
             **options,
         )  # fmt: skip
-        self.units = whole(units, "Dense: units")
+        self.units = integer(units, "Dense: units")
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         if len(input_shape) != 1:
@@ -171,7 +171,7 @@ class Conv2D(Linear):
             activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, name,
             **options,
         )  # fmt: skip
-        self.filters = whole(filters, "Conv2D: filters")
+        self.filters = integer(filters, "Conv2D: filters")
         self.kernel_size = pair(kernel_size, "Conv2D: kernel_size")
         self.strides = pair(strides, "Conv2D: strides")
         self.dilation_rate = pair(dilation_rate, "Conv2D: dilation_rate")

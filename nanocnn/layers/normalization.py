@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..common.validate import flag, number, whole
+from ..common.validate import flag, integer, number
 from ..kernels.memory import Memory
 from .base import Array, Layer, Shape
 
@@ -19,7 +19,7 @@ class BatchNormalization(Layer):
     variance; PyTorch's defaults are .9 and 1e-5, its moving variance is unbiased).
     """
 
-    operation, keeps = "batch_norm", ("x", "mean", "variance")
+    operation, saves = "batch_norm", ("x", "mean", "variance")
     untrained = ("moving_mean", "moving_variance")
 
     def __init__(
@@ -37,7 +37,7 @@ class BatchNormalization(Layer):
         self.momentum = number(momentum, f"{where}momentum", lambda m: 0 <= m <= 1, "from 0 to 1")
         self.epsilon = number(epsilon, f"{where}epsilon", lambda e: e > 0, "more than 0")
         self.center, self.scale = flag(center, f"{where}center"), flag(scale, f"{where}scale")
-        self.axis = whole(axis, f"{where}axis", -1)
+        self.axis = integer(axis, f"{where}axis", -1)
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         if self.axis not in (-1, len(input_shape)):

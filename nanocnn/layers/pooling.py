@@ -47,7 +47,7 @@ class MaxPooling2D(Pooling2D):
     Source: keras/src/layers/pooling/max_pooling2d.py.
     """
 
-    operation, keeps = "max_pool", ("argmax",)
+    operation, saves = "max_pool", ("argmax",)
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         shape = (len(x), *self.output_shape)

@@ -13,7 +13,7 @@ class Input(Layer):
     """The first layer of every model: the shape of one sample, such as (28, 28, 1).
 
     Takes `shape` without the batch axis, or `batch_shape` with None for it. Raises ValueError
-    unless each size is a whole number of at least 1.
+    unless each size is an integer of at least 1.
     Source: keras/src/layers/core/input_layer.py.
     """
 

@@ -7,14 +7,14 @@ import numpy as np
 
 from ..callbacks import Callback, CallbackList
 from ..common.arrays import Array, quiet
-from ..common.config import described
+from ..common.config import serialize
 from ..common.errors import NonFiniteError, ShapeError, warn
-from ..common.validate import flag, whole
+from ..common.validate import flag, integer
 from ..data.batches import batches
 from ..jit.program import never_captured
 from ..kernels.memory import Memory
 from ..losses import Loss, get_loss
-from ..metrics import Means, Metric, get_metrics, own
+from ..metrics import Means, Metric, custom_metrics, get_metrics
 from ..optimizers import Optimizer, get_optimizer
 from .history import Progress
 from .inputs import Data, checked_weight
@@ -50,7 +50,7 @@ class Evaluator(Structure):
         new_optimizer, new_loss, new_metrics = (
             get_optimizer(optimizer), get_loss(loss), get_metrics(metrics),
         )  # fmt: skip
-        new_optimizer.claim(self)
+        new_optimizer.bind(self)
         self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
         self._compiled = True
         if self.built:
@@ -61,9 +61,9 @@ class Evaluator(Structure):
         if not self._compiled:
             return None
         return {
-            "optimizer": described(self.optimizer),
-            "loss": described(self.loss),
-            "metrics": [name for name in self.metrics if name not in own(self.metrics)],
+            "optimizer": serialize(self.optimizer),
+            "loss": serialize(self.loss),
+            "metrics": [name for name in self.metrics if name not in custom_metrics(self.metrics)],
         }
 
     def build(self, input_shape: tuple[int, ...]) -> None:
@@ -89,7 +89,7 @@ class Evaluator(Structure):
         methods are called. Errors as for `fit`.
         """
         flag(return_dict, "return_dict")
-        size = INFERENCE_BATCH if batch_size is None else whole(batch_size, "batch_size")
+        size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
         self._ready(x)
         data = self._checked_data(x, y, sample_weight)
         progress = Progress(verbose)
@@ -169,8 +169,8 @@ class Evaluator(Structure):
         super()._layers_changed()
         leave = ""
         if self._compiled:
-            if doubt := self.loss.doubt(last_activation(self.layers), self.output_shape):
-                warn(f"model {self.name!r}: {doubt}")
+            if problem := self.loss.check_activation(last_activation(self.layers), self.output_shape):
+                warn(f"model {self.name!r}: {problem}")
             if not getattr(self.loss, "from_logits", False):
                 leave = self.loss.output_activation
         self._plan = make_plan(self.layers, self.kernels, self.dtype, leave)

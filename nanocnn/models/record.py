@@ -85,7 +85,7 @@ def _forward(
     saved: dict[str, Any] = {}
     for each in () if layer.is_custom else (layer, inner):
         if each is not None and memory.holds(each):
-            saved.update(zip(each.keeps, memory.saved(each), strict=False))
+            saved.update(zip(each.saves, memory.saved(each), strict=False))
     if saved.get("key") is not None and isinstance(layer, Dropout):
         saved["mask"] = reference.dropout_mask(x.size, layer.rate, int(saved["key"])).reshape(
             x.shape

@@ -13,12 +13,12 @@ from ..common.arrays import Array
 from ..common.errors import ModelFileError, NonFiniteError
 from ..common.tables import sizes, table
 from ..common.terminal import say
-from ..common.validate import can_pickle, flag, verbosity, whole
+from ..common.validate import can_pickle, flag, integer, verbosity
 from ..data.batches import batches, take
 from ..jit.program import never_captured
 from ..kernels import get_kernels
 from ..layers import Layer, layers_from_config
-from ..metrics import own, warn_once_of
+from ..metrics import custom_metrics, warn_not_stored
 from ..storage.snapshot import Snapshot
 from .evaluator import INFERENCE_BATCH
 from .history import Progress
@@ -71,7 +71,7 @@ class Sequential(Trainer):
         verbosity(verbose)
         self._build_for(x)
         images = self._images(x)
-        size = INFERENCE_BATCH if batch_size is None else whole(batch_size, "batch_size")
+        size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
         callback_list = (
             None if callbacks is None else CallbackList(callbacks, self, len(images), size)
         )
@@ -120,7 +120,7 @@ class Sequential(Trainer):
     def plan(self, batch_size: int = 128) -> str:
         """The stages this model runs in, as a table: kernel chosen, shapes, FLOPs, memory."""
         self._require_built()
-        return describe(self.execution_plan, self._memory, whole(batch_size, "batch_size"))
+        return describe(self.execution_plan, self._memory, integer(batch_size, "batch_size"))
 
     @never_captured
     def trace(self, x: Any, y: Any, training: bool = True) -> Trace:
@@ -140,14 +140,14 @@ class Sequential(Trainer):
         config = {**self.get_config(), "unit_range": self.unit_range}
         snapshot = Snapshot(config, weights, self._compile_config(), state)
         snapshot.set_progress({**self.progress, "random_state": self.rng.bit_generator.state})
-        snapshot.metrics, snapshot.own_layers = dict(self.metrics), self.own_layers()
+        snapshot.metrics, snapshot.custom_layers = dict(self.metrics), self.custom_layers()
         return snapshot
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the snapshot, with the metrics that can be pickled."""
         snapshot = self.snapshot()
         snapshot.metrics = {name: each for name, each in self.metrics.items() if can_pickle(each)}
-        warn_once_of(self.metrics.keys() - snapshot.metrics.keys(), self._unsaved, "a pickle")
+        warn_not_stored(self.metrics.keys() - snapshot.metrics.keys(), self._unsaved, "a pickle")
         return type(self).from_snapshot, (snapshot, self.kernel_set)
 
     def __copy__(self) -> "Sequential":
@@ -162,8 +162,8 @@ class Sequential(Trainer):
         The file is written beside `path` and moved into place: an interruption leaves the old file
         or the new one. Custom metrics are left out with a warning; custom layers are a ValueError.
         """
-        storage.refuse_own(self.own_layers())
-        warn_once_of(own(self.metrics), self._unsaved, "a file")
+        storage.refuse_custom(self.custom_layers())
+        warn_not_stored(custom_metrics(self.metrics), self._unsaved, "a file")
         storage.save(self.snapshot(), path)
 
     def check_path(self, path: str | Path) -> None:
@@ -171,16 +171,16 @@ class Sequential(Trainer):
 
         ValueError for the path or a custom layer, TypeError for a custom loss, MissingExtraError.
         """
-        storage.refuse_own(self.own_layers())
+        storage.refuse_custom(self.custom_layers())
         storage.check(self.snapshot(), path)
-        warn_once_of(own(self.metrics), self._unsaved, "a file")
+        warn_not_stored(custom_metrics(self.metrics), self._unsaved, "a file")
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot, kernels: str = "fast") -> "Sequential":
         """The model of a `snapshot`: built, compiled, and ready to resume."""
         config = snapshot.config
         model = cls(
-            layers_from_config(config["layers"], snapshot.own_layers), config.get("seed", 0),
+            layers_from_config(config["layers"], snapshot.custom_layers), config.get("seed", 0),
             config["dtype"], kernels, config["name"], config.get("scale_uint8", True),
         )  # fmt: skip
         model.set_weights(list(snapshot.weights.values()))

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..common.arrays import Array, quiet
 from ..common.errors import ShapeError, warn
-from ..common.validate import as_array, flag, float_type, sample_shape, whole
+from ..common.validate import as_array, flag, float_type, integer, sample_shape
 from ..data.batches import as_images
 from ..kernels import get_kernels
 from ..kernels.memory import Memory
@@ -56,7 +56,7 @@ class Structure:
             raise ValueError(f"Sequential: name={name!r:.80}, expected text")
         if not isinstance(layers, (list, tuple)):
             raise ValueError(f"Sequential: layers={layers!r:.80}, expected a list of layers")
-        self.name, self.seed = name, whole(seed, "seed", 0, bits=128)
+        self.name, self.seed = name, integer(seed, "seed", 0, bits=128)
         self.kernel_set = kernels
         # Loaded now: a child forked while another thread imports them would wait forever.
         self.kernels: ModuleType = get_kernels(kernels)
@@ -204,7 +204,7 @@ class Structure:
             "layers": layers,
         }
 
-    def own_layers(self) -> dict[int, type[Layer]]:
+    def custom_layers(self) -> dict[int, type[Layer]]:
         """The classes of custom layers, by position: files cannot hold them."""
         return {i: type(each) for i, each in enumerate(self.layers) if not is_builtin(each)}
 

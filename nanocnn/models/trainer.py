@@ -13,7 +13,7 @@ from ..callbacks import Callback, CallbackList, ModelCheckpoint
 from ..common.arrays import Array, quiet
 from ..common.errors import ModelFileError, NonFiniteError, warn
 from ..common.terminal import say
-from ..common.validate import flag, whole
+from ..common.validate import flag, integer
 from ..data.batches import batches
 from ..jit.program import never_captured
 from ..kernels.memory import Memory
@@ -119,9 +119,9 @@ class Trainer(Evaluator):
         epoch, batch and layer, when the loss becomes NaN or infinite.
         """
         self._ready_to_train(x)
-        batch_size = 32 if batch_size is None else whole(batch_size, "batch_size")
-        epochs = whole(epochs, "epochs")
-        initial_epoch = whole(initial_epoch, "initial_epoch", 0)
+        batch_size = 32 if batch_size is None else integer(batch_size, "batch_size")
+        epochs = integer(epochs, "epochs")
+        initial_epoch = integer(initial_epoch, "initial_epoch", 0)
         if initial_epoch > epochs:
             raise ValueError(
                 f"initial_epoch={initial_epoch}, epochs={epochs}, expected no more than epochs: "
@@ -265,7 +265,7 @@ class Trainer(Evaluator):
     def _ready_to_train(self, x: Any) -> None:
         self._ready(x)
         self.execution_plan.require_backward()
-        self.optimizer.claim(self)
+        self.optimizer.bind(self)
 
     def _split(
         self, data: Data, validation_data: Any, validation_split: Any

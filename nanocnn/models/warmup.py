@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..common.arrays import quiet
-from ..common.config import described
+from ..common.config import serialize
 from ..jit import precompile
 from ..jit.program import Call, capture
 from ..layers import layers_from_config
@@ -39,14 +39,14 @@ def describe(model: Structure, loss: Loss, optimizer: Optimizer, batch: int) -> 
     parts: list[tuple[object, Mapping[str, type]]] = [(loss, LOSSES), (optimizer, OPTIMIZERS)]
     if isinstance(optimizer.learning_rate, Schedule):
         parts.append((optimizer.learning_rate, SCHEDULES))
-    if model.own_layers() or any(type(part) not in known.values() for part, known in parts):
+    if model.custom_layers() or any(type(part) not in known.values() for part, known in parts):
         return None
     final = model.execution_plan.final
     try:
         return json.dumps({
             "model": model.get_config(), "kernels": model.kernel_set, "batch": batch,
             "final": "" if final is None else final.activation,
-            "loss": described(loss), "optimizer": described(optimizer),
+            "loss": serialize(loss), "optimizer": serialize(optimizer),
         })  # fmt: skip
     except TypeError:  # an attribute was deleted, or set to something that JSON has no word for
         return None

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..common.errors import ShapeError
-from ..common.validate import whole
+from ..common.validate import integer
 from ..kernels.memory import Memory
 from ..layers import Layer
 from ..layers.linear import Linear
@@ -83,7 +83,7 @@ def score_gradients(
             a = layer.run_forward(a, False, memory)
             backwards.append((layer, layer.run_backward, a))
         K = a.shape[1]
-        label = int(a[0].argmax()) if label is None else whole(label, "label", 0)
+        label = int(a[0].argmax()) if label is None else integer(label, "label", 0)
         if label >= K:
             raise ValueError(f"label={label}, expected a class from 0 to {K - 1}")
         finite(a[0], "the model's scores of this image")

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ..callbacks import Callback
 from ..common.errors import unknown
-from ..common.validate import whole
+from ..common.validate import integer
 from ..layers import Conv2D, Dropout, Flatten, Layer
 from ..models.sequential import Sequential
 from ..models.worked_example import Trace
@@ -42,7 +42,7 @@ def filters(model: Sequential, layer: str | None = None, most: int | None = None
     """
     conv = find_conv(model, layer, first=True)
     kernel = conv.params["kernel"]  # (KH,KW,C,F)
-    most = (32 if kernel.shape[2] == 1 else 16) if most is None else whole(most, "most")
+    most = (32 if kernel.shape[2] == 1 else 16) if most is None else integer(most, "most")
     C, F = min(kernel.shape[2], 8), min(kernel.shape[3], most)
     columns = min(F, 10 if C == 1 else 16)
     blocks = -(-F // columns)
@@ -79,7 +79,7 @@ def activations(model: Sequential, image: Any, most: int = 8) -> Figure:
 
     Each layer has its own scale; white is 0, or the layer's minimum if that is negative.
     """
-    x, most = one_image(built(model), image), whole(most, "most")
+    x, most = one_image(built(model), image), integer(most, "most")
     shown: list[tuple[str, Array]] = []
     for layer in model.layers:
         x = layer.run_forward(x, False, layer.memory)
@@ -144,7 +144,7 @@ class GradientRecorder(Callback):
     """
 
     def __init__(self, every: int = 10) -> None:
-        self.every, self.count = whole(every, "every"), 0
+        self.every, self.count = integer(every, "every"), 0
         self.steps: list[int] = []
         self.sizes: dict[str, list[float]] = {}
 

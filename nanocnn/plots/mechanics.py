@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..common.validate import whole
+from ..common.validate import integer
 from ..kernels import reference
 from ..kernels.geometry import Window
 from ..models.worked_example import LayerTrace, Trace, backward_formulas
@@ -35,7 +35,7 @@ def im2col(window: Window, place: int | None = None) -> Figure:
             f"im2col: {H}x{W} pixels, {OH * OW} windows of {cells} cells, expected at most 64 "
             "pixels and 36 windows of 16 cells: more would be illegible"
         )
-    place = (OH // 2) * OW + OW // 2 if place is None else whole(place, "place", 0)
+    place = (OH // 2) * OW + OW // 2 if place is None else integer(place, "place", 0)
     if place >= OH * OW:
         raise ValueError(f"im2col: place={place}, expected 0 to {OH * OW - 1}")
     pixels = np.arange(H * W).reshape(1, H, W, 1)
@@ -103,7 +103,7 @@ def network_pass(trace: Trace, sample: int = 0) -> Figure:
     """
     if not isinstance(trace, Trace):
         raise ValueError(f"network_pass: {trace!r:.80}, expected a trace: model.trace(x, y)")
-    if whole(sample, "sample", 0) >= len(trace.x):
+    if integer(sample, "sample", 0) >= len(trace.x):
         raise ValueError(f"sample={sample}, expected 0 to {len(trace.x) - 1}")
     steps = [_Step("input", "x", trace.x[sample], trace.dx[sample], None)]
     for layer in trace:

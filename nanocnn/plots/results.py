@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..common.errors import ShapeError
-from ..common.validate import whole
+from ..common.validate import integer
 from .style import (
     INK,
     SMALLEST,
@@ -84,7 +84,7 @@ def prediction_grid(
     predictions  class numbers (N,) or probabilities (N,K), which are shown in per cent
     columns      images per row, up to 20; fewer if the class_names are long
     """
-    images, columns = numbers(x, "prediction_grid: x"), whole(columns, "columns")
+    images, columns = numbers(x, "prediction_grid: x"), integer(columns, "columns")
     true, guessed = _classes(y_true, "y_true"), _classes(predictions, "predictions")
     if not len(images) == len(true) == len(guessed) or not 1 <= len(images) <= 100:
         raise ShapeError(

@@ -1,12 +1,12 @@
-"""Keras's files are read in a process of their own: HDF5's C library hangs on some damaged files.
+"""Read Keras's files in a child process, because HDF5's C library hangs on some damaged files.
 
-In 14,000 files with a few bytes changed it looped forever in 10, in reading an attribute's text,
-and h5py has no way round it. The child turns the file into an `.npz`, which is read as any other;
-it has a limit of time and memory, and if it crashes that is an error like the others.
+Of 14,000 files with a few bytes changed, 10 made it loop forever while reading an attribute, which
+h5py cannot prevent. The child converts the file to an `.npz`, which is read like any other; its
+time and memory are limited, and its crash becomes a `ModelFileError`.
 
-Where no Python process can be started (in a packed program, say) the file is read in
-this process. All checks of its content are the same, but these limits are lost: there a damaged
-file may hang or end the program, so such a program should open files of a known origin only.
+Where no Python process can be started, such as in a frozen program, the file is read in this
+process with the same checks but without these limits. A damaged file can then hang or crash the
+program, so such a program should open only files from trusted sources.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ from . import npz
 from .keras_hdf5 import import_h5py
 from .snapshot import Snapshot
 
-SECONDS, BYTES_PER_SECOND = 30, 10 << 20  # time allowed: to start, and for the file's size
-MEMORY, TIMES = 1 << 30, 8  # address space allowed: to start, and times the file's size
+SECONDS, BYTES_PER_SECOND = 30, 10 << 20  # time limit: for the start, and by the file's size
+MEMORY_LIMIT, MEMORY_RATIO = 1 << 30, 8  # address space limit: bytes, plus times file size
 REFUSED = 3  # the child's exit code for a ModelFileError
 CODE = f"""
 try:
@@ -37,15 +37,15 @@ sandbox.main(*sys.argv[1:])
 
 
 def read(file: BinaryIO, suffix: str, compile: bool = True) -> Snapshot:
-    """The model in an open file of the format of `suffix`, as that format's `read` gives it.
+    """Return the model in an open file in the format of `suffix`, like that format's `read`.
 
-    Raises `ModelFileError`, also when the library crashes or takes too long on the file.
+    Raises `ModelFileError`, also if the library crashes or exceeds the time limit.
     """
     import_h5py()
     data = file.read()
     seconds = SECONDS + len(data) / BYTES_PER_SECOND
     child = child_process.start(
-        CODE, suffix, "compile" * compile, str(MEMORY + TIMES * len(data)),
+        CODE, suffix, "compile" * compile, str(MEMORY_LIMIT + MEMORY_RATIO * len(data)),
         str(math.ceil(seconds)),
         environment={"OPENBLAS_NUM_THREADS": "1"},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -58,14 +58,16 @@ def read(file: BinaryIO, suffix: str, compile: bool = True) -> Snapshot:
         except subprocess.TimeoutExpired:
             raise ModelFileError(f"damaged: not read within {seconds:.0f} seconds") from None
         finally:
-            child.kill()  # after Ctrl-C too; if it has ended, nothing happens
+            child.kill()  # after Ctrl-C too; no effect if it has ended
     message = errors.decode("utf-8", "replace").strip()
     if child.returncode == child_process.NOT_IMPORTED:
         return _read(data, suffix, compile)
     if child.returncode == REFUSED:
         raise ModelFileError(message)
     if child.returncode:
-        raise ModelFileError(f"damaged: reading it ended with {child.returncode}: {message[-500:]}")
+        raise ModelFileError(
+            f"damaged: the reading process ended with {child.returncode}: {message[-500:]}"
+        )
     snapshot = npz.read(io.BytesIO(output))
     for text in snapshot.progress.pop("warnings"):
         warn(text)
@@ -73,7 +75,7 @@ def read(file: BinaryIO, suffix: str, compile: bool = True) -> Snapshot:
 
 
 def _read(data: bytes, suffix: str, compile: bool) -> Snapshot:
-    """The model in `data`, read in this process."""
+    """Return the model in `data`, read in this process."""
     from . import FORMATS
 
     try:
@@ -84,12 +86,12 @@ def _read(data: bytes, suffix: str, compile: bool) -> Snapshot:
 
 
 def main(suffix: str, compile: str, memory: str, seconds: str) -> None:
-    """The child: a Keras file from standard input to an `.npz` on standard output."""
-    with contextlib.suppress(ImportError, ValueError, OSError):  # not everywhere
+    """The child: convert a Keras file on standard input to an `.npz` on standard output."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not available on every system
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
-        # The parent stops a child that takes too long, unless it has been stopped itself.
+        # The parent kills a child that takes too long, unless the parent has been killed.
         resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
     data = sys.stdin.buffer.read()
     try:

@@ -176,9 +176,9 @@ def test_what_ctrl_c_says_to_go_on_with_is_a_checkpoint_of_this_training(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--epochs", "-1"], "epochs=-1, expected a whole number of at least 1"),
-        (["--batch-size", "0"], "batch_size=0, expected a whole number of at least 1"),
-        (["--seed", "-1"], "seed=-1, expected a whole number of at least 0"),
+        (["--epochs", "-1"], "epochs=-1, expected an integer of at least 1"),
+        (["--batch-size", "0"], "batch_size=0, expected an integer of at least 1"),
+        (["--seed", "-1"], "seed=-1, expected an integer of at least 0"),
         (["--require-accuracy", "2"], "require_accuracy=2.0, expected a number from 0 to 1"),
         (["--require-accuracy", "nan"], "require_accuracy=nan, expected a number from 0 to 1"),
         (["--out", "file"], "--out file: cannot be written: "),

@@ -28,7 +28,7 @@ from nanocnn import (
     RMSprop,
     SparseCategoricalCrossentropy,
 )
-from nanocnn.common.config import arguments, described, find, make
+from nanocnn.common.config import arguments, deserialize, match_name, serialize
 from nanocnn.layers import layer_config, layer_from_config
 from nanocnn.losses import LOSSES, get_loss
 from nanocnn.optimizers import OPTIMIZERS, get_optimizer
@@ -85,10 +85,10 @@ def test_a_layers_config_is_keras_form():
 
 @pytest.mark.parametrize(("known", "thing"), OTHERS, ids=lambda each: type(each).__name__)
 def test_losses_optimizers_and_schedules(known, thing):
-    config = json.loads(json.dumps(described(thing)))
-    again = make("thing", config, known)
+    config = json.loads(json.dumps(serialize(thing)))
+    again = deserialize("thing", config, known)
     assert type(again) is type(thing)
-    assert described(again) == described(thing)
+    assert serialize(again) == serialize(thing)
 
 
 def test_arguments_handed_on_as_options_belong_to_it():
@@ -100,7 +100,7 @@ def test_arguments_handed_on_as_options_belong_to_it():
 
 
 def test_names_are_found_however_keras_writes_them():
-    assert find("initializer", "HeNormal", ["zeros", "he_normal"]) == "he_normal"
+    assert match_name("initializer", "HeNormal", ["zeros", "he_normal"]) == "he_normal"
     assert type(get_optimizer("RMSPROP")) is RMSprop
     assert type(get_loss("SparseCategoricalCrossentropy")) is SparseCategoricalCrossentropy
     with pytest.raises(ValueError, match=r"unknown loss 'mes'; did you mean 'mse'"):

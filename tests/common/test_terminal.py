@@ -83,7 +83,7 @@ def test_compiling_and_downloading_go_on(kind, monkeypatch, tmp_path):
     def hand_over(url, sink, _):
         sink.write(b"1234")
 
-    monkeypatch.setattr(download, "_knock", lambda url: None)
+    monkeypatch.setattr(download, "_check_server", lambda url: None)
     monkeypatch.setattr(
         download, "_pooch", lambda: type("Pooch", (), {"HTTPDownloader": lambda **k: hand_over})
     )

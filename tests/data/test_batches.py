@@ -34,7 +34,7 @@ def test_each_epoch_is_shuffled_anew() -> None:
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, "32", None, True])
 def test_bad_sizes_are_refused_at_once(size: object) -> None:
-    with pytest.raises(ValueError, match=r"batch_size=.*, expected a whole number of at least 1"):
+    with pytest.raises(ValueError, match=r"batch_size=.*, expected an integer of at least 1"):
         batches(10, size)  # type: ignore[arg-type]
 
 

@@ -185,7 +185,9 @@ def test_one_digit_in_two_strokes_is_one(strokes: list[list[tuple[int, int]]]) -
     for stroke in strokes:
         ImageDraw.Draw(page).line(stroke, fill=10, width=8)
     ImageDraw.Draw(page).rectangle([200, 200, 204, 204], fill=10)  # a speck
-    assert len(np.unique(photos._label(np.asarray(page) < 128))) == 4  # two strokes, speck, paper
+    assert (
+        len(np.unique(photos._components(np.asarray(page) < 128))) == 4
+    )  # two strokes, speck, paper
     rows, columns = np.nonzero(read_digit(page))
     assert max(np.ptp(rows), np.ptp(columns)) >= 18
 
@@ -335,12 +337,12 @@ def test_label_finds_the_parts() -> None:
         ],
         bool,
     )
-    labels = photos._label(spiral)
+    labels = photos._components(spiral)
     assert len(np.unique(labels[spiral])) == 3 and len(np.unique(labels[:, :5][spiral[:, :5]])) == 1
     rng = np.random.default_rng(6)
     for density in (0.2, 0.4, 0.6):
         mask = rng.random((40, 30)) < density
-        np.testing.assert_array_equal(same(photos._label(mask), mask), same(naive(mask), mask))
+        np.testing.assert_array_equal(same(photos._components(mask), mask), same(naive(mask), mask))
 
 
 def naive(mask: np.ndarray) -> np.ndarray:

@@ -180,7 +180,7 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="file='', expected the name of a file"):
             call()
     for wrong in (None, -1, "1", 1.5):
-        with pytest.raises(ValueError, match=f"max_bytes={wrong!r}, expected a whole number"):
+        with pytest.raises(ValueError, match=f"max_bytes={wrong!r}, expected an integer"):
             idx.read(tmp_path / "x", wrong)  # type: ignore[arg-type]
 
 

@@ -208,15 +208,15 @@ def test_a_file_that_unpacks_to_too_much_is_refused_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Blank images, a thousand times smaller when packed; real ones are 5 times smaller."""
-    assert mnist.ANY_FILE <= 64 << 20 and mnist.TIMES <= 100
-    monkeypatch.setattr(mnist, "ANY_FILE", 1 << 20)
-    count = mnist.ANY_FILE // 784 + 1
+    assert mnist.MAX_BYTES <= 64 << 20 and mnist.MAX_RATIO <= 100
+    monkeypatch.setattr(mnist, "MAX_BYTES", 1 << 20)
+    count = mnist.MAX_BYTES // 784 + 1
     head = struct.pack(">4B3I", 0, 0, 8, 3, count, 28, 28)
     bomb = gzip.compress(head + bytes(count * 784))
     for name, found in (("mnist", download.MNIST_FILES), ("emnist_digits", download.EMNIST_FILES)):
         folder = put(tmp_path / name, {f"{stem}.gz": bomb for stem in found})
         tracemalloc.start()
-        with pytest.raises(DatasetError, match=f"uint8, more than max_bytes={mnist.ANY_FILE:,}"):
+        with pytest.raises(DatasetError, match=f"uint8, more than max_bytes={mnist.MAX_BYTES:,}"):
             mnist.load(folder, name)
         assert tracemalloc.get_traced_memory()[1] < 4 * idx.CHUNK
         tracemalloc.stop()
@@ -337,7 +337,7 @@ def test_an_endless_file_is_not_fetched_to_its_end(
 
 
 def test_a_silent_mirror_costs_seconds(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "PATIENCE", 0.2)
+    monkeypatch.setattr(download, "RESPONSE_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, never answers
         serve(monkeypatch, "mnist", [f"http://127.0.0.1:{silent.getsockname()[1]}/"], UNPACKED)
         with pytest.raises(ConnectionError, match="Time"):

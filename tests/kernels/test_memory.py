@@ -9,13 +9,13 @@ import weakref
 
 import numpy as np
 import pytest
-from support.small_models import small_model
 
 import nanocnn
 from nanocnn import Conv2D, Dense, Input, Layer, Sequential
 from nanocnn.kernels import DEFAULTS, KERNEL_SETS, ability, get_kernels, reference
 from nanocnn.kernels.memory import Arena, Memory
 from nanocnn.models.plan import make_plan
+from support.small_models import small_model
 
 MEMORIES = pytest.mark.parametrize("memory", [Memory(), Arena("float32")], ids=["plain", "arena"])
 

@@ -53,7 +53,9 @@ class Forgetful(Scale):
 def test_no_file_holds_it_which_is_said_before_training(ending, layer, tmp_path):
     model = model_of(layer, compiled=True)
     before, path = model.get_weights(), tmp_path / f"model.{ending}"
-    words = f"layer 1: {type(layer).__name__} is a class of your own, which no file can hold; save"
+    words = (
+        f"layer 1: {type(layer).__name__} is a custom layer, which model files cannot store; save"
+    )
     with pytest.raises(ValueError, match=words):
         model.save(path)
     with pytest.raises(ValueError, match=words):
@@ -72,7 +74,7 @@ def test_a_copy_needs_its_arguments():
 def test_a_class_of_the_same_name_as_one_of_nanocnns_is_not_taken_for_it(tmp_path):
     own = type("Dense", (Doubled,), {})
     model = model_of(Flatten(), own(4))
-    with pytest.raises(ValueError, match="layer 2: Dense is a class of your own"):
+    with pytest.raises(ValueError, match="layer 2: Dense is a custom layer"):
         model.save(tmp_path / "model.npz")
     assert type(copy.copy(model).layers[2]) is own
 

@@ -119,15 +119,15 @@ def test_one_hot_labels(y, message):
 
 
 ARGUMENTS = {
-    "batch size 0": ({"batch_size": 0}, "batch_size=0, expected a whole number of at least 1"),
-    "batch size -1": ({"batch_size": -1}, "batch_size=-1, expected a whole"),
-    "batch size float": ({"batch_size": 32.0}, r"batch_size=32\.0, expected a whole"),
-    "batch size bool": ({"batch_size": True}, "batch_size=True, expected a whole"),
-    "batch size text": ({"batch_size": "32"}, "batch_size='32', expected a whole"),
-    "epochs 0": ({"epochs": 0}, "epochs=0, expected a whole number of at least 1"),
-    "epochs none": ({"epochs": None}, "epochs=None, expected a whole number of at least 1"),
-    "initial epoch": ({"initial_epoch": -1}, "initial_epoch=-1, expected a whole number of at"),
-    "initial epoch text": ({"initial_epoch": "1"}, "initial_epoch='1', expected a whole number"),
+    "batch size 0": ({"batch_size": 0}, "batch_size=0, expected an integer of at least 1"),
+    "batch size -1": ({"batch_size": -1}, "batch_size=-1, expected an int"),
+    "batch size float": ({"batch_size": 32.0}, r"batch_size=32\.0, expected an int"),
+    "batch size bool": ({"batch_size": True}, "batch_size=True, expected an int"),
+    "batch size text": ({"batch_size": "32"}, "batch_size='32', expected an int"),
+    "epochs 0": ({"epochs": 0}, "epochs=0, expected an integer of at least 1"),
+    "epochs none": ({"epochs": None}, "epochs=None, expected an integer of at least 1"),
+    "initial epoch": ({"initial_epoch": -1}, "initial_epoch=-1, expected an integer of at"),
+    "initial epoch text": ({"initial_epoch": "1"}, "initial_epoch='1', expected an integer"),
     "split 1": ({"validation_split": 1.0}, r"validation_split=1\.0, expected .* between 0 and 1"),
     "split -1": ({"validation_split": -0.1}, r"validation_split=-0\.1, expected "),
     "split nan": ({"validation_split": np.nan}, "validation_split=nan, expected "),
@@ -180,9 +180,9 @@ def test_arguments_of_fit(case):
 
 def test_batch_size_of_evaluate_and_predict():
     model = small_model()
-    with pytest.raises(ValueError, match="batch_size=0, expected a whole number of at least 1"):
+    with pytest.raises(ValueError, match="batch_size=0, expected an integer of at least 1"):
         model.evaluate(X, Y, batch_size=0)
-    with pytest.raises(ValueError, match="batch_size=0, expected a whole number of at least 1"):
+    with pytest.raises(ValueError, match="batch_size=0, expected an integer of at least 1"):
         model.predict(X, batch_size=0)
 
 
@@ -204,8 +204,8 @@ UNKNOWN = {
         lambda: Sequential(dtype="float16"),
         "dtype='float16', expected 'float32' or 'float6",
     ),
-    "seed": (lambda: Sequential(seed=-1), "seed=-1, expected a whole number of at least 0"),
-    "seed none": (lambda: Sequential(seed=None), "seed=None, expected a whole number"),
+    "seed": (lambda: Sequential(seed=-1), "seed=-1, expected an integer of at least 0"),
+    "seed none": (lambda: Sequential(seed=None), "seed=None, expected an integer"),
     "metrics": (lambda: Sequential().compile("sgd", "mse", 3), "metrics=3, expected a list"),
     "argument": (
         lambda: Sequential().compile({"class_name": "Adam", "config": {"beta1": 0.9}}, "mse"),
@@ -225,8 +225,8 @@ def test_unknown_names_are_answered_with_the_nearest_known(case):
 
 
 LAYERS = {
-    "filters 0": (lambda: Conv2D(0, 3), "Conv2D: filters=0, expected a whole number of at least 1"),
-    "filters float": (lambda: Conv2D(2.5, 3), "Conv2D: filters=2.5, expected a whole number"),
+    "filters 0": (lambda: Conv2D(0, 3), "Conv2D: filters=0, expected an integer of at least 1"),
+    "filters float": (lambda: Conv2D(2.5, 3), "Conv2D: filters=2.5, expected an integer"),
     "kernel size 0": (lambda: Conv2D(1, 0), "Conv2D: kernel_size=0, expected"),
     "kernel of three": (lambda: Conv2D(1, (1, 2, 3)), r"Conv2D: kernel_size=\(1, 2, 3\), expected"),
     "strides 0": (lambda: Conv2D(1, 3, strides=(1, 0)), "Conv2D: strides=0, expected"),
@@ -236,7 +236,7 @@ LAYERS = {
     ),
     "pool size": (lambda: MaxPooling2D(-2), "MaxPooling2D: pool_size=-2, expected"),
     "pool strides": (lambda: AveragePooling2D(2, 0), "AveragePooling2D: strides=0, expected"),
-    "units": (lambda: Dense(True), "Dense: units=True, expected a whole number"),
+    "units": (lambda: Dense(True), "Dense: units=True, expected an integer"),
     "rate": (lambda: Dropout(1.5), "Dropout: rate=1.5, expected a number from 0 to 1"),
     "momentum": (
         lambda: BatchNormalization(momentum=2),

@@ -187,7 +187,7 @@ def test_the_batch_size_is_checked_before_callbacks_count_batches():
         small_model().predict,
         lambda x, **options: small_model().evaluate(x, Y, **options),
     ):
-        with pytest.raises(ValueError, match="batch_size=0, expected a whole number"):
+        with pytest.raises(ValueError, match="batch_size=0, expected an integer"):
             use(X, batch_size=0, callbacks=[Callback()])
 
 

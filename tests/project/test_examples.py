@@ -170,10 +170,10 @@ def test_an_accuracy_that_is_required_and_missed_gives_exit_code_1(few, tmp_path
     ("options", "message"),
     [
         (["--data", "nowhere"], "nowhere is not a folder"),
-        (["--batch-size", "0"], "batch_size=0, expected a whole number of at least 1"),
-        (["--epochs", "0"], "epochs=0, expected a whole number of at least 1"),
+        (["--batch-size", "0"], "batch_size=0, expected an integer of at least 1"),
+        (["--epochs", "0"], "epochs=0, expected an integer of at least 1"),
         (["--resume"], "No such file or directory: 'results/simple/checkpoint.npz'"),
-        (["--seed", "-1"], "seed=-1, expected a whole number of at least 0"),
+        (["--seed", "-1"], "seed=-1, expected an integer of at least 0"),
         (["--model", "lenett"], "invalid choice: 'lenett'"),
     ],
 )

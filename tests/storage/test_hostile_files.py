@@ -32,11 +32,11 @@ CONFIGS = [
     (change_layer(1, kernel_constraint={"class_name": "MaxNorm"}), "argument kernel_constraint="),
     (change_layer(1, trainable="yes"), "trainable='yes', expected True or False"),
     (change_layer(1, new_thing=3), "argument new_thing=3 is not supported"),
-    (change_layer(1, filters=10**12), "filters=1000000000000, expected a whole number"),
-    (change_layer(1, filters=True), "filters=True, expected a whole number"),
-    (change_layer(1, filters=-1), "filters=-1, expected a whole number"),
+    (change_layer(1, filters=10**12), "filters=1000000000000, expected an integer"),
+    (change_layer(1, filters=True), "filters=True, expected an integer"),
+    (change_layer(1, filters=-1), "filters=-1, expected an integer"),
     (change_layer(1, filters=3), "conv2d.*expected.*3, 3, 1, 3"),
-    (change_layer(1, kernel_size=[3, 3, 3]), "kernel_size=.*expected a whole number or a pair"),
+    (change_layer(1, kernel_size=[3, 3, 3]), "kernel_size=.*expected an integer or a pair"),
     (change_layer(1, kernel_size=[9, 9], padding="valid"), "layer 'conv2d'.*9x9 window.*does not"),
     (change_layer(1, activation="__import__('os')"), "unknown activation .*known: linear, relu"),
     (
@@ -47,13 +47,13 @@ CONFIGS = [
         change_layer(1, kernel_regularizer={"class_name": "L2", "config": {"l2": "x"}}),
         "'x', expected a num",
     ),
-    (change_layer(1, name="../../x"), "does not do as a name"),
+    (change_layer(1, name="../../x"), "expected no '/'"),
     (change_layer(1, name="dense"), "two layers have the same name"),
     (change_layer(1, name=7), "layer 1: name 7"),
     (change_layer(2, axis=1), r"axis=1, expected -1 \(channels last\)"),
     (change_layer(2, epsilon=float("nan")), "epsilon=nan, expected a number more than 0"),
     (change_layer(4, noise_shape=[1, 1]), r"argument noise_shape=\[1, 1\] is not supported"),
-    (change_layer(0, batch_shape=[None, None, 5, 1]), "shape=None, expected a whole number"),
+    (change_layer(0, batch_shape=[None, None, 5, 1]), "shape=None, expected an integer"),
     (change_layer(0, batch_shape=[None, 2**31 - 1, 2**31 - 1, 1]), "dense.*expected.*23058430"),
     (lambda m: m["layers"][1].update(class_name="Lambda"), r"\(Lambda\): expected one of InputLay"),
     (lambda m: m["layers"][1].update(class_name="os.system"), r"\(os.system\): expected one of"),
@@ -62,7 +62,7 @@ CONFIGS = [
     (lambda m: (m["layers"].pop(0), m.pop("build_input_shape", 0)), "expected a shape such as"),
     (lambda m: m.update(layers=[]), "model without layers"),
     (lambda m: m.update(layers={"a": 1}), "model without layers"),
-    (lambda m: m.update(layers=m["layers"][:1]), "model without layers behind its input"),
+    (lambda m: m.update(layers=m["layers"][:1]), "model without layers after its input"),
     (lambda m: m["layers"].append(None), "layer 7: expected an object"),
     (lambda m: m.update(dtype="float16"), "dtype 'float16', expected float32 or float64"),
 ]
@@ -94,7 +94,7 @@ TRAINING = [
         lambda t: t.update(metrics=[{"class_name": "MeanMetricWrapper", "config": {"name": []}}]),
         "unknown metric 'None'",
     ),
-    (lambda t: t.update(loss_weights=[1]), "loss_weights are not supported"),
+    (lambda t: t.update(loss_weights=[1]), "loss_weights=.* is not supported"),
 ]
 
 
@@ -122,11 +122,11 @@ KERNEL = "weights/dense/kernel.npy"
 MEMBERS = [
     ({KERNEL: npy(np.zeros((12, 4), np.float32))}, r"float32 of shape \(12, 4\), expected"),
     ({KERNEL: npy(np.zeros((12, 3)))}, "float64 of shape .*expected float32"),
-    ({KERNEL: npy(np.zeros((12, 3), ">f4"))}, "not an array as nanocnn saves it"),
+    ({KERNEL: npy(np.zeros((12, 3), ">f4"))}, "not an array as nanocnn writes it"),
     ({KERNEL: npy(np.zeros((12, 3), np.float32, order="F"))}, "not an array as nanocnn"),
     ({KERNEL: npy(np.array([print], object), allow_pickle=True)}, "not an array as nanocnn"),
     ({KERNEL: huge_header("(1000000000000,)")}, "0 bytes of data, expected 4000000000000"),
-    ({KERNEL: huge_header(f"(0, {10**18 - 1}, {10**18 - 1})")}, "is beyond NumPy"),
+    ({KERNEL: huge_header(f"(0, {10**18 - 1}, {10**18 - 1})")}, "does not support shape"),
     ({KERNEL: huge_header("(12, 3)") + bytes(100)}, "100 bytes of data, expected 144"),
     ({KERNEL: npy(np.zeros((12, 3), np.float32)).replace(b"<f4", b"<f1")}, "not an array"),
     ({KERNEL: b""}, "not an array"),
@@ -213,7 +213,7 @@ def test_hostile_archives(tmp_path, suffix):
     write_members(path, members, zipfile.ZIP_DEFLATED)
     refused("compressed; expected a stored member")
     write_members(path, [*members.items(), next(iter(members.items()))])
-    refused("there twice")
+    refused("duplicate member")
     # Many names for one block of bytes: a bomb without compression.
     at = good.index(b"PK\1\2")
     directory, end = bytearray(good[at:-22]), bytearray(good[-22:])
@@ -226,10 +226,10 @@ def test_hostile_archives(tmp_path, suffix):
     struct.pack_into("<HHL", end, 8, 9999, 9999, len(entries))
     assert len(entries) == 9999 * length
     path.write_bytes(good[:at] + entries + bytes(end))
-    refused("bytes together in a file of")
+    refused("bytes in total in a file of")
     for cut in (0, 3, 21, 22, 60, len(good) // 2, len(good) - 1):
         path.write_bytes(good[:cut])
-        refused("not a zip archive, or one that was cut short|damaged|the file is empty")
+        refused("not a zip archive, or a truncated one|damaged|the file is empty")
     path.write_bytes(good + b"x")
     refused("not a zip archive")
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, 0, 1)

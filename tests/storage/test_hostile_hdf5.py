@@ -89,16 +89,19 @@ HDF5 = [
     (replace_with(virtual), "another file or dataset"),
     (replace_with(lambda f, d: f.create_dataset(DENSE, (12, 4), "f4")), r"shape \(12, 4\), exp"),
     (replace_with(lambda f, d: f.create_dataset(DENSE, (12, 3), "i4")), "int32 of shape"),
-    (replace_with(lambda f, d: f.create_dataset(DENSE, (12, 3), "f4")), "more than the file holds"),
+    (
+        replace_with(lambda f, d: f.create_dataset(DENSE, (12, 3), "f4")),
+        "more than the file contains",
+    ),
     (
         replace_with(
             lambda f, d: f.create_dataset(DENSE, data=np.zeros((12, 3), "f4"), compression="gzip")
         ),
-        r"kernel: compressed or filtered \(deflate\), which is not read; write it anew",
+        r"kernel: compressed or filtered \(deflate\), which is not supported; rewrite",
     ),
     *((replace_with(filtered(**filter)), message) for filter, message in FILTERS),
-    (replace_with(partly_stored), "declares 288 bytes, more than the file holds"),
-    (replace_with(wide_chunk), "declares 40000000 bytes, more than the file holds"),
+    (replace_with(partly_stored), "declares 288 bytes, more than the file contains"),
+    (replace_with(wide_chunk), "declares 40000000 bytes, more than the file contains"),
     (replace_with(lambda f, d: f.create_group(DENSE)), "0 datasets 'kernel'"),
     (replace_with(lambda f, d: None), "0 datasets 'kernel'"),
     (fan, "too many or too deeply nested"),

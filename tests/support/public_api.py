@@ -13,7 +13,7 @@ from nanocnn import CosineDecay, Dense, Dropout, Flatten, Input, Sequential, dat
 from nanocnn.common.config import Checked, arguments
 from nanocnn.jit.threads import get_num_threads
 from nanocnn.kernels.geometry import sliding_window
-from nanocnn.layers.base import SHAPE_WORDS
+from nanocnn.layers.base import SHAPE_ARGUMENTS
 
 X = np.random.default_rng(0).random((4, 6, 6, 1), np.float32)
 Y = np.array([0, 1, 2, 1])
@@ -146,7 +146,8 @@ INTERNAL = [
     "Sequential.step", "Sequential.training_memory",
     "Sequential.from_snapshot", "*.gradient_buffers", "*.set_gradients", "*.transform",
     "*.transform_backward", "data.batches.*", "data.download.*",
-    "metrics.Means", "Means.*", "metrics.get_metrics", "metrics.own", "metrics.warn_once_of",
+    "metrics.Means", "Means.*", "metrics.get_metrics", "metrics.custom_metrics",
+    "metrics.warn_not_stored",
 ]  # fmt: skip
 MORE_MODULES = ("kernels", "kernels.geometry", "metrics")
 
@@ -186,7 +187,7 @@ def parameters(thing):
     if isinstance(thing, type) and issubclass(thing, Checked):
         found = dict(arguments(thing))
         if issubclass(thing, nanocnn.Layer) and thing is not Input:
-            found |= dict.fromkeys(SHAPE_WORDS, found["name"])
+            found |= dict.fromkeys(SHAPE_ARGUMENTS, found["name"])
     else:
         found = inspect.signature(getattr(thing, "__func__", thing)).parameters
     loose = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
