@@ -17,14 +17,10 @@ from .sequential import Sequential
 
 def main(step: str) -> None:
     """Compile what `step` needs, the last first, but nothing that is being compiled elsewhere."""
-    from numba.core.registry import cpu_target
-
-    from ..jit import claims
+    from ..jit.compile import compile_ahead
 
     for kernel, types in reversed(dict.fromkeys(signatures(calls(**json.loads(step))))):
-        entry = kernel._cache.file(types, cpu_target.target_context)
-        if not entry.exists() and claims.take(entry):
-            kernel.compile(types)
+        compile_ahead(kernel, types)
 
 
 def calls(config: Any, compile: Any, batch: int) -> list[Call]:
@@ -51,11 +47,14 @@ def calls(config: Any, compile: Any, batch: int) -> list[Call]:
 
 def signatures(calls: list[Call]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
     """The kernel of each call, and numba's types of its arguments."""
+    import numba
+
+    from ..jit.compile import is_kernel
     from ..jit.scratch import Buffered
 
     for called, parts, args in calls:
         kernel: Any = called
         if isinstance(called, Buffered):
             kernel, args = called.kernel, tuple(called.arguments())
-        if hasattr(kernel, "typeof_pyval"):  # else it is Python code that calls kernels itself
-            yield kernel, tuple(kernel.typeof_pyval(arg) for arg in (0, parts, *args))
+        if is_kernel(kernel):  # else it is Python code that calls kernels itself
+            yield kernel, tuple(numba.typeof(arg) for arg in (0, parts, *args))

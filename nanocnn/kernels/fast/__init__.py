@@ -5,6 +5,9 @@ the work into parts and hands a compiled loop, named with an underscore, to the 
 compiled before its first call, and what is compiled is kept on disk (jit/compile.py).
 """
 
+from . import progress  # noqa: F401  (first: it says that kernels are compiled)
+
+# isort: split
 from ...jit import (
     precompile,  # noqa: F401  (a model tells it what it is about to train)
     spin,  # noqa: F401  (from now on threads wait for one another without sleep)

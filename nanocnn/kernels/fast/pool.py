@@ -9,8 +9,7 @@ import numpy as np
 
 from ...common.errors import ShapeError
 from ...jit.compile import inline, kernel, part_range
-from ...jit.simd import convert, lanes, pointer, select, splat
-from ...jit.tails import load_row, store_row
+from ...jit.simd import convert, lanes, load_row, pointer, select, splat, store_row
 from ...jit.threads import run
 from ..geometry import Window
 from .outputs import Array, count_parts, expect, result, results

@@ -30,6 +30,7 @@ from ....jit.simd import (
     indices,
     lanes,
     load,
+    load_row,
     pointer,
     rows,
     splat,
@@ -37,7 +38,6 @@ from ....jit.simd import (
     tile,
     total,
 )
-from ....jit.tails import load_row
 from ...geometry import Window
 from . import direct
 from .epilogue import Epilogue, pointers_to, write, write_pooled
