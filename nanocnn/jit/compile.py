@@ -6,6 +6,7 @@ compiled is kept on disk (cache.py).
 """
 
 import gc
+from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -41,6 +42,11 @@ def kernel(function: Any) -> Any:
 def is_kernel(function: Any) -> bool:
     """Whether `kernel` made it."""
     return function in _caches
+
+
+def argument_types(arguments: Iterable[Any]) -> tuple[Any, ...]:
+    """numba's types of a kernel's arguments, which tell what it is compiled for."""
+    return tuple(map(numba.typeof, arguments))
 
 
 def compile_ahead(kernel: Any, types: Any) -> None:

@@ -172,7 +172,7 @@ def _specs(spec: Any) -> Iterator[importlib.machinery.ModuleSpec]:
     yield spec
     found = pkgutil.iter_modules(spec.submodule_search_locations, spec.name + ".")
     for finder, name, _ in sorted(found, key=lambda module: module.name):
-        yield finder.find_spec(name)
+        yield finder.find_spec(name)  # type: ignore[misc]
 
 
 def _content(spec: Any) -> bytes:

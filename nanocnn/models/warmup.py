@@ -47,9 +47,7 @@ def calls(config: Any, compile: Any, batch: int) -> list[Call]:
 
 def signatures(calls: list[Call]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
     """The kernel of each call, and numba's types of its arguments."""
-    import numba
-
-    from ..jit.compile import is_kernel
+    from ..jit.compile import argument_types, is_kernel
     from ..jit.scratch import Buffered
 
     for called, parts, args in calls:
@@ -57,4 +55,4 @@ def signatures(calls: list[Call]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
         if isinstance(called, Buffered):
             kernel, args = called.kernel, tuple(called.arguments())
         if is_kernel(kernel):  # else it is Python code that calls kernels itself
-            yield kernel, tuple(numba.typeof(arg) for arg in (0, parts, *args))
+            yield kernel, argument_types((0, parts, *args))
