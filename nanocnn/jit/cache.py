@@ -50,9 +50,12 @@ class KernelCache:
         _caches.add(self)
 
     def entry(self, signature: Any) -> Path | None:
-        """The file for these argument types; None if nothing is kept."""
+        """The file for these argument types; None if nothing is kept.
+
+        Nor is a function of a module that cannot be imported, which numba could not load again.
+        """
         source, mark = fingerprint(self.function), _mark(self.function)
-        if self.folder is None or source is None:
+        if self.folder is None or source is None or self.function.__module__ not in sys.modules:
             return None
         flags = tuple(getattr(numba.config, flag, None) for flag in FLAGS)
         key = hashlib.sha256((source + repr((signature, target(), flags))).encode()).hexdigest()
