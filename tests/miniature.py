@@ -1,4 +1,4 @@
-"""A miniature of the package: its real jit folder, and two kernels that share a callee elsewhere."""
+"""A miniature of the package: its real jit folder, and kernels with a callee in another file."""
 
 import json
 import os

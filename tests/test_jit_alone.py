@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 
@@ -142,10 +141,3 @@ def test_the_matrix_product_of_the_readme_equals_numpys(examples, dtype, M, K, N
         product = examples["matmul"](A, B, parts)
         assert product.dtype == dtype
         np.testing.assert_allclose(product, A @ B, rtol=0, atol=accuracy * K)
-
-
-def test_the_tile_of_the_readmes_matrix_product_stays_in_registers(examples):
-    kernel = examples["_matmul"]
-    signature = kernel.signatures[0]
-    compiled = numba.njit(signature, error_model="numpy")(kernel.py_func)  # it may be loaded
-    assert "alloca [" not in compiled.inspect_llvm(signature)
