@@ -106,8 +106,9 @@ def _blas() -> str:
 
 def _cache() -> str:
     from .jit import cache
+    from .kernels import fast  # noqa: F401  (the kernels that entries are compared with)
 
-    folder, off, lines = cache.cache_folder(), os.environ.get("NANOCNN_CACHE") == "0", []
+    folder, off, lines = cache.cache_folder(), cache.is_off(), []
     for candidate in [] if off else cache.candidates():
         if not (why := cache.refusal(candidate)):
             break
@@ -118,7 +119,7 @@ def _cache() -> str:
         )
         return "\n".join([*lines, f"none ({why}): kernels are compiled in each process"])
     entries = {entry: entry.stat() for entry in folder.glob("*.nbc")}
-    current, size = sum(map(cache.is_current, entries)), sum(i.st_size for i in entries.values())
+    current, size = len(cache.current(entries)), sum(i.st_size for i in entries.values())
     lines.append(f"{folder}, trusted\n{current} kernels of this version and "
                  f"{len(entries) - current} of others, {size / 1e6:.1f} MB")  # fmt: skip
     if foreign := sum(not cache.is_ours(info) for info in entries.values()):

@@ -2,119 +2,97 @@
 
 Numba's own cache looks at the file of the function only, so an edited callee in another file is
 served stale, and two processes that start on an empty cache can mix up each other's entries. Here
-an entry is one file whose name is a hash of everything the machine code depends on: all kernel
-sources, the argument types, the processor, the versions, the flags. There is no index to corrupt.
+an entry is one file whose name is a hash of everything the machine code depends on: what the kernel
+is made of (fingerprint.py), the argument types, the processor, the flags. There is no index to
+corrupt.
 
 An entry is unpickled, which runs what is in it. So it is read only if nobody but this user and root
 can have written it: neither the file, nor a folder on the way to it by taking its place.
 """
 
 import hashlib
-import importlib.machinery
-import marshal
 import os
-import pickle
-import pkgutil
 import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
-import llvmlite
 import numba
-import numpy as np
-from numba.core.caching import NullCache as NullCache
-from numba.core.compiler import CompileResult
-from numba.core.serialize import dumps
 
 from . import claims, precompile
+from .cpu import target
+from .fingerprint import fingerprint, functions_within, package_hash
 
-# What changes the machine code, of numba's settings; the processor is asked for at the code's maker
+# What changes the machine code, of numba's settings; those of the processor are in `target`
 FLAGS = (
     "BOUNDSCHECK", "OPT", "DEBUGINFO_DEFAULT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "USING_SVML",
+    "ENABLE_AVX",
 )  # fmt: skip
-ROOT = __name__.rpartition(".jit.")[0]
-PACKAGES = f"{ROOT}.jit", f"{ROOT}.kernels"  # that the hash covers
+NAME = __name__.partition(".")[0]  # of the folder, and in that of the environment variable
 KEEP_DAYS = 30  # entries of other versions are removed when they have not been used for so long
 
 counts = {"compiled": 0, "loaded": 0}  # kernels of this process, for tests
+_caches: WeakSet["KernelCache"] = WeakSet()
 
 
-class KernelCache(NullCache):
-    """The compiled forms of one function on disk; in the interface of numba's caches."""
+class KernelCache:
+    """The compiled forms of one function on disk."""
 
     def __init__(self, function: Any, folder: Path | None) -> None:
-        self.name, self.folder = function.__name__, folder
-        self.function = f"{function.__module__}.{function.__qualname__} {_constants(function)}"
+        self.function, self.folder = function, folder
         self.claimed: Path | None = None  # what this process is compiling
+        _caches.add(self)
 
-    @property
-    def cache_path(self) -> str | None:
-        return None if self.folder is None else str(self.folder)
+    def entry(self, signature: Any) -> Path | None:
+        """The file for these argument types; None if nothing is kept.
 
-    def file(self, signature: Any, target: Any) -> Path:
-        what = (self.function, signature, target.codegen().magic_tuple())
-        what += tuple(getattr(numba.config, flag, None) for flag in FLAGS)
-        sources = source_hash()
-        assert self.folder is not None and sources is not None
-        key = hashlib.sha256((sources + repr(what)).encode()).hexdigest()
-        return self.folder / f"{self.name.strip('_')}-{sources[:8]}-{key[:32]}.nbc"
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        self.drop()
-        if self.folder is None:
+        Nor is a function of a module that cannot be imported, which numba could not load again.
+        """
+        source, mark = fingerprint(self.function), _mark(self.function)
+        if self.folder is None or source is None or self.function.__module__ not in sys.modules:
             return None
-        with suppress(Exception):  # names of numba that are gone: then it is compiled
-            target_context.refresh()
-            entry = self.file(sig, target_context)
-            found = self.read(entry, target_context)
-            if found is None:
-                if claims.take(entry):
-                    self.claimed = entry
-                    precompile.start()
-                else:
-                    precompile.withdraw()  # who has claimed it has a second process too
-                    claims.wait(entry)
-                found = self.read(entry, target_context)
-                if found is not None:
-                    self.drop()
-            return found
-        return None
+        flags = tuple(getattr(numba.config, flag, None) for flag in FLAGS)
+        key = hashlib.sha256((source + repr((signature, target(), flags))).encode()).hexdigest()
+        name = "".join(filter(str.isalnum, self.function.__name__))
+        return self.folder / f"{name}{mark}{key[:32]}.nbc"
 
-    def read(self, entry: Path, target_context: Any) -> Any:
-        # A file that cannot be read back, for whatever reason, is one to write anew.
-        with suppress(Exception), open(entry, "rb", opener=_no_link) as file:
-            info = os.fstat(file.fileno())
-            data = file.read() if stat.S_ISREG(info.st_mode) and is_ours(info) else b""
-            if hashlib.sha256(data[32:]).digest() == data[:32]:
-                kernel = CompileResult._rebuild(target_context, *pickle.loads(data[32:]))
-                counts["loaded"] += 1
-                return kernel
-        return None
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        counts["compiled"] += 1
-        with suppress(Exception):  # a full disk costs the next process its time, not this one
-            if self.folder is not None and not data.library.has_dynamic_globals:
-                forget_old(self.folder)
-                self.write(self.file(sig, data.target_context), dumps(data._reduce()))
+    def load(self, signature: Any, unpack: Callable[[bytes], Any]) -> Any:
+        """The kernel for these argument types, or None: then this process is to compile it."""
         self.drop()
+        entry = self.entry(signature)
+        if entry is None:
+            return None
+        content = read(entry)
+        if content is None:
+            if claims.take(entry):
+                self.claimed = entry
+                precompile.start()
+            else:
+                precompile.withdraw()  # who has claimed it has a second process too
+                claims.wait(entry)
+            content = read(entry)  # it may be there by now
+        if content is None:
+            return None
+        found = unpack(content)
+        self.drop()
+        counts["loaded"] += 1
+        return found
 
-    def write(self, entry: Path, content: bytes) -> None:
-        with tempfile.NamedTemporaryFile(dir=entry.parent, suffix=".tmp", delete=False) as file:
-            try:
-                file.write(hashlib.sha256(content).digest() + content)
-                file.close()
-                os.chmod(file.name, 0o644)
-                os.replace(file.name, entry)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+    def save(self, signature: Any, pack: Callable[[], bytes | None]) -> None:
+        """Keep what was compiled, if it can be used by other processes."""
+        try:
+            entry = self.entry(signature)
+            if entry is not None and (content := pack()) is not None:
+                forget_old(entry.parent)
+                write(entry, content)
+        finally:
+            self.drop()
 
     def drop(self) -> None:
         """Nobody needs to wait any longer for what this process was compiling."""
@@ -123,53 +101,27 @@ class KernelCache(NullCache):
             claims.drop(entry)
 
 
-def _constants(function: Any) -> str:
-    """What a function made by another one has taken along from there."""
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    values = [getattr(value, "py_func", value) for value in cells]
-    return repr(
-        [f"{v.__qualname__} {_constants(v)}" if hasattr(v, "__code__") else v for v in values]
-    )
-
-
-# --- The hash of the sources ---
-
-
-@cache
-def source_hash() -> str | None:
-    """Changes with every edit of a kernel or of what it is made of, and with every upgrade.
-
-    None if this module cannot be found among them: nothing is known of the others then. It is
-    worked out while the kernels are loaded: files may be replaced under a program that runs.
-    """
-    versions = numba.__version__, llvmlite.__version__, np.__version__, sys.version
-    digest, names = hashlib.sha256(repr(versions).encode()), set()
-    with suppress(Exception):
-        for spec in (spec for name in PACKAGES for spec in _specs(sys.modules[name].__spec__)):
-            digest.update(f"{spec.name}\0".encode() + hashlib.sha256(_content(spec)).digest())
-            names.add(spec.name)
-        if __name__ in names:
-            return digest.hexdigest()
+def read(entry: Path) -> bytes | None:
+    """The content of a file, if it is whole and others cannot have written it."""
+    with suppress(OSError), open(entry, "rb", opener=_no_link) as file:
+        info = os.fstat(file.fileno())
+        data = file.read() if stat.S_ISREG(info.st_mode) and is_ours(info) else b""
+        if hashlib.sha256(data[32:]).digest() == data[:32]:
+            return data[32:]
     return None
 
 
-def _specs(spec: Any) -> Iterator[importlib.machinery.ModuleSpec]:
-    """The modules of a package and the package itself, all but the reference kernels."""
-    yield spec
-    inside = spec.submodule_search_locations or []
-    for finder, name, _ in sorted(
-        pkgutil.iter_modules(inside, spec.name + "."), key=lambda module: module.name
-    ):
-        if name != f"{ROOT}.kernels.reference":
-            yield from _specs(finder.find_spec(name))
-
-
-def _content(spec: Any) -> bytes:
-    """A module as it was delivered: source or byte code, as a file, in a zip, or in a program."""
-    try:
-        return bytes(spec.loader.get_data(spec.origin))
-    except (AttributeError, OSError):
-        return marshal.dumps(spec.loader.get_code(spec.name), 2)  # 2: the same in each process
+def write(entry: Path, content: bytes) -> None:
+    """Write a file in such a way that it is there as a whole or not at all."""
+    with tempfile.NamedTemporaryFile(dir=entry.parent, suffix=".tmp", delete=False) as file:
+        try:
+            file.write(hashlib.sha256(content).digest() + content)
+            file.close()
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, entry)
+        except BaseException:
+            os.unlink(file.name)
+            raise
 
 
 # --- The folder ---
@@ -179,12 +131,18 @@ def _content(spec: Any) -> bytes:
 def cache_folder() -> Path | None:
     """Where compiled kernels are kept: beside the sources, else in the user's cache; else None.
 
-    NANOCNN_CACHE=0 keeps none. A folder serves if it and all folders above it belong to this user
-    or root and nobody else may write to them (or, above it, only add to them, as to /tmp).
+    NANOCNN_CACHE=0 (after the name of the package) keeps none. A folder serves if it and all
+    folders above it belong to this user or root and nobody else may write to them (or, above it,
+    only add to them, as to /tmp).
     """
-    if os.environ.get("NANOCNN_CACHE") == "0" or source_hash() is None:
+    if is_off() or package_hash() is None:
         return None
     return next((folder.resolve() for folder in candidates() if not refusal(folder)), None)
+
+
+def is_off() -> bool:
+    """Whether the user wants nothing to be kept."""
+    return os.environ.get(f"{NAME.upper()}_CACHE") == "0"
 
 
 def candidates() -> list[Path]:
@@ -194,9 +152,9 @@ def candidates() -> list[Path]:
         home = Path.home()
         base = {"darwin": home / "Library/Caches", "win32": home / "AppData/Local"}
         user = os.environ.get("XDG_CACHE_HOME") or base.get(sys.platform, home / ".cache")
-        folders.append(Path(user) / "nanocnn" / "compiled")
+        folders.append(Path(user) / NAME / "compiled")
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
-        folders.insert(0, Path(chosen) / "nanocnn")
+        folders.insert(0, Path(chosen) / NAME)
     return folders
 
 
@@ -229,16 +187,35 @@ def _no_link(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
+def known_functions() -> list[Any]:
+    """All kernels, also those that functions beside them are still to make (as functions)."""
+    functions = [each.function for each in _caches]
+    folders = {_folder(function.__module__) for function in functions}
+    for module in [sys.modules[name] for name in sys.modules if _folder(name) in folders]:
+        functions += functions_within(module)
+    return functions
+
+
+def _folder(module: str) -> str:
+    return module.rpartition(".")[0] or module
+
+
+def _mark(function: Any) -> str:
+    """What the names of a kernel's entries have in common until it is edited."""
+    return f"-{(fingerprint(function, closure=False) or '')[:8]}-"
+
+
 @cache
 def forget_old(folder: Path) -> None:
     """Once a process: remove what other versions, or processes killed, left behind long ago."""
-    for path in (*folder.glob("*.nbc"), *folder.glob("*.tmp")):
+    entries = [*folder.glob("*.nbc"), *folder.glob("*.tmp")]
+    for path in set(entries) - current(entries):
         with suppress(OSError):  # another process does the same
-            old = time.time() - path.stat().st_mtime > KEEP_DAYS * 86400
-            if old and not is_current(path):
+            if time.time() - path.stat().st_mtime > KEEP_DAYS * 86400:
                 path.unlink()
 
 
-def is_current(entry: Path) -> bool:
-    """Whether this version wrote it."""
-    return f"-{(source_hash() or '')[:8]}-" in entry.name
+def current(entries: Iterable[Path]) -> set[Path]:
+    """Those of `entries` that this version wrote: that kernels of this process would load."""
+    marks = set(map(_mark, known_functions()))
+    return {entry for entry in entries if any(mark in entry.name for mark in marks)}

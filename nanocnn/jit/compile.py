@@ -1,37 +1,22 @@
-"""The one decorator of the fast kernels.
+"""`kernel`, the decorator of the functions that Python calls, and what is written within them.
 
-`compiled` is numba's njit, lazily compiled, releasing the GIL. Of fastmath only "contract"
-is on (a*b+c by one instruction): NaN, infinity and the order of sums stay as they are written.
-
-What is compiled is kept on disk (cache.py). That needs names of numba that are not public: where
-one of them is gone, kernels are plain numba functions, compiled in each process.
+A kernel is numba's njit, lazily compiled, releasing the GIL. Of fastmath only "contract" is on
+(a*b+c by one instruction): NaN, infinity and the order of sums stay as they are written. What is
+compiled is kept on disk (cache.py).
 """
 
 import gc
-import os
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numba
 import numpy as np
+from numba.core import event
 
-from ..common import terminal
+from . import claims, numba_private
+from .cache import KernelCache, cache_folder, counts
 from .inline import inline
-
-try:
-    from numba.core.compiler_lock import global_compiler_lock
-
-    from .cache import (
-        KernelCache,
-        NullCache,
-        cache_folder,
-        counts as counts,
-        source_hash as source_hash,
-    )
-except ImportError:
-    KEPT = False
-else:
-    KEPT = True
 
 OPTIONS = {
     "nogil": True,
@@ -39,23 +24,36 @@ OPTIONS = {
     "error_model": "numpy",
     "boundscheck": False,
 }
+_caches: WeakKeyDictionary[Any, KernelCache] = WeakKeyDictionary()  # by kernel
 
 
 def kernel(function: Any) -> Any:
     """Compile `function` at its first call, or load what an earlier process has compiled."""
     if numba.config.DISABLE_JIT:
         raise ValueError(
-            "NUMBA_DISABLE_JIT is set, and the fast kernels exist as machine code only: "
-            'take kernels="reference" to step through NumPy code, or unset it'
+            "NUMBA_DISABLE_JIT is set, and kernels exist as machine code only: unset it"
         )
-    kernel = numba.njit(**OPTIONS)(function)
-    compiler: Any = getattr(kernel, "_compiler", None)
-    # If numba keeps its caches in another way one day: compile in each process, never serve stale.
-    known = KEPT and isinstance(getattr(kernel, "_cache", None), NullCache)
-    if known and hasattr(compiler, "compile"):
-        kernel._cache = KernelCache(function, cache_folder())
-        compiler.compile = shown(compiler.compile, kernel._cache)
-    return kernel
+    compiled = numba.njit(**OPTIONS)(function)
+    _caches[compiled] = KernelCache(function, cache_folder())
+    numba_private.attach(compiled, _caches[compiled])
+    return compiled
+
+
+def is_kernel(function: Any) -> bool:
+    """Whether `kernel` made it."""
+    return function in _caches
+
+
+def argument_types(arguments: Iterable[Any]) -> tuple[Any, ...]:
+    """numba's types of a kernel's arguments, which tell what it is compiled for."""
+    return tuple(map(numba.typeof, arguments))
+
+
+def compile_ahead(kernel: Any, types: Any) -> None:
+    """Compile a kernel for these argument types, but not if another process does or has done so."""
+    entry = _caches[kernel].entry(types)
+    if entry is not None and not entry.exists() and claims.take(entry):
+        kernel.compile(types)
 
 
 @inline
@@ -74,70 +72,34 @@ def part_range(part, parts, n):
     return part * n // parts, (part + 1) * n // parts
 
 
-class Progress:
-    """Says once that kernels are being compiled; on a terminal a bar counts them while it lasts.
+class Compiling(event.Listener):
+    """Is told by numba, which lets one thread at a time compile, of every function it compiles.
 
-    While it lasts Python's garbage collector rests: there is little for it to find, and looking
-    takes a tenth of the time.
+    While a kernel is compiled Python's garbage collector rests: there is little for it to find, and
+    looking takes a tenth of the time.
     """
 
     def __init__(self) -> None:
-        self.said, self.collecting, self.depth, self.done = False, False, 0, 0
-        self.bar: Any = None
+        self.depth, self.collecting = 0, False
 
-    def begin(self, kept: bool) -> None:
-        if not self.said:
-            self.said = True
-            when = "once" if kept else "no folder to keep them in: once a process"
-            terminal.note(f"nanocnn: compiling kernels for this machine ({when}) ...")
-        if self.depth == 0:
-            self.collecting = gc.isenabled()
-            gc.disable()
-            if terminal.shows_bars():
-                self.bar = terminal.progress_bar(
-                    desc="compiling", unit=" kernels", initial=self.done
-                )
-        self.depth += 1
+    def on_start(self, event: Any) -> None:
+        if is_kernel(event.data["dispatcher"]):
+            if self.depth == 0:
+                self.collecting = gc.isenabled()
+                gc.disable()
+            self.depth += 1
 
-    def end(self) -> None:
-        self.done += 1
-        self.depth -= 1
-        if self.bar is not None:
-            self.bar.update()
-        if self.depth == 0:
-            if self.collecting:
+    def on_end(self, event: Any) -> None:
+        kernel = event.data["dispatcher"]
+        if is_kernel(kernel):
+            self.depth -= 1
+            if self.depth == 0 and self.collecting:
                 gc.enable()
-            if self.bar is not None:
-                self.bar.close()
-                self.bar = None
+            if tuple(event.data["args"]) in kernel.overloads:
+                counts["compiled"] += 1
+            else:  # what cannot be compiled is never saved, and nobody is to wait for it
+                _caches[kernel].drop()
 
 
-progress = Progress()
-
-
-def shown(compile: Callable[..., Any], cache: Any) -> Callable[..., Any]:
-    """`compile`, which numba lets one thread at a time do, with its progress shown.
-
-    What cannot be compiled is not saved to `cache` either, which then waits for it no longer.
-    """
-
-    def compile_and_show(*args: Any) -> Any:
-        progress.begin(kept=cache.folder is not None)
-        try:
-            return compile(*args)
-        except BaseException:
-            cache.drop()
-            raise
-        finally:
-            progress.end()
-
-    return compile_and_show
-
-
-# A fork waits until nobody compiles: the child could never finish what another thread had begun.
-if KEPT and hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=global_compiler_lock.acquire,
-        after_in_parent=global_compiler_lock.release,
-        after_in_child=global_compiler_lock.release,
-    )
+event.register("numba:compile", Compiling())
+numba_private.wait_with_forks()

@@ -1,5 +1,6 @@
 """The processor that numba compiles for: how wide its vector registers are and how many it has."""
 
+from functools import cache
 from typing import NamedTuple
 
 import llvmlite.binding as llvm
@@ -34,3 +35,15 @@ def find_cpu(name: str | None, features: str | None) -> Cpu:
 
 
 cpu = find_cpu(config.CPU_NAME, config.CPU_FEATURES)
+
+
+@cache
+def target() -> tuple[str, str, str]:
+    """The processor in LLVM's words: triple, name, features. Machine code for one fits no other."""
+    features = config.CPU_FEATURES
+    if features is None:
+        try:
+            features = llvm.get_host_cpu_features().flatten()
+        except RuntimeError:  # not known on this platform
+            features = ""
+    return llvm.get_process_triple(), config.CPU_NAME or llvm.get_host_cpu_name(), features

@@ -46,6 +46,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from .inline import inline
 from .simd_types import Pointer, Tile, Vector, intp, llvm_type, moved, vector_of
 
 INT32 = ir.IntType(32)
@@ -134,6 +135,21 @@ def store_partial(typingctx, p, i, vector, count):
         return context.get_dummy_value()
 
     return (types.void(p, i, vector, count), emit) if p.dtype == vector.dtype else None
+
+
+@inline
+def load_row(p, i, count):
+    """The vector at p[i] near the end of a row: `count` items may be read, the others are 0."""
+    return load(p, i) if count >= lanes(p) else load_partial(p, i, max(count, 0))
+
+
+@inline
+def store_row(p, i, vector, count):
+    """Write the vector to p[i], at most `count` items of it."""
+    if count >= lanes(vector):
+        store(p, i, vector)
+    elif count > 0:
+        store_partial(p, i, vector, count)
 
 
 # -------------------------------------------------------------------------------------- arithmetic

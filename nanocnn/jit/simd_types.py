@@ -1,7 +1,8 @@
 """What numba is taught so that `simd` can work: three types, and the operators they know.
 
-A numba type says how a value is called in LLVM (its data model); an operator needs a template
-(which argument types it accepts, and what comes out) and an emitter (the LLVM instructions).
+A numba type says how a value is called in LLVM (its data model); an operator needs a typer (which
+argument types it accepts, and what comes out) and an emitter (the LLVM instructions). All of it is
+numba's documented interface for extensions.
 """
 
 import operator
@@ -10,8 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import lower_builtin, models, register_model
+from numba.extending import lower_builtin, models, register_model, type_callable
 
 from .cpu import cpu
 
@@ -76,17 +76,17 @@ def vector_of(p: Any, like: Any = None) -> Vector:
 
 
 def teach(symbol: Any, accepts: Callable[..., Any], emit: Callable[..., Any]) -> None:
-    """An operator for numba: `accepts(*types)` is its signature or None, `emit` its LLVM code."""
+    """An operator for numba: `accepts(*types)` is its result or None, `emit` its LLVM code."""
 
-    @infer_global(symbol)
-    class Template(AbstractTemplate):
-        key = symbol
-
-        def generic(self, args, kws):
+    @type_callable(symbol)
+    def typer(context):
+        def result(*args):
             found = accepts(*args)
             if found is not None:
-                lower_builtin(symbol, *found.args)(emit)
+                lower_builtin(symbol, *args)(emit)
             return found
+
+        return result
 
 
 def intp(context, builder, sig, args, n):
@@ -114,7 +114,7 @@ def _item_write(context, builder, sig, args):
 def _at_pointer(result):
     def accepts(p, i, *value):
         if isinstance(p, Pointer) and isinstance(i, types.Integer):
-            return signature(result(p), p, i, *value)
+            return result(p)
 
     return accepts
 
@@ -154,7 +154,7 @@ def _at_tile(result):
     def accepts(table, place, *value):
         pair = isinstance(place, types.BaseTuple) and len(place) == 2
         if isinstance(table, Tile) and (pair or isinstance(place, types.Integer)):
-            return signature(result(table), table, place, *value)
+            return result(table)
 
     return accepts
 
@@ -169,7 +169,7 @@ teach(operator.setitem, _at_tile(lambda t: types.void), _cell_write)
 def _pair(result):
     def accepts(a, b):
         if isinstance(a, Vector) and a == b:
-            return signature(result(a), a, b)
+            return result(a)
 
     return accepts
 

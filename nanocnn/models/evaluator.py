@@ -169,7 +169,9 @@ class Evaluator(Structure):
         super()._layers_changed()
         leave = ""
         if self._compiled:
-            if problem := self.loss.check_activation(last_activation(self.layers), self.output_shape):
+            if problem := self.loss.check_activation(
+                last_activation(self.layers), self.output_shape
+            ):
                 warn(f"model {self.name!r}: {problem}")
             if not getattr(self.loss, "from_logits", False):
                 leave = self.loss.output_activation

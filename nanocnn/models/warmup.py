@@ -57,14 +57,10 @@ def describe(model: Structure, loss: Loss, optimizer: Optimizer, batch: int) -> 
 
 def main(step: str) -> None:
     """Compile what `step` needs, the last first, but nothing that is being compiled elsewhere."""
-    from numba.core.registry import cpu_target
-
-    from ..jit import claims
+    from ..jit.compile import compile_ahead
 
     for kernel, types in reversed(dict.fromkeys(signatures(calls(**json.loads(step))))):
-        entry = kernel._cache.file(types, cpu_target.target_context)
-        if not entry.exists() and claims.take(entry):
-            kernel.compile(types)
+        compile_ahead(kernel, types)
 
 
 @quiet  # the numbers are whatever was in memory: only shapes and types are right
@@ -89,6 +85,7 @@ def calls(
 
 def signatures(calls: Iterable[Call]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
     """The kernel of each call, and numba's types of its arguments."""
+    from ..jit.compile import argument_types, is_kernel
     from ..jit.pool import run
     from ..jit.scratch import Buffered
 
@@ -100,5 +97,5 @@ def signatures(calls: Iterable[Call]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
         if isinstance(kernel, Buffered):
             args = (*args, *kernel.arguments())
             kernel = kernel.kernel
-        if hasattr(kernel, "typeof_pyval"):  # else it is Python code that calls kernels itself
-            yield kernel, tuple(map(kernel.typeof_pyval, args))
+        if is_kernel(kernel):  # else it is Python code that calls kernels itself
+            yield kernel, argument_types(args)

@@ -78,7 +78,10 @@ def test_whatever_prints_goes_on(kind, verbose, monkeypatch):
 @pytest.mark.parametrize("kind", STREAMS)
 def test_compiling_and_downloading_go_on(kind, monkeypatch, tmp_path):
     pytest.importorskip("numba")
-    from nanocnn.jit.compile import Progress
+    from numba.core.event import Event, EventStatus
+
+    from nanocnn.kernels.fast import gemm
+    from nanocnn.kernels.fast.progress import Progress
 
     def hand_over(url, sink, _):
         sink.write(b"1234")
@@ -89,8 +92,9 @@ def test_compiling_and_downloading_go_on(kind, monkeypatch, tmp_path):
     )
     with streams(monkeypatch, STREAMS[kind]()):
         progress = Progress()
-        progress.begin(kept=True)
-        progress.end()
+        for status in EventStatus.START, EventStatus.END:
+            progress.notify(Event("numba:compile", status, {"dispatcher": gemm._matmul}))
+        assert progress.done == 1
         download._download("http://host/file", str(tmp_path / "file"), 4, False, verbose=True)
     assert (tmp_path / "file").read_bytes() == b"1234"
 

@@ -11,7 +11,7 @@ import pytest
 
 from nanocnn.jit import claims
 from support import tiny_package
-from support.tiny_package import RUN, finish, run, start
+from support.tiny_package import RUN, compiled, finish, run, start
 
 posix = pytest.mark.skipif(not hasattr(os, "getuid"), reason="POSIX permissions only")
 root = pytest.mark.skipif(
@@ -29,7 +29,7 @@ def mini(tmp_path):
 
 @posix
 def test_a_folder_that_others_may_write_to_is_not_trusted(mini):
-    folder = mini / "__pycache__" / "compiled"
+    folder = compiled(mini)
     folder.mkdir(parents=True)
     folder.chmod(0o777)
     assert run(mini)["folder"] != str(folder)
@@ -41,7 +41,7 @@ def test_a_folder_that_others_may_write_to_is_not_trusted(mini):
 @pytest.mark.slow
 @root
 def test_a_folder_of_somebody_else_is_not_trusted(mini):
-    folder = mini / "__pycache__" / "compiled"
+    folder = compiled(mini)
     folder.mkdir(parents=True)
     os.chown(folder, 12345, 12345)
     assert run(mini)["folder"] != str(folder)
@@ -55,7 +55,7 @@ def test_nor_is_one_below_a_folder_that_others_may_write_to(mini, tmp_path, mode
     place.mkdir(parents=True)
     (tmp_path / "shared").chmod(mode)
     folder = run(mini, NUMBA_CACHE_DIR=str(place))["folder"]
-    assert (folder == str(place / "nanocnn")) == trusted
+    assert (folder == str(place / "mini")) == trusted
     assert folder != "None"  # the next in the row is taken
 
 
@@ -64,7 +64,7 @@ def test_nor_is_one_below_a_folder_of_somebody_else(mini, tmp_path):
     place = tmp_path / "theirs" / "mine"
     place.mkdir(parents=True)
     os.chown(tmp_path / "theirs", 12345, 12345)
-    assert run(mini, NUMBA_CACHE_DIR=str(place))["folder"] == str(mini / "__pycache__" / "compiled")
+    assert run(mini, NUMBA_CACHE_DIR=str(place))["folder"] == str(compiled(mini))
 
 
 @posix
@@ -73,7 +73,7 @@ def test_a_link_is_followed_once(mini, tmp_path):
     (tmp_path / "place").mkdir()
     (tmp_path / "link").symlink_to("place")
     folder = run(mini, NUMBA_CACHE_DIR=str(tmp_path / "link"))["folder"]
-    assert folder == str((tmp_path / "place" / "nanocnn").resolve())
+    assert folder == str((tmp_path / "place" / "mini").resolve())
     (tmp_path / "place").chmod(0o777)
     assert run(mini, NUMBA_CACHE_DIR=str(tmp_path / "link"))["folder"] != folder
 
@@ -82,9 +82,9 @@ def test_a_link_is_followed_once(mini, tmp_path):
 def test_folders_are_made_for_this_user_only_to_write(mini, tmp_path):
     code = f"import os; os.umask(0)\n{RUN}"
     assert run(mini, code=code, NUMBA_CACHE_DIR=str(tmp_path / "a" / "b"))["folder"] != "None"
-    for path in ("a", "a/b", "a/b/nanocnn"):
+    for path in ("a", "a/b", "a/b/mini"):
         assert (tmp_path / path).stat().st_mode & 0o777 == 0o755
-    for entry in (tmp_path / "a/b/nanocnn").iterdir():
+    for entry in (tmp_path / "a/b/mini").iterdir():
         assert entry.stat().st_mode & 0o022 == 0
 
 
@@ -108,7 +108,7 @@ def piped(entry):
 ], ids=["others write", "group writes", "somebody else's", "a link", "a pipe"])  # fmt: skip
 def test_an_entry_that_others_could_have_written_is_not_read(mini, spoil):
     run(mini)
-    for entry in (mini / "__pycache__" / "compiled").glob("*.nbc"):
+    for entry in (compiled(mini)).glob("*.nbc"):
         spoil(entry)
     assert run(mini)["loaded"] == 0
     assert run(mini)["loaded"] == 3  # written anew
@@ -126,7 +126,7 @@ def test_of_processes_that_start_at_once_one_compiles_each_kernel(mini):
     for dtype in ("float32", "float64"):
         again = run(mini, dtype)
         assert again["x"] == [112, 112, 112] and again["compiled"] == 0
-    assert not list((mini / "__pycache__" / "compiled").glob("*.tmp"))
+    assert not list((compiled(mini)).glob("*.tmp"))
 
 
 @pytest.mark.slow
@@ -134,12 +134,12 @@ def test_of_processes_that_start_at_once_one_compiles_each_kernel(mini):
     "claims.fcntl.lockf = broken",
     "claims._file = broken",
     "claims.take = lambda entry: False; claims.PATIENCE = 0.1",
-    "cache.dumps = broken",
-    "ahead.start = broken",
+    "numba_private._pack = broken",
+    "precompile.start = broken",
 ])  # fmt: skip
 def test_claims_that_fail_cost_time_only(mini, fault):
     code = f"""
-from mini.kernels.fast import ahead, cache, claims
+from mini.jit import cache, claims, numba_private, precompile
 def broken(*args):
     raise OSError("no locks available")
 {fault}
@@ -150,7 +150,7 @@ def broken(*args):
 
 HOLD = """
 import pathlib, sys, time
-from nanocnn.kernels.fast import claims
+from nanocnn.jit import claims
 print(claims.take(pathlib.Path(sys.argv[1])), flush=True)
 time.sleep(600)
 """
@@ -210,10 +210,10 @@ def test_a_forked_child_cannot_give_back_the_parents_claim(tmp_path):
 def test_a_process_killed_while_it_compiles_leaves_the_rest_to_others(mini):
     code = f"""
 import os, signal
-from mini.kernels.fast import cache
+from mini.jit import cache
 def killed(*args):
     os.kill(os.getpid(), signal.SIGKILL)
-cache.KernelCache.write = killed
+cache.write = killed
 {RUN}"""
     process = start(mini, code=code)
     process.communicate(timeout=120)
@@ -223,7 +223,8 @@ cache.KernelCache.write = killed
 
 def test_a_kernel_that_cannot_be_compiled_stays_claimed_by_nobody(mini):
     code = f"""
-from mini.kernels.fast import claims, kernel
+from mini import kernel
+from mini.jit import claims
 try:
     kernel.scale("text")
 except Exception:

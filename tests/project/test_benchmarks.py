@@ -88,7 +88,7 @@ def test_machine_is_named():
     assert host["cpu"] in harness.describe(host)
 
 
-SCRIPTS = ["training.py", "inference.py", "startup.py", "kernels.py", "steadiness.py"]
+SCRIPTS = ["training.py", "inference.py", "startup.py", "kernels.py", "steadiness.py", "jit.py"]
 VERDICTS = re.compile(r"\d[%x](?!\d)|faster by|ratio \||after / before|of import torch")
 
 
@@ -161,6 +161,23 @@ def test_steadiness_runs(tmp_path):
     for found in written["results"].values():
         assert {len(found["predictions"][count]) for count in ("1", "16")} == {1}
         assert found["steps"]["clock"]["first"] and found["ctrl_c"]
+
+
+def test_jit_runs(tmp_path):
+    held = {"OPENBLAS_L2_SIZE": "1", "OPENBLAS_CORETYPE": "Haswell"}  # started again without them
+    out, written = run("jit.py", tmp_path=tmp_path, **held)
+    assert "| jit GFLOP/s |" in out and "matmul 64x64" in out
+    for row in written["results"]:
+        assert {len(times) for times in row["seconds"].values()} == {2}
+
+
+def test_a_wrong_result_of_the_readmes_kernels_is_not_timed(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.delitem(sys.modules, "jit", raising=False)
+    jit = importlib.import_module("jit")
+    case = jit.Case("three", 1, lambda: 3.1, lambda: 3.0)
+    with pytest.raises(jit.Wrong, match=r"three differs from NumPy's by 3.3e-02"):
+        case.check()
 
 
 def test_a_table_names_the_algorithms_that_ran_and_leaves_out_those_that_cannot(monkeypatch):

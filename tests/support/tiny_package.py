@@ -1,4 +1,4 @@
-"""A miniature of the package: its real compiler, and two kernels that share a callee elsewhere."""
+"""A miniature of the package: its real jit folder, and kernels with a callee in another file."""
 
 import json
 import os
@@ -10,22 +10,23 @@ from pathlib import Path
 import nanocnn
 
 PACKAGE = Path(nanocnn.__file__).parent
-MACHINERY = "compiler.py", "cache.py", "claims.py", "ahead.py"
+COPIED = "common", "jit", "kernels/fast/progress.py"
 CALLEE = """
-from .compiler import inlined
-@inlined
+from .jit.inline import inline
+@inline
 def factor():
     return 2
 """
 KERNEL = """
+from .kernels.fast import progress
 from .callee import factor
-from .compiler import compiled
-@compiled
+from .jit.compile import kernel
+@kernel
 def scale(x):
     for i in range(x.size):
         x[i] *= factor()
 def make(n):
-    @compiled
+    @kernel
     def add(x):
         for i in range(x.size):
             x[i] += n
@@ -34,8 +35,8 @@ def make(n):
 RUN = """
 import json, sys
 import numpy as np
-from mini.kernels.fast.cache import cache_folder, counts
-from mini.kernels.fast import kernel
+from mini.jit.cache import cache_folder, counts
+from mini import kernel
 x = np.ones(3, sys.argv[1])
 kernel.scale(x)
 for n in (10, 100):
@@ -45,29 +46,34 @@ print(json.dumps({"x": x.tolist(), "folder": str(cache_folder()), **counts}))
 
 
 def make(tmp_path):
-    """The package in `tmp_path`; returns the folder of its fast kernels."""
-    fast = tmp_path / "mini" / "kernels" / "fast"
-    fast.mkdir(parents=True)
-    for folder in (fast, fast.parent, fast.parent.parent):
-        (folder / "__init__.py").touch()
-    sources = [*PACKAGE.glob("*.py"), *(PACKAGE / "kernels").glob("*.py")]
-    sources += [PACKAGE / "kernels" / "fast" / name for name in MACHINERY]
-    for source in sources:
-        if source.stem != "__init__":
-            shutil.copy(source, tmp_path / "mini" / source.relative_to(PACKAGE))
-    (fast / "callee.py").write_text(CALLEE)
-    (fast / "kernel.py").write_text(KERNEL)
-    return fast
+    """The package, called mini, in `tmp_path`; returns its folder."""
+    mini = tmp_path / "mini"
+    (mini / "kernels" / "fast").mkdir(parents=True)
+    for folder in ("", "kernels", "kernels/fast"):
+        (mini / folder / "__init__.py").touch()
+    for name in COPIED:
+        if (PACKAGE / name).is_dir():
+            shutil.copytree(PACKAGE / name, mini / name, ignore=lambda *_: ["__pycache__"])
+        else:
+            shutil.copy(PACKAGE / name, mini / name)
+    (mini / "callee.py").write_text(CALLEE)
+    (mini / "kernel.py").write_text(KERNEL)
+    return mini
 
 
-def start(mini, dtype="float32", code=RUN, folder=None, **environment):
+def compiled(mini):
+    """The folder where it keeps what it has compiled."""
+    return mini / "jit" / "__pycache__" / "compiled"
+
+
+def start(mini, dtype="float32", code=RUN, folder=None, warnings="error", **environment):
     """A process that runs `code`, in `folder`, with `environment` added; None takes a name away."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "NANOCNN_CACHE")}
+    kept = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "MINI_CACHE")}
     kept |= {"XDG_CACHE_HOME": str(mini.parent / "user"), "PYTHONDONTWRITEBYTECODE": "1"}
     kept |= environment
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", code, dtype], text=True,
-        cwd=folder or mini.parent.parent.parent,
+        [sys.executable, "-W", warnings, "-c", code, dtype], text=True,
+        cwd=folder or mini.parent,
         env={k: v for k, v in kept.items() if v is not None},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

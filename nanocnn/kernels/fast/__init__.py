@@ -5,6 +5,9 @@ Each public function is plain Python: it checks its arguments, allocates the res
 underscore. Kernels are compiled at their first call and cached on disk (jit/compile.py).
 """
 
+from . import progress  # noqa: F401  (first: it says that kernels are compiled)
+
+# isort: split
 from .batch_norm import batch_norm_backward, batch_norm_forward, batch_norm_inference
 from .conv.conv2d import (
     choose,

@@ -19,8 +19,20 @@ from ...jit.compile import kernel, part_range, unsigned_range
 from ...jit.cpu import cpu
 from ...jit.inline import inline, noinline
 from ...jit.scratch import run, scratch
-from ...jit.simd import fma, lanes, load, maximum, pointer, splat, square, store, tile, transpose
-from ...jit.tails import load_row, store_row
+from ...jit.simd import (
+    fma,
+    lanes,
+    load,
+    load_row,
+    maximum,
+    pointer,
+    splat,
+    square,
+    store,
+    store_row,
+    tile,
+    transpose,
+)
 from .outputs import Array
 
 # The tile takes 12 of AVX2's 16 registers, 24 of AVX-512's and NEON's 32; a row of B and an item of

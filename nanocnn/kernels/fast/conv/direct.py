@@ -9,8 +9,7 @@ that are still in the first-level cache. Only the order of the sums changes.
 from ....jit.compile import kernel, part_range
 from ....jit.inline import noinline
 from ....jit.scratch import run, scratch
-from ....jit.simd import lanes, load, pointer, splat, store, tile
-from ....jit.tails import load_row
+from ....jit.simd import lanes, load, load_row, pointer, splat, store, tile
 from ...geometry import Window
 from ..outputs import Array
 from .epilogue import Epilogue, epilogue_pointers, write, write_pooled

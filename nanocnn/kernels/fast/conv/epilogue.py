@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 from ....common.arrays import Array
 from ....jit.inline import inline
 from ....jit.scratch import scratch
-from ....jit.simd import convert, load, maximum, pointer, select, splat
-from ....jit.tails import store_row
+from ....jit.simd import convert, load, maximum, pointer, select, splat, store_row
 from .source import NO_ARGMAX
 
 NOT_POSITIVE = 4  # the argmax of a 2x2 pool none of whose sums is positive

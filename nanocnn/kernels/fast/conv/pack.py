@@ -15,9 +15,8 @@ from ....common.arrays import Array
 from ....jit import pool, threads
 from ....jit.compile import kernel
 from ....jit.scratch import plain, scratch
-from ....jit.simd import lanes, pointer, store
+from ....jit.simd import lanes, load_row, pointer, store
 from ....jit.simd_types import lane_count
-from ....jit.tails import load_row
 from ...geometry import Window
 from .microkernel import panel_width
 

@@ -12,8 +12,17 @@ import numpy as np
 
 from ....common.arrays import Array
 from ....jit.inline import inline, noinline
-from ....jit.simd import lanes, load, load_partial, pointer, select, splat, store
-from ....jit.tails import load_row, store_row
+from ....jit.simd import (
+    lanes,
+    load,
+    load_partial,
+    load_row,
+    pointer,
+    select,
+    splat,
+    store,
+    store_row,
+)
 
 PLAIN, MASKED, UNPOOLED = 0, 1, 2
 NO_ARGMAX = np.zeros(1, np.uint8)  # passed to kernels that will not access it

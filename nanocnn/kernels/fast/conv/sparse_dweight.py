@@ -20,8 +20,19 @@ from ....jit.compile import kernel, part_range
 from ....jit.cpu import cpu
 from ....jit.inline import inline, noinline
 from ....jit.scratch import run, scratch
-from ....jit.simd import columns, fma, lanes, load, pointer, select, splat, store, tile, total
-from ....jit.tails import load_row
+from ....jit.simd import (
+    columns,
+    fma,
+    lanes,
+    load,
+    load_row,
+    pointer,
+    select,
+    splat,
+    store,
+    tile,
+    total,
+)
 from ...geometry import Window
 from . import direct
 from .epilogue import NOT_POSITIVE

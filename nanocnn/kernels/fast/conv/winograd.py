@@ -31,6 +31,7 @@ from ....jit.simd import (
     indices,
     lanes,
     load,
+    load_row,
     pointer,
     rows,
     splat,
@@ -38,7 +39,6 @@ from ....jit.simd import (
     tile,
     total,
 )
-from ....jit.tails import load_row
 from ....jit.threads import single_threaded_blas
 from ...geometry import Window
 from . import direct
