@@ -1,6 +1,6 @@
-"""The networks that are measured, written once for every library.
+"""The measured networks, described once for all libraries.
 
-A network is a tuple of layers, each the name of its class and its arguments by Keras's words, which
+A network is a tuple of layers, each the name of its class and its arguments in Keras's words, which
 are nanocnn's too. `peers.py` makes it in each library; the parity tests describe theirs alike.
 """
 
@@ -55,7 +55,7 @@ def dropout(rate: float) -> Layer:
 POOL, FLATTEN = ("MaxPooling2D", {"pool_size": 2}), ("Flatten", {})
 
 PRESETS = {
-    # The presets of examples/train_mnist.py: the README's numbers are about these.
+    # The presets of examples/train_mnist.py, which the README's figures are about.
     "simple": network(conv(32, 3), POOL, FLATTEN, dropout(0.2), dense(128)),
     "lenet": network(conv(20, 5, "same"), POOL, conv(50, 5, "same"), POOL, FLATTEN, dense(500)),
     "dropout": network(
@@ -63,7 +63,7 @@ PRESETS = {
         optimizer="rmsprop",
     ),
     "two-block": network(conv(32, 3), POOL, conv(64, 3), POOL, FLATTEN, dense(64)),
-    # Networks nothing was tuned for.
+    # Networks that nothing was tuned for.
     "cifar": network(
         conv(64, 3, "same"), conv(64, 3, "same"), POOL,
         conv(128, 3, "same"), conv(128, 3, "same"), POOL, FLATTEN, dense(128),
@@ -74,7 +74,7 @@ PRESETS = {
         shape=(29, 23, 3),
     ),
     "batchnorm": network(*norm_conv(24, 3), POOL, *norm_conv(48, 3), POOL, FLATTEN, dense(64)),
-    # For trying the benchmarks themselves.
+    # To test the benchmarks themselves.
     "tiny": network(conv(4, 3), POOL, FLATTEN, shape=(8, 8, 1)),
 }  # fmt: skip
 

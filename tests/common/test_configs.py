@@ -65,7 +65,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
-def test_layers_come_back_from_their_config(layer):
+def test_layers(layer):
     config = json.loads(json.dumps(layer_config(layer)))
     again = layer_from_config(**config)
     assert type(again) is type(layer)
@@ -84,7 +84,7 @@ def test_a_layers_config_is_keras_form():
 
 
 @pytest.mark.parametrize(("known", "thing"), OTHERS, ids=lambda each: type(each).__name__)
-def test_losses_optimizers_and_schedules_come_back_from_their_config(known, thing):
+def test_losses_optimizers_and_schedules(known, thing):
     config = json.loads(json.dumps(described(thing)))
     again = make("thing", config, known)
     assert type(again) is type(thing)
@@ -107,7 +107,7 @@ def test_names_are_found_however_keras_writes_them():
         get_loss("mes")
 
 
-def test_a_custom_layer_that_stores_no_argument_is_named():
+def test_a_layer_of_ones_own_that_keeps_no_argument_says_so():
     class Scale(Layer):
         def __init__(self, factor):
             super().__init__()

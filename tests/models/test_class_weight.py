@@ -65,7 +65,7 @@ def test_targets_of_a_regression_have_no_class(y):
 
 
 @pytest.mark.parametrize("bad", [np.ones(10), [1.0] * 10, "balanced", 2.0, {1, 2}, ((0, 1.0),)])
-def test_what_is_not_a_dict_is_answered_with_how_to_make_one(bad):
+def test_what_is_no_dict_is_answered_with_how_to_make_one(bad):
     model = small_model()
     for use in (model.fit, model.train_on_batch):
         with pytest.raises(ValueError, match=r"class_weight: .*expected a dict.*dict\(enumerate\("):
@@ -77,7 +77,7 @@ def test_what_is_not_a_dict_is_answered_with_how_to_make_one(bad):
     [(10, 1.0), (-1, 1.0), (0.5, 1.0), ("0", 1.0), (None, 1.0), ((0,), 1.0), (np.nan, 1.0),
      (0, None), (0, "2"), (0, [1.0]), (0, np.nan), (0, np.inf), (0, -1.0), (0, 1j), (0, 1e200)],
 )  # fmt: skip
-def test_a_wrong_class_or_weight_is_named(label, weight):
+def test_what_is_no_class_or_no_weight_is_named(label, weight):
     with pytest.raises(ValueError) as caught:
         small_model().fit(X, Y, class_weight={label: weight}, verbose=0)
     assert f"class_weight[{label!r}] = {weight!r}, expected a finite weight" in str(caught.value)
