@@ -89,7 +89,7 @@ def test_a_learning_rate_that_is_set_later_is_checked_as_one_that_is_given(value
         print(optimizer.lr)
 
 
-def test_a_class_of_ones_own_with_options_reads_them_itself():
+def test_a_subclass_with_options_reads_them_itself():
     class Scale(nanocnn.Layer):
         def __init__(self, **options):
             self.factor = options.pop("factor", 1)
@@ -144,12 +144,12 @@ def test_other_forms_of_a_shape():
         (lambda: Sequential([Dense(3)]).build((None, "a")), "build: input_shape='a', expected a"),
     ],
 )
-def test_wrong_shapes(make, message):
+def test_wrong_shapes_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_a_shape_that_is_not_the_inputs_is_not_ignored():
+def test_a_shape_other_than_the_inputs_is_refused():
     with pytest.raises(ShapeError, match=r"dense_1: input of shape \(N, 5\), expected \(N, 9\) as"):
         Sequential([Dense(5, input_dim=3), Dense(2, input_dim=9)])
     model = Sequential([Dense(5, input_dim=3), Dense(2, input_dim=5)])

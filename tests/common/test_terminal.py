@@ -63,7 +63,7 @@ def streams(monkeypatch, stream):
 
 @pytest.mark.parametrize("kind", STREAMS)
 @pytest.mark.parametrize("verbose", [1, 2, "auto"])
-def test_whatever_prints_goes_on(kind, verbose, monkeypatch):
+def test_printing_without_a_stream_is_no_error(kind, verbose, monkeypatch):
     model = small_model()
     with streams(monkeypatch, STREAMS[kind]()):
         said = LearningRateScheduler(lambda epoch: 0.1, verbose=1)
@@ -76,7 +76,7 @@ def test_whatever_prints_goes_on(kind, verbose, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", STREAMS)
-def test_compiling_and_downloading_go_on(kind, monkeypatch, tmp_path):
+def test_compiling_and_downloading_work_without_a_stream(kind, monkeypatch, tmp_path):
     pytest.importorskip("numba")
     from numba.core.event import Event, EventStatus
 

@@ -14,7 +14,7 @@ IMAGE = (4, 3, 1)
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 50), st.integers(1, 60), st.integers(0, 9))
-def test_every_example_once(count: int, size: int, seed: int) -> None:
+def test_every_example_comes_once_an_epoch(count: int, size: int, seed: int) -> None:
     everything = np.arange(count)
     in_order = [everything[index] for index in batches(count, size)]
     np.testing.assert_array_equal(np.concatenate(in_order), everything)
@@ -113,13 +113,13 @@ def test_shapes_that_fit() -> None:
         ((0, 4, 3), "expected 1 image or more, got none"),
     ],
 )
-def test_shapes_that_do_not(shape: tuple[int, ...], message: str) -> None:
+def test_shapes_that_do_not_fit_are_refused(shape: tuple[int, ...], message: str) -> None:
     for dtype in (np.uint8, np.float32):
         with pytest.raises(ShapeError, match=message):
             as_images(np.zeros(shape, dtype), IMAGE, "float32", name="x_test")
 
 
-def test_what_is_not_numbers() -> None:
+def test_input_that_is_not_numeric_is_refused() -> None:
     for dtype in (object, "U1", "S1", "complex64", "datetime64[s]", [("a", "f4")]):
         with pytest.raises(ValueError, match="x: expected an array of numbers, got dtype"):
             as_images(np.zeros((2, 4, 3), dtype), IMAGE, "float32")
@@ -157,7 +157,7 @@ def test_no_float_copy_of_a_data_set() -> None:
         tracemalloc.stop()
 
 
-def test_split_is_keras_s() -> None:
+def test_validation_split_is_that_of_keras() -> None:
     x, y = np.arange(10), list("abcdefghij")
     (x_train, y_train, none), (x_val, y_val, nothing) = split(0.25, x, y, None)
     assert x_train.tolist() == [0, 1, 2, 3, 4, 5, 6] and x_val.tolist() == [7, 8, 9]

@@ -123,14 +123,14 @@ def test_every_mode(mode: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shade", [0, 255])
-def test_ink_on_nothing(shade: int) -> None:
+def test_ink_on_a_transparent_background(shade: int) -> None:
     """A transparent sheet has no brightness of its own: what is drawn on it is the ink."""
     alpha = np.kron(DIGITS[3], np.ones((4, 4), np.uint8))
     sheet = np.dstack([np.full((*alpha.shape, 3), shade, np.uint8), alpha])
     assert likeness(read_digit(sheet), DIGITS[3]) > 0.95
 
 
-def test_specks_and_a_dark_edge_are_left_out() -> None:
+def test_specks_and_a_dark_edge_are_ignored() -> None:
     rng = np.random.default_rng(3)
     sheet = np.full((300, 400), 220.0) + rng.normal(0, 4, (300, 400))
     sheet[60:228, 120:288] -= 0.6 * np.asarray(Image.fromarray(DIGITS[5]).resize((168, 168)))
@@ -211,7 +211,7 @@ def test_pil_images_and_arrays_are_read_as_their_files_are(tmp_path: Path) -> No
     assert np.array_equal(np.asarray(image), sheet)  # left as it was
 
 
-def test_what_is_no_source_of_an_image_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_wrong_type_of_image_source_is_refused_by_name(tmp_path: Path) -> None:
     closed = Image.open(io.BytesIO(PHOTO))
     closed.close()
     for source, message in (
@@ -269,7 +269,7 @@ PHOTO = saved(Image.fromarray(photo(DIGITS[0], np.random.default_rng(4))))
         (saved(Image.new("L", (1, 1), 9)), "found nothing that stands out"),
     ],
 )
-def test_what_is_no_digit(tmp_path: Path, data: bytes, message: str) -> None:
+def test_images_without_a_digit_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "scan.png").write_bytes(data)
     with pytest.raises(DatasetError, match=rf"scan\.png: .*({message})"):
         read_digit(tmp_path / "scan.png")
@@ -302,7 +302,7 @@ def test_blank_sheets_with_noise_and_shade_hold_nothing() -> None:
         np.zeros((5, 5), np.complex64),
     ],
 )
-def test_arrays_that_are_no_images(array: np.ndarray) -> None:
+def test_arrays_that_are_not_images_are_refused(array: np.ndarray) -> None:
     with pytest.raises(DatasetError, match="the array: expected"):
         read_digit(array)
 

@@ -119,7 +119,7 @@ def test_bad_files_are_named_with_what_is_wrong(tmp_path: Path, what: str, packe
     assert "some-file" in str(caught.value)
 
 
-def test_damaged_gzip() -> None:
+def test_damaged_gzip_is_refused() -> None:
     packed = gzip.compress(written(np.random.default_rng(0).integers(0, 255, 5000, np.uint8)))
     wrong_crc = packed[:-8] + zlib.crc32(b"else").to_bytes(4, "little") + packed[-4:]
     for data in (
@@ -137,7 +137,7 @@ def test_damaged_gzip() -> None:
         idx.read(io.BytesIO(packed + packed))  # two gzip members are one stream
 
 
-def test_bombs_stay_small() -> None:
+def test_gzip_bombs_take_little_memory() -> None:
     bomb = gzip.compress(header(0x08, 1000) + bytes(1 << 26))  # 64 MB in 65 kB
     truthful = gzip.compress(header(0x08, 1 << 26) + bytes(1 << 26))
     tracemalloc.start()
@@ -164,13 +164,13 @@ WRONG = [None, 3, 1.5, True, b"bytes", [], np.zeros(3), Nothing(), Path]
 
 
 @pytest.mark.parametrize("file", [*WRONG, io.StringIO("x"), closed("rb"), closed("wb")], ids=repr)
-def test_what_is_no_file(file: object) -> None:
+def test_wrong_types_of_file_are_refused(file: object) -> None:
     for call in (lambda: idx.read(file), lambda: idx.write(file, IMAGES)):  # type: ignore[arg-type]
         with pytest.raises(DatasetError, match=r"a (path or a )?file open in b|is closed"):
             call()
 
 
-def test_what_cannot_be_opened(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing", tmp_path / "missing" / "x"):
         with pytest.raises(OSError, match=path.name):
             idx.read(path)
@@ -187,13 +187,13 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "start", [b"version https://git-lfs", b'{"message": 1}', b"PK\3\4", b"%PDF"]
 )
-def test_what_a_file_really_is(start: bytes) -> None:
+def test_a_file_of_another_format_is_named_as_what_it_is(start: bytes) -> None:
     for data in (start + bytes(99), gzip.compress(start + bytes(99))):
         with pytest.raises(DatasetError, match=r"looks like (a|JSON|one) [a-zA-Z]+"):
             idx.read(io.BytesIO(data))
 
 
-def test_what_idx_cannot_hold(tmp_path: Path) -> None:
+def test_arrays_that_idx_cannot_hold_are_refused(tmp_path: Path) -> None:
     for array in (np.zeros(2, np.int64), np.zeros(2, bool), np.zeros(2, "U3"), np.array(None)):
         with pytest.raises(DatasetError, match="expected an array of uint8"):
             idx.write(tmp_path / "x", array)

@@ -133,7 +133,7 @@ def test_a_given_folder_that_lacks_files_is_an_error(tmp_path: Path) -> None:
         mnist.load(folder)
 
 
-def test_where_it_would_come_from(
+def test_locate_tells_where_load_would_read(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`locate` says what `load` does then, without reading or fetching."""
@@ -160,12 +160,12 @@ def test_where_it_would_come_from(
         mnist.locate()
 
 
-def test_unknown_name() -> None:
+def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(ValueError, match="unknown data set 'fashionmnist'; did you mean 'fashion_"):
         mnist.load(name="fashionmnist")
 
 
-def test_environment(
+def test_the_environment_variable_names_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = put(tmp_path / "data", packed())
@@ -195,7 +195,7 @@ def test_environment(
         (0, X[:20, 0], "expected uint8 images"),
     ],
 )
-def test_files_that_do_not_fit_together(
+def test_files_that_do_not_fit_together_are_refused(
     tmp_path: Path, index: int, array: np.ndarray, message: str
 ) -> None:
     folder = put(tmp_path / "data", packed())
@@ -230,7 +230,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused_unread(
 
 
 @pytest.mark.parametrize("path", [3, b"folder", [], ""])
-def test_wrong_arguments(path: object) -> None:
+def test_wrong_arguments_are_refused(path: object) -> None:
     with pytest.raises(ValueError, match=r"^path=.*expected the name of a file"):
         mnist.load(path)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unknown data set"):
@@ -281,7 +281,7 @@ def test_packed_files_of_the_others(server: Server, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("trouble", ["dead", "missing", "corrupt", "cut off", "endless", "page"])
-def test_the_next_mirror_helps(
+def test_the_next_mirror_is_tried(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
     good = packed()
@@ -306,7 +306,7 @@ def test_the_next_mirror_helps(
     assert sorted(p.name for p in (cache / "mnist").iterdir()) == sorted(UNPACKED)
 
 
-def test_without_any_mirror(
+def test_with_no_working_mirror_mnist_is_the_sample_and_others_an_error(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.files = packed()
@@ -325,7 +325,7 @@ def test_without_any_mirror(
         mnist.load(name="kmnist")
 
 
-def test_an_endless_file_is_not_fetched_to_its_end(
+def test_an_endless_download_is_cut_off(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bomb = {name: gzip.compress(UNPACKED[name[:-3]] + bytes(1 << 24)) for name in packed()}

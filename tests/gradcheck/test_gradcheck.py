@@ -41,7 +41,7 @@ from support.gradcheck_cases import (
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
 @pytest.mark.parametrize("name", [*LAYERS, *ROW_LAYERS])
-def test_layer(name, training, kernels):
+def test_every_layer_has_right_gradients(name, training, kernels):
     shape, make = (IMAGES, LAYERS[name]) if name in LAYERS else (ROWS, ROW_LAYERS[name])
     layer = built(make(), shape, kernels)
     report = check(layer, distinct(shape), training=training)
@@ -63,7 +63,7 @@ LOSSES = [
 
 
 @pytest.mark.parametrize("loss, y", LOSSES, ids=lambda v: type(v).__name__)
-def test_loss(loss, y):
+def test_every_loss_has_right_gradients(loss, y):
     prediction = distinct((N, K), 3)
     if not getattr(loss, "from_logits", True):
         prediction = reference.softmax_forward(prediction)
@@ -141,7 +141,7 @@ def test_the_report_names_the_worst_element(monkeypatch):
     assert lines[-1] == "a gradient is WRONG (tolerance 1e-07)"
 
 
-def test_a_right_report(rng):
+def test_the_report_of_right_gradients(rng):
     report = check(Dense(2), rng.random((N, 3)))
     assert report.passed and bool(report) and report.worst.error < 1e-7
     assert str(report).splitlines()[-1] == "all gradients are right (tolerance 1e-07)"
@@ -210,7 +210,7 @@ def test_a_model_is_put_back_to_the_last_bit_where_there_are_ties_and_errors(ker
     assert all(np.array_equal(layer.params[name], before[name]) for name in before)
 
 
-def test_a_float32_model_with_a_layer_of_ones_own_is_checked():
+def test_a_float32_model_with_a_custom_layer_is_checked():
     class Scaled(Dense):
         def _backward(self, dy, need_dx, memory):
             dx = super()._backward(dy, need_dx, memory)

@@ -211,21 +211,21 @@ class Serrated(Layer):
         return 0.1 * dy
 
 
-def test_a_tie_in_a_layer_of_ones_own_is_no_mistake():
+def test_a_tie_in_a_custom_layer_is_no_mistake():
     x = distinct(IMAGES)
     x[0] = 0
     report = check(Kinked(), x, limit=None)
     assert report and report.worst.ties == x[0].size
 
 
-def test_what_has_no_slope_is_not_decided_and_not_passed():
+def test_without_a_derivative_the_check_is_undecided_and_not_passed():
     report = check(Serrated(), distinct(IMAGES), limit=20)
     assert not report and report.worst.undecided > 15 and not report.worst.wrong
     text = str(report)
     assert "NOT DECIDED" in text and "WRONG" not in text and "try random x" in text
 
 
-def test_a_mistake_beside_a_corner_is_not_excused(kernels, monkeypatch):
+def test_a_mistake_beside_a_kink_is_found(kernels, monkeypatch):
     plant(monkeypatch, kernels, "relu_backward", lambda dx, *_: 1.01 * dx)
     x = distinct(IMAGES)
     x[0, 0] = 0.0

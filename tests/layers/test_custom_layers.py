@@ -138,7 +138,7 @@ def test_a_trace_names_the_methods_and_claims_no_formula_of_another_layer():
     assert text.count("x @ kernel") == 1  # of the Dense
 
 
-def test_a_formula_of_ones_own_is_shown():
+def test_a_custom_formula_is_shown():
     class Named(Scale):
         def formula(self):
             return "y = gain[c] * x"
@@ -161,7 +161,7 @@ def test_an_overridden_backward_alone_is_not_bypassed():
 
 
 @BOTH_SETS
-def test_a_method_of_the_object_is_honoured_too(kernels):
+def test_a_method_set_on_the_instance_is_used_too(kernels):
     layer = Dense(3)
     layer.forward = lambda x: np.zeros((len(x), 3), x.dtype)
     model = Sequential([Input((4,)), layer], kernels=kernels)
@@ -201,7 +201,7 @@ def test_a_gradient_may_be_a_view_of_what_is_given(kernels):
     assert np.abs(model.layers[2].params["each"]).max() == pytest.approx(2e-4, rel=1e-3)
 
 
-def test_training_is_told_to_the_layers_that_ask():
+def test_training_is_passed_to_the_methods_that_take_it():
     layer = Leaky(0.1)
     model = model_of(layer, Noise(), compiled=True)
     model.train_on_batch(X, Y)
@@ -233,7 +233,7 @@ def test_weights_have_the_models_dtype_and_are_new_in_a_model_built_anew():
 
 
 @BOTH_SETS
-def test_it_can_be_the_first_layer_and_the_last_and_frozen(kernels):
+def test_it_can_be_first_last_and_frozen(kernels):
     model = Sequential([Input((60,)), Scale(), Dense(3), Scale()], kernels=kernels)
     model.compile("sgd", "mse")
     x, y = X.reshape(24, 60), np.eye(3, dtype="f")[Y]
@@ -283,7 +283,7 @@ def test_what_its_output_means_is_not_guessed_from_its_base_class():
     assert model.evaluate(np.ones((2, 4)), [0, 1]) == pytest.approx(np.log(3), rel=1e-6)
 
 
-def test_pictures_are_made_of_its_own_passes():
+def test_plots_use_its_own_forward_and_backward():
     class Last(Dense):
         def forward(self, x, training=False):
             return -super().forward(x, training)
@@ -297,7 +297,7 @@ def test_pictures_are_made_of_its_own_passes():
     assert plots.activations(model, X[0]) and plots.grad_cam(model, X[0])
 
 
-def test_alone_it_is_built_and_called_as_any_layer():
+def test_it_can_be_built_and_called_on_its_own():
     layer = Scale()
     assert layer.build((4, 3), dtype="float64", kernels=get_kernels("reference")) == (4, 3)
     x = RNG.random((2, 4, 3))

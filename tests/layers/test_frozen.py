@@ -50,7 +50,7 @@ def freeze(made):
 
 
 @BOTH_SETS
-def test_frozen_layers_stay_and_batch_norm_runs_as_in_inference(kernels):
+def test_frozen_layers_do_not_change_and_batch_norm_runs_as_in_inference(kernels):
     made = model(kernels)
     made.fit(X, Y, epochs=1, verbose=0)
     freeze(made)
@@ -79,21 +79,21 @@ def test_gradients_through_a_frozen_batch_norm(kernels):
     assert check(made, x, Y[:4], limit=40).passed
 
 
-def test_the_penalty_counts_what_is_trained():
+def test_only_trained_weights_are_penalized():
     made = freeze(model())
     kernel = made.weights["dense_1/kernel"].astype(float)
     assert made.penalty() == pytest.approx(0.1 * (kernel**2).sum(), rel=1e-9)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".h5", ".keras"])
-def test_the_flag_is_kept_in_files(tmp_path, suffix):
+def test_trainable_survives_saving(tmp_path, suffix):
     made = freeze(model(optimizer="sgd"))
     made.save(tmp_path / f"m{suffix}")
     again = load_model(tmp_path / f"m{suffix}")
     assert {each.name for each in again.layers if not each.trainable} == set(FROZEN)
 
 
-def test_the_flag_is_kept_in_copies():
+def test_trainable_survives_copying():
     made = freeze(model())
     for again in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
         assert {each.name for each in again.layers if not each.trainable} == set(FROZEN)

@@ -83,14 +83,14 @@ def test_gradients(kernels, last, units, y):
     assert report.passed and report.worst.error < 1e-7
 
 
-def test_the_gradient_by_itself():
+def test_gradients_without_a_model():
     rng = np.random.default_rng(0)
     for p, logits in ((rng.uniform(0.05, 0.95, (5, 3)), False), (rng.normal(size=(5, 3)), True)):
         assert check(BinaryCrossentropy(from_logits=logits), p, MANY[:5]).passed
 
 
 @BOTH_SETS
-def test_yes_or_no_is_learnt_and_valued_as_keras_does(kernels):
+def test_binary_classification_learns_and_counts_accuracy_as_keras(kernels):
     made = model(kernels=kernels)
     history = made.fit(X, Y, epochs=60, verbose=0).history
     assert history["loss"][-1] < history["loss"][0] and history["accuracy"][-1] > 0.9
@@ -115,7 +115,7 @@ def test_yes_or_no_is_learnt_and_valued_as_keras_does(kernels):
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".h5", ".keras"])
-def test_it_is_kept_in_files(tmp_path, suffix):
+def test_the_loss_survives_saving(tmp_path, suffix):
     made = model(loss=BinaryCrossentropy(label_smoothing=0.25))
     made.fit(X, Y, verbose=0)
     made.save(tmp_path / f"m{suffix}")
@@ -153,7 +153,7 @@ LABELS = [
 
 
 @pytest.mark.parametrize(("loss", "units", "y", "message"), LABELS)
-def test_labels_that_do_not_fit(loss, units, y, message):
+def test_labels_that_do_not_fit_are_refused(loss, units, y, message):
     made = model(units, "sigmoid", loss)
     with pytest.raises(ValueError, match=message):
         made.fit(X, y, verbose=0)
@@ -183,7 +183,7 @@ SURE = [
 
 
 @pytest.mark.parametrize(("activation", "loss", "message"), DOUBTS)
-def test_a_loss_that_does_not_fit_the_last_layer_is_said(activation, loss, message, tmp_path):
+def test_a_loss_that_does_not_fit_the_last_layer_warns(activation, loss, message, tmp_path):
     with pytest.warns(UserWarning, match=message) as caught:
         made = model(3, activation, loss)
     assert len(caught) == 1 and caught[0].filename == __file__
@@ -206,11 +206,11 @@ def test_a_softmax_is_found_behind_layers_that_change_no_number():
         made.compile("sgd", loss)
 
 
-def test_a_softmax_over_one_unit_is_said():
+def test_a_softmax_over_one_unit_warns():
     with pytest.warns(UserWarning, match="a softmax over one unit is always 1: use activation='si"):
         model(1, "softmax", "bce")
 
 
 @pytest.mark.parametrize(("activation", "loss"), SURE)
-def test_nothing_is_said_where_they_fit(activation, loss):
+def test_no_warning_where_loss_and_last_layer_fit(activation, loss):
     model(3, activation, loss)  # warnings are errors here

@@ -62,7 +62,7 @@ def measured(*metrics):
     [hit, share, share_of_numpy, whole_number, cells, column, listed],
     ids=lambda metric: metric.__name__,
 )
-def test_the_mean_is_that_over_all_samples_the_short_last_batch_too(metric):
+def test_the_mean_is_over_all_samples_including_a_short_last_batch(metric):
     model = measured("accuracy", metric)
     name = metric.__name__
     expected = np.mean(metric(ONE_HOT, model.predict(X)))
@@ -88,7 +88,7 @@ def test_the_mean_is_that_over_all_samples_the_short_last_batch_too(metric):
         (np.r_[np.ones(39), np.inf], "metric 'bad' returned NaN or infinity"),
     ],
 )
-def test_what_is_no_mean_names_the_metric(value, message):
+def test_a_result_that_is_not_a_number_names_the_metric(value, message):
     def bad(target, prediction):
         return value
 
@@ -162,12 +162,12 @@ def test_a_copy_measures_the_same_in_the_same_order(way):
 
 
 @pytest.mark.parametrize("way", ["copy", "deepcopy", "snapshot"])
-def test_a_copy_in_this_process_keeps_a_lambda(way):
+def test_copying_in_this_process_keeps_a_lambda(way):
     model = measured("accuracy", lambda target, prediction: 0.25)
     assert COPIES[way](model).evaluate(X, Y)[2] == 0.25
 
 
-def test_a_pickle_says_that_it_cannot_keep_a_lambda():
+def test_pickling_a_lambda_is_an_error_that_says_so():
     model = measured("accuracy", lambda target, prediction: 0.25, hit)
     with pytest.warns(UserWarning, match=r"a pickle cannot store the metric <lambda>: compile"):
         data = pickle.dumps(model)
@@ -175,7 +175,7 @@ def test_a_pickle_says_that_it_cannot_keep_a_lambda():
 
 
 @pytest.mark.parametrize("ending", ["npz", "h5", "keras"])
-def test_a_file_says_once_by_name_what_it_cannot_keep(ending, tmp_path):
+def test_saving_warns_once_by_name_of_what_a_file_cannot_hold(ending, tmp_path):
     def accuracy(target, prediction):  # not the one that is known by this name
         return 0.125
 
@@ -188,7 +188,7 @@ def test_a_file_says_once_by_name_what_it_cannot_keep(ending, tmp_path):
         model.save(tmp_path / f"model.{ending}")
 
 
-def test_a_checkpoint_says_so_once_before_the_first_step(tmp_path):
+def test_a_checkpoint_warns_once_before_the_first_step(tmp_path):
     model = measured("accuracy", hit)
     before = bits(model)
     checkpoint = ModelCheckpoint(tmp_path / "model.npz")

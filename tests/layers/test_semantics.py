@@ -144,7 +144,7 @@ def test_sample_weights_divide_by_the_number_of_samples():
 
 
 @pytest.mark.parametrize("labels", [[0, -1], [0, 3]])
-def test_labels_out_of_range(labels):
+def test_labels_out_of_range_are_refused(labels):
     with pytest.raises(
         ValueError, match=rf"y_true\[1\] is {labels[1]}, expected a class from 0 to 2"
     ):

@@ -90,7 +90,7 @@ def test_a_schedule_beside_a_callback_that_sets_the_rate_is_found_before_the_fir
     before_the_first_step([callback], ValueError, "learning rate is a CosineDecay", model=model)
 
 
-def test_what_a_callback_may_add_is_no_error_before_it_had_its_turn(tmp_path):
+def test_a_monitor_that_a_callback_may_add_is_no_error_before_training(tmp_path):
     class Add(Callback):
         def on_epoch_end(self, epoch, logs):
             logs["mine"] = 3
@@ -196,7 +196,7 @@ class Mine(Flatten):
 
 
 @pytest.mark.parametrize("ending", ["npz", "h5", "keras"])
-def test_what_no_file_can_hold_is_found_before_the_first_step(ending, tmp_path, monkeypatch):
+def test_a_model_no_file_can_hold_is_found_before_the_first_step(ending, tmp_path, monkeypatch):
     checkpoint = ModelCheckpoint(tmp_path / f"a.{ending}")
     model = Sequential([Input((12, 10, 1)), Mine(), Dense(10, "softmax")], kernels="reference")
     model.compile("sgd", "sparse_categorical_crossentropy")
@@ -216,7 +216,7 @@ def test_a_path_with_a_zero_byte_is_named():
         ModelCheckpoint("a\0.npz")
 
 
-def test_results_by_name():
+def test_return_dict_gives_results_by_name():
     model = small_model()
     loss, accuracy = model.evaluate(X, Y)
     assert model.evaluate(X, Y, return_dict=True) == {"loss": loss, "accuracy": accuracy}

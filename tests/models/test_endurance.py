@@ -135,7 +135,7 @@ def endure(steps):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc, which is Linux's")
-def test_20_000_steps():
+def test_memory_and_handles_stay_flat_over_20_000_steps():
     """In a process of its own, in whose memory is nothing else."""
     run = subprocess.run(
         [sys.executable, __file__], capture_output=True, text=True, timeout=3000, check=False,

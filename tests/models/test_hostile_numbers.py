@@ -172,7 +172,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", SHAPES)
-def test_shapes(case, dtype):
+def test_unusual_shapes_give_the_same_in_both_sets(case, dtype):
     shape, layers = SHAPES[case]
     pair = models(
         input_of(shape), *layers, Flatten, lambda: Dense(5, activation="softmax"), dtype=dtype

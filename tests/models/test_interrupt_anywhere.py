@@ -107,7 +107,7 @@ def usable_by_another_thread(made):
 
 @BOTH_SETS
 @pytest.mark.parametrize("work", ["train_on_batch", "predict", "fit"])
-def test_an_interruption_at_any_moment_leaves_nothing(kernels, work, set_threads):
+def test_an_interruption_at_any_moment_leaves_nothing_locked_or_changed(kernels, work, set_threads):
     set_threads(2)
     made, counts, before, warned = model(kernels), blas(), handlers(), np.geterr()
     weights = made.get_weights()

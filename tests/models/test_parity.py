@@ -9,9 +9,11 @@ import os
 
 import numpy as np
 import pytest
+from peers import keras_layers
+from presets import PRESETS
 
 import nanocnn
-from support import naive, peers
+from support import naive, parity
 from support.compare import relative_error
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # before anything imports Keras
@@ -168,7 +170,7 @@ def first_weights(case, model):
 
 def run_nanocnn(case, kernels, dtype, form):
     """Everything that can be compared, by name; and the dropout masks of each step."""
-    layers = [getattr(nanocnn, kind)(**options) for kind, options in case["layers"]]
+    layers = keras_layers(case["layers"], nanocnn)
     model = nanocnn.Sequential(layers, kernels=kernels, dtype=dtype)
     start = first_weights(case, model)
     model.set_weights(start)
@@ -207,29 +209,25 @@ def run_torch(case, dtype, start, names, masks):
     torch.backends.mkldnn.enabled = False
     torch.set_num_threads(1)  # the models are tiny: more threads only wait for one another
     tensor = lambda array: torch.tensor(np.asarray(array, dtype))  # noqa: E731
-    weights = [tensor(w).requires_grad_("moving" not in n) for n, w in zip(names, start)]  # noqa: B905
-    trained = [w for w in weights if w.requires_grad]
-    optimizer = peers.torch_optimizer(trained, *case["optimizer"])
+    model, margin = parity.TorchModel(case["layers"], start, dtype), np.inf
+    optimizer = parity.torch_optimizer(model.parameters, *case["optimizer"])
     x, target = tensor(case["x"]), tensor(case["target"])
     weight = None if case["weight"] is None else tensor(case["weight"])
-    model, margin = peers.TorchModel(case["layers"]), np.inf
-    results = {"output": model(weights, x, training=False)}
+    results = {"output": model(x, training=False)}
     for step in range(STEPS):
         optimizer.zero_grad()
         drops = [tensor(mask) for mask in masks[step]]
-        loss = peers.torch_loss(model, weights, x, target, case["loss"], weight, drops)
+        loss = parity.torch_loss(model, x, target, case["loss"], weight, drops)
         loss.backward()
         margin = min(margin, model.margin)
         results[f"loss {step}"] = loss
         if step == 0:
             trainable = [name for name in names if "moving" not in name]
-            for name, w in zip(trainable, trained, strict=True):
-                results[f"gradient of {name}"] = w.grad.clone()
+            for name, gradient in zip(trainable, model.gradients, strict=True):
+                results[f"gradient of {name}"] = gradient
         optimizer.step()
-        averages = iter(model.moving)
-        weights = [w if w.requires_grad else next(averages) for w in weights]
-    results |= {f"{name} after": w for name, w in zip(names, weights, strict=True)}
-    results["output after"] = model(weights, x, training=False)
+    results |= {f"{name} after": w for name, w in zip(names, model.weights, strict=True)}
+    results["output after"] = model(x, training=False)
     return {name: value.detach().numpy() for name, value in results.items()}, margin
 
 
@@ -239,7 +237,7 @@ def run_keras(case, start, names):
 
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
-    model = peers.keras_model(case["layers"], start)
+    model = parity.keras_model(case["layers"], start)
     name, options = case["optimizer"]
     optimizer = getattr(keras.optimizers, name)(**options)
     loss = getattr(keras.losses, case["loss"]["class_name"])(**case["loss"]["config"])
@@ -247,7 +245,7 @@ def run_keras(case, start, names):
     y, numpy = case["labels"] if sparse else case["target"], keras.ops.convert_to_numpy
     results = {"output": numpy(model(case["x"], training=False))}
     for step in range(STEPS):
-        value, gradients = peers.keras_step(model, loss, optimizer, case["x"], y, case["weight"])
+        value, gradients = parity.keras_step(model, loss, optimizer, case["x"], y, case["weight"])
         results[f"loss {step}"] = value
         if step == 0:
             trainable = [name for name in names if "moving" not in name]
@@ -336,3 +334,23 @@ def test_random_models_against_keras(capsys):
         compared += 1
     with capsys.disabled():
         print(f"\nagainst Keras, both kernel sets: {compared} models (worst {error:.0e})")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_networks_of_the_benchmarks_are_the_same(name):
+    """What the contestants of benchmarks/ are timed on, in PyTorch and in Keras."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[parity]'")
+    layers = PRESETS[name].layers
+    model = nanocnn.Sequential(keras_layers(layers, nanocnn), dtype="float64")
+    model.set_weights(first_weights({"rng": np.random.default_rng(7)}, model))
+    x = np.random.default_rng(8).standard_normal((3, *PRESETS[name].shape))
+    weights, expected = model.get_weights(), model.predict(x)
+    twin = parity.TorchModel(layers, weights)
+    with torch.no_grad():
+        assert relative_error(twin(torch.tensor(x), training=False).numpy(), expected) < 1e-12
+    keras = pytest.importorskip("keras", reason="Keras is not installed: pip install '.[parity]'")
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    twin = parity.keras_model(layers, weights)
+    actual = keras.ops.convert_to_numpy(twin(x, training=False))
+    assert relative_error(actual, expected) < 1e-12

@@ -34,7 +34,7 @@ USES = {
 
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("before", [X, FLOATS, X > 100], ids=["uint8", "floats", "booleans"])
-def test_values_of_another_scale_are_said_once(before, use):
+def test_pixels_of_another_scale_give_one_warning(before, use):
     model = trained(before)
     USES[use](model, X)
     USES[use](model, FLOATS)
@@ -45,7 +45,7 @@ def test_values_of_another_scale_are_said_once(before, use):
 
 
 @BOTH_SETS
-def test_nothing_is_said_of_models_that_were_trained_on_larger_numbers(kernels):
+def test_no_warning_for_models_trained_on_larger_numbers(kernels):
     for before in (RAW, -RAW, (RAW - 70) / 40):
         trained(before, kernels).predict(RAW)
     small_model(kernels).predict(RAW)
@@ -55,14 +55,14 @@ def test_nothing_is_said_of_models_that_were_trained_on_larger_numbers(kernels):
     copy.deepcopy(model).predict(RAW)
 
 
-def test_validation_data_of_another_scale():
+def test_validation_data_of_another_scale_give_a_warning():
     with pytest.warns(UserWarning, match="^validation x: values up to"):
         small_model().fit(X, Y, validation_data=(RAW, Y), verbose=0)
 
 
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("before", [RAW, (RAW - 70) / 40], ids=["0 to 255", "standardised"])
-def test_uint8_is_said_once_where_floats_beyond_were_trained_on(before, use):
+def test_uint8_gives_one_warning_after_training_on_larger_floats(before, use):
     model = trained(before)
     USES[use](model, before)
     with pytest.warns(UserWarning, match=r"^x: uint8, .* by 1/255, .*x.astype\('flo") as caught:
@@ -84,7 +84,7 @@ def test_a_fit_that_was_refused_is_no_training():
     assert model.unit_range is None
 
 
-def test_the_fix_is_one_that_helps():
+def test_the_fix_that_the_warning_names_works():
     model = small_model()
     model.scale_uint8 = False
     model.fit(FLOATS, Y, verbose=0)
@@ -92,7 +92,7 @@ def test_the_fix_is_one_that_helps():
         model.predict(X)
 
 
-def test_it_is_remembered_by_files_and_copies(tmp_path):
+def test_the_range_survives_saving_and_copying(tmp_path):
     model = trained(X)
     paths = [tmp_path / f"m{suffix}" for suffix in (".npz", ".h5", ".keras")]
     for path in paths:
@@ -130,7 +130,7 @@ def test_without_scaling_all_numbers_are_taken_as_they_are(kernels):
     assert taken.unit_range is False
 
 
-def test_whether_pixels_are_scaled_is_kept():
+def test_the_scaling_option_survives_saving_and_copying():
     model = small_model()
     assert model.scale_uint8 and model.get_config()["scale_uint8"] is True
     config = {**model.get_config(), "scale_uint8": False}
@@ -144,7 +144,7 @@ def test_whether_pixels_are_scaled_is_kept():
         Sequential(scale_uint8="no")
 
 
-def test_looks_inside_take_numbers_as_predictions_do():
+def test_inspection_scales_pixels_as_predict_does():
     from nanocnn.plots.style import one_image
 
     model = small_model()
@@ -153,6 +153,6 @@ def test_looks_inside_take_numbers_as_predictions_do():
     assert model.trace(X[:2], Y[:2]).layers[0].x.max() == X[:2].max()
 
 
-def test_the_rule_stands_where_it_is_looked_for():
+def test_the_rule_is_in_the_docstrings():
     for thing in (Sequential, Sequential.fit, Sequential.predict, load_model):
         assert "255" in (thing.__doc__ or "")

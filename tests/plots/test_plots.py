@@ -216,7 +216,7 @@ def test_the_recorder_sees_the_gradients_of_training(trained):
 
 
 @pytest.mark.parametrize("last", ["inside", "own layer", "none"])
-def test_saliency_is_the_slope_of_the_score(last):
+def test_saliency_is_the_gradient_of_the_score(last):
     """By moving pixels; the score is the logit, wherever the softmax stands."""
     ends = {
         "inside": [Dense(3, activation="softmax")],
@@ -298,7 +298,7 @@ def test_im2col_draws_the_matrix_of_the_kernels(window):
 
 
 @pytest.mark.parametrize("window, place", [(sliding_window((9, 9), (2, 2)), None), (SAME, 6)])
-def test_im2col_says_what_cannot_be_drawn(window, place):
+def test_im2col_refuses_what_cannot_be_drawn(window, place):
     with pytest.raises(ValueError, match=r"im2col: .*expected"):
         plots.im2col(window, place)
 

@@ -148,7 +148,7 @@ def test_one_pixel_and_numbers_that_are_not_finite():
 
 
 @pytest.mark.parametrize("change", ["dead", "against", "no maps"])
-def test_a_map_that_is_nothing_is_no_grey_field_without_a_word(change):
+def test_a_map_with_nothing_in_it_says_why(change):
     model = network((9, 9, 1), Conv2D(3, 3, activation="relu"), Conv2D(3, 3, activation="relu"),
                     Flatten(), Dense(4, activation="softmax"))  # fmt: skip
     params = [layer.params for layer in model.layers]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import nanocnn
-from support.paths import PACKAGE
+from support.paths import BENCHMARKS, PACKAGE, TESTS
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -119,6 +119,12 @@ def test_type_checkers_are_told_of_every_public_name():
 def test_files_stay_short():
     lengths = {module_name(p): len(p.read_text().splitlines()) for p in FILES}
     assert {name: lines for name, lines in lengths.items() if lines > 360} == {}
+
+
+def test_files_of_tests_stay_short():
+    files = [path for folder in (TESTS, BENCHMARKS) for path in folder.rglob("*.py")]
+    lengths = {path.name: len(path.read_text().splitlines()) for path in files}
+    assert {name: lines for name, lines in lengths.items() if lines > 400} == {}
 
 
 HEAVY = ("numba", "llvmlite", "matplotlib", "h5py", "PIL", "pooch", "tqdm")

@@ -80,7 +80,7 @@ def run(code, *arguments):
         pytest.param(".keras", 200, marks=pytest.mark.slow),
     ],
 )
-def test_killed_while_saving(tmp_path, suffix, kills):
+def test_kill_9_while_saving_leaves_a_whole_model(tmp_path, suffix, kills):
     """SIGKILL at random moments: the file is always one whole model, the old or the new one."""
     result = run(KILLER, tmp_path / f"model{suffix}", kills)
     print(result.stdout.strip())
@@ -104,7 +104,7 @@ except OSError as error:
 @posix
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("limit", [0, 1, 1000, 3000])
-def test_full_disk(tmp_path, suffix, limit):
+def test_a_full_disk_leaves_the_old_file(tmp_path, suffix, limit):
     path = tmp_path / f"model{suffix}"
     storage.save(small(seed=0), path)
     before = path.read_bytes()
@@ -117,7 +117,7 @@ def test_full_disk(tmp_path, suffix, limit):
 
 
 @posix
-def test_full_disk_in_training(tmp_path):
+def test_a_full_disk_in_training_leaves_the_last_checkpoint(tmp_path):
     """The error comes out of `fit`, and the last checkpoint that had room stays."""
     code = """
     import resource, sys
@@ -185,7 +185,7 @@ def test_a_training_killed_again_and_again_ends_with_the_same_bits(tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("x"), OSError(errno.EIO, "x")])
-def test_error_while_writing(tmp_path, error):
+def test_an_error_while_writing_leaves_the_old_file(tmp_path, error):
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with pytest.raises(type(error)), storage.atomic_write(path) as file:
@@ -205,7 +205,7 @@ def test_nothing_is_visible_before_the_end(tmp_path):
     assert path.read_bytes() == b"new" * 10**6
 
 
-def test_missing_folder(tmp_path):
+def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         storage.save(small(), tmp_path / "missing" / "m.npz")
 
@@ -223,7 +223,7 @@ def test_permissions_and_links_are_those_of_a_normal_file(tmp_path):
     assert_same(storage.load(path), small(seed=1))
 
 
-def test_longest_name(tmp_path):
+def test_the_longest_name_a_folder_takes_can_be_saved(tmp_path):
     path = tmp_path / ("é" * 125 + ".npz")
     storage.save(small(), path)
     assert np.array_equal(storage.load(path).weights["dense/bias"], small().weights["dense/bias"])

@@ -5,5 +5,6 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
 PACKAGE = ROOT / "nanocnn"
+BENCHMARKS = ROOT / "benchmarks"
 GOLDEN = TESTS / "golden"
 CORPUS = TESTS / "corpus"

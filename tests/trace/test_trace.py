@@ -167,7 +167,7 @@ def test_every_number_equals_pytorch(name, kernels):
 
 
 @pytest.mark.parametrize("name", ["two-block", "softmax inside"])
-def test_every_gradient_on_the_way_is_the_slope_of_the_rest(name):
+def test_every_intermediate_gradient_equals_central_differences(name):
     """dL/dx of each layer: move its input a little and run the layers behind it again."""
     model, x, y = make(name)
     trace = model.trace(x, y)
@@ -289,7 +289,7 @@ def test_uint8_images_are_scaled_as_in_training():
         (lambda m, x, y: Sequential(m.layers).trace(x, y), RuntimeError, "compile"),
     ],
 )
-def test_wrong_use(use, error, words):
+def test_wrong_use_is_refused(use, error, words):
     with pytest.raises(error, match=words):
         use(*make("two-block"))
 
@@ -346,7 +346,7 @@ def test_the_named_lines_run_with_the_reference_kernels_only(name, kernels):
     assert 'kernels="reference" these lines run, and a breakpoint there stops' in text
 
 
-def test_one_layer_says_too_what_its_lines_are():
+def test_the_trace_of_one_layer_names_its_lines_too():
     model, x, y = make("two-block", "fast")
     assert 'kernels="reference" these lines run' in str(model.trace(x, y)["conv2d_1"])
 
