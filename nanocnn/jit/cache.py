@@ -191,8 +191,9 @@ def known_functions() -> list[Any]:
     """All kernels, also those that functions beside them are still to make (as functions)."""
     functions = [each.function for each in _caches]
     folders = {_folder(function.__module__) for function in functions}
-    for module in [sys.modules[name] for name in sys.modules if _folder(name) in folders]:
-        functions += functions_within(module)
+    for name in list(sys.modules):
+        if _folder(name) in folders:
+            functions += functions_within(sys.modules[name])
     return functions
 
 

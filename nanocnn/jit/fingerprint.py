@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from types import CellType, CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite
 import numba
@@ -28,7 +28,7 @@ from numba.core import types
 from .numba_private import options
 
 PACKAGE = __name__.rpartition(".")[0]
-NUMBERS = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, types.Type)
+ATOMS = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, types.Type)
 
 
 def fingerprint(function: Any, closure: bool = True) -> str | None:
@@ -44,42 +44,43 @@ def fingerprint(function: Any, closure: bool = True) -> str | None:
     return digest.hexdigest()
 
 
-class _Walk:
-    """Collects what a function depends on, each object once.
+class _Scope(NamedTuple):
+    """Where a value is met: the names in the code of a function, and the function's package."""
 
-    Of plain Python code only that of the kernel's own package is followed, which runs while kernels
-    are compiled (intrinsics). numba and NumPy are known by their versions.
-    """
+    names: tuple[str, ...]
+    package: str
+
+
+class _Walk:
+    """Collects what a function depends on, each object once."""
 
     def __init__(self, function: Any, closure: bool) -> None:
-        self.own = function.__module__.partition(".")[0]
         self.parts: list[str] = []
         self.seen: dict[Any, tuple[int, Any]] = {}  # values too, so that no other has their id
         self.function(function, closure)
 
     def function(self, function: Any, closure: bool = True) -> None:
         code = function.__code__
-        names = _names(code)
+        scope = _Scope(_names(code), _top(function.__module__))
         self.parts += function.__module__, function.__qualname__, _code(code)
         if closure:
-            self.value((function.__defaults__, function.__kwdefaults__), names)
-            self.value([cell.cell_contents for cell in function.__closure__ or ()], names)
-        self.members(function.__globals__, names)
+            self.value((function.__defaults__, function.__kwdefaults__), scope)
+            self.value([cell.cell_contents for cell in function.__closure__ or ()], scope)
+        self.members(function.__globals__, scope)
 
-    def members(self, space: Any, names: tuple[str, ...]) -> None:
-        for name in names:
+    def members(self, space: dict[str, Any], scope: _Scope) -> None:
+        for name in scope.names:
             if name in space:
                 self.parts.append(name)
-                self.value(space[name], names)
+                self.value(space[name], scope)
 
-    def value(self, value: Any, names: tuple[str, ...]) -> None:
-        """What is found by code that has these names in it."""
+    def value(self, value: Any, scope: _Scope) -> None:
         self.parts.append(type(value).__qualname__)
-        if isinstance(value, NUMBERS):
+        if isinstance(value, ATOMS):
             self.parts.append(repr(value))
             return
-        # What the code can reach through a module depends on the code
-        key = id(value), names if isinstance(value, ModuleType) else ()
+        # What code can reach through a module depends on the code
+        key = id(value), scope if isinstance(value, ModuleType) else ()
         if key in self.seen:
             self.parts.append(str(self.seen[key][0]))
             return
@@ -87,19 +88,23 @@ class _Walk:
         if isinstance(value, tuple | list):
             self.parts.append(str(len(value)))
             for each in value:
-                self.value(each, names)
+                self.value(each, scope)
         elif isinstance(value, dict):
-            self.value([*value.items()], names)
+            self.value([*value.items()], scope)
         elif isinstance(value, np.ndarray):
             self.parts += value.dtype.str, repr(value.shape), repr(value.tobytes())
         elif isinstance(value, ModuleType):
             self.parts.append(value.__name__)
-            self.members(vars(value), names)
+            self.members(vars(value), scope)
         else:
-            self.code(value, names)
+            self.code(value, scope)
 
-    def code(self, value: Any, names: tuple[str, ...]) -> None:
-        """A function of any kind, a class, or an object that is known by its type only."""
+    def code(self, value: Any, scope: _Scope) -> None:
+        """A function of any kind, a class, or an object, of which only the type is known.
+
+        Plain Python code runs while kernels are compiled: that of intrinsics, and what it calls in
+        its own package. numba and NumPy are known by their versions.
+        """
         module = getattr(value, "__module__", None) or ""
         self.parts += module, getattr(value, "__qualname__", "")
         if f"{module}.".startswith(f"{PACKAGE}."):
@@ -107,13 +112,18 @@ class _Walk:
         if hasattr(value, "py_func"):  # compiled
             self.parts.append(options(value))
             self.function(value.py_func)
-        elif module.partition(".")[0] == self.own:
-            value = getattr(value, "__wrapped__", value)
+        elif _top(type(value).__module__) == "numba":  # an intrinsic
+            self.function(value.__wrapped__)
+        elif _top(module) == scope.package:
             if isinstance(value, FunctionType):
                 self.function(value)
             elif isinstance(value, type):
                 self.parts += map(str, getattr(value, "_fields", ()))
-                self.value([each for each in vars(value).values() if callable(each)], names)
+                self.value([each for each in vars(value).values() if callable(each)], scope)
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def _code(code: CodeType) -> str:

@@ -33,10 +33,9 @@ numba in simd_types.py:
 
 One source serves float32 and float64, AVX-512, AVX2 and NEON: the kind of a vector is derived from
 the pointer when types are inferred, and a register holds `lanes(p)` of its items. A kernel chooses
-its tile by `host.registers` (host.py); to numba a global int is a compile-time constant. A helper
-that is handed a tile must be inlined, or the tile goes through memory: decorate it with
-`numba.njit(forceinline=True)`. On-disk caching works as for any numba function, with numba's rule
-that a cached function may close over ints but not over other compiled functions.
+its tile by `cpu.registers` (cpu.py); to numba a global int is a compile-time constant. A function
+that is handed a tile must be inlined, or the tile goes through memory: decorate it with `inline`
+(inline.py). All of it works in numba's own functions too, and with `cache=True`.
 
 Other powers of two than the register's: `load(p, i, 4)` loads four (LLVM splits what is too wide),
 `load(codes, i, v)` as many as the vector `v` has.
