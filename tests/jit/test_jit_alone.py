@@ -38,14 +38,14 @@ sys.modules["nanocnn"] = None  # importing it raises ImportError
 import json
 import numpy as np
 import kernels
-from mykit import cache, threads
+from mykit import cache, pool, threads
 threads.set_num_threads(2)
 x, y = np.arange(100_000.0), np.ones(100_000)
-threads.run(kernels.axpy, 64, x, y)
+pool.run(kernels.axpy, 64, x, y)
 again = y.copy()
-threads.run(kernels.axpy, 7, x, again)
+pool.run(kernels.axpy, 7, x, again)
 assert (again - y == kernels.FACTOR * x).all()
-print(json.dumps({"y": y[[0, 1, -1]].tolist(), "pool": len(threads._pool.threads), **cache.counts,
+print(json.dumps({"y": y[[0, 1, -1]].tolist(), "pool": len(pool._pool.threads), **cache.counts,
                   "folder": str(cache.cache_folder())}))
 """
 

@@ -15,7 +15,6 @@ from nanocnn.kernels.geometry import sliding_window
 # Module of 0.1.0, names that it had, and the module of today where it is another one.
 PATHS = """
 nanocnn                   Sequential Layer Conv2D Adam EarlyStopping History load_model L2
-nanocnn.answers           open_model answers measure
 nanocnn.arrays            Array quiet quietly                            > nanocnn.common.arrays
 nanocnn.callbacks         Callback CallbackList Monitor EarlyStopping ModelCheckpoint
 nanocnn.callbacks         ReduceLROnPlateau LearningRateScheduler constant_rate
