@@ -112,7 +112,7 @@ class _Walk:
         if hasattr(value, "py_func"):  # compiled
             self.parts.append(options(value))
             self.function(value.py_func)
-        elif _top(type(value).__module__) == "numba":  # an intrinsic
+        elif _top(type(value).__module__) == "numba" and not isinstance(value, type):  # intrinsics
             self.function(value.__wrapped__)
         elif _top(module) == scope.package:
             if isinstance(value, FunctionType):
