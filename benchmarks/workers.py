@@ -48,10 +48,14 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def environment(threads: int, isa: str = "native") -> dict[str, str]:
-    """The environment of a measured process: the same threads and instructions for all."""
+    """The environment of a measured process: the same threads and instructions for all.
+
+    Byte code may be written: an installed library has its own beside it, and so has nanocnn then.
+    """
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""}
     counts = dict.fromkeys(THREAD_VARIABLES, str(threads))
-    return {**os.environ, **quiet, **counts, **ISA_SETTINGS[isa]}
+    given = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**given, **quiet, **counts, **ISA_SETTINGS[isa]}
 
 
 class Missing(Exception):
