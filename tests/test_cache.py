@@ -5,8 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import miniature
+import numba
 import pytest
 from miniature import CALLEE, RUN, compiled, run
 
@@ -226,8 +228,9 @@ def test_attributes_of_numba_that_are_gone_one_day(monkeypatch, name):
         def __call__(self, *args):
             return self.kernel(*args)
 
-    njit = compiler.numba.njit
-    monkeypatch.setattr(compiler.numba, "njit", lambda **how: lambda f: Renamed(njit(**how)(f)))
+    njit = numba.njit
+    renamed = vars(numba) | {"njit": lambda **how: lambda f: Renamed(njit(**how)(f))}
+    monkeypatch.setattr(compiler, "numba", SimpleNamespace(**renamed))
     if name == "_cache":
         monkeypatch.setattr(numba_private, "_warned", set())
         with pytest.warns(RuntimeWarning, match="not kept on disk"):

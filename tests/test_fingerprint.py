@@ -1,4 +1,4 @@
-"""What a kernel is made of, as a hash: every edit that changes machine code is seen, and no other."""
+"""The hash of what a kernel is made of: it changes with the machine code, and with nothing else."""
 
 import ast
 import re
