@@ -91,8 +91,8 @@ def test_the_command_works_with_numpy_alone():
 
 def test_without_the_jit():
     found = run("import sys\n" + MAIN, NUMBA_DISABLE_JIT="1")
-    assert found["tiles"].startswith("unavailable: ValueError('NUMBA_DISABLE_JIT is set")
-    assert "kernels of this version" in found["kernel cache"]
+    for name in ("tiles", "kernel cache"):
+        assert found[name].startswith("unavailable: ValueError('NUMBA_DISABLE_JIT is set")
     assert f"{host.bytes} bytes" in found["vectors"]
     assert "NUMBA_DISABLE_JIT=1" in found["environment"].splitlines()
 

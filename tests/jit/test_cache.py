@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numba
 import pytest
 
 import nanocnn
@@ -226,12 +228,9 @@ def test_attributes_of_numba_that_are_gone_one_day(monkeypatch, name):
         def __call__(self, *args):
             return self.kernel(*args)
 
-    njit = compiler.numba.njit
-
-    def renamed(*function, **options):  # numba itself uses it without options
-        return njit(*function) if function else lambda f: Renamed(njit(**options)(f))
-
-    monkeypatch.setattr(compiler.numba, "njit", renamed)
+    njit = numba.njit
+    renamed = vars(numba) | {"njit": lambda **how: lambda f: Renamed(njit(**how)(f))}
+    monkeypatch.setattr(compiler, "numba", SimpleNamespace(**renamed))
     if name == "_cache":
         monkeypatch.setattr(numba_private, "_warned", set())
         with pytest.warns(RuntimeWarning, match="not kept on disk"):

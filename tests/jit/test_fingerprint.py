@@ -1,4 +1,4 @@
-"""A kernel's fingerprint changes with every edit that changes machine code, and with no other."""
+"""The hash of what a kernel is made of: it changes with the machine code, and with nothing else."""
 
 import ast
 import re

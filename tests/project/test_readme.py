@@ -129,7 +129,7 @@ def test_the_numbers_of_lines_are_right():
         fast = path.startswith(("kernels/fast/", "jit/"))
         found["fast" if fast else "engine" if engine.match(path) else "rest"] += size
     told = re.search(
-        r"is ([\d,]+) lines, comments included\..*are ([\d,]+) more,\s+the fast kernels and `jit/` "
+        r"is ([\d,]+) lines, comments included\..*are ([\d,]+) more,\s+the fast kernels and\s+`nanocnn/jit/` "
         r"([\d,]+)\.",
         PROSE, re.S,
     )  # fmt: skip
