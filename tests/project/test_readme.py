@@ -129,8 +129,8 @@ def test_the_numbers_of_lines_are_right():
         fast = path.startswith(("kernels/fast/", "jit/"))
         found["fast" if fast else "engine" if engine.match(path) else "rest"] += size
     told = re.search(
-        r"is ([\d,]+) lines, comments included\..*are ([\d,]+) more,\s+the fast kernels and\s+`nanocnn/jit/` "
-        r"([\d,]+)\.",
+        r"is ([\d,]+) lines, comments included\..*are ([\d,]+) more,\s+"
+        r"the fast kernels and\s+`nanocnn/jit/` ([\d,]+)\.",
         PROSE, re.S,
     )  # fmt: skip
     expected = [int(number.replace(",", "")) for number in told.groups()]
