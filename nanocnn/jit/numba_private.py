@@ -150,8 +150,7 @@ def _define_inline_compiler() -> Any:
     class InlineCompiler(Compiler):
         def __init__(self, typingctx, targetctx, library, args, return_type, flags, local, inline):
             flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
-            if inline:
-                flags.forceinline = True
+            flags.forceinline = inline  # numba hands down the caller's: then the order would decide
             super().__init__(typingctx, targetctx, library, args, return_type, flags, local)
 
         def define_pipelines(self):
