@@ -18,7 +18,7 @@ BACKWARD = {
         "dbias": "dbias = sum over n of {d}",
         "dx": "dx = {d} @ kernel^T",
     },
-    "max_pool": {"dx": "dx = {d} in the cell that won its window, 0 elsewhere"},
+    "max_pool": {"dx": "dx = {d} at the argmax of its window, 0 elsewhere"},
     "average_pool": {"dx": "dx = {d} / cells of the window, to each of them"},
     "batch_norm": {
         "dgamma": "dgamma = sum of {d} * xhat",

@@ -233,7 +233,7 @@ def _backward_lines(layer: LayerTrace) -> list[str]:
     lines = [f"{layer.name} ({layer.kind})  {layer.y.shape} -> {layer.x.shape}"]
     if layer.dy is None:
         last = layer.activation or layer.operation
-        lines.append(f"  dz comes from the loss, which does the {last} too: dy is never formed")
+        lines.append(f"  dz comes from the loss, which includes the {last}: dy is not computed")
     for result, formula in backward_formulas(layer).items():
         operation = layer.activation if result == "dz" else layer.operation
         function = f"{operation.removesuffix('_inference')}_backward"
