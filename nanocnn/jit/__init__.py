@@ -1,1 +1,4 @@
-"""What numba needs and networks do not know: vectors, compiling, its cache, threads."""
+"""Tools for numba kernels, independent of networks: SIMD, compilation, cache, threads.
+
+README.md explains them.
+"""

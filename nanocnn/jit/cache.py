@@ -1,13 +1,13 @@
-"""The folder where compiled kernels are kept.
+"""The cache of compiled kernels on disk.
 
-Numba's own cache looks at the file of the function only, so an edited callee in another file is
-served stale, and two processes that start on an empty cache can mix up each other's entries. Here
-an entry is one file whose name is a hash of everything the machine code depends on: what the kernel
-is made of (fingerprint.py), the argument types, the processor, the flags. There is no index to
-corrupt.
+numba's own cache watches only the file of the function itself, so it is stale after an edit of a
+callee in another file, and two processes that start with an empty cache can mix up their entries.
+Here an entry is one file, named by a hash of everything the machine code depends on: the code of
+the kernel and its callees (fingerprint.py), argument types, processor and flags. There is no index
+that could be corrupted.
 
-An entry is unpickled, which runs what is in it. So it is read only if nobody but this user and root
-can have written it: neither the file, nor a folder on the way to it by taking its place.
+Reading an entry unpickles it, which can execute code. An entry is therefore read only if no user
+other than this one and root can have written it: neither the file itself nor any folder above it.
 """
 
 import hashlib
@@ -29,13 +29,13 @@ from . import claims, precompile
 from .cpu import target
 from .fingerprint import fingerprint, functions_within, package_hash
 
-# What changes the machine code, of numba's settings; those of the processor are in `target`
+# numba's settings that change machine code; those of the processor are in `target`
 FLAGS = (
     "BOUNDSCHECK", "OPT", "DEBUGINFO_DEFAULT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "USING_SVML",
     "ENABLE_AVX",
 )  # fmt: skip
-NAME = __name__.partition(".")[0]  # of the folder, and in that of the environment variable
-KEEP_DAYS = 30  # entries of other versions are removed when they have not been used for so long
+NAME = __name__.partition(".")[0]  # names the folder and the environment variable
+KEEP_DAYS = 30  # entries of other versions that were not used for so long are removed
 
 counts = {"compiled": 0, "loaded": 0}  # kernels of this process, for tests
 _caches: WeakSet["KernelCache"] = WeakSet()
@@ -50,9 +50,9 @@ class KernelCache:
         _caches.add(self)
 
     def entry(self, signature: Any) -> Path | None:
-        """The file for these argument types; None if nothing is kept.
+        """The file for these argument types, or None if the kernel cannot be cached.
 
-        Nor is a function of a module that cannot be imported, which numba could not load again.
+        A function of a module that cannot be imported is not: numba could not load it again.
         """
         source, mark = fingerprint(self.function), _mark(self.function)
         if self.folder is None or source is None or self.function.__module__ not in sys.modules:
@@ -63,7 +63,7 @@ class KernelCache:
         return self.folder / f"{name}{mark}{key[:32]}.nbc"
 
     def load(self, signature: Any, unpack: Callable[[bytes], Any]) -> Any:
-        """The kernel for these argument types, or None: then this process is to compile it."""
+        """The kernel for these argument types, or None if this process has to compile it."""
         self.drop()
         entry = self.entry(signature)
         if entry is None:
@@ -74,7 +74,7 @@ class KernelCache:
                 self.claimed = entry
                 precompile.start()
             else:
-                precompile.withdraw()  # who has claimed it has a second process too
+                precompile.withdraw()  # the process with the claim has started a second one
                 claims.wait(entry)
             content = read(entry)  # it may be there by now
         if content is None:
@@ -85,7 +85,7 @@ class KernelCache:
         return found
 
     def save(self, signature: Any, pack: Callable[[], bytes | None]) -> None:
-        """Keep what was compiled, if it can be used by other processes."""
+        """Store a compiled kernel if other processes can use it."""
         try:
             entry = self.entry(signature)
             if entry is not None and (content := pack()) is not None:
@@ -95,14 +95,14 @@ class KernelCache:
             self.drop()
 
     def drop(self) -> None:
-        """Nobody needs to wait any longer for what this process was compiling."""
+        """Release the claim on the entry that this process was compiling."""
         if self.claimed is not None:
             entry, self.claimed = self.claimed, None
             claims.drop(entry)
 
 
 def read(entry: Path) -> bytes | None:
-    """The content of a file, if it is whole and others cannot have written it."""
+    """The content of an entry if it is complete and no other user can have written it."""
     with suppress(OSError), open(entry, "rb", opener=_no_link) as file:
         info = os.fstat(file.fileno())
         data = file.read() if stat.S_ISREG(info.st_mode) and is_ours(info) else b""
@@ -112,7 +112,7 @@ def read(entry: Path) -> bytes | None:
 
 
 def write(entry: Path, content: bytes) -> None:
-    """Write a file in such a way that it is there as a whole or not at all."""
+    """Write an entry atomically."""
     with tempfile.NamedTemporaryFile(dir=entry.parent, suffix=".tmp", delete=False) as file:
         try:
             file.write(hashlib.sha256(content).digest() + content)
@@ -129,11 +129,11 @@ def write(entry: Path, content: bytes) -> None:
 
 @cache
 def cache_folder() -> Path | None:
-    """Where compiled kernels are kept: beside the sources, else in the user's cache; else None.
+    """The folder of the cache: next to the sources, else in the user's cache; None if neither.
 
-    NANOCNN_CACHE=0 (after the name of the package) keeps none. A folder serves if it and all
-    folders above it belong to this user or root and nobody else may write to them (or, above it,
-    only add to them, as to /tmp).
+    NANOCNN_CACHE=0 (named after the package) disables it. The folder and all folders above it must
+    belong to this user or root, and no other user may write to them (for those above it, adding
+    files as in /tmp is allowed).
     """
     if is_off() or package_hash() is None:
         return None
@@ -141,12 +141,12 @@ def cache_folder() -> Path | None:
 
 
 def is_off() -> bool:
-    """Whether the user wants nothing to be kept."""
+    """Whether the user has disabled the cache."""
     return os.environ.get(f"{NAME.upper()}_CACHE") == "0"
 
 
 def candidates() -> list[Path]:
-    """The folders that may serve, the best first."""
+    """Possible folders, in order of preference."""
     folders = [Path(__file__).parent / "__pycache__" / "compiled"]
     with suppress(RuntimeError):  # no home
         home = Path.home()
@@ -159,7 +159,7 @@ def candidates() -> list[Path]:
 
 
 def refusal(folder: Path) -> str:
-    """Why `folder`, which is made if it is missing, does not serve; "" if it does."""
+    """Why `folder`, which is created if missing, cannot be used; "" if it can."""
     try:
         folder = folder.resolve()
         for each in (*reversed(folder.parents), folder):
@@ -168,15 +168,15 @@ def refusal(folder: Path) -> str:
             if not is_ours(each.stat(), sticky=each != folder):
                 return f"{each} belongs to another user, or others may write to it"
         tempfile.TemporaryFile(dir=folder).close()
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
         return str(error)
     return ""
 
 
 def is_ours(info: os.stat_result, sticky: bool = False) -> bool:
-    """Whether only this user and root can write there; if `sticky`, others add but not replace."""
+    """Whether only this user and root can write there; with `sticky` others may add files."""
     if not hasattr(os, "geteuid"):
-        return True  # Windows: a user's folders are closed to others by inherited rights
+        return True  # Windows: inherited permissions protect a user's folders
     writable = info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if sticky and info.st_mode & stat.S_ISVTX:
         writable = 0
@@ -188,7 +188,7 @@ def _no_link(path: str, flags: int) -> int:
 
 
 def known_functions() -> list[Any]:
-    """All kernels, also those that functions beside them are still to make (as functions)."""
+    """The functions of all kernels, including those that factory functions have not made yet."""
     functions = [each.function for each in _caches]
     folders = {_folder(function.__module__) for function in functions}
     for name in list(sys.modules):

@@ -1,10 +1,10 @@
 """Child processes that run Python: to read a file that may crash its library, and to precompile.
 
-`sys.executable` need not be Python. In a packed program (PyInstaller) or one that embeds Python it
-is the program, which would start itself, and so on without end. So a process is started only where
-the executable is certainly an interpreter; elsewhere `start` gives None and the caller does
-without. A child finds modules where this process does, and nowhere else: not in the current folder,
-not by PYTHONPATH, and of the package that this module belongs to it runs the same copy.
+`sys.executable` is not always Python. In a program packed by PyInstaller, or one that embeds
+Python, it is the program itself, which would start itself endlessly. So a process is started only
+if the executable is certainly an interpreter; otherwise `start` returns None and the caller does
+without. A child imports modules from the same places as this process and from no others (neither
+the current folder nor PYTHONPATH), and the same copy of the package that this module belongs to.
 """
 
 import json
@@ -38,7 +38,7 @@ spec.loader.exec_module(sys.modules["{PACKAGE}"])
 def start(
     code: str, *arguments: str, environment: Mapping[str, str] | None = None, **pipes: Any
 ) -> subprocess.Popen[bytes] | None:
-    """A Python process that runs `code` with sys.argv[1:] = `arguments`; None where none can be.
+    """Start Python with `code` and sys.argv[1:] = `arguments`; None if that is not possible.
 
     `environment` is added to this process's; `pipes` are stdin, stdout and stderr, as in Popen.
     """
@@ -55,7 +55,7 @@ def start(
 
 
 def interpreter() -> list[str] | None:
-    """The command that starts the Python that runs here, or None if that may be a program."""
+    """The command that starts this Python interpreter, or None if it may be another program."""
     path = sys.executable
     if not path or getattr(sys, "frozen", False) or os.environ.get(INSIDE):
         return None
@@ -67,10 +67,10 @@ def interpreter() -> list[str] | None:
 
 
 def search_path() -> list[str]:
-    """sys.path for a child, all absolute. Python ignores what is not text, and so do we.
+    """sys.path for a child, as absolute paths. As in Python, entries that are not str are ignored.
 
-    An entry that is relative to the current folder ("" is that folder itself) comes last: a file
-    that happens to lie there, json.py say, takes the place of nothing that is found elsewhere.
+    Entries relative to the current folder ("" is that folder itself) come last, so that a file
+    there, for example json.py, does not hide a module of the same name.
     """
     entries = [entry for entry in sys.path if isinstance(entry, str)]
     absolute = [entry for entry in entries if os.path.isabs(entry)]
@@ -80,10 +80,10 @@ def search_path() -> list[str]:
 
 
 def end_with_parent() -> None:
-    """In a child whose standard input is a pipe from its parent: end at once when that ends."""
+    """In a child whose standard input is a pipe from its parent: exit when the parent exits."""
 
     def watch() -> None:
-        os.read(0, 1)  # nothing is ever sent: it returns when nobody holds the other end any more
+        os.read(0, 1)  # nothing is ever sent: this returns when the other end is closed
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,8 +1,8 @@
-"""`kernel`, the decorator of the functions that Python calls, and what is written within them.
+"""`kernel`, the decorator of compiled functions that Python calls, and ranges to use in them.
 
-A kernel is numba's njit, lazily compiled, releasing the GIL. Of fastmath only "contract" is on
-(a*b+c by one instruction): NaN, infinity and the order of sums stay as they are written. What is
-compiled is kept on disk (cache.py).
+A kernel is compiled by numba's njit at its first call, releases the GIL, and is cached on disk
+(cache.py). Of fastmath only "contract" is on, which fuses a*b + c into one instruction: NaN,
+infinity and the order of sums are preserved.
 """
 
 import gc
@@ -28,7 +28,7 @@ _caches: WeakKeyDictionary[Any, KernelCache] = WeakKeyDictionary()  # by kernel
 
 
 def kernel(function: Any) -> Any:
-    """Compile `function` at its first call, or load what an earlier process has compiled."""
+    """Decorator: compile `function` at its first call, or load it from the cache."""
     if numba.config.DISABLE_JIT:
         raise ValueError(
             "NUMBA_DISABLE_JIT is set, and kernels exist as machine code only: unset it"
@@ -40,17 +40,17 @@ def kernel(function: Any) -> Any:
 
 
 def is_kernel(function: Any) -> bool:
-    """Whether `kernel` made it."""
+    """Whether `function` is decorated with `kernel`."""
     return function in _caches
 
 
 def argument_types(arguments: Iterable[Any]) -> tuple[Any, ...]:
-    """numba's types of a kernel's arguments, which tell what it is compiled for."""
+    """numba's types of `arguments`, for which a kernel is compiled."""
     return tuple(map(numba.typeof, arguments))
 
 
 def compile_ahead(kernel: Any, types: Any) -> None:
-    """Compile a kernel for these argument types, but not if another process does or has done so."""
+    """Compile `kernel` for these argument types unless another process does or has done so."""
     entry = _caches[kernel].entry(types)
     if entry is not None and not entry.exists() and claims.take(entry):
         kernel.compile(types)
@@ -58,25 +58,25 @@ def compile_ahead(kernel: Any, types: Any) -> None:
 
 @inline
 def unsigned_range(start, stop):
-    """The indices from start to stop, known not to be negative.
+    """range(start, stop) of unsigned integers, so that LLVM can vectorize the loop.
 
-    With a plain range NumPy's rule that a negative index counts from the end has to be checked for
-    every item, and LLVM then leaves the loop as it is instead of using vector instructions.
+    With signed indices each access checks for negative ones, which count from the end, and this
+    prevents vectorization.
     """
     return range(np.uintp(start), np.uintp(stop))
 
 
 @inline
 def part_range(part, parts, n):
-    """The range (start, stop) of n items that belongs to this part."""
+    """(start, stop) of this part's share of n items."""
     return part * n // parts, (part + 1) * n // parts
 
 
 class Compiling(event.Listener):
-    """Is told by numba, which lets one thread at a time compile, of every function it compiles.
+    """Disables garbage collection while a kernel is compiled, and counts compiled kernels.
 
-    While a kernel is compiled Python's garbage collector rests: there is little for it to find, and
-    looking takes a tenth of the time.
+    The collector would take a tenth of the compile time and find little. numba compiles in one
+    thread at a time.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Compiling(event.Listener):
                 gc.enable()
             if tuple(event.data["args"]) in kernel.overloads:
                 counts["compiled"] += 1
-            else:  # what cannot be compiled is never saved, and nobody is to wait for it
+            else:  # compilation failed: other processes must not wait for the entry
                 _caches[kernel].drop()
 
 

@@ -1,4 +1,4 @@
-"""The processor that numba compiles for: how wide its vector registers are and how many it has."""
+"""The processor that numba compiles for: width and number of its vector registers."""
 
 from functools import cache
 from typing import NamedTuple
@@ -8,13 +8,13 @@ from numba.core import config
 
 
 class Cpu(NamedTuple):
-    """What the tiles are cut for: bytes in a vector register and how many registers there are."""
+    """Bytes in a vector register, and the number of registers: they determine the tiles."""
 
     bytes: int
     registers: int
 
 
-# LLVM can't be asked which features a processor has by its name: those with AVX-512, by name
+# LLVM does not tell the features of a processor that is given by name: these names have AVX-512
 AVX512 = ("avx512", "cascadelake", "cooperlake", "cannonlake", "icelake", "tigerlake", "rapids",
           "znver4", "znver5", "znver6", "x86-64-v4")  # fmt: skip
 SSE = ("generic", "x86-64", "x86-64-v2", "nehalem", "westmere", "core2", "penryn")
@@ -39,11 +39,11 @@ cpu = find_cpu(config.CPU_NAME, config.CPU_FEATURES)
 
 @cache
 def target() -> tuple[str, str, str]:
-    """The processor in LLVM's words: triple, name, features. Machine code for one fits no other."""
+    """LLVM's triple, processor name and features: machine code is specific to them."""
     features = config.CPU_FEATURES
     if features is None:
         try:
             features = llvm.get_host_cpu_features().flatten()
-        except RuntimeError:  # not known on this platform
+        except RuntimeError:  # unknown on this platform
             features = ""
     return llvm.get_process_triple(), config.CPU_NAME or llvm.get_host_cpu_name(), features

@@ -1,10 +1,10 @@
-"""`inline` and `noinline`: the functions that a kernel is written in, compiled as parts of it.
+"""`inline` and `noinline`: decorators of functions that are compiled as parts of kernels.
 
-numba compiles every function that a compiled function calls by itself first: optimized, turned into
-machine code, wrapped for Python. A kernel written as ten small functions costs ten compilations
-that way, most of them for nothing, since LLVM then inlines the ten into the kernel and optimizes
-all of it again. These functions stop after LLVM's intermediate code: they can only be called by
-compiled functions, and cost a tenth (`InlineLibrary` in numba_private.py).
+numba first compiles each callee on its own: it optimizes it, generates machine code, and adds a
+wrapper for Python. For a kernel of ten small functions most of this work is wasted, because LLVM
+inlines them and optimizes the whole again. For functions with these decorators compilation stops
+at LLVM's intermediate representation, which takes a tenth of the time; only compiled functions can
+call them (`InlineLibrary` in numba_private.py).
 """
 
 from typing import Any
@@ -17,10 +17,10 @@ OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
 
 
 def inline(function: Any) -> Any:
-    """A function that compiled functions may call: it becomes a part of each of them."""
+    """Decorator: `function` is inlined into the compiled functions that call it."""
     return numba.njit(pipeline_class=inline_pipeline, **OPTIONS)(function)
 
 
 def noinline(function: Any) -> Any:
-    """The same, but one copy in each kernel, which is called: for what is used in many places."""
+    """Decorator: each kernel has one copy of `function` and calls it; for functions used often."""
     return numba.njit(pipeline_class=noinline_pipeline, **OPTIONS)(function)

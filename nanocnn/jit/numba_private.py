@@ -1,7 +1,7 @@
-"""The names of numba that its documentation does not promise, each behind one function.
+"""All uses of private names of numba, each behind one function.
 
-README.md lists them. Where one is gone, or does something else, its function falls back to what
-plain numba does and says so in one line: the numbers stay right, only the time grows.
+README.md lists them. If a name is missing or behaves differently, its function falls back to plain
+numba with a one-line warning: results stay correct, only compilation or start-up takes longer.
 """
 
 import os
@@ -14,17 +14,17 @@ from typing import Any
 
 import numba
 
-CACHE = "kernels are not kept on disk, so each process compiles them again"
-INLINE = "each function is compiled by itself as well, which takes longer"
-FORK = "a child may hang that is forked while another thread compiles"
+CACHE = "kernels are not cached on disk, so each process compiles them again"
+INLINE = "callees are compiled separately, which takes longer"
+FORK = "a child that is forked while another thread compiles may hang"
 _warned: set[str] = set()
 
 
 @contextmanager
 def fallback(consequence: str) -> Iterator[None]:
-    """Leave the rest undone if an exception comes, and warn of it once a process.
+    """Suppress an exception, and warn of its `consequence` once per process.
 
-    An OSError is no reason to warn: a full disk costs the next process its time, not this one.
+    An OSError gives no warning: a full disk only costs the next process time.
     """
     try:
         yield
@@ -34,7 +34,7 @@ def fallback(consequence: str) -> Iterator[None]:
         if consequence not in _warned:
             _warned.add(consequence)
             why = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
-            text = f"numba {numba.__version__} differs from what is expected ({why}): {consequence}"
+            text = f"numba {numba.__version__} is not compatible ({why}): {consequence}"
             with suppress(AttributeError, OSError, ValueError):  # stderr is None or closed
                 warnings.warn_explicit(text, RuntimeWarning, __name__, 0)  # no line of source
 
@@ -43,11 +43,11 @@ def fallback(consequence: str) -> Iterator[None]:
 
 
 def attach(kernel: Any, store: Any) -> None:
-    """Let numba ask `store` for a compiled form of `kernel`, and give it what it compiles.
+    """Make numba load `kernel` from `store` before it compiles it, and save it there afterwards.
 
     The store has `load(signature, unpack)`, which returns a result or None, and
-    `save(signature, pack)`; `pack()` gives the bytes that `unpack` makes a result of, or None if
-    they would be of use to this process only.
+    `save(signature, pack)`; `pack()` returns the bytes that `unpack` turns into a result, or None
+    if only this process could use them.
     """
     with fallback(CACHE):
         from numba.core.caching import NullCache
@@ -150,7 +150,7 @@ def _define_inline_compiler() -> Any:
     class InlineCompiler(Compiler):
         def __init__(self, typingctx, targetctx, library, args, return_type, flags, local, inline):
             flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
-            flags.forceinline = inline  # numba hands down the caller's: then the order would decide
+            flags.forceinline = inline  # else inherited from whichever caller is compiled first
             super().__init__(typingctx, targetctx, library, args, return_type, flags, local)
 
         def define_pipelines(self):

@@ -1,8 +1,8 @@
-"""Explicit SIMD vectors inside numba, in plain Python syntax.
+"""Explicit SIMD vectors in numba functions, in Python syntax.
 
-numba leaves vectorizing to LLVM, which does well with `y[i] += a * x[i]` and badly with the loops
-that matter most: a matrix product wants a block of sums held in registers while rows stream past,
-and no optimizer finds that by itself. This module lets a compiled function say it outright:
+numba leaves vectorization to LLVM, which works for `y[i] += a * x[i]` but not for the loops that
+matter most: a matrix product needs a block of sums that stays in registers while rows are read, and
+no optimizer finds that by itself. With this module a compiled function states it:
 
     @numba.njit
     def axpy(a, x, y):  # y += a * x, one register at a time
@@ -15,30 +15,29 @@ and no optimizer finds that by itself. This module lets a compiled function say 
         store_partial(py, whole, fma(factor, load_partial(px, whole, rest),
                                      load_partial(py, whole, rest)), rest)
 
-How it works. A numba `@intrinsic` has two halves: the outer function runs while types are inferred
-and answers with a signature, the inner one (`emit`) runs while machine code is made and writes LLVM
-instructions. The instructions here are LLVM's for vectors, the types three new ones, taught to
-numba in simd_types.py:
+How it works: a numba `@intrinsic` consists of two functions. The outer one runs during type
+inference and returns a signature; the inner one (`emit`) runs during code generation and emits LLVM
+instructions, here LLVM's vector instructions. Three new types are defined in simd_types.py:
 
-`Vector`   `<8 x float>` in LLVM: a plain value, passed and returned in a register. Two vectors of
-           one kind know `+ - *` and `< <= > >= == !=`; a comparison gives a vector of booleans,
-           which knows `& | ^` and feeds `select`.
-`Pointer`  the bare address of an array's data: `p[i]` reads or writes one item, `p + n` moves on.
-           No bounds check, no wrap-around for negative positions, no reference count: take it only
-           of arrays that are arguments of the function, so that they outlive it.
-`Tile`     `tile(rows, columns, p)`: a small table of vectors, `acc[i, j]`. It is made as an array
-           on the stack, but when every index comes from loops whose lengths are known at compile
-           time (`for i in range(rows(acc))`), LLVM unrolls them and the table lives in registers.
-           A tile one register too large spills and halves the speed.
+`Vector`   `<8 x float>` in LLVM: a value in a register. Vectors of the same type support `+ - *`
+           and `< <= > >= == !=`; a comparison returns a vector of booleans, which supports `& | ^`
+           and is used with `select`.
+`Pointer`  the address of an array's data: `p[i]` reads or writes one item, `p + n` is the address n
+           items further. There is no bounds check, no wrap-around of negative indices and no
+           reference count: use it only for arrays that are arguments of the function.
+`Tile`     `tile(rows, columns, p)`: a small table of vectors, `acc[i, j]`. It is allocated on the
+           stack, but if all indices come from loops of constant length
+           (`for i in range(rows(acc))`), LLVM unrolls them and keeps the tile in registers. A tile
+           with one register too many spills and halves the speed.
 
-One source serves float32 and float64, AVX-512, AVX2 and NEON: the kind of a vector is derived from
-the pointer when types are inferred, and a register holds `lanes(p)` of its items. A kernel chooses
-its tile by `cpu.registers` (cpu.py); to numba a global int is a compile-time constant. A function
-that is handed a tile must be inlined, or the tile goes through memory: decorate it with `inline`
-(inline.py). All of it works in numba's own functions too, and with `cache=True`.
+The same source serves float32 and float64, AVX-512, AVX2 and NEON: the vector type follows from
+the pointer during type inference, and a register holds `lanes(p)` items. Kernels choose their tile
+by `cpu.registers` (cpu.py); numba treats a global int as a compile-time constant. A function that
+takes a tile must be inlined, or the tile goes through memory: decorate it with `inline`
+(inline.py). This module works in plain numba functions too, and with `cache=True`.
 
-Other powers of two than the register's: `load(p, i, 4)` loads four (LLVM splits what is too wide),
-`load(codes, i, v)` as many as the vector `v` has.
+Vectors of another power of two: `load(p, i, 4)` loads four items (LLVM splits vectors that are too
+wide), `load(argmax, i, v)` as many as the vector `v` has.
 """
 
 from llvmlite import ir
@@ -255,7 +254,7 @@ def tile(typingctx, rows, columns, p):
 
 @intrinsic
 def indices(typingctx, rows):
-    """A table of `rows` (literal, or those of a tile) whole numbers, meant for registers: at[i]."""
+    """A table of `rows` integers in registers, at[i]; `rows` is a literal or a tile."""
     if isinstance(rows, Tile):
         return Tile(types.intp, rows.rows, 1)(rows), _new_table
     if isinstance(rows, types.IntegerLiteral):

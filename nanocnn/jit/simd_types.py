@@ -1,8 +1,8 @@
-"""What numba is taught so that `simd` can work: three types, and the operators they know.
+"""The numba types behind `simd`: vector, pointer and tile, and their operators.
 
-A numba type says how a value is called in LLVM (its data model); an operator needs a typer (which
-argument types it accepts, and what comes out) and an emitter (the LLVM instructions). All of it is
-numba's documented interface for extensions.
+A numba type defines how its values are represented in LLVM (the data model). An operator needs a
+typer, which maps argument types to a result type, and an emitter of LLVM instructions. All of this
+is numba's documented extension API.
 """
 
 import operator
@@ -33,7 +33,7 @@ class Pointer(types.Type):
 
 
 class Tile(types.Type):
-    """A table of vectors (or, made by `indices`, of whole numbers) that is meant for registers."""
+    """A table of vectors (or, from `indices`, of integers) that LLVM keeps in registers."""
 
     def __init__(self, item: Any, rows: int, columns: int):
         self.item, self.rows, self.columns = item, rows, columns
@@ -90,7 +90,7 @@ def teach(symbol: Any, accepts: Callable[..., Any], emit: Callable[..., Any]) ->
 
 
 def intp(context, builder, sig, args, n):
-    """Argument n as a whole number of the size of a pointer."""
+    """Argument n as an integer of the size of a pointer."""
     return context.cast(builder, args[n], sig.args[n], types.intp)
 
 

@@ -99,7 +99,7 @@ def set_num_threads(n: int) -> None:
     """
     global _num_threads
     if isinstance(n, bool) or not isinstance(n, Integral) or not 1 <= n <= 1024:
-        raise ValueError(f"set_num_threads: expected a whole number from 1 to 1024, got {n!r:.80}")
+        raise ValueError(f"set_num_threads: n={n!r:.80}, expected an integer from 1 to 1024")
     with _lock:
         _num_threads = int(n)
         if _blas_users:

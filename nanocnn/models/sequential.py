@@ -29,14 +29,14 @@ from .worked_example import Trace
 
 
 class Sequential(Trainer):
-    """A chain of layers, trained by `fit`.
+    """A linear stack of layers, trained by `fit`.
 
-    `layers`: the first is an `Input`, or the input's shape is taken from the first data. `seed`
-    decides everything random: initial weights, shuffling and dropout. `dtype`: "float32" or
-    "float64". `kernels`: "fast" (numba) or "reference" (NumPy); equal up to rounding.
-    `scale_uint8`: uint8 input is taken as pixels of 0 to 255 and scaled by 1/255, floats are taken
-    as they are, and other whole numbers are refused (`x.astype("uint8")` or `x.astype("float32")`
-    says what is meant); False takes all numbers as they are, as Keras does.
+    `layers`: the first is an `Input`; without one the input shape is that of the first data. `seed`
+    determines initial weights, shuffling and dropout. `dtype`: "float32" or "float64". `kernels`:
+    "fast" (numba) or "reference" (NumPy), which give equal results up to rounding. `scale_uint8`:
+    uint8 input is scaled by 1/255, floats are used unchanged, and other integers raise an error
+    (convert them by `x.astype("uint8")` or `x.astype("float32")`); False uses all numbers
+    unchanged, as Keras does.
     """
 
     def __init__(

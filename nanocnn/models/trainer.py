@@ -104,8 +104,8 @@ class Trainer(Evaluator):
     ) -> History:
         """Train from epoch `initial_epoch` up to `epochs`; returns the `History`.
 
-        x (N, *input_shape): uint8 is scaled by 1/255, floats are taken as they are, other whole
-        numbers are refused (see `Sequential`); (N,H,W) gains its channel axis. y: what the loss
+        x (N, *input_shape): uint8 is scaled by 1/255, floats are used unchanged, other
+        integers raise an error (see `Sequential`); (N,H,W) gains its channel axis. y: what the loss
         expects. `validation_split` takes the last part of the data, before shuffling. Reported
         training numbers are means over the epoch, measured while the weights change. `batch_size`
         None is 32. `class_weight`: {class: weight}, of labels, of one-hot targets, or 0 and 1 for

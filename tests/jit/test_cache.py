@@ -185,11 +185,11 @@ SourceFileLoader.get_data = only_for_import
 
 
 CHANGED = {
-    "import numba.core.ccallback, numba.core.caching as c; del c.NullCache": "not kept on disk",
-    "import numba.core.compiler as c; del c.CompileResult._reduce": "not kept on disk",
-    "import numba.core.compiler as c; c.CompileResult._reduce = broken": "not kept on disk",
-    "import numba.core.compiler as c; c.CompileResult._rebuild = broken": "not kept on disk",
-    "import mini.jit.numba_private as c; c.options = broken": "not kept on disk",
+    "import numba.core.ccallback, numba.core.caching as c; del c.NullCache": "not cached on disk",
+    "import numba.core.compiler as c; del c.CompileResult._reduce": "not cached on disk",
+    "import numba.core.compiler as c; c.CompileResult._reduce = broken": "not cached on disk",
+    "import numba.core.compiler as c; c.CompileResult._rebuild = broken": "not cached on disk",
+    "import mini.jit.numba_private as c; c.options = broken": "not cached on disk",
     "import numba.core.codegen as c; del c.JITCodeLibrary": "takes longer",
     "import numba.core.compiler as c; c.CompileResult._replace = broken": "takes longer",
     "import mini.jit.numba_private as c; c._define_inline_compiler = broken": "takes longer",
@@ -233,7 +233,7 @@ def test_attributes_of_numba_that_are_gone_one_day(monkeypatch, name):
     monkeypatch.setattr(compiler, "numba", SimpleNamespace(**renamed))
     if name == "_cache":
         monkeypatch.setattr(numba_private, "_warned", set())
-        with pytest.warns(RuntimeWarning, match="not kept on disk"):
+        with pytest.warns(RuntimeWarning, match="not cached on disk"):
             kernel = compiler.kernel(lambda x: x + 1)
     else:
         kernel = compiler.kernel(lambda x: x + 1)

@@ -133,7 +133,7 @@ def test_of_processes_that_start_at_once_one_compiles_each_kernel(mini):
 @pytest.mark.parametrize("fault", [
     "claims.fcntl.lockf = broken",
     "claims._file = broken",
-    "claims.take = lambda entry: False; claims.PATIENCE = 0.1",
+    "claims.take = lambda entry: False; claims.TIMEOUT = 0.1",
     "numba_private._pack = broken",
     "precompile.start = broken",
 ])  # fmt: skip
@@ -182,11 +182,11 @@ def test_waiting_ends_with_the_entry_or_the_claim_or_patience(holder, monkeypatc
     entry.touch()
     claims.wait(entry)
     entry.unlink()
-    monkeypatch.setattr(claims, "PATIENCE", 0.2)  # two that hold what the other needs: both go on
+    monkeypatch.setattr(claims, "TIMEOUT", 0.2)  # two that hold what the other needs: both go on
     start = time.monotonic()
     claims.wait(entry)
     assert time.monotonic() - start >= 0.2
-    monkeypatch.setattr(claims, "PATIENCE", 600)
+    monkeypatch.setattr(claims, "TIMEOUT", 600)
     process.kill()
     claims.wait(entry)
     assert not claims._held

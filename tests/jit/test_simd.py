@@ -109,7 +109,7 @@ def other_widths(x, codes, out, small):
     px, pc, p, ps = pointer(x), pointer(codes), pointer(out), pointer(small)
     store(p, 0, load(px, 1, 2))  # two lanes, whatever the register
     v = load(px, 0)
-    c = load(pc, 0, v)  # as many whole numbers as v has lanes
+    c = load(pc, 0, v)  # as many integers as v has lanes
     marked = select(v > splat(v, 0), c + c, splat(c, 9))
     store(ps, 0, convert(marked, ps))
     q = p + 2
