@@ -39,7 +39,7 @@ OPERATIONS = (
 )  # fmt: skip
 
 
-# What holds for a module of one's own that does not say: its functions return new arrays.
+# For custom modules that do not define an attribute: their functions return new arrays.
 DEFAULTS: dict[str, Any] = {
     "fuses": False,
     "writes_into": False,

@@ -35,7 +35,7 @@ def offered(
 
 
 def describe(model: Structure, loss: Loss, optimizer: Optimizer, batch: int) -> str | None:
-    """A training step of `batch` samples, as JSON; None where a part is of a class of one's own."""
+    """A training step of `batch` samples, as JSON; None if a part is of a custom class."""
     parts: list[tuple[object, Mapping[str, type]]] = [(loss, LOSSES), (optimizer, OPTIMIZERS)]
     if isinstance(optimizer.learning_rate, Schedule):
         parts.append((optimizer.learning_rate, SCHEDULES))

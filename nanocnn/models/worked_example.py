@@ -1,6 +1,6 @@
 """A trace: every number of one pass. `print(trace)` is a worked example, down the network and back.
 
-Beside each formula stands the function of `kernels/reference.py` that defines it, and its line. It
+Each formula names the function of `kernels/reference.py` that defines it, and its line. It
 runs in a model of `kernels="reference"`; the fast kernels have functions of the same names.
 """
 
