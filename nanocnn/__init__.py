@@ -7,7 +7,7 @@ the fast versions. Names are loaded when first used, so that importing nanocnn i
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .common import moved as moved
+from .common.moved import MOVED
 
 __version__ = "0.1.0"
 
@@ -90,7 +90,7 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name in _MODULES or f"{__name__}.{name}" in MOVED:
         return import_module(f".{name}", __name__)
     if name in _HOME:
         value = getattr(import_module(f".{_HOME[name]}", __name__), name)

@@ -265,7 +265,9 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
             )
         if y.dtype.kind not in "iub":
             hint = "; if they are, use y.astype('int64')" if y.dtype.kind == "f" else _text_hint(y)
-            raise ValueError(f"{where}: labels of type {y.dtype}, expected integers{hint}")
+            raise ValueError(
+                f"{where}: labels of type {y.dtype}, expected integer class numbers{hint}"
+            )
         K = output_shape[-1]
         bad = (y < 0) | (y >= K)
         if bad.any():

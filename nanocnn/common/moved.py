@@ -17,6 +17,8 @@ MOVED = {
     "nanocnn.memory": "nanocnn.kernels.memory",
     "nanocnn.plan": "nanocnn.models.plan",
     "nanocnn.sequential": "nanocnn.models.sequential",
+    "nanocnn.storage.archives": "nanocnn.storage.safe_zip",
+    "nanocnn.storage.isolated": "nanocnn.storage.sandbox",
     "nanocnn.threads": "nanocnn.jit.threads",
 }
 

@@ -48,6 +48,8 @@ nanocnn.regularizers      L2 get_regularizer
 nanocnn.schedules         Schedule CosineDecay ExponentialDecay
 nanocnn.sequential        Sequential load_model                          > nanocnn.models.sequential
 nanocnn.storage           Snapshot save load check
+nanocnn.storage.archives  Archive parse_json                             > nanocnn.storage.safe_zip
+nanocnn.storage.isolated  read main                                      > nanocnn.storage.sandbox
 nanocnn.storage.snapshot  Snapshot
 nanocnn.threads           get_num_threads set_num_threads                > nanocnn.jit.threads
 nanocnn.trace             Trace LayerTrace record
@@ -106,6 +108,12 @@ def test_names_that_never_were_are_not_found():
     for name in ("nanocnn.error", "nanocnn.errors.more", "nanocnn.data.digit", "errors"):
         with pytest.raises(ModuleNotFoundError, match=name.rpartition(".")[2]):
             __import__(name)
+
+
+def test_old_paths_are_attributes_of_the_package():
+    """As they were after `from nanocnn import Sequential`, which had imported them."""
+    code = "import nanocnn; print(nanocnn.threads.__name__, nanocnn.errors.ShapeError.__module__)"
+    assert run(code) == ["nanocnn.jit.threads", "nanocnn.common.errors"]
 
 
 def test_importing_the_package_loads_none_of_what_has_moved():
