@@ -1,6 +1,6 @@
-"""What kernels.py measures: operations of the kernel sets on MNIST- and CIFAR-sized arrays.
+"""The operations that kernels.py measures, on arrays of the sizes of MNIST and CIFAR.
 
-Arrays are float32 unless told otherwise, filled with fixed random numbers; N is the batch.
+Arrays hold random numbers of a fixed seed; N is the batch size.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,15 +15,15 @@ from nanocnn.kernels import reference
 from nanocnn.kernels.geometry import Window, sliding_window
 
 Array = NDArray[Any]
-NO_WINNER = 4  # winners of a 2x2 pool are 0..3; from here on, ReLU has cut the maximum
+NOT_POSITIVE = 4  # the argmax of a 2x2 pool is 0 to 3, or 4 where ReLU's output is 0
 
 
 class Case(NamedTuple):
     """One operation on one set of arguments.
 
-    `flops` counts the products of the definition, whatever an algorithm saves. `expected` computes
-    the same from the same arguments by the reference set. `in_place` operations change their
-    arguments and return nothing.
+    `flops` counts the operations of the definition, whatever an algorithm saves. `expected`
+    computes the same with the reference kernels. An `in_place` operation changes its arguments and
+    returns nothing.
     """
 
     group: str
@@ -45,22 +45,22 @@ def case(group: str, shape: str, operation: str, *args: Any, flops: int, in_plac
 def relu_pool_forward(
     x: Array, weight: Array, bias: Array, window: Window, pool: Window
 ) -> tuple[Array, None]:
-    """What the fused forward means. Winners are left out: rounding may decide between equals."""
+    """What the fused forward computes, without the argmax: rounding may decide between equals."""
     y = reference.relu_forward(reference.conv2d_forward(x, weight, bias, window))
     return reference.max_pool_forward(y, pool)[0], None
 
 
 def relu_pool_backward(
-    dy: Array, x: Array, weight: Array, winner: Array, window: Window, pool: Window
+    dy: Array, x: Array, weight: Array, argmax: Array, window: Window, pool: Window
 ) -> Any:
-    """What the fused backward means, for winners that the fused forward has chosen."""
-    kept = np.where(winner < NO_WINNER, dy, 0)
-    dz = reference.max_pool_backward(kept, np.where(winner < NO_WINNER, winner, 0), pool)
+    """What the fused backward computes, for the argmax of the fused forward."""
+    dy = np.where(argmax < NOT_POSITIVE, dy, 0)
+    dz = reference.max_pool_backward(dy, np.where(argmax < NOT_POSITIVE, argmax, 0), pool)
     return reference.conv2d_backward(dz, x, weight, window)
 
 
 def cases(fast: Any, N: int, dtype: Any) -> Iterator[Case]:
-    """All of them, one after another: their arrays are large."""
+    """All cases, one at a time because their arrays are large."""
     rng = np.random.default_rng(0)
 
     def random(*shape: int) -> Array:
@@ -93,8 +93,8 @@ def cases(fast: Any, N: int, dtype: Any) -> Iterator[Case]:
             *("fused convolution", shape, "conv2d_relu_pool_forward", arguments),
             *(flops, relu_pool_forward),
         )
-        winner = fast.conv2d_relu_pool_forward(*arguments)[1]
-        arguments = (dpool, x, weight, winner, window, pool)
+        argmax = fast.conv2d_relu_pool_forward(*arguments)[1]
+        arguments = (dpool, x, weight, argmax, window, pool)
         yield Case(
             *("fused convolution", shape, "conv2d_relu_pool_backward", arguments),
             *(2 * flops, relu_pool_backward),
@@ -111,9 +111,9 @@ def cases(fast: Any, N: int, dtype: Any) -> Iterator[Case]:
         x, dy = random(N, 24, 24, 64), random(N, window.OH, window.OW, 64)
         pooling = partial(case, "pooling", f"24x24x64 {size}x{size}/{strides}")
         work = dy.size * size * size
-        winner = reference.max_pool_forward(x, window)[1]
+        argmax = reference.max_pool_forward(x, window)[1]
         yield pooling("max_pool_forward", x, window, flops=work)
-        yield pooling("max_pool_backward", dy, winner, window, flops=dy.size)
+        yield pooling("max_pool_backward", dy, argmax, window, flops=dy.size)
         yield pooling("average_pool_forward", x, window, flops=work)
         yield pooling("average_pool_backward", dy, window, flops=work)
 

@@ -1,7 +1,7 @@
 """What all benchmarks share: interleaved rounds, statistics, tables, JSON, the machine's name.
 
-Contestants take turns, A B C A B C ..., so that whatever else the machine does falls on all of
-them; a number is a median over rounds with its quartiles, and a ratio compares medians of one run.
+Contestants alternate, A B C A B C ..., so that other load on the machine affects all of them. A
+number is the median over the rounds, with quartiles; a ratio compares medians of one run.
 """
 
 import argparse
@@ -21,7 +21,7 @@ RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 
 class Summary(NamedTuple):
-    """A contestant's samples: the median, the quartiles, the smallest, how many."""
+    """Statistics of a contestant's samples: median, quartiles, minimum and count."""
 
     median: float
     low: float
@@ -31,7 +31,7 @@ class Summary(NamedTuple):
 
 
 def summarize(samples: Sequence[float]) -> Summary:
-    """Median and quartiles (linear between samples) of `samples`. Raises ValueError when empty."""
+    """The statistics of `samples`, quartiles interpolated linearly. Raises ValueError if empty."""
     if not samples:
         raise ValueError("no samples to summarize: at least one round is needed")
     if len(samples) == 1:
@@ -42,18 +42,18 @@ def summarize(samples: Sequence[float]) -> Summary:
 
 
 def speed_up(ours: Sequence[float], theirs: Sequence[float]) -> Summary:
-    """How many times faster `ours` is: ratio of medians, and quartiles of each round's ratio."""
+    """How many times faster `ours` is: ratio of medians, and quartiles over the rounds' ratios."""
     rounds = summarize([b / a for a, b in zip(ours, theirs, strict=True)])
     return rounds._replace(median=statistics.median(theirs) / statistics.median(ours))
 
 
 def geometric_mean(values: Iterable[float]) -> float:
-    """The mean that treats 2x faster and 2x slower alike."""
+    """The mean in which 2x faster and 2x slower cancel."""
     return math.exp(statistics.fmean(math.log(value) for value in values))
 
 
 def fastest(samples: Mapping[str, Sequence[float]], names: Iterable[str]) -> str | None:
-    """Of `names`, the one with the smallest median; None when none of them was measured."""
+    """The one of `names` with the smallest median; None if none of them was measured."""
     found = [name for name in names if name in samples]
     return min(found, key=lambda name: statistics.median(samples[name]), default=None)
 
@@ -64,10 +64,10 @@ def interleave(
     pause: float = 0.05,
     quiet: bool = False,
 ) -> dict[str, list[float]]:
-    """Let every contestant measure itself once a round; return each one's samples in order.
+    """Run every contestant once per round; return the samples of each, in order.
 
-    Each round begins with another contestant, and before each there is a `pause` in seconds: the
-    thread pools of most libraries keep spinning for some milliseconds after their work is done.
+    Each round starts with another contestant. Before each run there is a `pause` in seconds, since
+    the thread pools of most libraries keep spinning for some milliseconds after their work.
     """
     names = list(contestants)
     samples: dict[str, list[float]] = {name: [] for name in names}
@@ -83,7 +83,7 @@ def interleave(
 
 
 def repeat_for(work: Callable[[], Any], seconds: float) -> float:
-    """Seconds that one call of `work` takes: called again and again for about `seconds`."""
+    """Seconds per call of `work`, called repeatedly for about `seconds`."""
     start = time.perf_counter()
     calls = 0
     while True:
@@ -95,9 +95,9 @@ def repeat_for(work: Callable[[], Any], seconds: float) -> float:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table, its columns padded so that it reads well in a terminal too.
+    """A Markdown table, padded so that it is readable in a terminal too.
 
-    Columns after the first are aligned to the right; floats are given three significant digits.
+    Columns after the first are right-aligned; floats have three significant digits.
     """
     cells = [[number(c) if isinstance(c, float) else str(c) for c in row] for row in rows]
     widths = [max(len(row[i]) for row in [header, *cells]) for i in range(len(header))]
@@ -127,7 +127,7 @@ def spread(summary: Summary, scale: float = 1.0) -> str:
 
 
 def machine(threads: int, isa: str = "native") -> dict[str, Any]:
-    """What the numbers depend on: processor, cores, SIMD, system, versions, load at the start."""
+    """What the results depend on: processor, cores, SIMD, system, versions, load at the start."""
     model, flags = platform.processor() or platform.machine(), ""
     if Path("/proc/cpuinfo").exists():
         lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
@@ -162,9 +162,9 @@ def usable_cores() -> int:
 
 
 def describe(host: Mapping[str, Any]) -> str:
-    """The machine in two lines, for under a table."""
+    """The machine in two lines, printed below the tables."""
     versions = ", ".join(f"{name} {version}" for name, version in host["versions"].items())
-    held = "" if host["isa"] == "native" else f", everyone held to {host['isa']}"
+    held = "" if host["isa"] == "native" else f", all limited to {host['isa']}"
     return (
         f"{host['cpu']}, {host['cores']} cores, {host['threads']} threads, {host['simd']}{held}; "
         f"{host['system']}\nPython {host['python']}, {versions}"
@@ -172,12 +172,12 @@ def describe(host: Mapping[str, Any]) -> str:
 
 
 def say(line: str) -> None:
-    """Tell the person who waits; standard output is for the tables."""
+    """Print progress to stderr; stdout is for the tables."""
     print(line, file=sys.stderr, flush=True)
 
 
 def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
-    """The options every benchmark has."""
+    """The options of every benchmark."""
     options = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -185,18 +185,21 @@ def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
         "--threads",
         type=int,
         default=usable_cores(),
-        help="for every contestant alike (%(default)s)",
+        help="threads of each contestant (default: %(default)s)",
     )
     options.add_argument(
-        "--rounds", type=int, default=rounds, help="turns of each contestant (%(default)s)"
+        "--rounds",
+        type=int,
+        default=rounds,
+        help="runs of each contestant (default: %(default)s)",
     )
     options.add_argument(
         "--quick",
         action="store_true",
-        help="small and short: checks that it runs, measures nothing, compares nothing",
+        help="few short runs, to test the benchmark itself; prints no ratios",
     )
     options.add_argument(
-        "--json", type=Path, metavar="FILE", help="where the raw samples go (results/NAME.json)"
+        "--json", type=Path, metavar="FILE", help="for the raw samples (default: results/NAME.json)"
     )
     return options
 
@@ -209,14 +212,14 @@ def add_contest(
     default_contestants: Sequence[str],
     isas: Iterable[str],
 ) -> None:
-    """The options of a contest: which networks, which libraries, which instructions."""
+    """The options of a comparison: networks, libraries and instruction set."""
     options.add_argument(
         "--preset",
         nargs="+",
         choices=presets,
         default=list(default_presets),
         metavar="NAME",
-        help=f"networks, of: {', '.join(presets)} (%(default)s)",
+        help=f"networks, of {', '.join(presets)} (default: %(default)s)",
     )
     options.add_argument(
         "--contestants",
@@ -224,25 +227,45 @@ def add_contest(
         choices=contestants,
         default=list(default_contestants),
         metavar="NAME",
-        help=f"of: {', '.join(contestants)} (%(default)s); one not installed is left out",
+        help=f"of {', '.join(contestants)} (default: %(default)s); skipped if not installed",
     )
-    options.add_argument("--compile", action="store_true", help="let torch.compile take part too")
+    options.add_argument("--compile", action="store_true", help="also measure torch.compile")
     options.add_argument(
         "--isa",
         choices=isas,
         default="native",
-        help="instructions everyone is held to (%(default)s)",
+        help="instruction set of all contestants (default: %(default)s)",
     )
 
 
+def contest(
+    benchmark: str,
+    options: argparse.Namespace,
+    measure: Callable[[str, argparse.Namespace], Any],
+    report: Callable[[str, Any, bool], None],
+    conclude: Callable[[dict[str, Any]], Any],
+) -> None:
+    """Measure and report the networks one by one, then compare them, except with --quick."""
+    options.contestants += ["torch-compile"] * options.compile
+    host = machine(options.threads, options.isa)
+    results: dict[str, Any] = {}
+    for name in options.preset:
+        results[name] = measure(name, options)
+        report(name, results[name], not options.quick)
+        save(benchmark, options.json, host, {"networks": results})
+    ratios = {} if options.quick else conclude(results)
+    if options.quick:
+        print(NO_VERDICT)
+    finish(benchmark, options.json, host, {"networks": results, "ratios": ratios})
+
+
 NO_VERDICT = (
-    "\n--quick: a few runs, too short to tell one contestant from another, so ratios and verdicts "
-    "are left out."
+    "\n--quick: a few runs, too short to compare contestants; ratios and verdicts are omitted."
 )
 
 
 def command() -> str:
-    """What was typed to start this, for under a table."""
+    """The command that started this, printed below the tables."""
     return "python benchmarks/" + " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
@@ -259,5 +282,5 @@ def finish(name: str, file: Path | None, host: Mapping[str, Any], results: Any) 
     """Print the machine and the command, and save the results."""
     print(f"\n{describe(host)}\n`{command()}`")
     if host["load"] is not None and host["load"] > 0.5:
-        say(f"the machine was busy when this began (load {host['load']:.1f}): expect noise")
+        say(f"the machine was busy at the start (load {host['load']:.1f}): expect noise")
     say(f"written: {save(name, file, host, results)}")

@@ -1,7 +1,7 @@
-"""Milliseconds to run a trained-size network on 1 to 1024 images, against PyTorch and Keras.
+"""Milliseconds to predict 1 to 1024 images, compared with PyTorch and Keras.
 
-nanocnn runs through model.predict; PyTorch calls the module under inference_mode; Keras takes the
-faster of model.predict and a compiled call (tf.function). All give probabilities as NumPy arrays.
+nanocnn runs model.predict, PyTorch a call of the module in inference_mode, Keras the faster of
+model.predict and a compiled call (tf.function). All return probabilities as NumPy arrays.
 
     python benchmarks/inference.py
     python benchmarks/inference.py --preset lenet --batches 1 32
@@ -14,15 +14,15 @@ import harness
 from harness import say
 from peers import CONTESTANTS, DEFAULT, OURS, title
 from presets import MNIST, PRESETS
-from workers import HELD_TO, workers
+from workers import ISA_SETTINGS, workers
 
 BATCHES = (1, 8, 32, 128, 1024)
 
 
-def measure(name: str, options: Any, contestants: list[str]) -> dict[str, Any]:
-    """Seconds a call, for every batch size and contestant, on the network called `name`."""
+def measure(name: str, options: Any) -> dict[str, Any]:
+    """Seconds per call on the network `name`, for every batch size and contestant."""
     results: dict[str, Any] = {}
-    with workers(contestants, name, 1024, 128, options.threads, options.isa) as running:
+    with workers(options.contestants, name, 1024, 128, options.threads, options.isa) as running:
         for batch in options.batches:
             forms: dict[str, str] = {}
 
@@ -40,7 +40,7 @@ def measure(name: str, options: Any, contestants: list[str]) -> dict[str, Any]:
     return results
 
 
-def report(name: str, results: dict[str, Any]) -> None:
+def report(name: str, results: dict[str, Any], _compare: bool) -> None:
     """Print one network's table: a row per contestant, a column per batch size."""
     contestants = list(next(iter(results.values()))["call_seconds"])
     rows = []
@@ -53,7 +53,7 @@ def report(name: str, results: dict[str, Any]) -> None:
             row.append(harness.number(median * 1e3) + mark)
         rows.append(row)
     print(f"\n### {name}\n")
-    print(harness.table(["ms for so many images", *results], rows))
+    print(harness.table(["ms by number of images", *results], rows))
     print("\n`*` a compiled call, faster than predict")
 
 
@@ -74,39 +74,29 @@ def conclude(results: dict[str, Any]) -> dict[str, dict[str, float]]:
     if set(MNIST) <= set(ratios):
         means = [harness.geometric_mean(ratios[name][batch] for name in MNIST) for batch in batches]
         rows.append([f"geometric mean of {', '.join(MNIST)}", *(f"{mean:.2f}x" for mean in means)])
-    print("\n### against the fastest peer\n")
+    print("\n### compared with the fastest peer\n")
     print(harness.table(["nanocnn is faster by", *batches], rows))
     return ratios
 
 
 def main() -> None:
     options = harness.parser(__doc__, rounds=9)
-    harness.add_contest(options, PRESETS, MNIST, CONTESTANTS, DEFAULT, HELD_TO)
+    harness.add_contest(options, PRESETS, MNIST, CONTESTANTS, DEFAULT, ISA_SETTINGS)
     options.add_argument(
         "--batches",
         nargs="+",
         type=int,
         default=list(BATCHES),
         metavar="N",
-        help="images per call (%(default)s)",
+        help="images per call (default: %(default)s)",
     )
     options.add_argument(
-        "--seconds", type=float, default=0.2, help="length of a turn (%(default)s)"
+        "--seconds", type=float, default=0.2, help="length of a run (default: %(default)s)"
     )
     options = options.parse_args()
     if options.quick:
         options.preset, options.rounds, options.seconds, options.batches = ["tiny"], 2, 0.01, [1, 8]
-    contestants = options.contestants + ["torch-compile"] * options.compile
-    host = harness.machine(options.threads, options.isa)
-    results = {}
-    for name in options.preset:
-        results[name] = measure(name, options, contestants)
-        report(name, results[name])
-        harness.save("inference", options.json, host, {"networks": results})
-    ratios = {} if options.quick else conclude(results)
-    if options.quick:
-        print(harness.NO_VERDICT)
-    harness.finish("inference", options.json, host, {"networks": results, "ratios": ratios})
+    harness.contest("inference", options, measure, report, conclude)
 
 
 if __name__ == "__main__":

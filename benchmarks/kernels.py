@@ -1,15 +1,15 @@
-"""Every kernel of the fast set: first proven equal to the reference up to rounding, then timed.
+"""Time every fast kernel, after checking that it equals the reference up to rounding.
 
-GFLOP/s count the products of the definition, so Winograd and the backward passes that skip zeros
-can go past 100% of what a large matrix product (np.matmul) reaches in the same process. GB/s count
+GFLOP/s count the operations of the definition, so Winograd and the backward passes that skip zeros
+can exceed 100% of what a large matrix product (np.matmul) reaches in the same process. GB/s count
 each array once, read or written, and are compared with copying; arrays that stay in a cache are
-faster. The last column is how many times faster than the reference (NumPy). "by" says which
-algorithms did it, of a backward pass those of dweight and dx: the kernels' own choice, and each
-algorithm that can do this shape. Writes a roofline picture beside the JSON file.
+faster. The last column is the speedup over the reference (NumPy). "by" names the algorithms, for a
+backward pass those of dweight and dx: the kernels' own choice, then each one that supports the
+shape. A roofline picture is written beside the JSON file.
 
     python benchmarks/kernels.py
     python benchmarks/kernels.py --only convolution
-    python benchmarks/kernels.py --stairs      # one layer by each idea of the kernels, loops first
+    python benchmarks/kernels.py --stairs      # one layer, from plain loops to the fast kernels
     python benchmarks/kernels.py --dtype float64 --rounds 3
 """
 
@@ -33,7 +33,7 @@ PRODUCTS = ("convolution", "fused convolution", "dense")
 
 
 class Wrong(Exception):
-    """A fast kernel whose result is not the reference's."""
+    """The result of a fast kernel differs from the reference."""
 
 
 def as_tuple(result: Any) -> tuple[Any, ...]:
@@ -55,7 +55,7 @@ def largest_error(actual: Any, expected: Any) -> float:
 
 
 def float64(arg: Any) -> Any:
-    """The argument for the reference: arrays of floats in float64, the rest as it is."""
+    """The argument for the reference: float32 arrays as float64, all others unchanged."""
     return arg.astype("float64") if getattr(arg, "dtype", None) == "float32" else arg
 
 
@@ -64,17 +64,17 @@ def copies(args: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def algorithms(function: Any) -> tuple[str | None, ...]:
-    """The names a kernel can be told to use (None: its own choice alone)."""
+    """The values of a kernel's `algorithm` argument; None is its own choice."""
     choice = inspect.signature(function).parameters.get("algorithm")
     names = getattr(sys.modules[function.__module__], "ALGORITHMS", ())
     return (None, *names) if choice else (None,)
 
 
 def made_by(case: Any, algorithm: str | None) -> str:
-    """What computes a case: "winograd", of a backward pass "direct, winograd" (dweight, dx)."""
+    """The algorithm of a case, such as "winograd"; two for a backward pass (dweight, dx)."""
     if "convolution" not in case.group:
         return algorithm or "chosen"
-    from nanocnn.kernels.fast import conv
+    from nanocnn.kernels.fast.conv import conv2d as conv
     from nanocnn.kernels.geometry import Window
 
     backward = case.operation.endswith("backward")
@@ -88,10 +88,10 @@ def made_by(case: Any, algorithm: str | None) -> str:
 
 
 def prepare(function: Any, case: Any, algorithm: str | None) -> tuple[Any, float, list[Any]]:
-    """A call without arguments to be timed, its proven error, and its results.
+    """The call to time, which takes no arguments, its error, and its results.
 
-    Raises `Wrong` when the result is not the reference's, ValueError when the algorithm does not
-    cover this shape.
+    Raises `Wrong` if the result differs from the reference, ValueError if the algorithm does not
+    support this shape.
     """
     extra = {"algorithm": algorithm} if algorithm else {}
     wide = tuple(float64(a) for a in copies(case.args))
@@ -104,7 +104,7 @@ def prepare(function: Any, case: Any, algorithm: str | None) -> tuple[Any, float
         call = partial(function, *mine, **extra)
     else:
         out = function(*case.args, **extra)
-        function(*case.args, out=out, **extra)  # into work memory, as in training
+        function(*case.args, out=out, **extra)  # into existing arrays, as in training
         error = largest_error(out, case.expected(*wide))
         results = [a for a in as_tuple(out) if a is not None]
         call = partial(function, *case.args, out=out, **extra)
@@ -118,7 +118,7 @@ def prepare(function: Any, case: Any, algorithm: str | None) -> tuple[Any, float
 
 
 def measure(fast: Any, case: Any, options: Any) -> list[dict[str, Any]]:
-    """Check one case and time it: by each of its algorithms in turns, then by the reference."""
+    """Check and time one case: its algorithms, alternating, and then the reference."""
     function = getattr(fast, case.operation)
     calls: dict[str, Any] = {}
     proven = {}
@@ -135,7 +135,7 @@ def measure(fast: Any, case: Any, options: Any) -> list[dict[str, Any]]:
     repeat = {name: partial(repeat_for, call, options.seconds) for name, call in calls.items()}
     for turn in repeat.values():
         turn()
-    time.sleep(0.1)  # BLAS's threads spin for a while after the reference of the case before
+    time.sleep(0.1)  # BLAS threads spin for a while after the reference run of the previous case
     samples = harness.interleave(repeat, options.rounds, pause=0.001, quiet=True)
     reference = partial(repeat_for, partial(case.expected, *copies(case.args)), 0)
     samples |= harness.interleave({"reference": reference}, options.rounds, 0.001, quiet=True)
@@ -158,7 +158,7 @@ def measure(fast: Any, case: Any, options: Any) -> list[dict[str, Any]]:
 
 
 def peak(dtype: str, threads: int, seconds: float) -> dict[str, float]:
-    """FLOP/s of a large matrix product, and bytes/s of copying, by all threads: the best seen."""
+    """The best FLOP/s of a large matrix product and bytes/s of copying, with all threads."""
     import numpy as np
 
     a, b = np.ones((1536, 1536), dtype), np.ones((1536, 1536), dtype)
@@ -184,7 +184,7 @@ def peak(dtype: str, threads: int, seconds: float) -> dict[str, float]:
 
 
 def report(rows: list[dict[str, Any]], top: dict[str, float], compare: bool) -> None:
-    """Print a table per group, the last two columns only if times are to be compared."""
+    """Print a table for each group; the last two columns only with `compare`."""
     for group, entries in groupby(rows, key=lambda row: row["group"]):
         roof = "of product" if group in PRODUCTS else "of copying"
         header = [group, "arrays", "by", "ms", "quartiles", "GFLOP/s", "GB/s", roof, "reference"]
@@ -213,7 +213,7 @@ def report(rows: list[dict[str, Any]], top: dict[str, float], compare: bool) -> 
 
 
 def climb_stairs(fast: Any, options: Any, host: dict[str, Any]) -> None:
-    """One layer, each idea of the kernels by itself (stairs.py)."""
+    """Time one layer, adding one idea at a time (stairs.py)."""
     import stairs
 
     rows = stairs.climb(fast, options, largest_error)
@@ -228,14 +228,18 @@ def climb_stairs(fast: Any, options: Any, host: dict[str, Any]) -> None:
 
 def main() -> None:
     options = harness.parser(__doc__, rounds=7)
-    options.add_argument("--only", choices=MARKS, help="one group of operations")
-    options.add_argument("--stairs", action="store_true", help="one layer, each idea by itself")
-    options.add_argument("--batch", type=int, default=128, help="images (%(default)s)")
-    options.add_argument("--dtype", choices=TOLERANCE, default="float32", help="(%(default)s)")
+    options.add_argument("--only", choices=MARKS, help="measure one group of operations")
+    options.add_argument("--stairs", action="store_true", help="one layer, one idea at a time")
+    options.add_argument("--batch", type=int, default=128, help="images (default: %(default)s)")
     options.add_argument(
-        "--seconds", type=float, default=0.1, help="length of a turn (%(default)s)"
+        "--dtype", choices=TOLERANCE, default="float32", help="(default: %(default)s)"
     )
-    options.add_argument("--picture", type=Path, metavar="FILE", help="(beside the JSON file)")
+    options.add_argument(
+        "--seconds", type=float, default=0.1, help="length of a run (default: %(default)s)"
+    )
+    options.add_argument(
+        "--picture", type=Path, metavar="FILE", help="(default: beside the JSON file)"
+    )
     options = options.parse_args()
     if options.quick:
         options.batch, options.rounds, options.seconds = 2, 2, 0.001

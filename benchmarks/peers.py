@@ -4,12 +4,16 @@ Each lives alone in a process of its own (workers.py) and offers
     fit(steps) -> loss      train on `steps` minibatches, shuffled, with loss and accuracy counted
     forms() -> {name: call} the ways to run the network on images, each on an array of NHWC
 Data is float32 NHWC in [0, 1] and int64 labels; what a library wants it in is arranged beforehand.
+The parity tests build their networks by `keras_layers` and `torch_layers` too: what is timed was
+found equal.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from presets import Preset
+from presets import Layer, Preset
 
 Form = Callable[[Any], Any]
 CONTESTANTS: dict[str, tuple[str, Callable[..., Any]]] = {}
@@ -33,31 +37,9 @@ def title(name: str) -> str:
     return CONTESTANTS[name][0]
 
 
-def keras_layers(preset: Preset, library: Any) -> list[Any]:
-    """The preset by Keras's names, which are nanocnn's too; ReLU joins the layer before it."""
-    layers = []
-    kinds = [layer[0] for layer in preset.layers] + ["end"]
-    for layer, following in zip(preset.layers, kinds[1:], strict=True):
-        activation = "relu" if following == "relu" else None
-        match layer:
-            case ("conv", filters, size, stride, padding):
-                layers.append(
-                    library.Conv2D(
-                        filters, size, strides=stride, padding=padding, activation=activation
-                    )
-                )
-            case ("dense", units):
-                activation = "softmax" if following == "end" else activation
-                layers.append(library.Dense(units, activation=activation))
-            case ("pool", size):
-                layers.append(library.MaxPooling2D(size))
-            case ("dropout", rate):
-                layers.append(library.Dropout(rate))
-            case ("flatten",):
-                layers.append(library.Flatten())
-            case ("batch_norm",):
-                layers += [library.BatchNormalization(), library.Activation("relu")]
-    return layers
+def keras_layers(layers: Sequence[Layer], library: Any) -> list[Any]:
+    """The layers of a network in Keras or in nanocnn: `library` has the classes."""
+    return [getattr(library, kind)(**options) for kind, options in layers]
 
 
 @contestant("nanocnn", "nanocnn")
@@ -70,7 +52,7 @@ class Nanocnn:
 
         nanocnn.set_num_threads(threads)
         self.x, self.y, self.batch = x, y, batch
-        layers = [nanocnn.Input(preset.shape), *keras_layers(preset, nanocnn)]
+        layers = keras_layers(preset.layers, nanocnn)
         self.model = nanocnn.Sequential(layers, seed=0, kernels=kernels)
         optimizer = nanocnn.Adam(1e-3) if preset.optimizer == "adam" else nanocnn.RMSprop(1e-3)
         self.model.compile(
@@ -103,9 +85,7 @@ class Keras:
         self.tensorflow, self.jit = tensorflow, jit == "auto"
         self.x, self.y, self.batch = x, y, batch
         keras.utils.set_random_seed(0)
-        self.model = keras.Sequential(
-            [keras.Input(preset.shape), *keras_layers(preset, keras.layers)]
-        )
+        self.model = keras.Sequential(keras_layers(preset.layers, keras.layers))
         optimizers = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
         self.model.compile(
             optimizer=optimizers[preset.optimizer](1e-3),
@@ -153,7 +133,8 @@ class Torch:
         self.torch, self.batch = torch, batch
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         self.x, self.y = self.tensor(x), torch.from_numpy(y)
-        self.model = torch.nn.Sequential(*torch_layers(preset, torch.nn))
+        *layers, _ = torch_layers(preset.layers, torch.nn)  # the softmax is part of the loss
+        self.model = torch.nn.Sequential(*layers)
         self.model.to(memory_format=self.format)
         if preset.optimizer == "adam":
             self.optimizer = torch.optim.Adam(
@@ -192,32 +173,90 @@ class Torch:
         return {"call": call}
 
 
-def torch_layers(preset: Preset, nn: Any) -> list[Any]:
-    """The preset as PyTorch modules; PyTorch wants every input size written out."""
-    layers = []
-    H, W, C = preset.shape
-    D = 0
-    for layer in preset.layers:
-        match layer:
-            case ("conv", filters, (KH, KW), stride, padding):
-                pad = (KH // 2, KW // 2) if padding == "same" else (0, 0)
-                layers.append(nn.Conv2d(C, filters, (KH, KW), stride, pad))
-                C = filters
-                H = (H + 2 * pad[0] - KH) // stride + 1
-                W = (W + 2 * pad[1] - KW) // stride + 1
-            case ("pool", size):
-                layers.append(nn.MaxPool2d(size))
-                H, W = H // size, W // size
-            case ("relu",):
-                layers.append(nn.ReLU(inplace=True))
-            case ("batch_norm",):
-                layers.append(nn.BatchNorm2d(C, eps=1e-3, momentum=0.01))
-            case ("dropout", rate):
-                layers.append(nn.Dropout(rate))
-            case ("flatten",):
-                layers.append(nn.Flatten())
-                D = H * W * C
-            case ("dense", units):
-                layers.append(nn.Linear(D, units))
-                D = units
-    return layers
+def torch_layers(layers: Sequence[Layer], nn: Any) -> list[Any]:
+    """The modules of a network in PyTorch, on images NCHW; it wants every input size written out.
+
+    Where Keras pads the two sides differently, and where PyTorch's own padding counts, the padding
+    is a module of its own.
+    """
+    activations = {
+        "relu": partial(nn.ReLU, inplace=True), "softmax": partial(nn.Softmax, dim=1),
+        "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "linear": nn.Identity,
+    }  # fmt: skip
+    modules: list[Any] = []
+    *size, C = layers[0][1]["shape"]
+    for kind, options in layers[1:]:
+        if kind in ("Conv2D", "MaxPooling2D", "AveragePooling2D"):
+            conv = kind == "Conv2D"
+            kernel = pair(options["kernel_size"] if conv else options.get("pool_size", 2))
+            strides = pair(options.get("strides") or (1 if conv else kernel))
+            dilation = pair(options.get("dilation_rate", 1))
+            padding = options.get("padding", "valid")
+            sides, size = padded(size, kernel, strides, padding, dilation)
+        match kind:
+            case "Conv2D":
+                both = all(before == after for before, after in sides)
+                if not both:
+                    modules.append(nn.ZeroPad2d((*sides[1], *sides[0])))
+                modules.append(
+                    nn.Conv2d(
+                        C, options["filters"], kernel, strides,
+                        (sides[0][0], sides[1][0]) if both else 0, dilation,
+                        bias=options.get("use_bias", True),
+                    )
+                )  # fmt: skip
+                C = options["filters"]
+            case "MaxPooling2D":
+                if padding == "same":
+                    modules.append(nn.ConstantPad2d((*sides[1], *sides[0]), -math.inf))
+                modules.append(nn.MaxPool2d(kernel, strides))
+            case "AveragePooling2D":
+                modules.append(average_pool(nn, kernel, strides, (*sides[1], *sides[0])))
+            case "BatchNormalization":
+                norm = nn.BatchNorm2d if size else nn.BatchNorm1d
+                modules.append(
+                    norm(C, options.get("epsilon", 1e-3), 1 - options.get("momentum", 0.99))
+                )
+                modules[-1].weight.requires_grad_(options.get("scale", True))
+                modules[-1].bias.requires_grad_(options.get("center", True))
+            case "Dropout":
+                modules.append(nn.Dropout(options["rate"]))
+            case "Flatten":
+                modules.append(nn.Flatten())
+                C, size = C * math.prod(size), []
+            case "Dense":
+                modules.append(nn.Linear(C, options["units"], options.get("use_bias", True)))
+                C = options["units"]
+        if options.get("activation"):
+            modules.append(activations[options["activation"]]())
+    return modules
+
+
+def pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def padded(
+    size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], padding: str,
+    dilation: Sequence[int],
+) -> tuple[list[tuple[int, int]], list[int]]:  # fmt: skip
+    """How Keras pads an image: (top, bottom) and (left, right), and the size that comes out."""
+    sides, out = [], []
+    for n, k, s, d in zip(size, kernel, strides, dilation, strict=True):
+        extent = (k - 1) * d + 1
+        total = max((-(-n // s) - 1) * s + extent - n, 0) if padding == "same" else 0
+        sides.append((total // 2, total - total // 2))
+        out.append((n + total - extent) // s + 1)
+    return sides, out
+
+
+def average_pool(nn: Any, kernel: Any, strides: Any, sides: tuple[int, ...]) -> Any:
+    """The mean of what lies inside the image, as in Keras."""
+    pad, pool = nn.ZeroPad2d(sides), nn.AvgPool2d(kernel, strides)
+
+    class AveragePool(nn.Module):
+        def forward(self, x: Any) -> Any:
+            inside = x.new_ones((1, 1, *x.shape[2:]))
+            return pool(pad(x)) / pool(pad(inside))
+
+    return AveragePool()

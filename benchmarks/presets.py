@@ -1,86 +1,82 @@
-"""The networks that are measured, written once for every library.
+"""The measured networks, described once for all libraries.
 
-A network is a tuple of layers, each a tuple of its kind and arguments:
-    ("conv", filters, (KH, KW), stride, padding) and ("dense", units), both with bias
-    ("pool", size), ("relu",), ("batch_norm",), ("dropout", rate), ("flatten",)
-The last layer gives K = 10 logits; each library adds softmax and cross-entropy its own way.
+A network is a tuple of layers, each the name of its class and its arguments in Keras's words, which
+are nanocnn's too. `peers.py` makes it in each library; the parity tests describe theirs alike.
 """
 
 from typing import Any, NamedTuple
 
-Layer = tuple[Any, ...]
+Layer = tuple[str, dict[str, Any]]
 
 
 class Preset(NamedTuple):
-    """A network: the shape (H, W, C) of one image, its layers, its optimizer."""
+    """A network, from its `Input` to its softmax, and its optimizer."""
 
-    shape: tuple[int, int, int]
     layers: tuple[Layer, ...]
     optimizer: str = "adam"
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of one image."""
+        shape: tuple[int, int, int] = self.layers[0][1]["shape"]
+        return shape
+
+
+def network(
+    *layers: Layer, shape: tuple[int, int, int] = (28, 28, 1), optimizer: str = "adam"
+) -> Preset:
+    """These layers between the input and the ten classes."""
+    return Preset((("Input", {"shape": shape}), *layers, dense(10, "softmax")), optimizer)
+
 
 def conv(
-    filters: int, size: int | tuple[int, int], padding: str = "valid", stride: int = 1
-) -> tuple[Layer, ...]:
-    size = (size, size) if isinstance(size, int) else size
-    return (("conv", filters, size, stride, padding), ("relu",))
+    filters: int, size: int | tuple[int, int], padding: str = "valid", strides: int = 1,
+    activation: str | None = "relu",
+) -> Layer:  # fmt: skip
+    return "Conv2D", {
+        "filters": filters, "kernel_size": size, "strides": strides, "padding": padding,
+        "activation": activation,
+    }  # fmt: skip
 
 
-def norm_conv(filters: int, size: int) -> tuple[Layer, ...]:
-    return (("conv", filters, (size, size), 1, "same"), ("batch_norm",), ("relu",))
+def norm_conv(filters: int, size: int) -> tuple[Layer, Layer, Layer]:
+    plain = conv(filters, size, "same", activation=None)
+    return plain, ("BatchNormalization", {}), ("Activation", {"activation": "relu"})
 
 
-def dense(units: int) -> tuple[Layer, ...]:
-    return (("dense", units), ("relu",))
+def dense(units: int, activation: str = "relu") -> Layer:
+    return "Dense", {"units": units, "activation": activation}
 
 
-def network(*layers: Layer | tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Flatten the groups that the functions above give, and end in the ten classes."""
-    flat: list[Layer] = []
-    for layer in (*layers, ("dense", 10)):
-        flat += layer if isinstance(layer[0], tuple) else [layer]
-    return tuple(flat)
+def dropout(rate: float) -> Layer:
+    return "Dropout", {"rate": rate}
 
 
-POOL, FLAT = ("pool", 2), ("flatten",)
-DIGIT = (28, 28, 1)
+POOL, FLATTEN = ("MaxPooling2D", {"pool_size": 2}), ("Flatten", {})
 
 PRESETS = {
-    # The presets of examples/train_mnist.py: the README's numbers are about these.
-    "simple": Preset(DIGIT, network(conv(32, 3), POOL, FLAT, ("dropout", 0.2), dense(128))),
-    "lenet": Preset(
-        DIGIT,
-        network(conv(20, 5, "same"), POOL, conv(50, 5, "same"), POOL, FLAT, dense(500)),
+    # The presets of examples/train_mnist.py, which the README's figures are about.
+    "simple": network(conv(32, 3), POOL, FLATTEN, dropout(0.2), dense(128)),
+    "lenet": network(conv(20, 5, "same"), POOL, conv(50, 5, "same"), POOL, FLATTEN, dense(500)),
+    "dropout": network(
+        conv(32, 3), conv(64, 3), POOL, dropout(0.25), FLATTEN, dense(128), dropout(0.5),
+        optimizer="rmsprop",
     ),
-    "dropout": Preset(
-        DIGIT,
-        network(
-            *(conv(32, 3), conv(64, 3), POOL, ("dropout", 0.25)),
-            *(FLAT, dense(128), ("dropout", 0.5)),
-        ),
-        "rmsprop",
+    "two-block": network(conv(32, 3), POOL, conv(64, 3), POOL, FLATTEN, dense(64)),
+    # Networks that nothing was tuned for.
+    "cifar": network(
+        conv(64, 3, "same"), conv(64, 3, "same"), POOL,
+        conv(128, 3, "same"), conv(128, 3, "same"), POOL, FLATTEN, dense(128),
+        shape=(32, 32, 3),
     ),
-    "two-block": Preset(DIGIT, network(conv(32, 3), POOL, conv(64, 3), POOL, FLAT, dense(64))),
-    # Networks nothing was tuned for.
-    "cifar": Preset(
-        (32, 32, 3),
-        network(
-            *(conv(64, 3, "same"), conv(64, 3, "same"), POOL),
-            *(conv(128, 3, "same"), conv(128, 3, "same"), POOL, FLAT, dense(128)),
-        ),
+    "odd": network(
+        conv(17, (5, 3), "same"), POOL, conv(37, 3), conv(29, 3, strides=2), FLATTEN, dense(77),
+        shape=(29, 23, 3),
     ),
-    "odd": Preset(
-        (29, 23, 3),
-        network(
-            conv(17, (5, 3), "same"), POOL, conv(37, 3), conv(29, 3, stride=2), FLAT, dense(77)
-        ),
-    ),
-    "batchnorm": Preset(
-        DIGIT, network(norm_conv(24, 3), POOL, norm_conv(48, 3), POOL, FLAT, dense(64))
-    ),
-    # For trying the benchmarks themselves.
-    "tiny": Preset((8, 8, 1), network(conv(4, 3), POOL, FLAT)),
-}
+    "batchnorm": network(*norm_conv(24, 3), POOL, *norm_conv(48, 3), POOL, FLATTEN, dense(64)),
+    # To test the benchmarks themselves.
+    "tiny": network(conv(4, 3), POOL, FLATTEN, shape=(8, 8, 1)),
+}  # fmt: skip
 
 MNIST = ("simple", "lenet", "dropout")
 """The three whose geometric mean is reported."""

@@ -1,6 +1,6 @@
-"""The picture that kernels.py draws: each kernel's speed under the roof of the machine.
+"""The roofline picture of kernels.py: the speed of each kernel and the limits of the machine.
 
-python benchmarks/roofline.py results/kernels.json      draws it again from what was measured
+python benchmarks/roofline.py results/kernels.json      draws it again from saved results
 """
 
 import json
@@ -26,10 +26,10 @@ OVER = (
 
 
 def picture(rows: list[dict[str, Any]], top: dict[str, float], title: str) -> Any:
-    """Speed over arithmetic intensity; every point has a number, and below is what it means.
+    """Speed over arithmetic intensity, with numbered points and a legend of the numbers below.
 
-    rows  of kernels.py: those of the kernels' own choice are drawn
-    top   the machine's "flops" and "bytes" a second
+    rows  results of kernels.py; only the kernels' own choices are drawn
+    top   the machine's "flops" and "bytes" per second
     """
     from matplotlib.figure import Figure
 
@@ -75,7 +75,7 @@ def _draw_roof(axes: Any, top: dict[str, float]) -> None:
 
 
 def _number(axes: Any, points: list[tuple[float, float]]) -> None:
-    """1, 2, 3, ... beside the points, each where it covers the fewest others."""
+    """Write 1, 2, 3, ... beside the points, each where it covers the fewest others."""
     at = axes.transData.transform(points)  # in pixels
     places = [(x, y) for r in (9, 15, 21) for x, y in ((r, 0), (-r, 0), (0, r), (0, -r),
               (r, r), (-r, r), (r, -r), (-r, -r))]  # fmt: skip
@@ -100,7 +100,7 @@ def _median(row: dict[str, Any]) -> float:
 
 
 def title_of(host: dict[str, Any], rows: list[dict[str, Any]], quick: bool = False) -> str:
-    """What was measured, where; for --quick, that it says nothing."""
+    """What was measured, and where; a warning if with --quick."""
     title = f"nanocnn kernels, {rows[0]['dtype']}, {host['threads']} threads, {host['cpu']}"
     return "--quick: noise only; " * quick + title
 

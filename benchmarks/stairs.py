@@ -1,7 +1,7 @@
-"""What each idea brings: one stage, convolution, ReLU and 2x2 max-pool, computed in seven ways.
+"""What each idea gains: convolution, ReLU and 2x2 max-pool, computed in seven ways.
 
-`kernels.py --stairs` prints the table. A step has what the step before has and one idea more; ReLU
-and pool are the same compiled passes in all steps that do not fuse them.
+`kernels.py --stairs` prints the table. Each step adds one idea to the step before it. The steps
+that do not fuse ReLU and pooling use the same compiled passes for them.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def loops_forward(x: Array, weight: Array, bias: Array, window: Window) -> Array
 def loops_backward(
     dy: Array, x: Array, weight: Array, window: Window
 ) -> tuple[Array, Array, Array]:
-    """Its derivatives: dx, dweight, dbias."""
+    """The gradients of `loops_forward`: dx, dweight, dbias."""
     (_, H, W, C), (KH, KW, _, F) = x.shape, weight.shape
     dx, dweight, dbias = np.zeros_like(x), np.zeros_like(weight), np.zeros(F, x.dtype)
     for n, oh, ow, f in np.ndindex(dy.shape):
@@ -59,7 +59,7 @@ def loops_backward(
 
 
 class Layer:
-    """lenet's second convolution, its input and the gradient that comes back."""
+    """The second convolution of lenet, its input and the gradient of the pool's output."""
 
     def __init__(self, N: int, dtype: str) -> None:
         rng = np.random.default_rng(0)
@@ -74,22 +74,22 @@ class Layer:
         self.shape = f"{H}x{H}x{C} {K}x{K} {F}, {N} images, {dtype}"
 
     def separate(self, fast: Any, forward: Any, backward: Any) -> Stage:
-        """A convolution of its own, then ReLU and pool, each a pass over memory."""
+        """Convolution, ReLU and pooling, each a pass over memory."""
         rectified = fast.relu_forward(forward(self.x, self.weight, self.bias, self.window))
-        _, winner = fast.max_pool_forward(rectified, self.pool)
+        _, argmax = fast.max_pool_forward(rectified, self.pool)
 
         def up() -> Any:
             y = forward(self.x, self.weight, self.bias, self.window)
             return fast.max_pool_forward(fast.relu_forward(y), self.pool)[0]
 
         def down() -> Any:
-            dz = fast.max_pool_backward(self.dy, winner, self.pool)
+            dz = fast.max_pool_backward(self.dy, argmax, self.pool)
             return backward(fast.relu_backward(dz, rectified), self.x, self.weight, self.window)
 
         return up, down
 
     def fused(self, fast: Any, forward: str | None, backward: str | None) -> Stage:
-        """All three in one pass."""
+        """Convolution, ReLU and pooling in one pass."""
         arguments = self.x, self.weight, self.bias, self.window, self.pool
         out = fast.conv2d_relu_pool_forward(*arguments, algorithm=forward)
         given = self.dy, self.x, self.weight, out[1], self.window, self.pool
@@ -99,7 +99,7 @@ class Layer:
         return lambda: up()[0], down
 
     def steps(self, fast: Any) -> dict[str, Stage]:
-        """Each of them, by name. (The sparse one has no forward of its own: it is Winograd's.)"""
+        """All steps by name. (The forward pass of "sparse" is Winograd's.)"""
 
         def by(algorithm: str) -> Stage:
             forward = partial(fast.conv2d_forward, algorithm=algorithm)
@@ -121,13 +121,13 @@ class Layer:
         z = reference.relu_forward(
             reference.conv2d_forward(self.x, self.weight, self.bias, self.window)
         )
-        winner = np.where(y > 0, reference.max_pool_forward(z, self.pool)[1], 4)
-        given = self.dy, self.x, self.weight, winner, self.window, self.pool
+        argmax = np.where(y > 0, reference.max_pool_forward(z, self.pool)[1], 4)
+        given = self.dy, self.x, self.weight, argmax, self.window, self.pool
         return y, relu_pool_backward(*given)
 
 
 def climb(fast: Any, options: Any, largest_error: Any) -> list[dict[str, Any]]:
-    """Check every step against the reference, then time all of them in turns."""
+    """Check every step against the reference, then time all of them, alternating."""
     layer = Layer(options.batch, options.dtype)
     steps, expected = layer.steps(fast), layer.expected()
     rows = []
@@ -145,7 +145,7 @@ def climb(fast: Any, options: Any, largest_error: Any) -> list[dict[str, Any]]:
 
 
 def report(rows: list[dict[str, Any]], compare: bool) -> None:
-    """Print the table; how many times faster than the step before only if times are compared."""
+    """Print the table; with `compare` also the speedup of each step over the one before."""
     columns = ["ms", "GFLOP/s", *["gain"] * compare]
     lines: dict[str, list[Any]] = {row["step"]: [row["step"]] for row in rows}
     for direction in DIRECTIONS:

@@ -1,8 +1,8 @@
-"""Seconds from starting a process to something useful: an import, or the first training step done.
+"""Seconds from starting Python to the end of an import or of the first training step.
 
-Each number is a fresh Python process, timed from outside until it says that it is done; processes
-take turns, and one unmeasured turn first brings their files into memory. Warm means that nanocnn
-finds its kernels compiled by an earlier process, cold that it has to compile all of them.
+Each sample is a new process, timed from outside until it prints that it is done. The programs
+alternate, after one unmeasured round that brings their files into memory. Warm means that the
+kernels were compiled by an earlier process, cold that all of them have to be compiled.
 
     python benchmarks/startup.py
     python benchmarks/startup.py --preset dropout --rounds 9
@@ -34,7 +34,7 @@ CONTESTANTS[{name!r}][1](preset, x, y, {batch}, {threads}).fit(1)
 
 
 def seconds(code: str, env: dict[str, str]) -> float:
-    """How long a new process takes to run `code`. Raises RuntimeError with what it printed."""
+    """Seconds that a new process takes to run `code`. Raises RuntimeError with its output."""
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-c", code + "\nprint('done', flush=True)"],
@@ -59,11 +59,16 @@ def seconds(code: str, env: dict[str, str]) -> float:
 def main() -> None:
     options = harness.parser(__doc__, rounds=7)
     options.add_argument(
-        "--preset", choices=PRESETS, default="lenet", help="the network (%(default)s)"
+        "--preset", choices=PRESETS, default="lenet", help="the network (default: %(default)s)"
     )
-    options.add_argument("--batch", type=int, default=128, help="images a step (%(default)s)")
     options.add_argument(
-        "--cold-rounds", type=int, default=3, help="turns with nothing compiled (%(default)s)"
+        "--batch", type=int, default=128, help="images per step (default: %(default)s)"
+    )
+    options.add_argument(
+        "--cold-rounds",
+        type=int,
+        default=3,
+        help="rounds with nothing compiled (default: %(default)s)",
     )
     options = options.parse_args()
     if options.quick:
@@ -87,12 +92,12 @@ def main() -> None:
             programs["import torch"] = partial(seconds, "import torch", env)
             programs["PyTorch, first step"] = partial(seconds, step("torch"), env)
         else:
-            say("torch is not installed: left out")
+            say("torch is not installed: skipped")
         if find_spec("tensorflow"):
             programs["import tensorflow"] = partial(seconds, "import tensorflow", env)
             programs["Keras, first step"] = partial(seconds, step("keras"), env)
         else:
-            say("tensorflow is not installed: left out")
+            say("tensorflow is not installed: skipped")
         for run in programs.values():
             run()
         samples = harness.interleave(programs, options.rounds)

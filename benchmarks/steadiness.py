@@ -1,7 +1,7 @@
-"""What must not get slower: the 20,000th training step, 16 threads at once, the end after Ctrl-C.
+"""What must not slow down: the 20,000th training step, 16 threads at once, the end after Ctrl-C.
 
-Everything else the machine does falls on these figures too: they are measured here, and the tests
-only count what does not depend on it. Other numbers in one run are compared by their medians.
+Other load on the machine affects these figures; the tests only count what does not depend on it.
+Numbers of one run are compared by their medians.
 
     python benchmarks/steadiness.py
     python benchmarks/steadiness.py --kernels fast --steps 5000
@@ -36,7 +36,7 @@ finally:
 
 
 def digits(count: int) -> tuple[Any, Any]:
-    """So many images of the package's sample, again and again, and their labels."""
+    """`count` images of the package's sample, repeated as needed, and their labels."""
     import numpy as np
 
     from nanocnn.data import mnist
@@ -47,7 +47,7 @@ def digits(count: int) -> tuple[Any, Any]:
 
 
 def model(kernels: str, threads: int) -> Any:
-    """The network called lenet in presets.py."""
+    """The preset lenet, compiled for class numbers."""
     import nanocnn
     from nanocnn import presets
 
@@ -58,7 +58,7 @@ def model(kernels: str, threads: int) -> Any:
 
 
 def late_steps(kernels: str, steps: int, threads: int) -> dict[str, Any]:
-    """Seconds of each of the first and of the last tenth of the steps, by clock and processor."""
+    """Seconds of each step in the first and last tenth, by wall clock and processor time."""
     from nanocnn import Callback
 
     class Clock(Callback):
@@ -81,7 +81,7 @@ def late_steps(kernels: str, steps: int, threads: int) -> dict[str, Any]:
 
 
 def rates(kernels: str, rounds: int, seconds: float, threads: int) -> dict[str, list[float]]:
-    """Predictions of 90 images a second, by 1 thread and by 16 at once, in turns."""
+    """Predictions of 90 images per second by 1 thread and by 16 at once, alternating."""
     network, (x, _) = model(kernels, threads), digits(90)
     network.predict(x)
 
@@ -108,7 +108,7 @@ def rates(kernels: str, rounds: int, seconds: float, threads: int) -> dict[str, 
 
 
 def after_ctrl_c(kernels: str, rounds: int, threads: int) -> list[float]:
-    """Seconds from Ctrl-C in the middle of a `fit` until it has ended, one a process."""
+    """Seconds from Ctrl-C during a `fit` until it has ended, one for each process."""
     found = []
     for i in range(rounds):
         code = TRAINING.format(here=str(Path(__file__).parent), kernels=kernels, threads=threads)
@@ -129,9 +129,15 @@ def after_ctrl_c(kernels: str, rounds: int, threads: int) -> list[float]:
 
 def main() -> None:
     options = harness.parser(__doc__, rounds=5)
-    options.add_argument("--steps", type=int, default=20_000, help="of training (%(default)s)")
-    options.add_argument("--kernels", choices=("fast", "reference"), help="one set (both)")
-    options.add_argument("--seconds", type=float, default=1.0, help="of predicting (%(default)s)")
+    options.add_argument(
+        "--steps", type=int, default=20_000, help="training steps (default: %(default)s)"
+    )
+    options.add_argument(
+        "--kernels", choices=("fast", "reference"), help="one kernel set (default: both)"
+    )
+    options.add_argument(
+        "--seconds", type=float, default=1.0, help="length of a run (default: %(default)s)"
+    )
     options = options.parse_args()
     if options.quick:
         options.steps, options.rounds, options.seconds = 200, 1, 0.05
@@ -140,7 +146,7 @@ def main() -> None:
     for kernels in [options.kernels] if options.kernels else ["fast", "reference"]:
         say(f"{kernels}: {options.steps:,} steps")
         steps = late_steps(kernels, options.steps, options.threads)
-        say(f"{kernels}: predictions of 1 and of 16 threads")
+        say(f"{kernels}: predictions by 1 and 16 threads")
         counts = rates(kernels, options.rounds, options.seconds, options.threads)
         say(f"{kernels}: Ctrl-C")
         ends = after_ctrl_c(kernels, options.rounds, options.threads) if os.name == "posix" else []
@@ -155,19 +161,19 @@ def main() -> None:
 
 
 def table_rows(kernels: str, result: dict[str, Any], compare: bool) -> list[list[Any]]:
-    """The figures of one kernel set, the ratios only if they are to be compared."""
+    """The rows of one kernel set; ratios only with `compare`."""
     rows = []
     for name, parts in result["steps"].items():
         first, last = (harness.summarize(parts[part]).median * 1e3 for part in ("first", "last"))
-        rows.append([f"ms of a step, first and last tenth, {name}", kernels, first, last])
+        rows.append([f"ms per step, first and last tenth, {name}", kernels, first, last])
     one, many = (harness.summarize(result["predictions"][count]).median for count in ("1", "16"))
-    rows.append(["predictions a second of 1 and of 16 threads", kernels, one, many])
+    rows.append(["predictions per second by 1 and by 16 threads", kernels, one, many])
     if compare:
         for row in rows:
             row.append(f"{row[3] / row[2]:.2f}")
     if result["ctrl_c"]:
         ends = [min(result["ctrl_c"]), max(result["ctrl_c"])]
-        words = "s from Ctrl-C to the end of fit, least and most"
+        words = "s from Ctrl-C to the end of fit, min and max"
         rows.append([words, kernels, *ends, *[""] * compare])
     return rows
 

@@ -1,15 +1,15 @@
-"""Milliseconds a training step takes, against PyTorch and Keras on the same CPU.
+"""Milliseconds per training step, compared with PyTorch and Keras on the same CPU.
 
-Every contestant trains the same network on the same images in a process of its own, and they take
-turns. A step is one minibatch through its library's usual training loop: for nanocnn and Keras that
-is model.fit, for PyTorch a plain loop without waits. The last column is how many times faster
-nanocnn is, with the quartiles of the rounds' own ratios. What a call of fit costs before its first
-step is left out by subtracting a fit of one step: an epoch of MNIST has 469, not the dozens here.
-Peak memory is that of the whole process, libraries and all, less the bytes of its training data.
+Every contestant trains the same network on the same images in its own process, and they alternate.
+A step is one minibatch in the usual training loop of the library: model.fit for nanocnn and Keras,
+a plain loop for PyTorch. The last column is the speedup of nanocnn, with quartiles over the rounds.
+The fixed cost of a call of fit is subtracted (measured by a fit of one step), since an epoch of
+MNIST has 469 steps, not the dozens of a run here. Peak memory is that of the whole process,
+libraries included, minus its training data.
 
     python benchmarks/training.py                        simple, lenet, dropout
     python benchmarks/training.py --preset lenet cifar
-    python benchmarks/training.py --isa avx2             everyone held to AVX2
+    python benchmarks/training.py --isa avx2             all limited to AVX2
 """
 
 import math
@@ -20,16 +20,17 @@ import harness
 from harness import say
 from peers import CONTESTANTS, DEFAULT, OURS, title
 from presets import MNIST, PRESETS
-from workers import CLOCKS, HELD_TO, Worker, workers
+from workers import CLOCKS, ISA_SETTINGS, Worker, workers
 
 
-def measure(name: str, options: Any, contestants: list[str]) -> dict[str, Any]:
-    """All contestants' seconds a step, losses and memory on the network called `name`."""
+def measure(name: str, options: Any) -> dict[str, Any]:
+    """Seconds per step, losses and memory of all contestants on the network `name`."""
     most = 2 if options.quick else 100
     image = 4 * math.prod(PRESETS[name].shape)
     most = max(1, min(most, 2**26 // (image * options.batch)))  # at most 64 MiB of images
     images = (most + 1) * options.batch
-    with workers(contestants, name, images, options.batch, options.threads, options.isa) as running:
+    batch, threads, isa = options.batch, options.threads, options.isa
+    with workers(options.contestants, name, images, batch, threads, isa) as running:
         if not running:
             raise SystemExit("none of the contestants is installed")
         first = {who: train(worker, 1, options.clock)["call"] for who, worker in running.items()}
@@ -40,7 +41,7 @@ def measure(name: str, options: Any, contestants: list[str]) -> dict[str, Any]:
         for worker in running.values():
             train(worker, steps, options.clock)
         seconds = ", ".join(f"{who} {first[who]:.2f}" for who in running)
-        say(f"{name}: {steps} steps a turn; seconds of the first step: {seconds}")
+        say(f"{name}: {steps} steps per run; seconds of the first step: {seconds}")
         losses: dict[str, float] = {}
 
         def turn(who: str) -> float:
@@ -60,7 +61,7 @@ def measure(name: str, options: Any, contestants: list[str]) -> dict[str, Any]:
 
 
 def train(worker: Worker, steps: int, clock: str) -> dict[str, float]:
-    """Let the worker train; seconds per step and of a one-step fit, and the loss: a number."""
+    """Train in the worker; seconds per step and of a one-step fit, and the loss."""
     result = worker.ask(do="train", steps=steps, clock=clock)
     if not math.isfinite(result["loss"]):
         raise RuntimeError(f"{worker.name} does not train: its loss is {result['loss']}")
@@ -68,7 +69,7 @@ def train(worker: Worker, steps: int, clock: str) -> dict[str, float]:
 
 
 def report(name: str, result: dict[str, Any], compare: bool) -> None:
-    """Print one network's table, with nanocnn's ratio to each peer if they are to `compare`."""
+    """Print one network's table; with `compare` also nanocnn's speedup over each peer."""
     samples, memory = result["step_seconds"], result["memory"]
     header = ["training step", "ms", "quartiles", "best", "loss", "peak MiB"]
     header += ["nanocnn is faster by"] * compare
@@ -94,7 +95,7 @@ def report(name: str, result: dict[str, Any], compare: bool) -> None:
 
 
 def conclude(results: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Print and return each network's ratio to its fastest peer; print their mean and the worst."""
+    """Print and return the speedup over the fastest peer by network; print mean and minimum."""
     rows, ratios = [], {}
     for name, result in results.items():
         samples = result["step_seconds"]
@@ -113,7 +114,7 @@ def conclude(results: dict[str, dict[str, Any]]) -> dict[str, float]:
         rows.append([name, ours, theirs, title(best), *measured])
     if not rows:
         return ratios
-    print("\n### against the fastest peer\n")
+    print("\n### compared with the fastest peer\n")
     header = ["network", "nanocnn ms", "fastest peer ms", "which", "ratio", "quartiles"]
     print(harness.table([*header, "ratio of bests", "memory / PyTorch's"], rows))
     listed = [ratios[name] for name in MNIST if name in ratios]
@@ -127,34 +128,26 @@ def conclude(results: dict[str, dict[str, Any]]) -> dict[str, float]:
 
 def main() -> None:
     options = harness.parser(__doc__, rounds=7)
-    harness.add_contest(options, PRESETS, MNIST, CONTESTANTS, DEFAULT, HELD_TO)
-    options.add_argument("--batch", type=int, default=128, help="images a step (%(default)s)")
+    harness.add_contest(options, PRESETS, MNIST, CONTESTANTS, DEFAULT, ISA_SETTINGS)
+    options.add_argument(
+        "--batch", type=int, default=128, help="images per step (default: %(default)s)"
+    )
     options.add_argument(
         "--seconds",
         type=float,
         default=1.0,
-        help="length of a turn for the quickest contestant (%(default)s)",
+        help="length of a run of the fastest contestant (default: %(default)s)",
     )
     options.add_argument(
         "--clock",
         choices=CLOCKS,
         default="wall",
-        help="cpu: processor time, for a busy machine, with --threads 1 (%(default)s)",
+        help="cpu: processor time, for a busy machine with --threads 1 (default: %(default)s)",
     )
     options = options.parse_args()
     if options.quick:
         options.preset, options.rounds, options.batch = ["tiny"], 2, 16
-    contestants = options.contestants + ["torch-compile"] * options.compile
-    host = harness.machine(options.threads, options.isa)
-    results = {}
-    for name in options.preset:
-        results[name] = measure(name, options, contestants)
-        report(name, results[name], compare=not options.quick)
-        harness.save("training", options.json, host, {"networks": results})
-    ratios = {} if options.quick else conclude(results)
-    if options.quick:
-        print(harness.NO_VERDICT)
-    harness.finish("training", options.json, host, {"networks": results, "ratios": ratios})
+    harness.contest("training", options, measure, report, conclude)
 
 
 if __name__ == "__main__":

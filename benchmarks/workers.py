@@ -1,7 +1,7 @@
-"""One process per contestant: own thread pools, own memory, idle while the others run.
+"""One process per contestant: its own thread pools and memory, idle while the others run.
 
-The benchmark starts `python workers.py` for each contestant and talks to it in lines of JSON, over
-its standard input and output. Run by itself this file waits for such lines.
+The benchmark starts `python workers.py` for each contestant; they exchange lines of JSON over
+standard input and output. Run by itself, this file waits for such lines.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ THREAD_VARIABLES = (
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
 )
-HELD_TO = {
+ISA_SETTINGS = {
     "native": {},
     "avx2": {
         "NUMBA_CPU_NAME": "haswell",
@@ -41,17 +41,21 @@ HELD_TO = {
         "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
     },
 }
-"""--isa: how each library is told which instructions it may use."""
+"""--isa: the environment variables that limit each library to an instruction set."""
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-"""--clock: the processor's time counts waiting loops too, but not the time others take away."""
+"""--clock: processor time includes spinning threads, but not the time of other programs."""
 
 
 def environment(threads: int, isa: str = "native") -> dict[str, str]:
-    """The environment of a measured process: everyone gets the same threads and instructions."""
+    """The environment of a measured process: the same threads and instructions for all.
+
+    Byte code may be written: an installed library has its own beside it, and so has nanocnn then.
+    """
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": ""}
     counts = dict.fromkeys(THREAD_VARIABLES, str(threads))
-    return {**os.environ, **quiet, **counts, **HELD_TO[isa]}
+    given = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**given, **quiet, **counts, **ISA_SETTINGS[isa]}
 
 
 class Missing(Exception):
@@ -59,7 +63,7 @@ class Missing(Exception):
 
 
 class Worker:
-    """A contestant in its process. Raises `Missing` when its library is not installed."""
+    """A contestant in its own process. Raises `Missing` if its library is not installed."""
 
     def __init__(
         self, name: str, preset: str, data: Path, batch: int, threads: int, isa: str = "native"
@@ -80,7 +84,7 @@ class Worker:
             raise Missing(ready["missing"])
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request, wait for the answer. A dead worker raises RuntimeError with its words."""
+        """Send a request, wait for the answer. Raises RuntimeError with stderr if it has died."""
         assert self.process.stdin and self.process.stdout
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(request), file=self.process.stdin, flush=True)
@@ -113,14 +117,14 @@ def workers(names: list[str], preset: str, images: int, batch: int, threads: int
             try:
                 started[name] = Worker(name, preset, data, batch, threads, isa)
             except Missing as missing:
-                say(f"{name} is left out: {missing}")
+                say(f"{name} is skipped: {missing}")
                 continue
             stack.callback(started[name].close)
         yield started
 
 
 def make_data(preset: Preset, images: int) -> tuple[Any, Any]:
-    """Digits (the package's sample, repeated) where they fit the network, noise elsewhere."""
+    """Digits of the package's sample, repeated, if they fit the network, else random numbers."""
     rng = np.random.default_rng(0)
     if preset.shape == (28, 28, 1):
         import nanocnn.data
@@ -136,7 +140,7 @@ def make_data(preset: Preset, images: int) -> tuple[Any, Any]:
 
 
 def resident(field: str) -> int:
-    """Bytes of memory this process holds (VmRSS) or held at most (VmHWM)."""
+    """Resident memory of this process in bytes: now (VmRSS) or at its peak (VmHWM)."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith(field))
@@ -148,9 +152,9 @@ def resident(field: str) -> int:
 
 
 def serve() -> None:
-    """The worker's side: the first line says who to be, each further one what to do."""
+    """The worker's side: the first line chooses the contestant, each further one is a request."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever the libraries print must not be taken for an answer
+    os.dup2(2, 1)  # what libraries print must not be mistaken for an answer
 
     def answer(**content: Any) -> None:
         print(json.dumps(content), file=answers, flush=True)
@@ -169,7 +173,7 @@ def serve() -> None:
         return
     examples = x[:1024].copy()
     del x, y
-    # Only the training's peak counts, not what arranging the data took for a moment.
+    # Reset the peak: only training counts, not the preparation of the data.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     answer(ready=True)
@@ -180,7 +184,7 @@ def serve() -> None:
             clock = CLOCKS[request["clock"]]
             call, _ = timed(clock, model.fit, 1)
             whole, loss = timed(clock, model.fit, 1 + request["steps"])
-            # In a run of a few tiny steps noise can outweigh them; a time is still over zero.
+            # With a few tiny steps, noise can exceed the difference; times stay positive.
             answer(step=max(whole - call, 1e-6) / request["steps"], call=call, loss=loss)
         elif request["do"] == "memory":
             answer(peak=resident("VmHWM"), data=size)
@@ -200,7 +204,7 @@ def timed(clock: Callable[[], float], work: Callable[..., Any], *args: Any) -> t
 
 
 def pick(forms: dict[str, Any], images: Any) -> tuple[str, Any]:
-    """The fastest way this library has to run these images, after a warm-up of each."""
+    """The library's fastest form of prediction for these images, each after a warm-up."""
     times = {}
     for name, call in forms.items():
         repeat_for(lambda: call(images), 0.05)  # noqa: B023

@@ -2,17 +2,16 @@
 
     python examples/predict.py results/lenet/mnist_LeNet.h5 digit.png another.jpg
 
-The digit is found, centred and scaled as MNIST's digits were (see nanocnn/data/digits.py).
+The digit is found, centred and scaled like the digits of MNIST (see nanocnn/data/photo.py).
 """
 
 import sys
 from argparse import ArgumentParser
-from pathlib import Path
 
-import numpy as np
+from nanocnn.cli.digits import RAW_HELP, in_words, open_model, pixels, read_digits
+from nanocnn.cli.program import run
 
-from nanocnn.answers import RAW_HELP, answers, open_model
-from nanocnn.data.digits import read_digit
+NAME = "predict.py"
 
 
 def main() -> int:
@@ -22,26 +21,16 @@ def main() -> int:
     parser.add_argument("--raw-pixels", action="store_true", help=RAW_HELP)
     options = parser.parse_args()
 
-    names, digits = [], []
-    for image in options.images:
-        try:
-            digits.append(read_digit(image))  # (28,28), uint8
-            names.append(image)
-        except (OSError, ValueError) as error:  # the other images are read all the same
-            print(f"{Path(__file__).name}: {error}", file=sys.stderr)
-
-    if digits:
+    # uint8 (N,28,28), and the names of the files in which there was one digit.
+    names, digits = read_digits(options.images, NAME)
+    if names:
         model, _ = open_model(options.model)
-        # model.predict gives (N,10); `answers` says the largest of each ten and the runners-up.
-        said = answers(model, np.stack(digits), options.raw_pixels)
-        for name, answer in zip(names, said, strict=True):
+        x = pixels(model, digits, options.raw_pixels)  # (N,28,28,1), from 0 to 1
+        outputs = model.predict(x)  # (N,10)
+        for name, answer in zip(names, in_words(model, outputs), strict=True):
             print(f"{name}: {answer}")
-    return 0 if len(digits) == len(options.images) else 2
+    return 0 if len(names) == len(options.images) else 2
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (OSError, ValueError) as error:  # bad input: the message says what and where
-        print(f"{Path(__file__).name}: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(run(main, NAME))

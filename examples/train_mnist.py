@@ -1,73 +1,61 @@
-"""Train a convolutional network on MNIST, from the IDX files to saved model and pictures.
+"""Train a convolutional network on MNIST: from the data files to a saved model and pictures.
 
 python examples/train_mnist.py                      a small network, in about a minute
 python examples/train_mnist.py --model lenet        or dropout, two-block: see nanocnn/presets.py
 python examples/train_mnist.py --help
 """
 
-import shlex
 import sys
 from argparse import ArgumentParser
-from pathlib import Path
 
-from nanocnn import ModelCheckpoint
+from nanocnn import ModelCheckpoint, Sequential
+from nanocnn.cli import program, training
 from nanocnn.data import mnist
-from nanocnn.presets import add_options, begin, check_steps, draw, labels_for
+from nanocnn.presets import PRESETS, labels_for
+
+
+def build(name, seed=0, kernels="fast", optimizer=None):
+    """A new network, compiled. nanocnn/presets.py lists its layers; put your own here instead."""
+    preset = PRESETS[name]
+    model = Sequential(preset.layers(), seed=seed, kernels=kernels, name=name)
+    model.compile(optimizer or preset.optimizer, loss=preset.loss, metrics=["accuracy"])
+    return model
 
 
 def main() -> int:
     parser = ArgumentParser(description="Train a convolutional network on MNIST.")
-    add_options(parser)
+    training.add_options(parser)
     options = parser.parse_args()
 
-    # A new network (its layers are listed in nanocnn/presets.py), or the one of the last epoch.
-    # Options that are wrong end the program here, before any work.
-    run = begin(options)
+    # Check the options, then build the network or, with --resume, load the last checkpoint.
+    run = training.begin(options, build)
     model = run.model
 
     # Images are uint8 (N,28,28), labels uint8 (N,). The model scales images by 1/255 itself.
     (x_train, y_train), (x_test, y_test) = mnist.load(options.data)
     model.summary()
-    check_steps(run, len(x_train), options.batch_size)
+    training.check_steps(model, len(x_train), options.batch_size)
 
-    # Labels stay class numbers or become one-hot rows, as the preset's loss wants them.
+    # Labels stay class numbers or become one-hot rows, depending on the loss.
     y_train, y_true = labels_for(model, y_train), labels_for(model, y_test)
-    checkpoints = ModelCheckpoint(run.checkpoint)
-    try:
+    with training.resume_hint(model, "python", sys.argv[0]):
         history = model.fit(
             x_train,
             y_train,
             batch_size=options.batch_size,
             epochs=run.epochs,
             validation_data=(x_test, y_true),
-            callbacks=[checkpoints],
+            callbacks=[ModelCheckpoint(run.checkpoint)],
             initial_epoch=model.progress.get("epoch", 0),
         )
-    except KeyboardInterrupt:
-        again = [arg for arg in sys.argv if arg != "--resume"]
-        if options.resume or checkpoints.saved:
-            print(f"to go on: python {shlex.join(again)} --resume")
-        return 130  # what shells expect of a program that was interrupted
 
     loss, accuracy = model.evaluate(x_test, y_true)
     print(f"test loss {loss:.4f}, test accuracy {accuracy:.2%}")
 
-    model.save(run.file)  # Keras opens it too
-    pictures = draw(model, history, x_test, y_test, run.file.parent, options.show)
-    written = (run.file, run.checkpoint, *pictures)
-    print(f"in {run.file.parent}: {', '.join(path.name for path in written)}")
-
-    if options.require_accuracy is not None and accuracy < options.require_accuracy:
-        print(f"test accuracy {accuracy:.4f} is below {options.require_accuracy}", file=sys.stderr)
-        return 1
-    return 0
+    model.save(run.file)  # Keras can open it
+    pictures = training.draw(model, history, x_test, y_test, run.file.parent, options.show)
+    return training.end(run, pictures, accuracy, options.require_accuracy)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except (OSError, ValueError) as error:  # bad input: the message says what and where
-        print(f"{Path(__file__).name}: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(program.run(main, "train_mnist.py"))

@@ -1,19 +1,21 @@
 """nanocnn: a small, fast convolutional network engine on NumPy and numba, made to be read.
 
-Start with `Sequential`; `nanocnn.kernels.reference` is the mathematics, `nanocnn.kernels.fast` the
-speed. Names are loaded when they are first used: importing nanocnn is quick.
+Start with `Sequential`. `nanocnn.kernels.reference` holds the mathematics, `nanocnn.kernels.fast`
+the fast versions. Names are loaded when first used, so that importing nanocnn is quick.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .common.moved import MOVED
+
 __version__ = "0.1.0"
 
-# Where each public name lives.
+# The module of each public name.
 _HOMES = {
     "callbacks": "Callback EarlyStopping LearningRateScheduler ModelCheckpoint ReduceLROnPlateau",
-    "errors": "DatasetError MissingExtraError ModelFileError NonFiniteError ShapeError",
-    "history": "History",
+    "common.errors": "DatasetError MissingExtraError ModelFileError NonFiniteError ShapeError",
+    "models.history": "History",
     "layers": "Activation AveragePooling2D BatchNormalization Conv2D Dense Dropout Flatten Input "
     "Layer MaxPooling2D",
     "losses": "BinaryCrossentropy CategoricalCrossentropy Loss MeanSquaredError "
@@ -22,8 +24,8 @@ _HOMES = {
     "regularizers": "L2",
     "schedules": "CosineDecay ExponentialDecay InverseTimeDecay PiecewiseConstantDecay "
     "PolynomialDecay Schedule",
-    "sequential": "Sequential load_model",
-    "threads": "get_num_threads set_num_threads",
+    "models": "Sequential load_model",
+    "jit.threads": "get_num_threads set_num_threads",
 }
 _MODULES = ("data", "gradcheck", "plots", "trace")
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
@@ -39,14 +41,14 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
         ModelCheckpoint as ModelCheckpoint,
         ReduceLROnPlateau as ReduceLROnPlateau,
     )
-    from .errors import (
+    from .common.errors import (
         DatasetError as DatasetError,
         MissingExtraError as MissingExtraError,
         ModelFileError as ModelFileError,
         NonFiniteError as NonFiniteError,
         ShapeError as ShapeError,
     )
-    from .history import History as History
+    from .jit.threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
     from .layers import (
         Activation as Activation,
         AveragePooling2D as AveragePooling2D,
@@ -66,6 +68,8 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
         MeanSquaredError as MeanSquaredError,
         SparseCategoricalCrossentropy as SparseCategoricalCrossentropy,
     )
+    from .models import Sequential as Sequential, load_model as load_model
+    from .models.history import History as History
     from .optimizers import (
         SGD as SGD,
         Adam as Adam,
@@ -83,12 +87,10 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
         PolynomialDecay as PolynomialDecay,
         Schedule as Schedule,
     )
-    from .sequential import Sequential as Sequential, load_model as load_model
-    from .threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name in _MODULES or f"{__name__}.{name}" in MOVED:
         return import_module(f".{name}", __name__)
     if name in _HOME:
         value = getattr(import_module(f".{_HOME[name]}", __name__), name)

@@ -1,7 +1,7 @@
-"""`nanocnn doctor`: what is installed, which processor is found, and where files come from.
+"""`nanocnn doctor`: what is installed, which processor was found, and where files come from.
 
-Each row is found out on its own: what is broken is named in its row, and the others follow. Nothing
-is loaded before it is needed: `python -m nanocnn.doctor` works even without NumPy.
+The rows are independent: one that fails shows its error, and the others follow. Libraries are
+imported when needed, so that `python -m nanocnn.doctor` works even without NumPy.
 """
 
 import os
@@ -16,16 +16,17 @@ from pathlib import Path
 
 import nanocnn
 
-from . import cores, terminal
+from .common import terminal
+from .jit import threads
 
-INTRODUCTION = """A bug report should contain this. It names folders and environment variables:
-take out what is private before you publish it.
+INTRODUCTION = """Include this in a bug report. It names folders and environment variables:
+remove what is private before you publish it.
 """
 PACKAGES = (
     "numpy", "numba", "llvmlite", "matplotlib", "pooch", "tqdm", "pillow", "threadpoolctl", "h5py",
 )  # fmt: skip
 FEATURES = {"AVX2": "avx2", "AVX-512": "avx512f", "FMA": "fma", "NEON": "neon"}
-# Beginnings of the environment variables that matter
+# Prefixes of the environment variables that matter
 SETTINGS = ("NANOCNN_", "NUMBA_", "OMP_", "OPENBLAS_", "MKL_", "BLIS_", "VECLIB_", "MPLBACKEND",
             "PYTHONPATH", "PYTHON_CPU_COUNT", "XDG_CACHE_HOME")  # fmt: skip
 
@@ -46,7 +47,7 @@ def report() -> str:
 
 
 def _package(name: str) -> str:
-    import_module("PIL" if name == "pillow" else name)  # it may be there and not work
+    import_module("PIL" if name == "pillow" else name)  # it may be installed but broken
     return metadata.version(name)
 
 
@@ -61,32 +62,31 @@ def _llvm() -> str:
 
     found = binding.get_host_cpu_features()
     if platform.machine().lower() in ("aarch64", "arm64"):
-        found["neon"] = True  # a part of the architecture, which need not be listed
+        found["neon"] = True  # part of the architecture; LLVM does not list it everywhere
     has = (f"{name} {'yes' if found.get(key) else 'no'}" for name, key in FEATURES.items())
     version = ".".join(map(str, binding.llvm_version_info))
-    return f"{version}, which sees {binding.get_host_cpu_name()}: {', '.join(has)}"
+    return f"{version}, processor {binding.get_host_cpu_name()}: {', '.join(has)}"
 
 
 def _vectors() -> str:
-    from .kernels.host import host
+    from .jit.cpu import cpu
 
-    return f"{host.bytes} bytes ({host.bytes // 4} float32), {host.registers} registers"
+    return f"{cpu.bytes} bytes ({cpu.bytes // 4} float32), {cpu.registers} registers"
 
 
 def _tiles() -> str:
-    from .kernels.fast import conv_tiles, gemm
+    from .kernels.fast import gemm
+    from .kernels.fast.conv import microkernel
 
-    convolution = f"{conv_tiles.ROWS2} x 2 or {conv_tiles.ROWS3} x 3"
+    convolution = f"{microkernel.ROWS2} x 2 or {microkernel.ROWS3} x 3"
     return f"rows x vectors: matrix product {gemm.ROWS} x {gemm.VECTORS}, convolution {convolution}"
 
 
 def _threads() -> str:
-    from .threads import get_num_threads
-
-    quota = min(cores.cgroup_cores(), default="none")
+    quota = min(threads.cgroup_cores(), default="none")
     omp = os.environ.get("OMP_NUM_THREADS", "not set")
-    usable = f"{cores.allowed_cores()} of {os.cpu_count()} cores usable"
-    return f"{get_num_threads()} ({usable}, quota of the container {quota}, OMP_NUM_THREADS {omp})"
+    usable = f"{threads.allowed_cores()} of {os.cpu_count()} cores usable"
+    return f"{threads.get_num_threads()} ({usable}, container quota {quota}, OMP_NUM_THREADS {omp})"
 
 
 def _blas() -> str:
@@ -96,7 +96,7 @@ def _blas() -> str:
     found = [info for info in threadpool_info() if info["user_api"] == "blas"]
     if not found:
         built: dict[str, dict[str, dict[str, str]]] = np.show_config(mode="dicts")  # type: ignore
-        return f"{built['Build Dependencies']['blas']['name']}, its threads cannot be limited"
+        return f"{built['Build Dependencies']['blas']['name']}, cannot be limited to one thread"
     return "\n".join(
         f"{blas['internal_api']} {blas['version']}, {blas['num_threads']} threads, "
         f"for {blas.get('architecture', 'any processor')}"
@@ -105,28 +105,31 @@ def _blas() -> str:
 
 
 def _cache() -> str:
-    from .kernels.fast import cache  # an ImportError where numba keeps its caches in another way
+    from .jit import cache
+    from .kernels import fast  # noqa: F401  (the kernels that entries are compared with)
 
-    folder, off, lines = cache.cache_folder(), os.environ.get("NANOCNN_CACHE") == "0", []
+    folder, off, lines = cache.cache_folder(), cache.is_off(), []
     for candidate in [] if off else cache.candidates():
         if not (why := cache.refusal(candidate)):
             break
         lines.append(f"not {candidate}: {why}")
     if folder is None:
-        why = "NANOCNN_CACHE=0" if off else "no folder serves" if lines else "no sources to hash"
+        why = (
+            "NANOCNN_CACHE=0" if off else "no usable folder" if lines else "source files not found"
+        )
         return "\n".join([*lines, f"none ({why}): kernels are compiled in each process"])
     entries = {entry: entry.stat() for entry in folder.glob("*.nbc")}
-    current, size = sum(map(cache.is_current, entries)), sum(i.st_size for i in entries.values())
+    current, size = len(cache.current(entries)), sum(i.st_size for i in entries.values())
     lines.append(f"{folder}, trusted\n{current} kernels of this version and "
                  f"{len(entries) - current} of others, {size / 1e6:.1f} MB")  # fmt: skip
     if foreign := sum(not cache.is_ours(info) for info in entries.values()):
-        lines.append(f"{foreign} of them not trusted: others may have written them")
+        lines.append(f"{foreign} of these are not trusted: other users may have written them")
     return "\n".join(lines)
 
 
 def _environment() -> str:
     found = (f"{name}={os.environ[name]}" for name in sorted(os.environ))
-    return "\n".join(text for text in found if text.startswith(SETTINGS)) or "nothing set"
+    return "\n".join(text for text in found if text.startswith(SETTINGS)) or "none set"
 
 
 def _mnist() -> str:

@@ -1,4 +1,4 @@
-"""Initial weights: (shape, rng, dtype) -> array, by Keras's names and formulas.
+"""Weight initializers: (shape, rng, dtype) -> array, with Keras's names and formulas.
 
 Source: keras/src/initializers/random_initializers.py; Glorot & Bengio 2010, He et al. 2015.
 """
@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array
-from .configs import find
+from .common.arrays import Array
+from .common.config import match_name
 
-# The standard deviation of a standard normal cut off at +-2.
+# The standard deviation of a standard normal distribution truncated at +-2.
 TRUNCATED_STD = 0.87962566103423978
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """How many inputs feed one output and the reverse, for (KH,KW,C,F) or (D,U)."""
+    """Return (fan_in, fan_out) of a kernel (KH,KW,C,F) or (D,U)."""
     receptive_field = prod(shape[:-2])
     return shape[-2] * receptive_field, shape[-1] * receptive_field
 
@@ -24,7 +24,7 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 def variance_scaling(
     shape: tuple[int, ...], rng: np.random.Generator, scale: float, mode: str, distribution: str
 ) -> Array:
-    """Samples with variance scale/n, n = fan_in or the mean of both fans ("fan_avg")."""
+    """Draw samples of variance scale/n, n = fan_in or the mean of both fans ("fan_avg")."""
     fan_in, fan_out = fans(shape)
     variance = scale / max(1.0, fan_in if mode == "fan_in" else (fan_in + fan_out) / 2)
     if distribution == "uniform":
@@ -50,20 +50,20 @@ INITIALIZERS: dict[str, tuple[float, str, str] | float] = {
 
 
 def canonical(initializer: str | dict[str, Any], what: str = "initializer") -> str:
-    """The name in `INITIALIZERS` for a name, Keras's class name or Keras's config of it."""
+    """Return the name in `INITIALIZERS` for a name, a Keras class name or a Keras config."""
     name = initializer.get("class_name") if isinstance(initializer, dict) else initializer
-    return find(what, name, INITIALIZERS)
+    return match_name(what, name, INITIALIZERS)
 
 
 def config(name: str) -> dict[str, Any]:
-    """Keras's config of the initializer called `name`: of GlorotUniform for glorot_uniform."""
+    """Return Keras's config of the initializer `name`: of GlorotUniform for glorot_uniform."""
     return {"class_name": name.title().replace("_", ""), "config": {}}
 
 
 def initialize(name: str, shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> Array:
-    """An array of `shape` filled by the initializer called `name`.
+    """Return an array of `shape` filled by the initializer `name`.
 
-    Drawn in float64, then rounded: float32 and float64 models start from the same weights.
+    Values are drawn in float64, then rounded, so that models of both dtypes start equal.
     """
     kind = INITIALIZERS[canonical(name)]
     if isinstance(kind, tuple):

@@ -1,6 +1,6 @@
-"""Losses: how wrong a prediction is, and in which direction to change it.
+"""Losses, and their gradients with respect to the prediction.
 
-A loss turns labels into a dense target of the prediction's shape, `forward` gives one value a
+`target` converts labels to a dense array of the prediction's shape, `forward` returns one value per
 sample, `backward` the gradient of their weighted mean. The mean divides by the number of samples,
 not by the sum of weights (Keras's "sum_over_batch_size"). Source: keras/src/losses/losses.py.
 """
@@ -10,42 +10,42 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array
-from .checks import as_array, flag, number
-from .configs import Configured, make
-from .errors import NonFiniteError, ShapeError
-from .memory import Memory
-from .texts import sizes
+from .common.arrays import Array
+from .common.config import Configured, deserialize
+from .common.errors import NonFiniteError, ShapeError
+from .common.tables import sizes
+from .common.validate import as_array, flag, number
+from .kernels.memory import Memory
 
-# Keras's backend.epsilon(): probabilities are kept this far from 0 and 1.
+# Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
 EPSILON = 1e-7
 ONE_UNIT = (
-    "one output unit, expected one a class; for a yes or no use 'binary_crossentropy' behind "
+    "one output unit, expected one per class; for two classes use 'binary_crossentropy' after "
     "Dense(1, activation='sigmoid')"
 )
 
 
 class Loss(Configured):
-    """A loss of predictions (N, ...) against a target of the same shape.
+    """Base class: a loss of predictions (N, ...) against a target of the same shape.
 
-    `loss(y_true, y_pred)` is the mean over the samples, a float; ValueError for labels that do not
-    fit. Source: keras/src/losses/losses.py.
+    `loss(y_true, y_pred)` is the mean over the samples, a float; ValueError for wrong labels.
+    Source: keras/src/losses/losses.py.
     """
 
-    output_activation = ""  # what belongs in front of it, and is computed as one with it
+    output_activation = ""  # the activation before the loss that can be fused with it
 
     @property
     def threshold(self) -> float:
-        """Above which one output means yes: 0.5, of logits 0."""
+        """A single output above it is the positive class: 0.5, or 0 for logits."""
         return 0.0 if getattr(self, "from_logits", False) else 0.5
 
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
-        """`y` as an array, after all checks: count, shape, range, finiteness. Raises ValueError."""
+        """Return `y` as an array with checked type, shape, range and finiteness, or ValueError."""
         y = as_array(y, where)
         if y.dtype == object or (not np.issubdtype(y.dtype, np.number) and y.dtype != bool):
             raise ValueError(f"{where}: labels of type {y.dtype}, expected numbers{_text_hint(y)}")
         if y.ndim == 1 and output_shape == (1,):
-            y = y[:, np.newaxis]  # never (N,) against (N,1), which NumPy makes (N,N)
+            y = y[:, np.newaxis]  # (N,) against (N,1) would broadcast to (N,N)
         if y.shape[1:] != output_shape:
             raise ShapeError(
                 f"{where}: shape {y.shape}, expected (N, {sizes(output_shape)}) for "
@@ -58,28 +58,28 @@ class Loss(Configured):
         return y
 
     def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
-        """The dense target (N, *output_shape) of labels that were checked."""
+        """Return the dense target (N, *output_shape) for checked labels."""
         return labels.astype(dtype)
 
     def forward(
         self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
     ) -> tuple[Array, Array]:
-        """Per-sample losses (N,) and the prediction as metrics want it (probabilities).
+        """Return the losses per sample (N,) and the prediction for metrics (probabilities).
 
-        With `logits` the `output_activation` in front of the loss is done here, fused.
+        With `logits` it also applies the model's `output_activation`, fused.
         """
         raise NotImplementedError
 
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
-        """dL/dprediction, for L = sum over n of weight[n] * loss[n], of the last forward."""
+        """Return dL/dprediction of the last forward, for L = sum over n of weight[n] * loss[n]."""
         raise NotImplementedError
 
-    def doubt(self, activation: str, output_shape: tuple[int, ...]) -> str:
-        """What is probably not meant where this activation is the model's last; "" for nothing."""
+    def check_activation(self, activation: str, output_shape: tuple[int, ...]) -> str:
+        """Return a warning if the model's last `activation` is probably a mistake, else ""."""
         return ""
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
-        """The mean loss of predictions `y_pred` (N, ...) against `y_true`, a number."""
+        """Return the mean loss of predictions `y_pred` (N, ...) against `y_true`, a float."""
         from .kernels import reference
 
         prediction = as_array(y_pred, "y_pred")
@@ -94,7 +94,10 @@ class Loss(Configured):
         shape = prediction.shape[1:]
         labels = self.labels(y_true, shape, "y_true")
         if len(labels) != len(prediction):
-            raise ShapeError(f"y_true has {len(labels)} samples and y_pred has {len(prediction)}")
+            raise ShapeError(
+                f"y_true has {len(labels)} samples and y_pred has {len(prediction)}, "
+                "expected as many"
+            )
         target = self.target(labels, shape, prediction.dtype)
         logits = bool(getattr(self, "from_logits", False))
         losses, _ = self.forward(prediction, target, reference, Memory(), logits)
@@ -111,7 +114,7 @@ class Loss(Configured):
 
 
 class Crossentropy(Loss):
-    """What the cross-entropies share: logits or probabilities, and labels that are smoothed."""
+    """Base class of the cross-entropies: logits or probabilities, label smoothing."""
 
     def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
         kind = type(self).__name__
@@ -127,14 +130,14 @@ class Crossentropy(Loss):
             target += target.dtype.type(self.label_smoothing / self._classes(output_shape))
         return target
 
-    def doubt(self, activation: str, output_shape: tuple[int, ...]) -> str:
+    def check_activation(self, activation: str, output_shape: tuple[int, ...]) -> str:
         kind, right = type(self).__name__, self.output_activation
         if activation == "softmax" and right == "sigmoid" and output_shape[-1:] == (1,):
             return "a softmax over one unit is always 1: use activation='sigmoid'"
         if self.from_logits and activation in ("softmax", "sigmoid"):
             return (
                 f"the last layer has a {activation}, and {kind}(from_logits=True) applies a "
-                f"{right} once more: leave one of the two out"
+                f"{right} again: remove one of the two"
             )
         if not self.from_logits and activation in ("linear", "relu", "tanh"):
             return (
@@ -151,7 +154,7 @@ class CategoricalCrossentropy(Crossentropy):
     """-sum over k of target_k * log(p_k), for one-hot labels (N,K).
 
     `from_logits`: predictions are logits, not probabilities. `label_smoothing` a: the target
-    becomes t*(1-a) + a/K. Behind a softmax the two are computed as one, from the logits.
+    becomes t*(1-a) + a/K. A softmax before the loss is fused with it and computed from logits.
     ValueError for other labels. Source: keras/src/losses/losses.py.
     """
 
@@ -192,15 +195,15 @@ class CategoricalCrossentropy(Crossentropy):
         return dx.astype(prediction.dtype, copy=False)
 
     def _hint(self) -> str:
-        return "; for whole-number labels use 'sparse_categorical_crossentropy'"
+        return "; for integer labels use 'sparse_categorical_crossentropy'"
 
 
 class BinaryCrossentropy(Crossentropy):
-    """-t*log(p) - (1-t)*log(1-p), the mean over a sample's outputs, each a yes or no of its own.
+    """-t*log(p) - (1-t)*log(1-p), averaged over a sample's outputs, which are independent.
 
-    For labels 0 or 1 (or between) of the prediction's shape; (N,) will do for (N,1).
+    For labels from 0 to 1 of the prediction's shape; (N,) is accepted for (N,1).
     `from_logits`: predictions are logits, not probabilities. `label_smoothing` a: the target
-    becomes t*(1-a) + a/2. Behind a sigmoid the two are computed as one, from the logits.
+    becomes t*(1-a) + a/2. A sigmoid before the loss is fused with it and computed from logits.
     ValueError for other labels. Source: keras/src/losses/losses.py.
     """
 
@@ -235,13 +238,13 @@ class BinaryCrossentropy(Crossentropy):
         if not fused:
             inside = (p >= EPSILON) & (p <= 1 - EPSILON)
             dx = np.where(inside, dx / np.where(inside, p * (1 - p), 1), 0)
-        return (dx * _shares(weight, p)).astype(p.dtype, copy=False)
+        return (dx * _element_weights(weight, p)).astype(p.dtype, copy=False)
 
     def _classes(self, output_shape: tuple[int, ...]) -> int:
         return 2
 
     def _hint(self) -> str:
-        return "; for class numbers use 'sparse_categorical_crossentropy' and a unit for each class"
+        return "; for class numbers use 'sparse_categorical_crossentropy' and one unit per class"
 
 
 class SparseCategoricalCrossentropy(CategoricalCrossentropy):
@@ -262,7 +265,9 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
             )
         if y.dtype.kind not in "iub":
             hint = "; if they are, use y.astype('int64')" if y.dtype.kind == "f" else _text_hint(y)
-            raise ValueError(f"{where}: labels of type {y.dtype}, expected whole numbers{hint}")
+            raise ValueError(
+                f"{where}: labels of type {y.dtype}, expected integer class numbers{hint}"
+            )
         K = output_shape[-1]
         bad = (y < 0) | (y >= K)
         if bad.any():
@@ -294,11 +299,11 @@ class MeanSquaredError(Loss):
 
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
         prediction, target = memory.saved(self)
-        return (prediction - target) * (2 * _shares(weight, prediction))
+        return (prediction - target) * (2 * _element_weights(weight, prediction))
 
 
-def _shares(weight: Array, prediction: Array) -> Array:
-    """Each sample's weight, shared among its elements; to be multiplied with (N, ...)."""
+def _element_weights(weight: Array, prediction: Array) -> Array:
+    """Each sample's weight divided by its number of elements, to broadcast against (N, ...)."""
     share = weight * weight.dtype.type(len(prediction) / prediction.size)
     return share.reshape(-1, *[1] * (prediction.ndim - 1))
 
@@ -318,5 +323,5 @@ LOSSES: dict[str, type[Loss]] = {
 
 
 def get_loss(spec: str | Loss | dict[str, Any]) -> Loss:
-    """A loss from itself, its name ("mse"), or its {"class_name", "config"}."""
-    return spec if isinstance(spec, Loss) else make("loss", spec, LOSSES)
+    """Return a loss from an instance, a name ("mse"), or a {"class_name", "config"}."""
+    return spec if isinstance(spec, Loss) else deserialize("loss", spec, LOSSES)

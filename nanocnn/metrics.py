@@ -1,8 +1,8 @@
-"""Metrics: a function of (target, prediction), both (N, ...), that gives a value for each sample.
+"""Metrics: functions of (target, prediction), both (N, ...), that return a value per sample.
 
-`fit` and `evaluate` report the mean over the samples. A function of your own works as well: it may
-give values (N,), several a sample (N, ...), of which the mean is taken, or one number for the
-batch, which counts for each of its samples. Saved files cannot hold it; copies and pickles do.
+`fit` and `evaluate` report the mean over the samples. A custom function may return values (N,),
+several per sample (N, ...), which are averaged, or one number for the batch, which counts for each
+of its samples. Model files cannot store custom functions; copies and pickles keep them.
 """
 
 import math
@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array
-from .checks import as_array, takes, whole
-from .errors import NonFiniteError, ShapeError, unknown, warn
+from .common.arrays import Array
+from .common.errors import NonFiniteError, ShapeError, unknown, warn
+from .common.validate import accepts, as_array, integer
 
 Metric = Callable[[Array, Array], Any]
 
 
 def accuracy(target: Array, prediction: Array, threshold: float = 0.5) -> Array:
-    """1 where the largest prediction is the largest target.
+    """1 where the argmax of the prediction equals that of the target, else 0.
 
-    For one output: where it is above `threshold` and the target above 0.5, or neither. Of logits
-    the threshold is 0, which is a probability of 0.5; `fit` and `evaluate` know that by the loss.
+    For a single output: 1 where prediction > `threshold` equals target > 0.5. For logits pass 0,
+    which is a probability of 0.5; `fit` and `evaluate` choose the threshold by the loss.
     """
     target, prediction = _both(target, prediction, 2)
     if prediction.shape[-1] == 1:
@@ -35,7 +35,7 @@ def accuracy(target: Array, prediction: Array, threshold: float = 0.5) -> Array:
 def top_k_categorical_accuracy(target: Array, prediction: Array, k: int = 5) -> Array:
     """1 where the true class is among the k largest predictions; ties count as hits (Keras)."""
     target, prediction = _both(target, prediction, 2)
-    k = whole(k, "k")
+    k = integer(k, "k")
     true = np.take_along_axis(prediction, target.argmax(axis=-1)[:, None], axis=-1)
     return ((prediction > true).sum(axis=-1) < k).astype(np.float64)
 
@@ -53,15 +53,15 @@ def mean_absolute_error(target: Array, prediction: Array) -> Array:
 
 
 def _both(target: Any, prediction: Any, axes: int = 1) -> tuple[Array, Array]:
-    """Both as arrays of numbers of one shape, of at least so many axes; ValueError for others."""
+    """Return numeric arrays of equal shape with at least `axes` axes, or raise ValueError."""
     arrays = as_array(target, "target"), as_array(prediction, "prediction")
     for name, array in zip(("target", "prediction"), arrays, strict=True):
         if array.dtype.kind not in "buif":
             raise ValueError(f"{name}: array of type {array.dtype}, expected numbers")
     if arrays[0].shape != arrays[1].shape or arrays[0].ndim < axes or not arrays[0].size:
         raise ShapeError(
-            f"target and prediction: shapes {arrays[0].shape} and {arrays[1].shape}, expected one "
-            f"shape for both, {'(N, K)' if axes > 1 else '(N, ...)'}"
+            f"target and prediction: shapes {arrays[0].shape} and {arrays[1].shape}, expected "
+            f"equal shapes {'(N, K)' if axes > 1 else '(N, ...)'}"
         )
     return arrays
 
@@ -79,15 +79,15 @@ METRICS: dict[str, Metric] = {
 }
 
 
-RESERVED = ("loss", "epoch", "learning_rate")  # what else stands in the logs
+RESERVED = ("loss", "epoch", "learning_rate")  # other keys of the logs
 
 
 def get_metrics(specs: str | Metric | list[str | Metric] | None) -> dict[str, Metric]:
-    """Metrics by the name under which the history keeps them.
+    """Return metrics by their names in the history.
 
-    A function goes by its `__name__`; a second function of the same name, two lambdas say, gets
-    "_1" behind it. Raises ValueError for an unknown name, for one given twice, and for a function
-    that does not take (target, prediction) or whose name means something else in the logs.
+    A function's name is its `__name__`; a second function of that name, such as another lambda, is
+    numbered "_1". Raises ValueError for an unknown name, for one given twice, and for a function
+    that does not take (target, prediction) or has the name of another key of the logs.
     """
     found: dict[str, Metric] = {}
     specs = [specs] if isinstance(specs, str) or callable(specs) else specs
@@ -114,23 +114,23 @@ def _name(metric: Any) -> str:
     while isinstance(function, partial):
         function = function.func
     name = str(getattr(function, "__name__", type(function).__name__))
-    if isinstance(function, type) or not takes(metric, None, None):
+    if isinstance(function, type) or not accepts(metric, None, None):
         raise ValueError(f"metric {name!r}: expected a function of (target, prediction)")
     if name in RESERVED or name.startswith("val_"):
-        raise ValueError(f"metric {name!r}: expected another name: the logs have one of their own")
+        raise ValueError(f"metric {name!r}: expected another name, this key of the logs is taken")
     return name
 
 
-def own(metrics: dict[str, Metric]) -> dict[str, Metric]:
-    """Those that are functions of the program's own: no file can hold them."""
+def custom_metrics(metrics: dict[str, Metric]) -> dict[str, Metric]:
+    """Return the custom metrics, which files cannot store."""
     return {name: metric for name, metric in metrics.items() if METRICS.get(name) is not metric}
 
 
-def warn_once_of(names: Collection[str], said: set[str], what: str) -> None:
-    """Warn of the metrics that `what` cannot keep, but for those in `said`, which it fills."""
-    if new := sorted(set(names) - said):
-        said.update(new)
-        warn(f"{what} cannot keep the metric {', '.join(new)}: compile the loaded model with it")
+def warn_not_stored(names: Collection[str], warned: set[str], what: str) -> None:
+    """Warn once of each metric that `what` cannot store; `warned` collects their names."""
+    if new := sorted(set(names) - warned):
+        warned.update(new)
+        warn(f"{what} cannot store the metric {', '.join(new)}: compile the loaded model with it")
 
 
 class Means:
@@ -138,40 +138,40 @@ class Means:
 
     def __init__(self, metrics: dict[str, Metric], threshold: float) -> None:
         yes_or_no = partial(accuracy, threshold=threshold)
-        self.own = own(metrics)
+        self.custom_metrics = custom_metrics(metrics)
         self.metrics = {k: yes_or_no if v is accuracy else v for k, v in metrics.items()}
         self.count = 0
         self.sums = dict.fromkeys(("loss", *metrics), 0.0)
 
     def add(self, loss: float, target: Array, prediction: Array) -> None:
-        """A batch with this mean loss; ValueError for a metric that gives no such numbers."""
+        """Add a batch and its mean loss; ValueError for a metric with an invalid result."""
         n = len(target)
         self.count += n
         self.sums["loss"] += loss * n
         for name, metric in self.metrics.items():
-            # The next batch is written where this one stands, and a function may keep what it gets.
-            arrays = [a.copy() if name in self.own else a for a in (target, prediction)]
+            # The next batch overwrites these arrays, and a custom function may keep them.
+            arrays = [a.copy() if name in self.custom_metrics else a for a in (target, prediction)]
             self.sums[name] += _sum(name, metric(*arrays), n)
 
     def result(self) -> dict[str, float]:
-        """The means so far."""
+        """Return the means so far."""
         return {name: value / self.count for name, value in self.sums.items()}
 
 
 def _sum(name: str, values: Any, n: int) -> float:
-    """What a metric gave for a batch, summed over its n samples: of each the mean of its values."""
+    """Sum a metric's result over the n samples of a batch; a sample's values are averaged."""
     try:
         array = np.asarray(values)
     except ValueError as error:  # lists of unequal lengths
         raise ValueError(f"metric {name!r}: expected numbers: {error}") from error
     if array.dtype.kind not in "buif":
-        raise ValueError(f"metric {name!r} gave {values!r:.80}, expected numbers")
+        raise ValueError(f"metric {name!r} returned {values!r:.80}, expected numbers")
     if array.ndim and (len(array) != n or array.size == 0):
         raise ShapeError(
-            f"metric {name!r} gave shape {array.shape} for {n} samples, "
-            "expected one number, or one or more a sample: (N,) or (N, ...)"
+            f"metric {name!r} returned shape {array.shape} for {n} samples, "
+            "expected one number, or one or more per sample: (N,) or (N, ...)"
         )
     total = float(array.sum(dtype=np.float64)) * (n / array.size)
     if not math.isfinite(total):
-        raise NonFiniteError(f"metric {name!r} gave NaN or infinity for a batch of {n} samples")
+        raise NonFiniteError(f"metric {name!r} returned NaN or infinity for a batch of {n} samples")
     return total

@@ -1,8 +1,8 @@
-"""Optimizers: from gradients to new parameters. Formulas and defaults are Keras's.
+"""Optimizers: update parameters from gradients. Formulas and defaults are Keras's.
 
-`form="pytorch"` gives PyTorch's formula where it differs: epsilon outside the corrections, the
-learning rate outside the momentum buffer, weight decay as an L2 term of the gradient (AdamW's stays
-decoupled). The update itself is a kernel; here are the corrections, clipping and state.
+`form="pytorch"` selects PyTorch's formula where it differs: epsilon outside the bias corrections,
+the learning rate outside the momentum buffer, weight decay as an L2 term of the gradient (AdamW's
+stays decoupled). The update is a kernel; corrections, clipping and state are in this module.
 Sources: keras/src/optimizers/*.py, torch/optim/*.py.
 """
 
@@ -13,20 +13,20 @@ from weakref import ref
 
 import numpy as np
 
-from .arrays import Array
-from .checks import flag, number, one_of
-from .configs import Configured, make, refuse_unknown
+from .common.arrays import Array
+from .common.config import Configured, deserialize, refuse_unknown
+from .common.validate import flag, number, one_of
 from .schedules import SCHEDULES, Schedule
 
 
 class Optimizer(Configured):
-    """One update of all parameters from their gradients.
+    """Base class: updates all parameters from their gradients.
 
-    `learning_rate`: a number or a `Schedule`. At most one clipping: `clipnorm` (each gradient
-    scaled to at most this L2 norm), `global_clipnorm` (all together) or `clipvalue` (each element).
-    `weight_decay`: each step takes learning_rate * weight_decay of every parameter away first.
+    `learning_rate`: a number or a `Schedule`. Clipping, at most one of: `clipnorm` (the L2 norm of
+    each gradient), `global_clipnorm` (of all gradients together) or `clipvalue` (each element).
+    `weight_decay`: each step first multiplies parameters by 1 - learning_rate * weight_decay.
     State: `iterations`, and `slots`, arrays of the parameter's shape keyed "parameter name/slot".
-    Raises ValueError for an argument out of its range. Source: keras/src/optimizers/optimizer.py.
+    Raises ValueError for an argument out of range. Source: keras/src/optimizers/optimizer.py.
     """
 
     slot_names: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class Optimizer(Configured):
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
         if isinstance(value, dict):
-            value = make("learning rate schedule", value, SCHEDULES)
+            value = deserialize("learning rate schedule", value, SCHEDULES)
         if not isinstance(value, Schedule):
             value = self._number("learning_rate", value)
         self._learning_rate: float | Schedule = value
@@ -74,25 +74,25 @@ class Optimizer(Configured):
     def _no_lr(self, *_: Any) -> Any:
         raise AttributeError(f"{type(self).__name__}.lr: use learning_rate")
 
-    lr = property(_no_lr, _no_lr)  # its name before Keras 2.3; else it could be set, to no effect
+    lr = property(_no_lr, _no_lr)  # the name before Keras 2.3; setting it would have no effect
 
     def reset(self) -> None:
-        """Forget all updates, as when the model gets new weights."""
+        """Reset iterations and slots, as when the model gets new weights."""
         self.iterations = 0
         self.slots: dict[str, Array] = {}
 
-    def claim(self, model: Any) -> None:
-        """Belong to `model`, which is to be trained; ValueError for the state of another one.
+    def bind(self, model: Any) -> None:
+        """Bind the optimizer to `model` before training; ValueError if it has another's state.
 
-        SGD without momentum and schedule has none: every step is the same, whatever came before.
+        SGD without momentum and schedule has no state, so it can train several models in turn.
         """
         if self._model is not None:
             if self._model() is model:
                 return
             if self.slots or (self.iterations and isinstance(self.learning_rate, Schedule)):
                 raise ValueError(
-                    f"this {type(self).__name__} has trained another model, whose state it keeps: "
-                    "an optimizer belongs to one model, make a new one"
+                    f"this {type(self).__name__} has trained another model and keeps its state; "
+                    "make a new optimizer for each model"
                 )
         params = model.weights if model.built else {}
         for key, slot in self.slots.items():
@@ -100,23 +100,23 @@ class Optimizer(Configured):
             if param is None or (param.shape, param.dtype) != (slot.shape, slot.dtype):
                 raise ValueError(
                     f"this {type(self).__name__} keeps {key}, {slot.dtype} {slot.shape}, of "
-                    "another model: an optimizer belongs to one model, make a new one"
+                    "another model; make a new optimizer for each model"
                 )
         self._model = ref(model)
 
-    def __getstate__(self) -> dict[str, Any]:  # a copy has a state of its own, and no model yet
+    def __getstate__(self) -> dict[str, Any]:  # a copy has its own state and no model yet
         slots = {name: array.copy() for name, array in self.slots.items()}
         return {**self.__dict__, "slots": slots, "_model": None}
 
     def rate(self) -> float:
-        """The learning rate of the next update."""
+        """Return the learning rate of the next update."""
         rate = self.learning_rate
         return float(rate(self.iterations)) if isinstance(rate, Schedule) else rate
 
     def apply(self, params: dict[str, Array], grads: dict[str, Array], kernels: ModuleType) -> None:
-        """Update every parameter in place; gradients may be scaled in place by the clipping.
+        """Update all parameters in place; clipping scales the gradients in place too.
 
-        `params` and `grads` have the same keys; `kernels` is the kernel set that does the loops.
+        `params` and `grads` have the same keys; `kernels` is the kernel set to use.
         """
         rate = self.rate()
         self._clip(grads)
@@ -134,12 +134,12 @@ class Optimizer(Configured):
         self.iterations += 1
 
     def get_state(self) -> dict[str, Array]:
-        """Copies of `iteration` and every slot."""
+        """Return copies of `iteration` and every slot."""
         slots = {name: array.copy() for name, array in self.slots.items()}
         return {"iteration": np.array(self.iterations, np.int64), **slots}
 
     def set_state(self, state: dict[str, Array]) -> None:
-        """Go on from what `get_state` returned."""
+        """Restore the state that `get_state` returned."""
         self.iterations = int(state.get("iteration", 0))
         self.slots = {name: array.copy() for name, array in state.items() if name != "iteration"}
 
@@ -164,7 +164,7 @@ class Optimizer(Configured):
         return None if value is None else self._number(name, value)
 
     def _number(self, name: str, value: Any, below: float | None = None) -> float:
-        """A number of at least 0 and, maybe, less than `below`."""
+        """Check a number of at least 0 and, if given, less than `below`."""
         words = ">= 0" if below is None else f">= 0 and < {below}"
         return number(
             value, f"{type(self).__name__}: {name}",
@@ -173,13 +173,13 @@ class Optimizer(Configured):
 
 
 def _norm(grad: Array) -> float:
-    return sqrt(np.square(grad, dtype=np.float64).sum())  # not by BLAS: the same bits everywhere
+    return sqrt(np.square(grad, dtype=np.float64).sum())  # without BLAS: the same bits everywhere
 
 
 class SGD(Optimizer):
     """Stochastic gradient descent: parameter -= learning_rate * gradient.
 
-    `momentum` 0 or more keeps that share of the step before; `nesterov` looks one step ahead.
+    `momentum` (>= 0) adds that fraction of the previous step; `nesterov` looks one step ahead.
     Source: keras/src/optimizers/sgd.py; Sutskever et al. 2013.
     """
 
@@ -205,10 +205,10 @@ class SGD(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """Divides the gradient by a running root mean square of it. Source: Hinton's lecture 6e.
+    """Divide the gradient by a running root mean square of it. Source: Hinton's lecture 6e.
 
-    `rho` is the decay of the mean; `centered` takes the square of the mean gradient off;
-    `momentum` sends the step through a buffer.
+    `rho` is the decay of the mean; `centered` subtracts the square of the mean gradient;
+    `momentum` accumulates the steps in a buffer.
     """
 
     def __init__(
@@ -240,7 +240,7 @@ class RMSprop(Optimizer):
 
 
 class Adam(Optimizer):
-    """Running means of the gradient and its square, corrected for their start at zero.
+    """Adam: running means of the gradient and its square, corrected for starting at zero.
 
     `amsgrad` divides by the largest mean square so far. Source: Kingma & Ba 2015 (Keras: the form
     with "epsilon hat"; PyTorch: algorithm 1); Reddi et al. 2018 for AMSGrad.
@@ -278,7 +278,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (default .004): not a part of the gradient's means.
+    """Adam with decoupled weight decay (default .004), not part of the gradient's means.
 
     Arguments and errors as for `Adam`. Source: Loshchilov & Hutter 2019.
     """
@@ -299,5 +299,5 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 
 def get_optimizer(spec: str | Optimizer | dict[str, Any]) -> Optimizer:
-    """An optimizer from itself, its name in any case ("adam"), or its {"class_name", "config"}."""
-    return spec if isinstance(spec, Optimizer) else make("optimizer", spec, OPTIMIZERS)
+    """Return an optimizer from an instance, a name ("adam"), or a {"class_name", "config"}."""
+    return spec if isinstance(spec, Optimizer) else deserialize("optimizer", spec, OPTIMIZERS)

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from .checks import number
-from .configs import Configured
+from .common.config import Configured
+from .common.validate import number
 
 
 class L2(Configured):
     """A penalty of `l2` times the sum of squares of a kernel, added to the loss.
 
-    For `kernel_regularizer=`, which raises ValueError unless `l2` is finite and 0 or more.
+    For `kernel_regularizer=`. Raises ValueError unless `l2` is finite and at least 0.
     Source: keras/src/regularizers/regularizers.py.
     """
 
@@ -18,10 +18,10 @@ class L2(Configured):
 
 
 def get_regularizer(spec: Any) -> L2 | None:
-    """An `L2` from itself, "l2", a number or Keras's config of one; None for None and 0."""
+    """Return an `L2` from an instance, "l2", a number or a Keras config; None for None and 0."""
     if isinstance(spec, dict) and isinstance(spec.get("config"), dict):
         config = spec["config"]
-        # Old Keras wrote L1L2 for both.
+        # Old versions of Keras wrote L1L2 for both.
         if spec.get("class_name") in ("L2", "L1L2") and config.get("l1", 0) == 0:
             spec = config.get("l2")
     if spec is None or isinstance(spec, L2):

@@ -1,4 +1,4 @@
-"""Learning rates that change with the step: schedule(step) -> rate. Names and formulas are Keras's.
+"""Learning-rate schedules: schedule(step) -> rate. Names and formulas are Keras's.
 
 A step is one update of the parameters.
 """
@@ -7,22 +7,22 @@ from dataclasses import dataclass, fields
 from math import cos, floor, inf, pi
 from typing import ClassVar, get_origin
 
-from .checks import flag, number, python
-from .configs import Configured
+from .common.config import Configured
+from .common.validate import flag, number, to_python
 
 
 @dataclass(frozen=True)
 class Schedule(Configured):
-    """A learning rate that depends on the number of updates made so far.
+    """Base class: a learning rate that depends on the number of updates so far.
 
     `decay_steps`, `warmup_steps` and `boundaries` are numbers of updates. Raises ValueError for
     arguments out of range. Source: keras/src/optimizers/schedules/learning_rate_schedule.py.
     """
 
-    above_zero: ClassVar[tuple[str, ...]] = ("decay_steps",)
+    positive: ClassVar[tuple[str, ...]] = ("decay_steps",)
 
     def __call__(self, step: int) -> float:
-        """The learning rate of update number `step`, counted from 0."""
+        """Return the learning rate of update number `step`, counted from 0."""
         kind = type(self).__name__
         number(step, f"{kind}: step", lambda step: step >= 0, ">= 0")
         try:
@@ -39,14 +39,14 @@ class Schedule(Configured):
             value, where = getattr(self, field.name), f"{type(self).__name__}: {field.name}"
             if isinstance(field.default, bool):
                 flag(value, where)
-            elif field.name in self.above_zero:
+            elif field.name in self.positive:
                 number(value, where, lambda value: value > 0, "more than 0")
             elif value is not None or field.default is not None:
                 listed = get_origin(field.type) is list and isinstance(value, (list, tuple))
                 for item in value if listed else (value,):
                     number(item, where)
-                value = [python(item) for item in value] if listed else value
-            object.__setattr__(self, field.name, python(value))
+                value = [to_python(item) for item in value] if listed else value
+            object.__setattr__(self, field.name, to_python(value))
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ class _Decay(Schedule):
 
 @dataclass(frozen=True)
 class ExponentialDecay(_Decay):
-    """rate = initial * decay_rate^(step / decay_steps); whole powers only with `staircase`.
+    """rate = initial * decay_rate^p, p = step / decay_steps, rounded down if `staircase`.
 
     Units, errors and source: `Schedule`.
     """
 
-    above_zero: ClassVar = ("decay_steps", "decay_rate")
+    positive: ClassVar = ("decay_steps", "decay_rate")
 
     def _rate(self, step: int) -> float:
         return self.initial_learning_rate * self.decay_rate ** self._periods(step)
@@ -76,9 +76,9 @@ class ExponentialDecay(_Decay):
 
 @dataclass(frozen=True)
 class PiecewiseConstantDecay(Schedule):
-    """values[i] up to and including step boundaries[i], then the next: a rate in steps.
+    """values[i] up to and including step boundaries[i], then the next value.
 
-    ValueError unless there is one value more than boundaries. Units and source: `Schedule`.
+    ValueError unless there is one more value than boundaries. Units and source: `Schedule`.
     """
 
     boundaries: list[int]
@@ -91,10 +91,12 @@ class PiecewiseConstantDecay(Schedule):
         if not lists or len(self.values) != len(self.boundaries) + 1:
             raise ValueError(
                 f"PiecewiseConstantDecay: boundaries={self.boundaries}, values={self.values}, "
-                "expected two lists, of one value more than boundaries"
+                "expected two lists, with one more value than boundaries"
             )
         if list(self.boundaries) != sorted(self.boundaries):
-            raise ValueError(f"PiecewiseConstantDecay: boundaries={self.boundaries} not ascending")
+            raise ValueError(
+                f"PiecewiseConstantDecay: boundaries={self.boundaries}, expected ascending"
+            )
 
     def _rate(self, step: int) -> float:
         return self.values[sum(step > boundary for boundary in self.boundaries)]
@@ -104,8 +106,8 @@ class PiecewiseConstantDecay(Schedule):
 class CosineDecay(Schedule):
     """Half a cosine from initial down to alpha * initial over `decay_steps`.
 
-    With `warmup_target` the rate first climbs in a straight line from initial to the target in
-    `warmup_steps`, and the cosine starts there. Source: Loshchilov & Hutter 2017; else `Schedule`.
+    With `warmup_target` the rate first rises linearly from initial to the target over
+    `warmup_steps`, and the cosine starts there. Source: Loshchilov & Hutter 2017. See `Schedule`.
     """
 
     initial_learning_rate: float
@@ -129,11 +131,11 @@ class CosineDecay(Schedule):
 class PolynomialDecay(Schedule):
     """From initial to end in `decay_steps`: (initial-end) * (1 - step/decay_steps)^power + end.
 
-    `cycle`: starts again, longer by `decay_steps` each time, where else the rate would stay at end.
+    `cycle` restarts the decay at its end, each time longer by `decay_steps`.
     Units, errors and source: `Schedule`.
     """
 
-    above_zero: ClassVar = ("decay_steps", "power")
+    positive: ClassVar = ("decay_steps", "power")
     initial_learning_rate: float
     decay_steps: float
     end_learning_rate: float = 0.0001
@@ -151,7 +153,7 @@ class PolynomialDecay(Schedule):
 
 @dataclass(frozen=True)
 class InverseTimeDecay(_Decay):
-    """rate = initial / (1 + decay_rate * step / decay_steps); whole quotients with `staircase`.
+    """rate = initial / (1 + decay_rate * p), p = step / decay_steps, rounded down if `staircase`.
 
     Units, errors and source: `Schedule`.
     """

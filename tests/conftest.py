@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from nanocnn.jit.threads import get_num_threads, set_num_threads
 from nanocnn.kernels import KERNEL_SETS, get_kernels
-from nanocnn.threads import get_num_threads, set_num_threads
 
 # A program started in the background of a shell ignores Ctrl-C, and so do all it starts: not here,
 # where tests press it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+# A failed assert in there shows its values, as one in a test does.
+pytest.register_assert_rewrite("support")
 
 settings.register_profile("nanocnn", deadline=None, derandomize=True, database=None)
 settings.load_profile("nanocnn")

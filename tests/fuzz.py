@@ -1,10 +1,10 @@
 """Fuzz a reader, guided by coverage: `python tests/fuzz.py idx|npz|h5|keras|png [--runs 100000]`.
 
 Needs the `[fuzz]` extra (atheris). Starts from tests/corpus/FORMAT; what must hold is said in
-fuzzing.py. Each input has a limit of time, and the process one of memory. Stops at the first input
-that breaks a promise, and says where it lies. Damaged HDF5 can make its C library crash or loop
-forever: such inputs are counted, must be an error when they are read as users read them (in a
-process of its own), and fuzzing goes on.
+support/fuzz_targets.py. Each input has a limit of time, and the process one of memory. Stops at the
+first input that breaks a promise, and says where it lies. Damaged HDF5 can make its C library crash
+or loop forever: such inputs are counted, must be an error when they are read as users read them (in
+a process of its own), and fuzzing goes on.
 """
 
 import argparse
@@ -25,7 +25,7 @@ try:
 except ImportError:
     sys.exit('fuzz: atheris is not installed (python -m pip install -e ".[fuzz]")')
 
-import fuzzing
+from support import fuzz_targets
 
 FOUND = 42  # exit code of a process in which a check failed
 LONGEST = 1 << 17  # bytes of an input
@@ -58,7 +58,7 @@ def fuzz(target, work, folders, runs, seconds, shared):
     def one_input(data):
         shared.begin(data)
         try:
-            fuzzing.attempt(target, data)
+            fuzz_targets.attempt(target, data)
         except BaseException:
             traceback.print_exc()
             os._exit(FOUND)
@@ -102,22 +102,22 @@ def confirm(target, data):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("format", choices=fuzzing.TARGETS)
+    parser.add_argument("format", choices=fuzz_targets.TARGETS)
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--seconds", type=int, default=0, help="stop earlier (0: after all runs)")
     parser.add_argument("--keep", type=Path, help="folder for the inputs that reached new code")
     args = parser.parse_args()
-    target = fuzzing.TARGETS[args.format]
+    target = fuzz_targets.TARGETS[args.format]
     with atheris.instrument_imports(include=target.modules):  # made by the first attempts
-        for data in fuzzing.mutants(args.format, 20, blind=False):
-            fuzzing.attempt(target, data)
+        for data in fuzz_targets.mutants(args.format, 20, blind=False):
+            fuzz_targets.attempt(target, data)
     start, shared, faults = time.monotonic(), Shared(), 0
     patience = 10 * target.seconds + 30
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
         found = args.keep or work / "found"
         found.mkdir(exist_ok=True)
-        folders = [found, fuzzing.CORPUS / args.format]
+        folders = [found, fuzz_targets.CORPUS / args.format]
         failed = False
         while not failed and shared.count < args.runs:
             left = args.seconds and max(1, int(start + args.seconds - time.monotonic()))

@@ -1,1 +1,1 @@
-"""Data: IDX files, MNIST and its kin, minibatches, and the digit in a photo."""
+"""Data: IDX files, MNIST-like data sets, mini-batches, and digits in photos."""

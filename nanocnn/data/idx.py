@@ -1,7 +1,7 @@
-"""IDX files, the format of MNIST: read and written strictly.
+"""Strict reading and writing of IDX files, the format of MNIST.
 
-An IDX file is two zero bytes, a type code, the number of dimensions, a big-endian uint32 for each
-of them, then the values, big-endian, last dimension fastest (MNIST's own page defines it so).
+An IDX file is two zero bytes, a type code, the number of dimensions, each size as a big-endian
+uint32, then the values, big-endian in C order (as defined on the MNIST page).
 """
 
 import gzip
@@ -13,10 +13,10 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from nanocnn.arrays import Array
-from nanocnn.checks import whole
-from nanocnn.errors import DatasetError
-from nanocnn.files import PEEK, atomic_write, looks_like, opened, path_name, stream_name
+from nanocnn.common.arrays import Array
+from nanocnn.common.errors import DatasetError
+from nanocnn.common.files import PEEK, atomic_write, looks_like, opened, path_name, stream_name
+from nanocnn.common.validate import integer
 
 File = str | os.PathLike[str] | BinaryIO
 
@@ -27,17 +27,17 @@ CHUNK = 1 << 20
 
 
 def read(file: File, max_bytes: int = 1 << 32) -> Array:
-    """Read an array from an IDX file, plain or gzipped (told by its content, not by its name).
+    """Read an array from an IDX file, plain or gzipped (detected by content, not by name).
 
-    file       a path, or a file open in binary mode, read from where it stands to its end
-    max_bytes  the largest array accepted (4 GiB): what stops a gzip bomb whose header is truthful
+    file       a path, or a file open in binary mode, read from its current position to its end
+    max_bytes  the largest array accepted (4 GiB), against gzip bombs with a truthful header
     returns    a writable array, C order, native byte order
 
-    Memory grows with what the file holds, never with what its header promises, and no more than one
-    byte past the promise is ever decompressed. Raises DatasetError for all but exactly one array,
+    Memory is bounded by the file's content, not by its header, and at most one byte more than the
+    header declares is decompressed. Raises DatasetError unless the file is exactly one array,
     OSError for a path that cannot be opened.
     """
-    max_bytes = whole(max_bytes, "max_bytes", 0, bits=63)
+    max_bytes = integer(max_bytes, "max_bytes", 0, bits=63)
     with opened(file) as (stream, name):
         try:
             if _peek(stream) != GZIP_MAGIC:
@@ -46,7 +46,7 @@ def read(file: File, max_bytes: int = 1 << 32) -> Array:
                 return _parse(cast(BinaryIO, unpacked), name, max_bytes)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DatasetError(
-                f"{name}: expected a whole gzip file, got a truncated or damaged one ({error}); "
+                f"{name}: expected a complete gzip file, got a truncated or damaged one ({error}); "
                 "delete it and fetch it again"
             ) from error
 
@@ -63,27 +63,27 @@ def _parse(file: BinaryIO, name: str, max_bytes: int, left: int | None = None) -
     if len(header) < 4 * ndim:
         raise DatasetError(
             f"{name}: expected {ndim} sizes in the header, got {len(header)} bytes of them; "
-            "the file is cut off: fetch it again"
+            "the file is truncated: fetch it again"
         )
     shape = struct.unpack(f">{ndim}I", header)
     expected = math.prod(shape) * dtype.itemsize
-    promise = f"{name}: expected {expected:,} bytes of data for shape {shape} of {dtype.name}"
+    declared = f"{name}: expected {expected:,} bytes of data for shape {shape} of {dtype.name}"
     if expected > max_bytes:
-        raise DatasetError(f"{promise}, got a limit of {max_bytes:,} bytes (max_bytes)")
+        raise DatasetError(f"{declared}, more than max_bytes={max_bytes:,}")
     if left is not None and left - 4 - 4 * ndim != expected:
-        raise DatasetError(f"{promise}, got {left - 4 - 4 * ndim:,}; fetch the file again")
+        raise DatasetError(f"{declared}, got {left - 4 - 4 * ndim:,}; fetch the file again")
     data = bytearray()
-    # One byte past the promise shows trailing bytes; reading to the end has gzip check its CRC.
+    # One byte more reveals trailing data; reading to the end makes gzip check its CRC.
     while chunk := file.read(min(CHUNK, expected + 1 - len(data))):
         data += chunk
         if len(data) > expected:
-            raise DatasetError(f"{promise}, got more; the file is not what its header says")
+            raise DatasetError(f"{declared}, got more: wrong header or trailing bytes")
     if len(data) < expected:
-        raise DatasetError(f"{promise}, got {len(data):,}; the file is cut off: fetch it again")
+        raise DatasetError(f"{declared}, got {len(data):,}; the file is truncated: fetch it again")
     try:
         array = np.frombuffer(data, dtype).reshape(shape)
-    except ValueError as error:  # more dimensions than numpy has, or (0, huge, huge)
-        raise DatasetError(f"{name}: shape {shape} is beyond numpy: {error}") from error
+    except ValueError as error:  # too many dimensions, or (0, huge, huge)
+        raise DatasetError(f"{name}: NumPy does not support shape {shape}: {error}") from error
     if not dtype.isnative:
         array = array.byteswap(inplace=True).view(dtype.newbyteorder("="))
     return array
@@ -94,8 +94,8 @@ def write(file: File, array: Array) -> None:
 
     array  1 or more dimensions; uint8, int8, int16, int32, float32 or float64; any byte order
 
-    A path is written to a temporary file beside it and moved into place: it holds the old array or
-    the new one. The same array gives the same bytes. Raises DatasetError for what IDX cannot hold.
+    A path is written atomically: it has the old array or the new one. Equal arrays give equal
+    bytes. Raises DatasetError for an array that IDX cannot store.
     """
     path = path_name(file, "file") if isinstance(file, (str, os.PathLike)) else None
     name = path or stream_name(file, "write")
@@ -103,11 +103,11 @@ def write(file: File, array: Array) -> None:
     code = CODES.get(array.dtype.newbyteorder("="))
     if code is None:
         raise DatasetError(
-            f"{name}: IDX holds {', '.join(d.name for d in CODES)}, got {array.dtype}; "
-            "convert it first, as with array.astype('int32')"
+            f"{name}: expected an array of {', '.join(d.name for d in CODES)}, got {array.dtype}; "
+            "convert it first, such as with array.astype('int32')"
         )
     if array.ndim == 0 or max(array.shape) >= 1 << 32:
-        raise DatasetError(f"{name}: IDX holds 1 or more sizes < 2**32, got {array.shape}")
+        raise DatasetError(f"{name}: expected 1 or more sizes below 2**32, got {array.shape}")
     if path is None:
         return _write(cast(BinaryIO, file), code, array)
     with atomic_write(path) as part:
@@ -123,7 +123,7 @@ def _write(file: BinaryIO, code: int, array: Array) -> None:
 
 
 def _peek(file: BinaryIO) -> bytes:
-    """The next two bytes, left unread."""
+    """Return the next two bytes without consuming them."""
     if hasattr(file, "peek"):
         return bytes(file.peek(2)[:2])
     start = file.read(2)
@@ -132,7 +132,7 @@ def _peek(file: BinaryIO) -> bytes:
 
 
 def _bytes_left(file: BinaryIO) -> int | None:
-    """How much is still to be read, None for a stream that cannot say."""
+    """Return the number of unread bytes, None for a stream that cannot seek."""
     if not file.seekable():
         return None
     here = file.tell()
@@ -142,7 +142,7 @@ def _bytes_left(file: BinaryIO) -> int | None:
 
 
 def _hint(start: bytes) -> str:
-    """What the first bytes of the usual wrong files say about them, and what to do."""
+    """A hint from the first bytes: the likely file format, and the fix."""
     if start[:2] == GZIP_MAGIC:
         return ": it is gzipped twice; unpack it once"
     text = looks_like(start)

@@ -1,7 +1,7 @@
-"""MNIST and its kin: found on disk, fetched and verified, or the embedded sample.
+"""MNIST and data sets of its format: from disk, a verified download, or the embedded sample.
 
-`load` looks in the folder it is given, else in $NANOCNN_DATA, the user's cache, the public mirrors,
-and last, for MNIST alone, in the sample of 5,000 digits inside this package. It says what it used.
+`load` searches the given folder, or else $NANOCNN_DATA, the user's cache, the public mirrors and,
+for MNIST only, the sample of 5,000 digits in this package. It prints which one it used.
 """
 
 import os
@@ -16,18 +16,18 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from nanocnn.arrays import Array
-from nanocnn.checks import flag
-from nanocnn.data import idx, mirrors
-from nanocnn.data.mirrors import EMNIST_FILES, EMNIST_ZIP, MNIST_FILES, SOURCES
-from nanocnn.errors import DatasetError, unknown
-from nanocnn.files import atomic_write, path_name
-from nanocnn.terminal import say
+from nanocnn.common.arrays import Array
+from nanocnn.common.errors import DatasetError, unknown
+from nanocnn.common.files import atomic_write, path_name
+from nanocnn.common.terminal import say
+from nanocnn.common.validate import flag
+from nanocnn.data import download, idx
+from nanocnn.data.download import EMNIST_FILES, EMNIST_ZIP, MNIST_FILES, SOURCES
 
 Split = tuple[Array, Array]
 
-# The largest array that a file may hold: gzip can pack 1,000 zeros into a byte, pictures hardly 10.
-ANY_FILE, TIMES = 64 << 20, 100  # bytes, and times the file's size
+# The largest array accepted from a file: gzip packs up to 1,000 zeros per byte, images about 10.
+MAX_BYTES, MAX_RATIO = 64 << 20, 100  # bytes, and times the file's size
 
 
 def load(
@@ -35,16 +35,16 @@ def load(
 ) -> tuple[Split, Split]:
     """Load (x_train, y_train), (x_test, y_test): images uint8 (N,28,28), labels uint8 (N,) of 0..9.
 
-    path     a folder with the four IDX files, packed or not, or with a subfolder `name` of them;
-             None looks in $NANOCNN_DATA (the same way), the user's cache and the mirrors (SHA-256
-             checked), and falls back on the embedded sample for MNIST
+    path     a folder with the four IDX files, gzipped or not, or with a subfolder `name` of them;
+             None searches $NANOCNN_DATA (the same way), the user's cache and the mirrors (SHA-256
+             checked), and falls back to the embedded sample for MNIST
     name     "mnist", "fashion_mnist", "kmnist" or "emnist_digits"
-    verbose  print the one line that says what was used, and show downloads on a terminal;
-             a fallback on the sample is always said
+    verbose  print one line naming the source, and show downloads on a terminal;
+             a fallback to the sample is always printed
 
-    Raises DatasetError for files that are missing or wrong, ValueError for an unknown name. The
-    sets use the same file names, so $NANOCNN_DATA itself is taken for MNIST unless its own name is
-    that of another set, as fashion-mnist; the others' best place is a subfolder of it.
+    Raises DatasetError for missing or wrong files, ValueError for an unknown name. The data sets
+    use the same file names: files in $NANOCNN_DATA itself count as MNIST, unless the folder has the
+    name of another set, such as fashion-mnist. Keep other data sets in subfolders.
     """
     verbose = flag(verbose, "verbose")
     _check_name(name)
@@ -52,58 +52,58 @@ def load(
         folder = Path(path_name(path))
         if found := _find([folder / name, folder], name):
             return _read(name, found, str(folder), verbose)
-        what = "holds none of them" if folder.is_dir() else "is not a folder"
+        what = "has none of them" if folder.is_dir() else "is not a folder"
         raise DatasetError(
-            f"{name}: expected {', '.join(_stems(name))}, each with .gz or without; {folder} {what}"
+            f"{name}: expected {', '.join(_stems(name))}, each with or without .gz; {folder} {what}"
         )
-    found, chosen = _find_chosen(name)
+    found, chosen = _find_in_environment(name)
     if found:
         return _read(name, found, f"{chosen} ($NANOCNN_DATA)", verbose)
-    elsewhere = f" ($NANOCNN_DATA, {chosen}, does not hold it)" if chosen else ""
-    cache = mirrors.cache_folder() / name
+    elsewhere = f" ($NANOCNN_DATA, {chosen}, does not have it)" if chosen else ""
+    cache = download.cache_folder() / name
     try:
         mirror = _fetch(name, cache, verbose)
     except ConnectionError as error:
-        why = f"nothing in {cache}{elsewhere}, and no mirror gave it: {error}"
+        why = f"not in {cache}{elsewhere}, and no mirror provides it: {error}"
         if name == "mnist":
             return sample(f"the embedded sample, 5,000 of MNIST's 70,000 digits ({why})")
         raise DatasetError(
-            f"{name}: {why}; where there is a network fetch {', '.join(SOURCES[name].files)} from "
+            f"{name}: {why}; download {', '.join(SOURCES[name].files)} from "
             f"{SOURCES[name].mirrors[0]}, then pass their folder as path or set NANOCNN_DATA to it"
         ) from error
     found = _find([cache], name)
     assert found is not None
-    origin = f"{mirror}, now kept in {cache}" if mirror else str(cache)
+    origin = f"{mirror}, now cached in {cache}" if mirror else str(cache)
     return _read(name, found, origin + elsewhere, verbose)
 
 
 def sample(origin: str | None = None) -> tuple[Split, Split]:
-    """Load the 5,000 digits inside this package: 4,000 and 1,000, as many of each.
+    """Load the 5,000 digits in this package: 4,000 for training, 1,000 for test, balanced.
 
-    origin  what to print about it in one line; None prints nothing
+    origin  source to print in one line; None prints nothing
     """
     if not isinstance(origin, (str, type(None))):
-        raise ValueError(f"origin={origin!r:.80}, expected text or None")
+        raise ValueError(f"origin={origin!r:.80}, expected a str or None")
     found = _find([files("nanocnn.data") / "sample"], "mnist")
     assert found is not None
     return _read("mnist", found, origin or "", verbose=origin is not None)
 
 
 def locate(name: str = "mnist") -> str:
-    """Where `load(name=name)` would find the files, in words; nothing is read or fetched.
+    """Describe where `load(name=name)` would find the files, without reading or downloading any.
 
     Raises ValueError for an unknown name.
     """
     _check_name(name)
-    found, chosen = _find_chosen(name)
+    found, chosen = _find_in_environment(name)
     if found:
         return f"{chosen} ($NANOCNN_DATA)"
-    cache = mirrors.cache_folder() / name
+    cache = download.cache_folder() / name
     where = f"a download from {SOURCES[name].mirrors[0]} to {cache}"
     where += ", or the embedded sample without a network" * (name == "mnist")
-    with suppress(DatasetError):  # some of the files: the others would be fetched
+    with suppress(DatasetError):  # some files are missing: they would be downloaded
         where = f"{cache}, from earlier downloads" if _find([cache], name) else where
-    return where + (f" ($NANOCNN_DATA, {chosen}, does not hold it)" if chosen else "")
+    return where + (f" ($NANOCNN_DATA, {chosen}, does not have it)" if chosen else "")
 
 
 def _check_name(name: Any) -> None:
@@ -111,33 +111,33 @@ def _check_name(name: Any) -> None:
         raise unknown("data set", name, SOURCES)
 
 
-def _find_chosen(name: str) -> tuple[list[Traversable] | None, Path | None]:
-    """The four files in $NANOCNN_DATA, and that folder; each None if there is none."""
+def _find_in_environment(name: str) -> tuple[list[Traversable] | None, Path | None]:
+    """Return the four files in $NANOCNN_DATA, and that folder; each None if missing."""
     if not (variable := os.environ.get("NANOCNN_DATA")):
         return None, None
     folder = Path(variable)
-    return _find([folder / name, *[folder] * _may_hold(folder, name)], name), folder
+    return _find([folder / name, *[folder] * _counts_as(folder, name)], name), folder
 
 
 def _stems(name: str) -> tuple[str, ...]:
     return EMNIST_FILES if name == "emnist_digits" else MNIST_FILES
 
 
-def _may_hold(folder: Path, name: str) -> bool:
-    """Whether unmarked files in $NANOCNN_DATA itself are those of `name`."""
+def _counts_as(folder: Path, name: str) -> bool:
+    """Whether files directly in $NANOCNN_DATA, `folder`, count as the data set `name`."""
     plain = folder.name.lower().replace("-", "").replace("_", "")
     owner = {known.replace("_", ""): known for known in SOURCES}.get(plain, "mnist")
-    return owner == name or name == "emnist_digits"  # EMNIST's files say what they are
+    return owner == name or name == "emnist_digits"  # EMNIST's file names are unique
 
 
 def _find(places: list[Any], name: str) -> list[Traversable] | None:
-    """The four files in the first place that has them, None where there are none at all."""
+    """Return the four files from the first of `places` that has any, None if there is none."""
     if name == "emnist_digits":
         places = [inside for place in places for inside in _emnist_places(place)]
     for place in places:
         found: dict[str, Traversable] = {}
         for stem in _stems(name):
-            dotted = stem.replace("-idx", ".idx")  # what gzip -N and 7-zip restore
+            dotted = stem.replace("-idx", ".idx")  # the name that gzip -N and 7-zip restore
             for spelling in (stem, dotted, f"{stem}.gz", f"{dotted}.gz"):
                 if stem not in found and (place / spelling).is_file():
                     found[stem] = place / spelling
@@ -145,12 +145,12 @@ def _find(places: list[Any], name: str) -> list[Traversable] | None:
             return list(found.values())
         if found:
             missing = [stem for stem in _stems(name) if stem not in found]
-            raise DatasetError(f"{name}: {place} lacks {', '.join(missing)} (with .gz or without)")
+            raise DatasetError(f"{name}: {place} lacks {', '.join(missing)} (with or without .gz)")
     return None
 
 
 def _emnist_places(folder: Path) -> Iterator[Any]:
-    """The folder, what unzipping leaves in it, and the .zip itself, whose members are streamed."""
+    """Yield the folder, the subfolder that unzipping creates, and the .zip itself."""
     yield from (folder, folder / "gzip")
     if (folder / EMNIST_ZIP).is_file():
         try:
@@ -166,7 +166,7 @@ def _read(name: str, found: list[Traversable], origin: str, verbose: bool) -> tu
             with file.open("rb") as opened:
                 arrays.append(idx.read(cast(BinaryIO, opened), _max_bytes(file)))
         except (zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: encrypted
-            raise DatasetError(f"{file}: damaged in its zip file: {error}") from error
+            raise DatasetError(f"{file}: damaged zip member: {error}") from error
     x_train, y_train, x_test, y_test = arrays
     _check(x_train, y_train, found[0], found[1])
     _check(x_test, y_test, found[2], found[3])
@@ -178,12 +178,12 @@ def _read(name: str, found: list[Traversable], origin: str, verbose: bool) -> tu
 
 
 def _max_bytes(file: Any) -> int:
-    """The largest array that is believed to be in a file, on disk or in a zip archive."""
+    """Return the largest array accepted from a file on disk or in a zip archive."""
     if isinstance(file, zipfile.Path):
         size = file.root.getinfo(file.at).compress_size
     else:
         size = file.stat().st_size
-    return max(ANY_FILE, TIMES * size)
+    return max(MAX_BYTES, MAX_RATIO * size)
 
 
 def _check(x: Array, y: Array, x_file: Traversable, y_file: Traversable) -> None:
@@ -194,7 +194,7 @@ def _check(x: Array, y: Array, x_file: Traversable, y_file: Traversable) -> None
     if y.dtype != np.uint8 or y.ndim != 1:
         raise DatasetError(f"{y_file}: expected uint8 labels (N,), got {y.dtype} {y.shape}")
     if len(x) != len(y):
-        raise DatasetError(f"{x_file} holds {len(x):,} images but {y_file} {len(y):,} labels")
+        raise DatasetError(f"{x_file} has {len(x):,} images but {y_file} has {len(y):,} labels")
     if y.max() > 9:
         first = int(np.argmax(y > 9))
         raise DatasetError(f"{y_file}: expected labels 0 to 9, got {y[first]} at index {first}")
@@ -202,11 +202,11 @@ def _check(x: Array, y: Array, x_file: Traversable, y_file: Traversable) -> None
 
 def _fetch(name: str, cache: Path, verbose: bool) -> str:
     if name != "emnist_digits":
-        return mirrors.fetch(name, cache, verbose)
+        return download.fetch(name, cache, verbose)
     if _find([cache], name):
         return ""
-    mirror = mirrors.fetch(name, cache, verbose)
-    # Stream the four members out of the verified .zip, then drop it: half a gigabyte.
+    mirror = download.fetch(name, cache, verbose)
+    # Extract the four members of the verified .zip, then delete it to save half a gigabyte.
     for member in _find([cache], name) or ():
         with member.open("rb") as packed, atomic_write(cache / member.name) as file:
             copyfileobj(packed, file)

@@ -4,12 +4,22 @@
 module handed down from `Sequential` to its layers, loss and optimizer: there is no global switch.
 The size letters of every kernel, docstring and test (N H W C F ...) are in `reference`; all arrays
 are C-contiguous.
+
+Beyond the operations, a set says by attributes what else it can do:
+
+fuses         conv2d_relu_pool_forward and _backward, and `relu` as an argument of the products:
+              neighbouring layers run as one kernel
+writes_into   every operation takes `out`, so that results go into buffers that are used again
+chooses       `choose` names the algorithm of each product of a convolution
+calls_blas    results depend on the number of threads of BLAS
+CAPTURABLE    the operations whose calls may be captured and replayed (models/replay.py)
 """
 
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
-from ..errors import unknown
+from ..common.errors import unknown
 
 KERNEL_SETS = ("fast", "reference")
 
@@ -27,6 +37,21 @@ OPERATIONS = (
     "softmax_cross_entropy_forward", "softmax_cross_entropy_backward",
     "sgd_update", "rmsprop_update", "adam_update",
 )  # fmt: skip
+
+
+# For custom modules that do not define an attribute: their functions return new arrays.
+DEFAULTS: dict[str, Any] = {
+    "fuses": False,
+    "writes_into": False,
+    "chooses": False,
+    "calls_blas": True,
+    "CAPTURABLE": frozenset(),
+}
+
+
+def ability(kernels: ModuleType, name: str) -> Any:
+    """The attribute `name` of a kernel set, or its default for a module that lacks it."""
+    return getattr(kernels, name, DEFAULTS[name])
 
 
 def get_kernels(name: str) -> ModuleType:

@@ -1,16 +1,16 @@
-"""Where a window slides: output sizes and paddings, in whole numbers only."""
+"""The sliding window of convolution and pooling: output sizes and padding."""
 
 from typing import NamedTuple
 
-from ..checks import one_of, pair
-from ..errors import ShapeError
+from ..common.errors import ShapeError
+from ..common.validate import one_of, pair
 
 
 class Window(NamedTuple):
-    """A KH x KW window sliding over an H x W image: what convolution and pooling have in common.
+    """A KH x KW window sliding over an H x W image.
 
-    Strides SH SW and dilations DH DW in pixels; `top bottom left right` are the rows and columns
-    of padding; OH x OW is the number of places the window stops at.
+    SH SW are strides and DH DW dilations, in pixels; `top bottom left right` are the rows and
+    columns of padding; OH x OW is the output size.
     """
 
     H: int
@@ -36,20 +36,21 @@ def sliding_window(
     padding: str = "valid",
     dilation: tuple[int, int] = (1, 1),
 ) -> Window:
-    """The geometry of a `kernel` sliding over an image of `size`, both (height, width) in pixels.
+    """The `Window` of a `kernel` sliding over an image of `size`, both (height, width) in pixels.
 
-    "valid" keeps the window inside the image; "same" gives ceil(size / strides) places, and when
-    the padding is odd the extra row or column goes to the bottom or right (TensorFlow's rule;
-    PyTorch's `padding=k//2` differs for strides over 1).
-    Raises `ShapeError` when no place is left. Source: keras/src/ops/operation_utils.py.
+    padding  "valid": the window stays inside the image. "same": the output size is
+             ceil(size / strides), and an odd row or column of padding goes to the bottom or right
+             (as in TensorFlow; PyTorch's `padding=k//2` differs for strides over 1)
+
+    Raises `ShapeError` if the output is empty. Source: keras/src/ops/operation_utils.py.
     """
     size, kernel = pair(size, "size"), pair(kernel, "kernel")
     strides, dilation = pair(strides, "strides"), pair(dilation, "dilation")
     padding = one_of(padding, ("valid", "same"), "padding")
-    places, before, after, steps = [], [], [], []
+    outputs, before, after, dilations = [], [], [], []
     for n, k, s, d in zip(size, kernel, strides, dilation, strict=True):
         if padding == "same" and s == 1:
-            # From 2n on, all cells but a centre one are padding: farther out there is only more.
+            # From 2n on, every cell but the centre lies in the padding: more dilation adds zeros.
             d = min(d, 2 * n)
         extent = (k - 1) * d + 1
         if padding == "same":
@@ -61,21 +62,21 @@ def sliding_window(
             raise ShapeError(
                 f"a {kernel[0]}x{kernel[1]} window (dilation {dilation[0]}x{dilation[1]}, padding "
                 f"{padding!r}) does not fit into an image of size {size[0]}x{size[1]}: the output "
-                "is empty"
+                "would be empty"
             )
-        places.append(count)
-        steps.append(d)
+        outputs.append(count)
+        dilations.append(d)
         before.append(total // 2)
         after.append(total - total // 2)
     return Window(
         *size,
         *kernel,
         *strides,
-        steps[0],
-        steps[1],
+        dilations[0],
+        dilations[1],
         before[0],
         after[0],
         before[1],
         after[1],
-        *places,
+        *outputs,
     )

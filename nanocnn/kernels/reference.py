@@ -1,20 +1,20 @@
-"""The reference kernels: what every operation computes, in plain NumPy. Read from top to bottom.
+"""The reference kernels: the mathematics of every operation in plain NumPy. Read top to bottom.
 
-Each operation stands forward first, its backward directly below, with the derivation above the
-backward. Nothing here is tuned; `kernels/fast` has the same names in the same order and is tested
-against this file, and this file against loops (`tests/naive.py`).
+Each forward function is followed by the derivation of its gradient and by its backward function.
+Nothing is optimized: `kernels/fast` has functions of the same names and is tested against this
+file, and this file is tested against plain loops (`tests/support/naive.py`).
 
 Notation
-    dy = dL/dy is the gradient that arrives from above, dx, dweight, dbias the ones that leave;
-    each has the shape of the array it is the gradient of.
+    dy = dL/dy, the gradient of the loss with respect to the output y, is passed to backward, which
+    returns dx, dweight and dbias. Each has the shape of the array it is the gradient of.
     N batch        C input channels    OH OW  output height and width
     H input height F filters           D      inputs of a dense layer
     W input width  KH KW window        U      units of a dense layer      K  classes
     Images are (N,H,W,C), convolution kernels (KH,KW,C,F), dense kernels (D,U).
 
-One rule gives every backward pass below. If y depends on x through y_j = f_j(x), then
+The chain rule gives every backward pass below. If y depends on x through y_j = f_j(x), then
     dx_i = sum over j of dy_j * (d y_j / d x_i):
-each output hands its gradient back to every input it used, times how strongly it used it.
+the gradient of an input sums over all outputs that the input contributes to.
 """
 
 from typing import Any
@@ -22,130 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from ..arrays import Array
+from ..common.arrays import Array
 from .geometry import Window
 
-
-# --- The sliding window: what convolution and pooling share ---------------------------------------
-def pad(x: Array, window: Window, value: float) -> Array:
-    """Surround each image with the window's padding: (N,H,W,C) -> (N,HP,WP,C)."""
-    rows, columns = (window.top, window.bottom), (window.left, window.right)
-    return np.pad(x, ((0, 0), rows, columns, (0, 0)), constant_values=value)
-
-
-def windows(padded: Array, window: Window) -> Array:
-    """Every place the window stops at: a view (N,OH,OW,KH,KW,C) of (N,HP,WP,C), nothing copied.
-
-    view[n,oh,ow,kh,kw,c] = padded[n, oh*SH + kh*DH, ow*SW + kw*DW, c].
-    """
-    N, _, _, C = padded.shape
-    _, _, KH, KW, SH, SW, DH, DW, *_, OH, OW = window
-    n, h, w, c = padded.strides
-    strides = (n, h * SH, w * SW, h * DH, w * DW, c)
-    return as_strided(padded, (N, OH, OW, KH, KW, C), strides)
-
-
-def im2col(x: Array, window: Window, value: float = 0.0) -> Array:
-    """Lay every window out as a row: (N,H,W,C) -> (N*OH*OW, KH*KW*C). Padding holds `value`."""
-    cells = windows(pad(x, window, value), window)  # (N,OH,OW,KH,KW,C)
-    return cells.reshape(-1, window.KH * window.KW * x.shape[3])
-
-
-# im2col copies pixel x[h,w] into every window that covers it, so by the rule at the top the
-# pixel's gradient is the sum of the gradients of its copies. `+=`, never `=`: windows overlap.
-def col2im(dcols: Array, N: int, C: int, window: Window) -> Array:
-    """The transpose of im2col: sum the rows back into images, (N*OH*OW, KH*KW*C) -> (N,H,W,C)."""
-    H, W, KH, KW, SH, SW, DH, DW, top, bottom, left, right, OH, OW = window
-    dcells = dcols.reshape(N, OH, OW, KH, KW, C)
-    dpadded = np.zeros((N, H + top + bottom, W + left + right, C), dcols.dtype)
-    for kh in range(KH):
-        for kw in range(KW):
-            rows = slice(kh * DH, kh * DH + (OH - 1) * SH + 1, SH)  # where cell (kh,kw) of
-            columns = slice(kw * DW, kw * DW + (OW - 1) * SW + 1, SW)  # every window lies
-            dpadded[:, rows, columns] += dcells[:, :, :, kh, kw]
-    return dpadded[:, top : top + H, left : left + W]
-
-
-# --- Convolution ----------------------------------------------------------------------------------
-def conv2d_forward(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
-    """y[n,oh,ow,f] = sum over kh,kw,c of x[n, oh*SH+kh*DH, ow*SW+kw*DW, c] * weight[kh,kw,c,f] + b.
-
-    x (N,H,W,C), weight (KH,KW,C,F), bias (F,) or None -> y (N,OH,OW,F). The kernel is not flipped
-    (a correlation), as everywhere in deep learning.
-    """
-    F = weight.shape[3]
-    cols = im2col(x, window)  # (N*OH*OW, KH*KW*C)
-    y = cols @ weight.reshape(-1, F)  # (N*OH*OW, F)
-    y = y if bias is None else y + bias
-    return y.reshape(len(x), window.OH, window.OW, F)
-
-
-# With im2col a convolution is the matrix product Y = cols @ Wm + b, and so its backward is a dense
-# layer's: each weight was used once in every row, each row once for every filter.
-#     dWm   = cols^T @ dY              dweight[kh,kw,c,f] = sum over windows of pixel * dy
-#     db    = sum of dY's rows         b was added to every row
-#     dcols = dY @ Wm^T                and col2im brings the copies of each pixel together
-def conv2d_backward(
-    dy: Array, x: Array, weight: Array, window: Window, need_dx: bool = True
-) -> tuple[Array | None, Array, Array]:
-    """dy (N,OH,OW,F) -> dx (N,H,W,C) or None, dweight (KH,KW,C,F), dbias (F,)."""
-    N, _, _, C = x.shape
-    F = weight.shape[3]
-    dY = dy.reshape(-1, F)  # (N*OH*OW, F)
-    cols = im2col(x, window)  # (N*OH*OW, KH*KW*C)
-    dweight = (cols.T @ dY).reshape(weight.shape)  # (KH,KW,C,F)
-    dbias = dY.sum(axis=0)  # (F,)
-    if not need_dx:
-        return None, dweight, dbias
-    dcols = dY @ weight.reshape(-1, F).T  # (N*OH*OW, KH*KW*C)
-    dx = col2im(dcols, N, C, window)  # (N,H,W,C)
-    return dx, dweight, dbias
-
-
-# --- Pooling --------------------------------------------------------------------------------------
-def max_pool_forward(x: Array, window: Window) -> tuple[Array, Array]:
-    """The largest value of each window, and which cell held it.
-
-    x (N,H,W,C) -> y (N,OH,OW,C), winner (N,OH,OW,C): kh*KW + kw of the first maximum, row by row
-    (a NaN is the maximum). Padding counts as -inf. Source: PyTorch's MaxPoolKernel.cpp.
-    """
-    N, _, _, C = x.shape
-    cells = windows(pad(x, window, -np.inf), window)  # (N,OH,OW,KH,KW,C)
-    cells = cells.reshape(N, window.OH, window.OW, -1, C)  # (N,OH,OW,KH*KW,C)
-    winner = cells.argmax(axis=3)[:, :, :, None]  # (N,OH,OW,1,C)
-    y = np.take_along_axis(cells, winner, axis=3)[:, :, :, 0]
-    code = np.uint8 if window.KH * window.KW <= 255 else np.int32
-    return y, winner[:, :, :, 0].astype(code)
-
-
-# y is a copy of the winning cell: dy goes to that cell and to no other. A cell that wins in
-# several overlapping windows gets the sum.
-def max_pool_backward(dy: Array, winner: Array, window: Window) -> Array:
-    """dy, winner (N,OH,OW,C) -> dx (N,H,W,C)."""
-    N, *_, C = dy.shape
-    cell = np.arange(window.KH * window.KW)[:, None]  # (KH*KW, 1)
-    won = winner[:, :, :, None] == cell  # (N,OH,OW,KH*KW,C)
-    dcells = np.where(won, dy[:, :, :, None], 0)
-    return col2im(dcells, N, C, window)
-
-
-def average_pool_forward(x: Array, window: Window) -> Array:
-    """The mean of each window's real cells: padding is not counted. x (N,H,W,C) -> (N,OH,OW,C)."""
-    return windows(pad(x, window, 0.0), window).sum(axis=(3, 4)) / real_cells(window, x.dtype)
-
-
-# Each of the n real cells contributed 1/n of itself.
-def average_pool_backward(dy: Array, window: Window) -> Array:
-    """dy (N,OH,OW,C) -> dx (N,H,W,C)."""
-    N, OH, OW, C = dy.shape
-    share = (dy / real_cells(window, dy.dtype))[:, :, :, None, None]  # (N,OH,OW,1,1,C)
-    return col2im(np.broadcast_to(share, (N, OH, OW, window.KH, window.KW, C)), N, C, window)
-
-
-def real_cells(window: Window, dtype: Any) -> Array:
-    """How many cells of each window lie inside the image: (1,OH,OW,1)."""
-    inside = pad(np.ones((1, window.H, window.W, 1), dtype), window, 0.0)
-    return windows(inside, window).sum(axis=(3, 4))
+fuses = writes_into = chooses = False  # what a kernel set can do: see kernels/__init__.py
+calls_blas, CAPTURABLE = True, frozenset[Any]()
 
 
 # --- Dense ----------------------------------------------------------------------------------------
@@ -157,6 +38,7 @@ def dense_forward(x: Array, weight: Array, bias: Array | None) -> Array:
 
 # y[n,u] = sum over d of x[n,d] * weight[d,u] + b[u], so
 #     dweight[d,u] = sum over n of x[n,d] * dy[n,u]      = (x^T @ dy)[d,u]
+#     dbias[u]     = sum over n of dy[n,u]
 #     dx[n,d]      = sum over u of dy[n,u] * weight[d,u] = (dy @ weight^T)[n,d]
 def dense_backward(
     dy: Array, x: Array, weight: Array, need_dx: bool = True
@@ -168,21 +50,136 @@ def dense_backward(
     return dx, dweight, dbias
 
 
+# --- The sliding window of convolution and pooling ------------------------------------------------
+def pad(x: Array, window: Window, value: float) -> Array:
+    """Pad each image as `window` says: (N,H,W,C) -> (N,HP,WP,C)."""
+    rows, columns = (window.top, window.bottom), (window.left, window.right)
+    return np.pad(x, ((0, 0), rows, columns, (0, 0)), constant_values=value)
+
+
+def windows(padded: Array, window: Window) -> Array:
+    """Every position of the window, as a view (N,OH,OW,KH,KW,C) of (N,HP,WP,C) without a copy.
+
+    view[n,oh,ow,kh,kw,c] = padded[n, oh*SH + kh*DH, ow*SW + kw*DW, c].
+    """
+    N, _, _, C = padded.shape
+    _, _, KH, KW, SH, SW, DH, DW, *_, OH, OW = window
+    n, h, w, c = padded.strides
+    strides = (n, h * SH, w * SW, h * DH, w * DW, c)
+    return as_strided(padded, (N, OH, OW, KH, KW, C), strides)
+
+
+def im2col(x: Array, window: Window, value: float = 0.0) -> Array:
+    """One row per window: (N,H,W,C) -> (N*OH*OW, KH*KW*C). The padding has the given value."""
+    cells = windows(pad(x, window, value), window)  # (N,OH,OW,KH,KW,C)
+    return cells.reshape(-1, window.KH * window.KW * x.shape[3])
+
+
+# im2col copies pixel x[h,w] into every window that covers it, so the gradient of the pixel is the
+# sum of the gradients of its copies. Windows overlap: hence `+=`, not `=`.
+def col2im(dcols: Array, N: int, C: int, window: Window) -> Array:
+    """The transpose of im2col: sum rows into images, (N*OH*OW, KH*KW*C) -> (N,H,W,C)."""
+    H, W, KH, KW, SH, SW, DH, DW, top, bottom, left, right, OH, OW = window
+    dcells = dcols.reshape(N, OH, OW, KH, KW, C)
+    dpadded = np.zeros((N, H + top + bottom, W + left + right, C), dcols.dtype)
+    for kh, kw in np.ndindex(KH, KW):  # the pixels under cell (kh,kw) of each window
+        rows = slice(kh * DH, kh * DH + (OH - 1) * SH + 1, SH)
+        columns = slice(kw * DW, kw * DW + (OW - 1) * SW + 1, SW)
+        dpadded[:, rows, columns] += dcells[:, :, :, kh, kw]
+    return dpadded[:, top : top + H, left : left + W]
+
+
+# --- Convolution ----------------------------------------------------------------------------------
+def conv2d_forward(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
+    """y[n,oh,ow,f] = sum over kh,kw,c of x[n, oh*SH+kh*DH, ow*SW+kw*DW, c] * weight[kh,kw,c,f] + b.
+
+    x (N,H,W,C), weight (KH,KW,C,F), bias (F,) or None -> y (N,OH,OW,F). Strictly a correlation: as
+    in every deep-learning library, the kernel is not flipped.
+    """
+    F = weight.shape[3]
+    y = dense_forward(im2col(x, window), weight.reshape(-1, F), bias)  # (N*OH*OW, F)
+    return y.reshape(len(x), window.OH, window.OW, F)
+
+
+# With cols = im2col(x) and Wm = weight as a matrix (KH*KW*C, F), Y = cols @ Wm + b: a dense layer.
+#     dWm   = cols^T @ dY              dweight[kh,kw,c,f] = sum over windows of pixel * dy
+#     dbias = sum of the rows of dY    b is added to every row
+#     dcols = dY @ Wm^T                col2im then sums over the copies of each pixel
+def conv2d_backward(
+    dy: Array, x: Array, weight: Array, window: Window, need_dx: bool = True
+) -> tuple[Array | None, Array, Array]:
+    """dy (N,OH,OW,F) -> dx (N,H,W,C) or None, dweight (KH,KW,C,F), dbias (F,)."""
+    F = weight.shape[3]
+    dY = dy.reshape(-1, F)  # (N*OH*OW, F)
+    cols = im2col(x, window)  # (N*OH*OW, KH*KW*C)
+    dweight = (cols.T @ dY).reshape(weight.shape)  # (KH,KW,C,F)
+    dbias = dY.sum(axis=0)  # (F,)
+    if not need_dx:
+        return None, dweight, dbias
+    dcols = dY @ weight.reshape(-1, F).T  # (N*OH*OW, KH*KW*C)
+    dx = col2im(dcols, len(x), x.shape[3], window)  # (N,H,W,C)
+    return dx, dweight, dbias
+
+
+# --- Pooling --------------------------------------------------------------------------------------
+def max_pool_forward(x: Array, window: Window) -> tuple[Array, Array]:
+    """The maximum of each window and its position.
+
+    x (N,H,W,C) -> y (N,OH,OW,C), argmax (N,OH,OW,C): kh*KW + kw of the first maximum in row-major
+    order. NaN counts as the maximum, padding as -inf. Source: PyTorch's MaxPoolKernel.cpp.
+    """
+    cells = windows(pad(x, window, -np.inf), window)  # (N,OH,OW,KH,KW,C)
+    cells = cells.reshape(*cells.shape[:3], -1, x.shape[3])  # (N,OH,OW,KH*KW,C)
+    argmax = cells.argmax(axis=3)[:, :, :, None]  # (N,OH,OW,1,C)
+    y = np.take_along_axis(cells, argmax, axis=3)[:, :, :, 0]
+    dtype = np.uint8 if window.KH * window.KW <= 255 else np.int32
+    return y, argmax[:, :, :, 0].astype(dtype)
+
+
+# y is a copy of the cell at argmax: dy goes to that cell alone. A cell that is the maximum of
+# several overlapping windows receives the sum.
+def max_pool_backward(dy: Array, argmax: Array, window: Window) -> Array:
+    """dy, argmax (N,OH,OW,C) -> dx (N,H,W,C)."""
+    cell = np.arange(window.KH * window.KW)[:, None]  # (KH*KW, 1)
+    is_max = argmax[:, :, :, None] == cell  # (N,OH,OW,KH*KW,C)
+    dcells = np.where(is_max, dy[:, :, :, None], 0)
+    return col2im(dcells, len(dy), dy.shape[3], window)
+
+
+def average_pool_forward(x: Array, window: Window) -> Array:
+    """The mean of each window, padding excluded. x (N,H,W,C) -> y (N,OH,OW,C)."""
+    return windows(pad(x, window, 0.0), window).sum(axis=(3, 4)) / count_cells(window, x.dtype)
+
+
+# Each of the n cells of a window contributes 1/n of its value.
+def average_pool_backward(dy: Array, window: Window) -> Array:
+    """dy (N,OH,OW,C) -> dx (N,H,W,C)."""
+    N, OH, OW, C = dy.shape
+    dcell = (dy / count_cells(window, dy.dtype))[:, :, :, None, None]  # (N,OH,OW,1,1,C)
+    return col2im(np.broadcast_to(dcell, (N, OH, OW, window.KH, window.KW, C)), N, C, window)
+
+
+def count_cells(window: Window, dtype: Any) -> Array:
+    """The number of cells of each window that lie inside the image: (1,OH,OW,1)."""
+    inside = pad(np.ones((1, window.H, window.W, 1), dtype), window, 0.0)
+    return windows(inside, window).sum(axis=(3, 4))
+
+
 # --- Activations ----------------------------------------------------------------------------------
-# Each is y = f(x) element by element (softmax: row by row), and each derivative can be written with
-# y alone, so y is all that needs to be kept.
+# Each is y = f(x), elementwise (softmax: row by row). The derivatives can be written in terms of y
+# alone, so a layer saves y and not x.
 def relu_forward(x: Array) -> Array:
     """y = max(x, 0); NaN stays NaN."""
     return np.maximum(x, 0)
 
 
 def relu_backward(dy: Array, y: Array) -> Array:
-    """dx = dy where y > 0, else 0 (0 at the kink itself)."""
+    """dx = dy where y > 0, else 0 (also at the kink, x = 0)."""
     return np.where(y > 0, dy, 0)
 
 
 def sigmoid_forward(x: Array) -> Array:
-    """y = 1 / (1 + exp(-x)), written with exp of negative numbers only, so that none overflows."""
+    """y = 1 / (1 + exp(-x)), computed from exp(-|x|), which cannot overflow."""
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
 
@@ -203,11 +200,8 @@ def tanh_backward(dy: Array, y: Array) -> Array:
 
 
 def softmax_forward(x: Array) -> Array:
-    """y_k = exp(x_k) / sum over j of exp(x_j), over the last axis.
-
-    The maximum is taken off first: it cancels, and exp then never overflows.
-    """
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    """y_k = exp(x_k) / sum over j of exp(x_j), over the last axis."""
+    e = np.exp(x - x.max(axis=-1, keepdims=True))  # the maximum cancels; exp cannot overflow
     return e / e.sum(axis=-1, keepdims=True)
 
 
@@ -219,11 +213,10 @@ def softmax_backward(dy: Array, y: Array) -> Array:
 
 # --- Dropout --------------------------------------------------------------------------------------
 def dropout_mask(size: int, rate: float, key: int) -> Array:
-    """Which of `size` elements are kept: (size,) bool, each with probability 1 - rate.
+    """(size,) bool: True for an element that is kept, each with probability 1 - rate.
 
-    The i-th answer is a hash of (key, i) and of nothing else. So forward and backward agree without
-    storing the mask, and both kernel sets agree whatever number of threads they use.
-    The hash is lowbias32 (C. Wellons, "Prospecting for Hash Functions", 2018), applied twice.
+    Element i depends on (key, i) alone: backward computes the same mask again, and so does any
+    number of threads. lowbias32 (C. Wellons, "Prospecting for Hash Functions", 2018) hashes twice.
     """
     h = np.arange(size, dtype=np.uint32) ^ np.uint32(key & 0xFFFFFFFF)
     for last in (np.uint32(key >> 32), np.uint32(0)):
@@ -237,13 +230,13 @@ def dropout_mask(size: int, rate: float, key: int) -> Array:
 
 
 def dropout_forward(x: Array, rate: float, key: int) -> Array:
-    """y = x / (1 - rate) where kept, else 0: on average y is x. key: 0 <= key < 2**64."""
-    kept = dropout_mask(x.size, rate, key).reshape(x.shape)
+    """y = x / (1 - rate) where the mask is True, else 0; E[y] = x. key: 0 <= key < 2**64."""
+    mask = dropout_mask(x.size, rate, key).reshape(x.shape)
     scale = 1 / (1 - rate) if rate < 1 else 0
-    return np.where(kept, x * scale, 0)
+    return np.where(mask, x * scale, 0)
 
 
-# y is x times a constant (1/(1-rate) or 0), so dx is dy times the same constant.
+# y is x times a constant, 1/(1-rate) or 0, and dx is dy times the same constant.
 dropout_backward = dropout_forward
 
 
@@ -251,19 +244,19 @@ dropout_backward = dropout_forward
 def batch_norm_forward(
     x: Array, gamma: Array, beta: Array, epsilon: float
 ) -> tuple[Array, Array, Array]:
-    """y = gamma * xhat + beta, xhat = (x - mean) / sqrt(variance + epsilon), channel by channel.
+    """y = gamma * xhat + beta with xhat = (x - mean) / sqrt(variance + epsilon), per channel.
 
-    x (..., C); mean and variance (C,) over all axes but the last; the variance is the biased one.
-    Returns y, mean, variance. Source: Ioffe & Szegedy 2015, algorithm 1.
+    x (..., C) -> y (..., C), mean (C,), variance (C,): over all axes but the last; the variance is
+    the biased one. gamma, beta (C,). Source: Ioffe & Szegedy 2015, algorithm 1.
     """
     axes = tuple(range(x.ndim - 1))
     mean, variance = x.mean(axis=axes), x.var(axis=axes)
     return batch_norm_inference(x, gamma, beta, mean, variance, epsilon), mean, variance
 
 
-# Let s = 1/sqrt(variance + epsilon), M values a channel, and g = dy * gamma = dL/dxhat. x reaches
-# xhat by three paths: itself (g*s), through the mean, and through the variance. With
-# dxhat/dmean = -s and dxhat/dvariance = -xhat*s^2/2, and dvariance/dx = 2*(x-mean)/M, they sum to
+# Let s = 1/sqrt(variance + epsilon), M values per channel, and g = dy * gamma = dL/dxhat. xhat
+# depends on x directly (g*s), through the mean and through the variance. With dxhat/dmean = -s,
+# dxhat/dvariance = -xhat*s^2/2 and dvariance/dx = 2*(x-mean)/M, the three terms sum to
 #     dx = s * (g - mean(g) - xhat * mean(g * xhat))
 def batch_norm_backward(
     dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, epsilon: float
@@ -281,7 +274,7 @@ def batch_norm_backward(
 def batch_norm_inference(
     x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, epsilon: float
 ) -> Array:
-    """The same y with a mean and variance that are given: those the training averaged."""
+    """The same y for a given mean and variance: the moving averages of the training."""
     s = 1 / np.sqrt(variance + epsilon)
     return gamma * ((x - mean) * s) + beta
 
@@ -290,8 +283,8 @@ def batch_norm_inference(
 def softmax_cross_entropy_forward(logits: Array, target: Array) -> tuple[Array, Array]:
     """L_n = -sum over k of target[n,k] * log softmax(logits)[n,k].
 
-    logits, target (N,K) -> losses (N,), probabilities (N,K). log softmax is x - max - log(sum of
-    exp(x - max)): finite for any finite logit, 1e4 too, where log(softmax(x)) would be log(0).
+    logits, target (N,K) -> losses (N,), probabilities (N,K). log softmax is computed as
+    x - max - log(sum(exp(x - max))), which stays finite where log(softmax(x)) would be log(0).
     """
     shifted = logits - logits.max(axis=1, keepdims=True)
     e = np.exp(shifted)
@@ -302,24 +295,22 @@ def softmax_cross_entropy_forward(logits: Array, target: Array) -> tuple[Array, 
 
 # L = -sum_k t_k * (x_k - log sum_j exp(x_j)), and d log-sum-exp / dx_k = p_k, so
 #     dx_k = p_k * sum(t) - t_k          (p - t when the target sums to one)
-# This is why the two are one operation: apart, it is -t/p times p, and p may be 0.
+# As two operations it would be -t/p times p, which fails where p is 0.
 def softmax_cross_entropy_backward(probabilities: Array, target: Array, weight: Array) -> Array:
-    """dlogits (N,K) = (p * sum(t) - t) * weight, weight (N,): the sample's weight over N."""
+    """dlogits (N,K) = (p * sum(t) - t) * weight. weight (N,): each sample's weight / N."""
     return (probabilities * target.sum(axis=1, keepdims=True) - target) * weight[:, None]
 
 
 # --- Optimizers -----------------------------------------------------------------------------------
-# One step for one parameter, in place. All arrays have the parameter's shape and dtype, which the
-# numbers take on when they meet them.
+# One step for one parameter, in place. All arrays have the parameter's shape and dtype.
 def sgd_update(
     param: Array, grad: Array, velocity: Array | None, learning_rate: float, momentum: float,
     nesterov: bool, rate_inside: bool = True,
 ) -> None:  # fmt: skip
     """velocity = momentum*velocity - learning_rate*grad; param += velocity.
 
-    Nesterov: param += momentum*velocity - learning_rate*grad, as if looking one step ahead.
-    With `rate_inside` False (PyTorch) velocity is free of the learning rate, which is applied last:
-    the same as long as the rate is constant.
+    Nesterov: param += momentum*velocity - learning_rate*grad. With `rate_inside` False (PyTorch)
+    the rate multiplies the step, not the gradient: the same as long as the rate is constant.
     """
     if velocity is None:
         param -= learning_rate * grad
@@ -336,18 +327,17 @@ def rmsprop_update(
 ) -> None:  # fmt: skip
     """v = rho*v + (1-rho)*grad^2; param -= learning_rate * grad / sqrt(v + epsilon).
 
-    With `average` (centred) its square is taken off v; with `buffer` the step goes through
-    momentum. `epsilon_inside` is Keras's rule: epsilon inside the root and the learning rate inside
-    the buffer; PyTorch has both outside.
+    With `average` (centered) v - average^2 replaces v; with `buffer` the step has momentum.
+    `epsilon_inside` (Keras): epsilon is under the root and the learning rate inside the buffer;
+    otherwise (PyTorch) both are outside.
     """
     inside, outside = (learning_rate, 1) if epsilon_inside else (1, learning_rate)
-    rest = 1 - param.dtype.type(rho)  # in the dtype, for both kernel sets to round alike
-    v += (grad * grad - v) * rest
-    spread = v
+    decay = 1 - param.dtype.type(rho)  # in this dtype, so that both kernel sets round alike
+    v += (grad * grad - v) * decay
     if average is not None:
-        average += (grad - average) * rest
-        spread = v - average * average
-    root = np.sqrt(spread + epsilon) if epsilon_inside else np.sqrt(spread) + epsilon
+        average += (grad - average) * decay
+        v = v - average * average
+    root = np.sqrt(v + epsilon) if epsilon_inside else np.sqrt(v) + epsilon
     step = inside * grad / root
     if buffer is not None:
         buffer *= momentum
@@ -360,13 +350,13 @@ def adam_update(
     param: Array, grad: Array, m: Array, v: Array, vmax: Array | None,
     step_size: float, beta1: float, beta2: float, epsilon: float, v_scale: float,
 ) -> None:  # fmt: skip
-    """m, v: running means of grad, grad^2; param -= step_size * m / (sqrt(v)*v_scale + epsilon).
+    """m, v: moving averages of grad, grad^2; param -= step_size * m / (sqrt(v)*v_scale + epsilon).
 
-    The caller puts the bias corrections into step_size and v_scale, where Keras (v_scale = 1) and
-    PyTorch differ; with `vmax` (AMSGrad) the largest v so far is used. Source: Kingma & Ba 2015.
+    The caller puts the bias corrections into step_size and v_scale: Keras (v_scale = 1) and PyTorch
+    differ there. With `vmax` (AMSGrad) the maximum of v so far is used. Source: Kingma & Ba 2015.
     """
     m += (grad - m) * (1 - param.dtype.type(beta1))
     v += (grad * grad - v) * (1 - param.dtype.type(beta2))
     if vmax is not None:
-        np.maximum(vmax, v, out=vmax)
-    param -= step_size * m / (np.sqrt(v if vmax is None else vmax) * v_scale + epsilon)
+        v = np.maximum(vmax, v, out=vmax)
+    param -= step_size * m / (np.sqrt(v) * v_scale + epsilon)

@@ -1,12 +1,12 @@
-"""The layers, one file a family. `LAYERS` maps Keras's class names to them."""
+"""Layers, one file per family. `LAYERS` maps Keras's class names to the classes."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..configs import described
-from ..errors import unknown
+from ..common.config import serialize
+from ..common.errors import unknown
 from .activation import Activation
-from .base import Layer, make_names_unique
+from .base import Layer, automatic_name
 from .dropout import Dropout
 from .linear import Conv2D, Dense
 from .normalization import BatchNormalization
@@ -27,32 +27,47 @@ LAYERS: dict[str, type[Layer]] = {
 
 
 def is_builtin(layer: Layer) -> bool:
-    """Whether the layer is of one of nanocnn's classes, which files know, and of no subclass."""
+    """Whether the class of `layer` is in `LAYERS`; files cannot store others, or subclasses."""
     return type(layer) in LAYERS.values()
 
 
+def make_names_unique(layers: Iterable[Layer]) -> None:
+    """Number default names as Keras does (conv2d, conv2d_1); ValueError for equal given names."""
+    taken = {layer.name for layer in layers if layer.named}
+    if len(taken) < sum(layer.named for layer in layers):
+        raise ValueError(f"two layers have the same name: {[layer.name for layer in layers]}")
+    counts: dict[str, int] = {}
+    for layer in layers:
+        if not layer.named:
+            base = automatic_name(type(layer).__name__)
+            while (name := f"{base}_{counts[base]}" if base in counts else base) in taken:
+                counts[base] = counts.get(base, 0) + 1
+            counts[base] = counts.get(base, 0) + 1
+            layer.name = name
+
+
 def layer_from_config(class_name: str, config: dict[str, Any]) -> Layer:
-    """The layer of Keras's class name `class_name`; nothing outside `LAYERS` is ever looked up."""
+    """Create a layer from its class name, which must be in `LAYERS`, and its config."""
     if class_name not in LAYERS:
         raise unknown("layer", class_name, LAYERS)
     return LAYERS[class_name].from_config(config)
 
 
 def layer_config(layer: Layer) -> dict[str, Any]:
-    """{"class_name", "config"} for `layer_from_config`; Keras calls an `Input` InputLayer."""
-    config = described(layer)
-    if not is_builtin(layer):  # whose __init__ may take neither
+    """Return {"class_name", "config"} for `layer_from_config`; an `Input` is an InputLayer."""
+    config = serialize(layer)
+    if not is_builtin(layer):  # its __init__ need not take these
         return {**config, "name": layer.name, "trainable": layer.trainable}
     return {**config, "class_name": "InputLayer"} if isinstance(layer, Input) else config
 
 
 def layers_from_config(
-    configs: Iterable[dict[str, Any]], own: Mapping[int, type[Layer]]
+    configs: Iterable[dict[str, Any]], custom: Mapping[int, type[Layer]]
 ) -> list[Layer]:
-    """The layers that `layer_config` described; `own`: the classes not in `LAYERS`, by place."""
+    """Create layers from the results of `layer_config`; `custom`: custom classes by index."""
     layers = []
-    for place, each in enumerate(configs):
-        if kind := own.get(place):
+    for index, each in enumerate(configs):
+        if kind := custom.get(index):
             layer = kind.from_config(each["config"])
             layer.name, layer.named, layer.trainable = each["name"], True, each["trainable"]
         else:

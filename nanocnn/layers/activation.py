@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from ..checks import one_of
-from ..memory import Memory
+from ..common.validate import one_of
+from ..kernels.memory import Memory
 from .base import Array, Layer
 
-# What `activation=` accepts, each with its formula.
+# Names for `activation=`, and their formulas.
 ACTIVATIONS = {
     "linear": "y = x",
     "relu": "y = max(x, 0)",
@@ -17,13 +17,13 @@ ACTIVATIONS = {
 
 
 class Activation(Layer):
-    """y = f(x), element by element (softmax: over the last axis). Any shape, which it keeps.
+    """y = f(x) elementwise (softmax: over the last axis), for x of any shape.
 
-    `activation`: "relu", "sigmoid", "tanh", "softmax" or "linear" (None is linear), else a
-    ValueError. Source: keras/src/activations/activations.py.
+    `activation`: "relu", "sigmoid", "tanh", "softmax" or "linear" (also None); ValueError for
+    others. Source: keras/src/activations/activations.py.
     """
 
-    keeps = ("y",)
+    saves = ("y",)
 
     def __init__(self, activation: str | None, name: str | None = None, **options: Any) -> None:
         super().__init__(name, **options)

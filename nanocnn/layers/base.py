@@ -1,7 +1,7 @@
-"""The contract every layer keeps: build once, then forward and backward as often as you like."""
+"""The base class of layers: build once, then run forward and backward any number of times."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from inspect import signature
 from types import ModuleType
 from typing import Any
@@ -9,27 +9,35 @@ from typing import Any
 import numpy as np
 
 from .. import initializers
-from ..arrays import Array as Array
-from ..checks import flag, float_type, generator, label, sample_shape, takes, whole
-from ..configs import Configured, checked_config, refuse_unknown
-from ..errors import ShapeError
+from ..common.arrays import Array as Array
+from ..common.config import Configured, checked_config, refuse_unknown
+from ..common.errors import ShapeError
+from ..common.tables import sizes
+from ..common.validate import (
+    accepts,
+    flag,
+    float_type,
+    generator,
+    integer,
+    printable_name,
+    sample_shape,
+)
 from ..kernels import get_kernels
 from ..kernels.geometry import Window, sliding_window
-from ..memory import Memory
-from ..texts import sizes
+from ..kernels.memory import Memory
 
 Shape = tuple[int, ...]
 
 
 def without_batch(shape: Any, name: str) -> Shape:
-    """The shape of one sample, from Keras's (None, ...)."""
+    """Return the shape of one sample from Keras's (None, ...), which includes the batch axis."""
     if not isinstance(shape, (tuple, list)) or len(shape) < 2 or shape[0] is not None:
         raise ValueError(f"{name}={shape!r:.80}, expected None for the batch axis, then the sizes")
-    return tuple(whole(size, name) for size in shape[1:])
+    return tuple(integer(size, name) for size in shape[1:])
 
 
-# Keras's arguments for the shape of a layer's input.
-SHAPE_WORDS: dict[str, Callable[[Any, str], Shape]] = {
+# Keras's arguments for the input shape, and their checks.
+SHAPE_ARGUMENTS: dict[str, Callable[[Any, str], Shape]] = {
     "input_shape": sample_shape,
     "input_dim": sample_shape,
     "batch_input_shape": without_batch,
@@ -38,51 +46,51 @@ SHAPE_WORDS: dict[str, Callable[[Any, str], Shape]] = {
 
 
 class Layer(Configured):
-    """A differentiable function of one array, with parameters of its own.
+    """A differentiable function of one array, with parameters.
 
-    A layer of your own is a subclass that defines, the last two only where it needs them:
+    A custom layer is a subclass that defines the first two of these, and the others if needed:
 
-    forward(self, x) or forward(self, x, training)  the output for x (N, *input_shape)
-    backward(self, dy)          dL/dx for dy = dL/dy, of the last forward pass; puts dL/dparameter
-                                into `self.grads`, under its name in `self.params`
-    shapes(self, input_shape)   the output's shape where it is not the input's, and the weights'
-    initial(self, name, shape)  a weight before training
+    forward(self, x) or forward(self, x, training)  return the output for x (N, *input_shape)
+    backward(self, dy)          return dL/dx for dy = dL/dy of the last forward pass, and set
+                                `self.grads[name]` to dL/dparameter for each name in `self.params`
+    shapes(self, input_shape)   return the output's shape and the shapes of the weights, by name
+    initial(self, name, shape)  return the initial value of a weight
 
-    Weights whose shapes do not depend on the input may be put into `self.params` by `__init__`
-    instead. Results must have the dtype of x; x and dy are read-only. Random numbers come from
-    `self.rng`. `gradcheck.check(layer, x)` says whether `backward` is right. Copies and pickles of
-    a model make the layer again from the arguments of `__init__`, so it must keep each in an
-    attribute of the same name; files cannot hold it.
+    `__init__` may put weights into `self.params` if their shapes do not depend on the input.
+    Results must have the dtype of x; x and dy are read-only. Draw random numbers from `self.rng`.
+    `gradcheck.check(layer, x)` tests `backward`. Copies and pickles of a model rebuild the layer
+    from the arguments of `__init__`, so keep each in an attribute of the same name; model files
+    cannot store custom layers.
 
-    What `forward` keeps on `self` for `backward` is overwritten by the next pass, so only one
-    thread at a time may use a model with such a layer. nanocnn's own layers define `_forward` and
-    `_backward` instead, which keep it in a `Memory` of the calling thread. The layer owns the
-    mathematics and what is saved for the backward pass; the kernels own the loops.
+    The next pass overwrites what `forward` keeps on `self`, so only one thread at a time may use a
+    model with custom layers. Built-in layers define `_forward` and `_backward` instead, which save
+    arrays in a `Memory` of the calling thread. A layer owns the mathematics and what is saved for
+    the backward pass; the kernels own the loops.
 
-    Every layer takes, beside its own arguments, `name`, `trainable` (False: its parameters stay as
-    they are in training, from the next step on, and they are not penalised) and, as in Keras 2, for
-    the first layer of a model, the shape of its input: `input_shape` or `input_dim` without the
-    batch axis, or `batch_input_shape`. Raises ValueError for others.
+    Every layer also takes `name`, `trainable` (False: training neither changes nor penalises its
+    parameters, from the next step on) and, as in Keras 2, the input shape of a first layer:
+    `input_shape` or `input_dim` without the batch axis, or `batch_input_shape`. Raises ValueError
+    for other arguments.
 
-    Attributes: `name`; `params` and `grads` (dicts by Keras's weight names), `state` (weights that
+    Attributes: `name`, `params` and `grads` (dicts by Keras's weight names), `state` (weights that
     are not trained, such as moving averages), `input_shape` and `output_shape` (without N),
     `kernels` (the kernel set).
     """
 
-    operation = ""  # the kernels it calls: "conv2d" for conv2d_forward and conv2d_backward
-    keeps: tuple[str, ...] = ()  # what it saves for its backward pass, by name
+    operation = ""  # prefix of its kernels: "conv2d" for conv2d_forward and conv2d_backward
+    saves: tuple[str, ...] = ()  # the names of what it saves for its backward pass
     random = False  # draws random numbers while training
-    untrained: tuple[str, ...] = ()  # the names of the weights that are `state`
+    untrained: tuple[str, ...] = ()  # the names of the weights in `state`
 
     def __init__(self, name: str | None = None, trainable: bool = True, **options: Any) -> None:
         kind = type(self).__name__
-        refuse_unknown(type(self), options, SHAPE_WORDS)
-        self.name = automatic_name(kind) if name is None else label(name, f"{kind}: name")
+        refuse_unknown(type(self), options, SHAPE_ARGUMENTS)
+        self.name = automatic_name(kind) if name is None else printable_name(name, f"{kind}: name")
         self.named = name is not None
         self.trainable = trainable
-        self.expected_shape: Shape | None = None  # of its input, where it was given
+        self.expected_shape: Shape | None = None  # of the input, if given
         for word, shape in options.items():
-            self.expected_shape = SHAPE_WORDS[word](shape, f"{kind}: {word}")
+            self.expected_shape = SHAPE_ARGUMENTS[word](shape, f"{kind}: {word}")
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
         self.state: dict[str, Array] = {}
@@ -92,7 +100,7 @@ class Layer(Configured):
 
     @property
     def is_custom(self) -> bool:
-        """Whether a subclass has a `forward` or `backward` of its own."""
+        """Whether a subclass overrides `forward` or `backward`."""
         return self._defines("forward") or self._defines("backward")
 
     @property
@@ -111,14 +119,14 @@ class Layer(Configured):
         dtype: Any = "float32",
         kernels: ModuleType | None = None,
     ) -> Shape:
-        """Make the parameters for inputs of `input_shape` (without N); returns the output shape.
+        """Create the weights for inputs of `input_shape` (without N); return the output shape.
 
         `kernels` is a module from `nanocnn.kernels.get_kernels`; the reference set by default.
         Raises `ShapeError` as `shapes` does.
         """
         self.kernels = get_kernels("reference") if kernels is None else kernels
         if not hasattr(self.kernels, "conv2d_forward"):
-            raise ValueError(f"{self.name}: kernels={kernels!r:.80}, expected a module of kernels")
+            raise ValueError(f"{self.name}: kernels={kernels!r:.80}, expected a kernel set")
         self.dtype = float_type(dtype, f"{self.name}: dtype")
         self.rng = generator(rng, f"{self.name}: rng")
         if not isinstance(input_shape, (tuple, list)):
@@ -127,12 +135,12 @@ class Layer(Configured):
         if self.expected_shape not in (None, self.input_shape):
             raise ShapeError(
                 f"{self.name}: input of shape (N, {sizes(self.input_shape)}), expected "
-                f"(N, {sizes(self.expected_shape or ())}) as its argument says"
+                f"(N, {sizes(self.expected_shape or ())}) as declared"
             )
         self._check_methods()
         self.output_shape, shapes = self.shapes(self.input_shape)
         if not self.built:
-            self._given = self.params, self.state  # what __init__ has put there
+            self._given = self.params, self.state  # as set by __init__
         params, state = (
             {name: self._weight(name, np.shape(value), value) for name, value in given.items()}
             for given in self._given
@@ -146,22 +154,22 @@ class Layer(Configured):
         return self.output_shape
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
-        """The output's shape for inputs of `input_shape`, and each weight's, in Keras's order.
+        """Return the output's shape for `input_shape`, both without N, and the weights' shapes.
 
-        Without N; makes nothing. Raises `ShapeError` when the input does not fit or the output
-        would be empty.
+        The weights are in Keras's order. Creates nothing. Raises `ShapeError` for an input shape
+        that the layer does not accept and for an empty output.
         """
         return input_shape, {}
 
     def initial(self, name: str, shape: Shape) -> Any:
-        """The weight `name` of a new layer: an array, or the name of an initializer ("zeros")."""
+        """Return the initial weight `name`: an array, or the name of an initializer ("zeros")."""
         raise ValueError(
             f"{self.name}: weight {name!r} has no initial value, expected a method initial(self, "
             f"name, shape) of {type(self).__name__} that returns an array or a name such as 'zeros'"
         )
 
     def forward(self, x: Array, training: bool = False, memory: Memory | None = None) -> Array:
-        """The layer's output for x (N, *input_shape): (N, *output_shape)."""
+        """Return the output (N, *output_shape) for x (N, *input_shape)."""
         self._check(x)
         training = flag(training, f"{self.name}: training")
         return self._forward(x, training, self._memory(memory))
@@ -169,44 +177,44 @@ class Layer(Configured):
     def backward(
         self, dy: Array, need_dx: bool = True, memory: Memory | None = None
     ) -> Array | None:
-        """dL/dx for dy = dL/dy, of the last forward pass; fills `grads` with dL/dparameter.
+        """Return dL/dx for dy = dL/dy of the last forward pass; set `grads` to dL/dparameter.
 
-        With `need_dx` False the input's gradient is not computed where that saves work.
+        `need_dx` False allows the layer to skip dL/dx and return None.
         """
         memory, need_dx = self._memory(memory), flag(need_dx, f"{self.name}: need_dx")
-        kept = memory.saved(self) if memory.holds(self) else ()
-        batches = {len(each) for each in kept if isinstance(each, np.ndarray) and each.ndim > 1}
+        saved = memory.saved(self) if memory.holds(self) else ()
+        batches = {len(each) for each in saved if isinstance(each, np.ndarray) and each.ndim > 1}
         if not isinstance(dy, np.ndarray) or dy.dtype.kind not in "buif":
             raise ValueError(f"{self.name}: dy={dy!r:.80}, expected an array of numbers")
         if dy.shape[1:] != self.output_shape or batches - {len(dy)}:
             raise ShapeError(
-                f"{self.name}: dy of shape {dy.shape}, expected that of the last forward pass's "
-                f"output: ({sizes((*(batches or 'N'), *self.output_shape))})"
+                f"{self.name}: dy of shape {dy.shape}, expected that of the last output: "
+                f"({sizes((*(batches or 'N'), *self.output_shape))})"
             )
         return self._backward(dy, need_dx, memory)
 
     def run_forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        """What models call: `_forward`, or a subclass's own `forward`, whose result is checked."""
+        """The forward pass in a model: `_forward`, or a custom `forward` with checks."""
         if not self.is_custom:
             return self._forward(x, training, memory)
         y = self.forward(_read_only(x), **self._training(training))
         return self._checked(y, "forward returned", (len(x), *self.output_shape))
 
     def run_backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        """What models call: `_backward`, or a subclass's own `backward`, its results checked."""
+        """The backward pass in a model: `_backward`, or a custom `backward` with checks."""
         if not self.is_custom:
             return self._backward(dy, need_dx, memory)
-        self.grads = {}  # a gradient that is forgotten must not be the last step's
+        self.grads = {}  # without this, a missing gradient would be the last step's
         dx = self.backward(_read_only(dy))
         for name, param in self.params.items() if self.trainable else ():
-            what = f"backward left in self.grads[{name!r}]"
+            what = f"after backward self.grads[{name!r}] is"
             self.grads[name] = self._checked(self.grads.get(name), what, param.shape)
         if not need_dx:
             return None
         return self._checked(dx, "backward returned", (len(dy), *self.input_shape))
 
     def require_backward(self) -> None:
-        """Raise ValueError for a layer that has no backward pass."""
+        """Raise ValueError if the layer has no backward pass."""
         if not (self._defines("backward") or self._defines("_backward")):
             raise ValueError(
                 f"{self.name}: {type(self).__name__} has no backward, expected a method "
@@ -215,24 +223,24 @@ class Layer(Configured):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Layer":
-        """The layer that `get_config` described."""
+        """Create a layer from the result of `get_config`."""
         return cls(**checked_config(config, cls.__name__))
 
     @property
     def weights(self) -> dict[str, Array]:
-        """Parameters, then state: Keras's order."""
+        """Parameters, then state, as Keras orders them."""
         return {**self.params, **self.state}
 
     def count_params(self) -> int:
-        """The number of weights, trained or not."""
+        """Return the number of weights, trained or not."""
         return sum(array.size for array in self.weights.values())
 
     def formula(self) -> str:
-        """The forward pass in one line."""
+        """Return the forward pass as a one-line formula."""
         return ""
 
     def _weight(self, name: str, shape: Shape, value: Any) -> Array:
-        """A new array for the weight `name`, with the `value` that `initial` or __init__ gave."""
+        """Return a new array for the weight `name` from the `value` of `initial` or `__init__`."""
         if isinstance(value, str):
             return initializers.initialize(value, shape, self.rng, self.dtype)
         weight = np.array(value, self.dtype)
@@ -243,7 +251,7 @@ class Layer(Configured):
         return weight
 
     def _prepare(self) -> None:
-        """Called when shapes and weights are there."""
+        """Finish `build`, after shapes and weights are set."""
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         raise NotImplementedError
@@ -253,35 +261,35 @@ class Layer(Configured):
         raise NotImplementedError
 
     def _defines(self, name: str) -> bool:
-        """Whether the method `name` is another one than that of `Layer`."""
+        """Whether a subclass, or this instance, overrides the method `name`."""
         return getattr(type(self), name) is not getattr(Layer, name) or name in vars(self)
 
     def _training(self, training: bool) -> dict[str, Any]:
-        """`training` as an argument of a subclass's own `forward`, where that takes it."""
+        """`training` as a keyword argument if a custom `forward` takes it, else nothing."""
         return {"training": training} if "training" in signature(self.forward).parameters else {}
 
     def _check_methods(self) -> None:
-        """Raise ValueError where models could not call `forward` or `backward`."""
+        """Raise ValueError if `forward` or `backward` is missing or has other arguments."""
         kind = type(self).__name__
         if not (self._defines("forward") or self._defines("_forward")):
             raise ValueError(f"{self.name}: {kind} has no forward, expected forward(self, x)")
-        if self._defines("forward") and not takes(self.forward, 0, **self._training(False)):
+        if self._defines("forward") and not accepts(self.forward, 0, **self._training(False)):
             raise ValueError(
                 f"{self.name}: {kind}.forward{signature(self.forward)}, expected forward(x) or "
                 "forward(x, training)"
             )
-        if self._defines("backward") and not takes(self.backward, 0):
+        if self._defines("backward") and not accepts(self.backward, 0):
             raise ValueError(
                 f"{self.name}: {kind}.backward{signature(self.backward)}, expected backward(dy)"
             )
 
     def _checked(self, result: Any, what: str, shape: Shape) -> Array:
-        """What a subclass's own method made, as kernels take it: contiguous and writable."""
+        """Check the result of a custom method; return it C-contiguous and writable."""
         if isinstance(result, (np.ndarray, np.generic)):
             found, fits = f"{result.dtype} of shape {result.shape}", result.shape == shape
             if fits and result.dtype == self.dtype:
                 return np.require(result, None, ["C", "W"])
-            hint = "; end with .astype(x.dtype), or keep float64 out of it" if fits else ""
+            hint = "; convert it with .astype(x.dtype)" if fits else ""
         else:
             found, hint = f"{result!r:.80}", ""
         raise ShapeError(
@@ -310,38 +318,23 @@ class Layer(Configured):
 
 
 def _read_only(array: Array) -> Array:
-    """A view that cannot be written to: other layers need what is there."""
+    """Return a read-only view, because other layers still need the values."""
     view = array.view()
     view.flags.writeable = False
     return view
 
 
 def automatic_name(class_name: str) -> str:
-    """Keras's automatic name: MaxPooling2D -> max_pooling2d."""
+    """Return Keras's default name for a class: MaxPooling2D -> max_pooling2d."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", class_name).lower()
-
-
-def make_names_unique(layers: Iterable[Layer]) -> None:
-    """Number automatic names as Keras does (conv2d, conv2d_1, ...); refuse equal given names."""
-    taken = {layer.name for layer in layers if layer.named}
-    if len(taken) < sum(layer.named for layer in layers):
-        raise ValueError(f"two layers have the same name: {[layer.name for layer in layers]}")
-    counts: dict[str, int] = {}
-    for layer in layers:
-        if not layer.named:
-            base = automatic_name(type(layer).__name__)
-            while (name := f"{base}_{counts[base]}" if base in counts else base) in taken:
-                counts[base] = counts.get(base, 0) + 1
-            counts[base] = counts.get(base, 0) + 1
-            layer.name = name
 
 
 def window_over(
     shape: Shape, layer: str, kernel: tuple[int, int], *arguments: Any
 ) -> tuple[Window, int]:
-    """The window of `sliding_window` over images of `shape` (H,W,C), and C.
+    """Return the window of `sliding_window` over images of `shape` (H,W,C), and C.
 
-    Raises `ShapeError`, which names the layer, for what is no image or too small.
+    Raises `ShapeError` naming the layer for other shapes and for images smaller than the window.
     """
     if len(shape) != 3:
         raise ShapeError(

@@ -2,21 +2,21 @@
 
 from typing import Any
 
-from ..checks import number
-from ..memory import Memory
+from ..common.validate import number
+from ..kernels.memory import Memory
 from .base import Array, Layer
 
 
 class Dropout(Layer):
-    """While training, zeroes elements with probability `rate`, scales the rest by 1/(1-rate).
+    """Set elements to 0 with probability `rate` in training and scale the rest by 1/(1-rate).
 
-    Any shape, which it keeps. Identity when not training. ValueError for a rate not from 0 to 1.
+    x of any shape; the identity when not training. ValueError unless `rate` is from 0 to 1.
     Each training pass draws one 64-bit key from the model's generator; the mask is a function of
     the key (see `kernels.reference.dropout_mask`). Source: Srivastava et al. 2014;
     keras/src/layers/regularization/dropout.py.
     """
 
-    operation, keeps = "dropout", ("key",)
+    operation, saves = "dropout", ("key",)
     random = True
 
     def __init__(self, rate: float, name: str | None = None, **options: Any) -> None:

@@ -1,27 +1,26 @@
-"""Layers that multiply by a kernel: Dense and Conv2D, each with an activation behind it."""
+"""Layers that multiply by a kernel: Dense and Conv2D, each followed by an activation."""
 
 from typing import Any
 
 from .. import initializers
-from ..checks import flag, one_of, pair, whole
-from ..errors import ShapeError
+from ..common.errors import ShapeError
+from ..common.tables import sizes
+from ..common.validate import flag, integer, one_of, pair
 from ..kernels.geometry import Window
-from ..memory import Memory
+from ..kernels.memory import Memory
 from ..regularizers import get_regularizer
-from ..texts import sizes
 from .activation import Activation
 from .base import Array, Layer, Shape, window_over
 
 
 class Linear(Layer):
-    """What Dense and Conv2D share: kernel, bias, their initializers, L2 penalty and activation.
+    """Base class of Dense and Conv2D: kernel, bias, their initializers, L2 penalty, activation.
 
-    The layer is y = activation(transform(x)); the transform is the operation of the kernels that
-    `operation` names, of a window of this `geometry` where there is one.
-    `activation` is a layer of its own, so that a plan can fuse it or leave it to the loss.
+    y = activation(transform(x)); `operation` and `geometry` are the transform's kernel and window.
+    `activation` is a separate layer, so that a plan can fuse it or leave it to the loss.
     """
 
-    keeps = ("x",)
+    saves = ("x",)
     geometry: tuple[Window, ...] = ()
 
     def __init__(
@@ -49,7 +48,7 @@ class Linear(Layer):
         return self.params.get("bias")
 
     def transform(self, x: Array, memory: Memory, **fused: Any) -> Array:
-        """The part before the activation; `fused` is for kernels that do more (see `plan`)."""
+        """Compute the part before the activation; `fused` are arguments of fused kernels."""
         memory.save(self, x)
         forward = getattr(self.kernels, f"{self.operation}_forward")
         out = memory.out(self, z=(len(x), *self.output_shape))
@@ -58,7 +57,7 @@ class Linear(Layer):
     def transform_backward(
         self, dz: Array, need_dx: bool, memory: Memory, **fused: Any
     ) -> Array | None:
-        """Its backward: fills `grads`."""
+        """Backward pass of `transform`: set `grads`, return dx."""
         (x,) = memory.saved(self)
         kernel = self.params["kernel"]
         backward = getattr(self.kernels, f"{self.operation}_backward")
@@ -68,13 +67,13 @@ class Linear(Layer):
         return dx
 
     def gradient_buffers(self, x: Array, need_dx: bool, memory: Memory) -> dict[str, Any]:
-        """Where a kernel is to write dx, dweight and dbias."""
+        """Return the output buffers dx, dweight and dbias for a kernel."""
         kernel = self.params["kernel"].shape
         dx = x.shape if need_dx else None
         return memory.out(self, dx=dx, dweight=kernel, dbias=kernel[-1:])
 
     def set_gradients(self, dweight: Array, dbias: Array) -> None:
-        """Put a kernel's results where the optimizer looks for them."""
+        """Set `grads` to a kernel's results."""
         self.grads = {"kernel": dweight, "bias": dbias} if self.use_bias else {"kernel": dweight}
 
     def _weights(self, kernel_shape: Shape) -> dict[str, Shape]:
@@ -105,10 +104,10 @@ class Linear(Layer):
 
 
 class Dense(Linear):
-    """y = activation(x @ kernel + bias): every unit sees every input.
+    """y = activation(x @ kernel + bias): every unit is connected to every input.
 
     x (N,D), kernel (D,U), bias (U,) -> y (N,U), U = `units`; raises ShapeError for images, which
-    need a `Flatten` first. Arguments by Keras's names; source: keras/src/layers/core/dense.py.
+    need a `Flatten` first. Arguments as in Keras; source: keras/src/layers/core/dense.py.
     """
 
     operation = "dense"
@@ -128,7 +127,7 @@ class Dense(Linear):
             activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, name,
             **options,
         )  # fmt: skip
-        self.units = whole(units, "Dense: units")
+        self.units = integer(units, "Dense: units")
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         if len(input_shape) != 1:
@@ -147,7 +146,7 @@ class Conv2D(Linear):
 
     x (N,H,W,C), kernel (KH,KW,C,F), bias (F,) -> y (N,OH,OW,F), F = `filters`. `strides` and
     `dilation_rate` in pixels (only one of them over 1, as in Keras), `padding` "valid" or "same".
-    Raises ShapeError where the input is no image or no window fits into it.
+    Raises ShapeError if the input is not an image or is smaller than the window.
     Source: keras/src/layers/convolutional/base_conv.py.
     """
 
@@ -172,7 +171,7 @@ class Conv2D(Linear):
             activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, name,
             **options,
         )  # fmt: skip
-        self.filters = whole(filters, "Conv2D: filters")
+        self.filters = integer(filters, "Conv2D: filters")
         self.kernel_size = pair(kernel_size, "Conv2D: kernel_size")
         self.strides = pair(strides, "Conv2D: strides")
         self.dilation_rate = pair(dilation_rate, "Conv2D: dilation_rate")

@@ -4,22 +4,22 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import flag, number, whole
-from ..memory import Memory
+from ..common.validate import flag, integer, number
+from ..kernels.memory import Memory
 from .base import Array, Layer, Shape
 
 
 class BatchNormalization(Layer):
-    """Each channel shifted and scaled to mean 0 and variance 1 over the batch, then by beta, gamma.
+    """Normalise each channel to mean 0 and variance 1 over the batch, then scale and shift it.
 
-    x (..., C), C the last axis; weights gamma, beta, moving_mean, moving_variance (C,). While
-    training, the batch's own statistics are used and averaged with `momentum`; otherwise, and in a
-    layer whose `trainable` is False, the averages are used and stay. Source: Ioffe & Szegedy 2015;
+    x (..., C), C the last axis; weights gamma, beta, moving_mean, moving_variance (C,). Training
+    uses the batch's statistics and updates their moving averages with `momentum`; inference, and a
+    layer with `trainable` False, use the averages as they are. Source: Ioffe & Szegedy 2015;
     Keras's layers/normalization/batch_normalization.py (momentum .99, epsilon 1e-3, biased
     variance; PyTorch's defaults are .9 and 1e-5, its moving variance is unbiased).
     """
 
-    operation, keeps = "batch_norm", ("x", "mean", "variance")
+    operation, saves = "batch_norm", ("x", "mean", "variance")
     untrained = ("moving_mean", "moving_variance")
 
     def __init__(
@@ -37,7 +37,7 @@ class BatchNormalization(Layer):
         self.momentum = number(momentum, f"{where}momentum", lambda m: 0 <= m <= 1, "from 0 to 1")
         self.epsilon = number(epsilon, f"{where}epsilon", lambda e: e > 0, "more than 0")
         self.center, self.scale = flag(center, f"{where}center"), flag(scale, f"{where}scale")
-        self.axis = whole(axis, f"{where}axis", -1)
+        self.axis = integer(axis, f"{where}axis", -1)
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         if self.axis not in (-1, len(input_shape)):
@@ -56,7 +56,7 @@ class BatchNormalization(Layer):
         gamma = self.params.get("gamma", self._ones)
         beta = self.params.get("beta", self._zeros)
         y: Array
-        training = training and self.trainable  # frozen, it runs as in inference (Keras 2.1.3)
+        training = training and self.trainable  # frozen: as in inference (Keras 2.1.3)
         if training:
             out = memory.out(self, y=x.shape, mean=gamma.shape, variance=gamma.shape)
             y, mean, variance = self.kernels.batch_norm_forward(x, gamma, beta, self.epsilon, **out)
@@ -82,7 +82,7 @@ class BatchNormalization(Layer):
         )
         self.grads = {"gamma": dgamma, "beta": dbeta}
         self.grads = {name: self.grads[name] for name in self.params}
-        if not training:  # mean and variance were constants: y is linear in x
+        if not training:  # mean and variance are constants: y is linear in x
             np.multiply(dy, gamma / np.sqrt(variance + self.dtype.type(self.epsilon)), out=dx)
         return dx
 

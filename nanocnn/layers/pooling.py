@@ -1,15 +1,15 @@
-"""Pooling: one number for each window of each channel."""
+"""Pooling: one value for each window of each channel."""
 
 from typing import Any
 
-from ..checks import one_of, pair
+from ..common.validate import one_of, pair
 from ..kernels.geometry import Window
-from ..memory import Memory
+from ..kernels.memory import Memory
 from .base import Array, Layer, Shape, window_over
 
 
 class Pooling2D(Layer):
-    """What both poolings share. x (N,H,W,C) -> y (N,OH,OW,C); strides default to the window."""
+    """Base class: x (N,H,W,C) -> y (N,OH,OW,C); `strides` default to `pool_size`."""
 
     def __init__(
         self,
@@ -33,41 +33,41 @@ class Pooling2D(Layer):
         self.window, _ = self._window(self.input_shape)
 
     def _window(self, shape: Shape) -> tuple[Window, int]:
-        # With padding, a window of three times the image covers all of it from everywhere.
-        most = 3 if self.padding == "same" else 1 << 31
-        KH, KW = (min(k, most * n) for k, n in zip(self.pool_size, (*shape, 1, 1), strict=False))
+        # With padding, a window of three times the image covers the image at every position.
+        limit = 3 if self.padding == "same" else 1 << 31
+        KH, KW = (min(k, limit * n) for k, n in zip(self.pool_size, (*shape, 1, 1), strict=False))
         return window_over(shape, self.name, (KH, KW), self.strides, self.padding)
 
 
 class MaxPooling2D(Pooling2D):
-    """The largest value of each window; its gradient goes to the first cell that held it.
+    """The maximum of each window; its gradient goes to the first pixel that has it.
 
     x (N,H,W,C) -> y (N,OH,OW,C); `pool_size` and `strides` (default: pool_size) in pixels, padding
-    counts as -inf. Raises ShapeError where no window fits into the image.
+    counts as -inf. Raises ShapeError if the image is smaller than the window.
     Source: keras/src/layers/pooling/max_pooling2d.py.
     """
 
-    operation, keeps = "max_pool", ("winner",)
+    operation, saves = "max_pool", ("argmax",)
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         shape = (len(x), *self.output_shape)
-        name = "winner" if self.window.KH * self.window.KW <= 255 else "wide_winner"
+        name = "argmax" if self.window.KH * self.window.KW <= 255 else "wide_argmax"
         out = memory.out(self, **{"y": shape, name: shape})
-        y, winner = self.kernels.max_pool_forward(x, self.window, **out)
-        memory.save(self, winner)
+        y, argmax = self.kernels.max_pool_forward(x, self.window, **out)
+        memory.save(self, argmax)
         return y
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        (winner,) = memory.saved(self)
+        (argmax,) = memory.saved(self)
         out = memory.out(self, dx=(len(dy), *self.input_shape))
-        return self.kernels.max_pool_backward(dy, winner, self.window, **out)
+        return self.kernels.max_pool_backward(dy, argmax, self.window, **out)
 
     def formula(self) -> str:
         return "y[n,h,w,c] = max over the window of x[n,.,.,c]"
 
 
 class AveragePooling2D(Pooling2D):
-    """The mean of each window's real cells (padding is not counted).
+    """The mean of each window, not counting padding.
 
     x (N,H,W,C) -> y (N,OH,OW,C); arguments as for `MaxPooling2D`.
     Source: keras/src/layers/pooling/average_pooling2d.py.

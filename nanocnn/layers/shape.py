@@ -1,19 +1,19 @@
-"""Layers without arithmetic: the input and the flattening."""
+"""Layers without arithmetic: Input and Flatten."""
 
 from math import prod
 from typing import Any
 
-from ..checks import sample_shape
-from ..configs import checked_config
-from ..memory import Memory
+from ..common.config import checked_config
+from ..common.validate import sample_shape
+from ..kernels.memory import Memory
 from .base import Array, Layer, Shape, without_batch
 
 
 class Input(Layer):
-    """The shape of one sample, such as (28, 28, 1): the first layer of every model.
+    """The first layer of every model: the shape of one sample, such as (28, 28, 1).
 
-    `shape` is without the batch axis; `batch_shape`, in its place, has None for it. Raises
-    ValueError unless each size is a whole number of at least 1.
+    Takes `shape` without the batch axis, or `batch_shape` with None for it. Raises ValueError
+    unless each size is an integer of at least 1.
     Source: keras/src/layers/core/input_layer.py.
     """
 
@@ -29,7 +29,9 @@ class Input(Layer):
         elif shape is None:
             self.shape = without_batch(batch_shape, "Input: batch_shape")
         else:
-            raise ValueError("Input: shape and batch_shape, expected one of them")
+            raise ValueError(
+                f"Input: shape={shape!r:.80}, batch_shape={batch_shape!r:.80}, expected only one"
+            )
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         return self.shape, {}
@@ -37,8 +39,8 @@ class Input(Layer):
     def _prepare(self) -> None:
         if self.is_custom:
             raise ValueError(
-                f"{self.name}: {type(self).__name__}, an Input, has a forward or backward of its "
-                "own, which no model calls; make it a Layer and put it behind an Input"
+                f"{self.name}: {type(self).__name__}, an Input, overrides forward or "
+                "backward, which no model calls; make it a Layer and put it after an Input"
             )
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
@@ -58,7 +60,7 @@ class Input(Layer):
 
 
 class Flatten(Layer):
-    """Each sample as one row: (N,H,W,C) -> (N,H*W*C), channels fastest. Nothing is copied.
+    """Reshape each sample to one row, (N,H,W,C) -> (N,H*W*C), channels fastest, without a copy.
 
     Source: keras/src/layers/reshaping/flatten.py.
     """

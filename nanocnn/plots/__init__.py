@@ -1,8 +1,8 @@
-"""Pictures of a training, of what a network has learned, and of how its numbers come about.
+"""Figures of a training, of what a network has learned, and of how it computes its numbers.
 
-Every function returns a matplotlib Figure and opens no window: `figure.savefig("x.png")`, or let a
-notebook show it. All of them can be read in black and white: lines differ by dashes and markers,
-areas by hatches, and maps run from dark to light.
+Every function returns a matplotlib Figure and opens no window: call `figure.savefig("x.png")`, or
+let a notebook show it. All figures are legible in black and white: lines differ in dashes and
+markers, areas in hatches, and maps run from dark to light.
 """
 
 from .explain import grad_cam, saliency

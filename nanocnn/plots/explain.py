@@ -1,78 +1,72 @@
-"""Pictures of why: which pixels moved the network towards its answer."""
+"""Figures that explain a prediction: which pixels the score of a class depends on."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..checks import whole
-from ..errors import ShapeError
+from ..common.errors import ShapeError
+from ..common.validate import integer
+from ..kernels.memory import Memory
 from ..layers import Layer
 from ..layers.linear import Linear
-from ..memory import Memory
-from ..trace import unchanged
+from ..models.record import unchanged
+from ..models.sequential import Sequential
 from .inside import find_conv
-from .style import (
-    INK,
-    Array,
-    built,
-    finite,
-    new_figure,
-    one_image,
-    shortened,
-    show_image,
-)
-
-if TYPE_CHECKING:
-    from ..sequential import Sequential
+from .style import INK, Array, built, finite, new_figure, one_image, shortened, show_image
 
 
-def saliency(model: "Sequential", image: Any, label: int | None = None) -> Figure:
-    """Where a small change of a pixel changes the score of `label` most: |d score / d pixel|.
+def saliency(model: Sequential, image: Any, label: int | None = None) -> Figure:
+    """How strongly the score of class `label` depends on each pixel: |d score / d pixel|.
 
-    image  (H,W) or (H,W,C). The score is the class's logit, before the softmax; None takes the
-    class predicted. Source: Simonyan, Vedaldi & Zisserman 2013.
+    image  (H,W) or (H,W,C)
+    label  the class; None takes the predicted one. Its score is the logit, before the softmax
+
+    Source: Simonyan, Vedaldi & Zisserman 2013.
     """
     x, label, _, dx = score_gradients(model, image, label)
     size = np.abs(dx[0]).max(axis=-1)
-    titles = "image", f"|d score of {label} / d pixel|", "more than half the most: outlined"
-    none = f"no pixel moves the score of {label}", "its gradient is 0 everywhere"
+    titles = "image", f"|d score of {label} / d pixel|", "outlined: over half the maximum"
+    none = f"no pixel affects the score of {label}", "its gradient is 0 everywhere"
     return _explained(x, size, titles, (0.5,), none)
 
 
 def grad_cam(
-    model: "Sequential", image: Any, label: int | None = None, layer: str | None = None
+    model: Sequential, image: Any, label: int | None = None, layer: str | None = None
 ) -> Figure:
-    """Which places of a convolution's output speak for `label`, laid over the image.
+    """Grad-CAM: the positions in the output of a convolution that are evidence for class `label`.
 
-    layer  its name; None takes the last Conv2D. Maps are weighted by the mean of their gradient,
-    summed, and what speaks against is cut off. Where nothing is left the title says why.
-    Source: Selvaraju et al. 2017 (Grad-CAM).
+    image  (H,W) or (H,W,C)
+    label  the class; None takes the predicted one
+    layer  the name of the convolution; None takes the last one
+
+    The maps, weighted by the mean of their gradients, are summed and negative sums set to 0. If
+    nothing is left, the figure says why. Source: Selvaraju et al. 2017.
     """
     conv = find_conv(model, layer, first=False)
     x, label, found, _ = score_gradients(model, image, label)
     y, dy = found[conv.name]
     cam = np.maximum((y[0] * dy[0].mean(axis=(0, 1))).sum(axis=-1), 0)  # (OH,OW)
     cam = cam / (cam.max() or 1)
-    titles = "image", f"what speaks for {label} in {conv.name}", "laid over the image"
-    why = "the weighted sum of its maps is\nnegative everywhere and cut off"
+    titles = "image", f"evidence for {label} in {conv.name}", "overlaid on the image"
+    why = "the weighted sum of its maps\nis negative everywhere"
     if not dy.any():
-        why = "the score's gradient is 0\nin all of its maps"
+        why = "the gradient is 0\nin all of its maps"
     elif not y.any():
         why = "all of its maps are 0"
-    none = f"nothing speaks for {label} in {conv.name}", why
+    none = f"no evidence for {label} in {conv.name}", why
     return _explained(x, cam, titles, (0.25, 0.5, 0.75), none)
 
 
 def score_gradients(
-    model: "Sequential", image: Any, label: int | None
+    model: Sequential, image: Any, label: int | None
 ) -> tuple[Array, int, dict[str, tuple[Array, Array]], Array]:
-    """The image (1,H,W,C), the class, each layer's output and d score / d output, d score / d x."""
+    """The image (1,H,W,C), the class, (output, d score / d output) per layer, and d score / d x."""
     x, memory = one_image(built(model), image), Memory()
     if len(model.output_shape) != 1 or len(model.input_shape) != 3:
         raise ShapeError(
-            f"model {model.name!r} makes {model.output_shape} of {model.input_shape}, expected one "
-            "score a class (K,) of images (H,W,C)"
+            f"model {model.name!r} has input {model.input_shape} and output {model.output_shape}, "
+            "expected images (H,W,C) and a score per class (K,)"
         )
     backwards: list[tuple[Layer, Any, Array]] = []
     softmax = model.layers[-1]
@@ -89,7 +83,7 @@ def score_gradients(
             a = layer.run_forward(a, False, memory)
             backwards.append((layer, layer.run_backward, a))
         K = a.shape[1]
-        label = int(a[0].argmax()) if label is None else whole(label, "label", 0)
+        label = int(a[0].argmax()) if label is None else integer(label, "label", 0)
         if label >= K:
             raise ValueError(f"label={label}, expected a class from 0 to {K - 1}")
         finite(a[0], "the model's scores of this image")
@@ -103,7 +97,7 @@ def score_gradients(
 
 
 def enlarged(small: Array, shape: tuple[int, ...]) -> Array:
-    """A map (h,w) stretched to `shape` (H,W), linear between the cells' centres."""
+    """Resize a map (h,w) to `shape` (H,W) by bilinear interpolation."""
     rows, columns = (
         np.clip((np.arange(n) + 0.5) * m / n - 0.5, 0, m - 1)
         for n, m in zip(shape, small.shape, strict=True)
@@ -119,10 +113,10 @@ def _explained(
     levels: tuple[float, ...],
     none: tuple[str, str],
 ) -> Figure:
-    """The image (1,H,W,C), a map (h,w), and the image, pale, with the map's contours.
+    """The image (1,H,W,C), a map (h,w), and the image in pale grey with contours of the map.
 
-    levels  the contours' heights, as shares of the map's largest value
-    none    the title and the reason where the map is 0 everywhere
+    levels  of the contours, relative to the maximum of the map
+    none    the title and the reason if the map is 0 everywhere
     """
     grey, top = x[0].mean(axis=-1), float(strength.max())
     figure = new_figure(3.1)
@@ -140,7 +134,7 @@ def _explained(
         if len(levels) > 1:
             right.clabel(lines, fmt="%.2g", fontsize=8)
     elif top:
-        titles = (*titles[:2], f"no contours: {least:.2f} at least")
+        titles = (*titles[:2], f"no contours: the minimum is {least:.2f}")
     else:
         titles = (titles[0], none[0], "no contours")
         middle.text(0.5, 0.5, none[1], ha="center", va="center", fontsize=8,

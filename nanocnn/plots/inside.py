@@ -1,16 +1,17 @@
-"""Pictures of what is inside a network: filters, activations, the size of gradients."""
+"""Figures of what is inside a network: filters, activations, gradient sizes."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..callbacks import Callback
-from ..checks import whole
-from ..errors import unknown
+from ..common.errors import unknown
+from ..common.validate import integer
 from ..layers import Conv2D, Dropout, Flatten, Layer
-from ..trace import Trace
+from ..models.sequential import Sequential
+from ..models.worked_example import Trace
 from .style import (
     INK,
     PAPER,
@@ -26,24 +27,22 @@ from .style import (
     spaced_markers,
 )
 
-if TYPE_CHECKING:
-    from ..sequential import Sequential
-
 CROSS = "\N{MULTIPLICATION SIGN}"
-STAR = " *"  # behind the name of a line that has gaps
-NO_GRADIENT = -1.0  # instead of a size, of a layer that has no such gradient
+STAR = " *"  # after the label of a line with gaps
+NO_GRADIENT = -1.0  # stands for the size if a layer has no such gradient
 
 
-def filters(model: "Sequential", layer: str | None = None, most: int | None = None) -> Figure:
-    """The kernels of a convolution: dark is negative, white positive, grey (as the frame) zero.
+def filters(model: Sequential, layer: str | None = None, most: int | None = None) -> Figure:
+    """The kernels of a convolution: black is negative, white positive, grey (as the frame) zero.
 
-    layer  its name; None takes the first one
-    most   how many filters to draw; None takes 32, or 16 where C > 1. With C > 1 a filter is a
-           column of up to 8 input channels, 16 of which stand side by side
+    layer  the name of the convolution; None takes the first one
+    most   the maximum number of filters; None takes 32 for one input channel, else 16
+
+    With several input channels a filter is a column of up to 8 channels, 16 filters per row.
     """
     conv = find_conv(model, layer, first=True)
     kernel = conv.params["kernel"]  # (KH,KW,C,F)
-    most = (32 if kernel.shape[2] == 1 else 16) if most is None else whole(most, "most")
+    most = (32 if kernel.shape[2] == 1 else 16) if most is None else integer(most, "most")
     C, F = min(kernel.shape[2], 8), min(kernel.shape[3], most)
     columns = min(F, 10 if C == 1 else 16)
     blocks = -(-F // columns)
@@ -65,20 +64,22 @@ def filters(model: "Sequential", layer: str | None = None, most: int | None = No
     figure.colorbar(picture, ax=axes, shrink=0.9, aspect=12)
     of = f"{F} of {kernel.shape[3]}" if kernel.shape[3] > F else f"{F}"
     depth = f", channels 0 to {C - 1} of {kernel.shape[2]} downwards" if C > 1 else ""
-    strange = "" if np.isfinite(kernel).all() else "; not all are finite"
+    nonfinite = "" if np.isfinite(kernel).all() else "; not all are finite"
     figure.suptitle(
-        f"{conv.name}: {of} filters of {kernel.shape[0]}{CROSS}{kernel.shape[1]}{depth}{strange}",
+        f"{conv.name}: {of} filters of {kernel.shape[0]}{CROSS}{kernel.shape[1]}{depth}{nonfinite}",
         fontsize=10,
     )
     return figure
 
 
-def activations(model: "Sequential", image: Any, most: int = 8) -> Figure:
-    """One image on its way through the network: up to `most` maps a layer, units as a strip.
+def activations(model: Sequential, image: Any, most: int = 8) -> Figure:
+    """The output of every layer for one image: up to `most` maps per layer; units as a strip.
 
-    image  (H,W) or (H,W,C); every layer has its own scale, white is 0 or the layer's least
+    image  (H,W) or (H,W,C)
+
+    Each layer has its own scale; white is 0, or the layer's minimum if that is negative.
     """
-    x, most = one_image(built(model), image), whole(most, "most")
+    x, most = one_image(built(model), image), integer(most, "most")
     shown: list[tuple[str, Array]] = []
     for layer in model.layers:
         x = layer.run_forward(x, False, layer.memory)
@@ -134,14 +135,16 @@ def _bars(axis: Axes, values: Array) -> None:
 
 
 class GradientRecorder(Callback):
-    """Records the size of every parameter's gradient while a model trains, for `gradient_flow`.
+    """Callback that records the size of every parameter's gradient, for `gradient_flow`.
 
-    every  record each so many batches. `steps` are the batches' numbers, counted over all epochs;
-    `sizes` maps "layer/kernel" to root mean squares, one a step
+    every  record one of so many batches
+
+    Attributes: `steps`, the recorded batches, counted over all epochs; `sizes`, which maps
+    "layer/kernel" to the root mean square at each step.
     """
 
     def __init__(self, every: int = 10) -> None:
-        self.every, self.count = whole(every, "every"), 0
+        self.every, self.count = integer(every, "every"), 0
         self.steps: list[int] = []
         self.sizes: dict[str, list[float]] = {}
 
@@ -155,9 +158,9 @@ class GradientRecorder(Callback):
 
 
 def gradient_flow(source: Trace | GradientRecorder) -> Figure:
-    """The size (root mean square) of gradients against depth, and over time when it was recorded.
+    """The size (root mean square) of gradients against depth, and over time if recorded.
 
-    source  a trace: dL/dy and dL/dkernel of each layer; or a `GradientRecorder` after a training
+    source  a trace, for dx, dz and dweight of each layer; or a `GradientRecorder` after training
     """
     if isinstance(source, Trace):
         figure = new_figure(3.4)
@@ -169,7 +172,7 @@ def gradient_flow(source: Trace | GradientRecorder) -> Figure:
             "kernel: dweight": [_rms(layer.grads.get("kernel")) for layer in source],
         }
         _against_depth(axis, names, lines, 7.0)
-        axis.set_title("size of each layer's gradients, from the input to the loss", fontsize=10)
+        axis.set_title("gradient size of each layer, from the input to the loss", fontsize=10)
         _explain_stars(figure)
         return figure
     if not isinstance(source, GradientRecorder):
@@ -182,10 +185,10 @@ def gradient_flow(source: Trace | GradientRecorder) -> Figure:
     kernels = {n: np.array(s) for n, s in source.sizes.items() if n.endswith("/kernel")}
     if not kernels or any(len(sizes) != len(source.steps) for sizes in kernels.values()):
         raise ValueError(
-            "gradient_flow: expected the kernels' gradients of one model, recorded at every step; "
-            f"got {list(source.sizes)}: take a new GradientRecorder for each model"
+            "gradient_flow: expected the kernel gradients of one model, recorded at every step; "
+            f"got {list(source.sizes)}: use a new GradientRecorder for each model"
         )
-    figure = new_figure(max(3.8, 0.18 * len(kernels) + 0.5))  # the legend's height
+    figure = new_figure(max(3.8, 0.18 * len(kernels) + 0.5))  # room for the legend
     depth, time = figure.subplots(1, 2, width_ratios=(1, 1.3))
     picks = sorted({0, len(source.steps) // 2, len(source.steps) - 1})
     _against_depth(
@@ -210,7 +213,7 @@ def gradient_flow(source: Trace | GradientRecorder) -> Figure:
 def _against_depth(
     axis: Axes, names: list[str], lines: dict[str, list[float]], width: float
 ) -> None:
-    """Sizes from the input to the loss; `width` inches is about what the axis will have."""
+    """Plot sizes from the input to the loss on an axis about `width` inches wide."""
     for style, (label, sizes) in zip(line_styles(), lines.items(), strict=False):
         values = np.array(sizes)
         drawn = _drawable(values)
@@ -238,8 +241,8 @@ def _rms(array: Array | None) -> float:
     return float(np.sqrt(np.mean(np.square(array, dtype=np.float64))))
 
 
-def find_conv(model: "Sequential", name: str | None, first: bool) -> Conv2D:
-    """The Conv2D called `name`, or the first or last one; ValueError when there is none."""
+def find_conv(model: Sequential, name: str | None, first: bool) -> Conv2D:
+    """The Conv2D called `name`, or the first or last one; ValueError if there is none."""
     convs: dict[str, Layer] = {
         layer.name: layer for layer in built(model).layers if isinstance(layer, Conv2D)
     }

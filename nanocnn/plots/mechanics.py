@@ -1,4 +1,4 @@
-"""Pictures of how the numbers come about: im2col pixel by pixel, and a pass through a network."""
+"""Figures of how numbers are computed: im2col pixel by pixel, and a pass through a network."""
 
 from textwrap import wrap
 from typing import NamedTuple
@@ -8,40 +8,38 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..checks import whole
+from ..common.validate import integer
+from ..kernels import reference
 from ..kernels.geometry import Window
-from ..kernels.reference import im2col as lay_out
-from ..trace import LayerTrace, Trace
-from ..worked_example import backward_formulas
+from ..models.worked_example import LayerTrace, Trace, backward_formulas
 from .style import WIDTH, Array, finite_range, inches, new_figure
 
-PAD = -1  # what stands for padding among pixel numbers
-MOST = 12  # rows and columns of a table in network_pass
-CELL, GAP = 0.205, 1.2  # inches of the smallest cell "-.45" fits in; cells between two columns
+PAD = -1  # padding, among pixel numbers
+MAX_CELLS = 12  # rows and columns of a table in network_pass
+CELL, GAP = 0.205, 1.2  # inches of the smallest cell that fits "-.45"; cells between columns
 
 
 def im2col(window: Window, place: int | None = None) -> Figure:
-    """Which pixel goes where: the image on the left, the matrix of windows on the right.
+    """How im2col copies pixels: the image on the left, the matrix of windows on the right.
 
-    window  of `kernels.geometry.sliding_window`, for an image of up to 64 pixels and up to 36
-            windows of up to 16 cells
-    place   the window that is outlined, by its row in the matrix; None takes one in the middle.
-            Its hatched pixel is hatched wherever the matrix holds a copy of it
+    window  from `kernels.geometry.sliding_window`: up to 64 pixels and 36 windows of up to 16 cells
+    place   the row of the window to outline; None takes one in the middle. One of its pixels is
+            hatched, and so are all copies of that pixel in the matrix
     """
     if not isinstance(window, Window):
-        raise ValueError(f"im2col: window={window!r:.80}, expected one of sliding_window(...)")
+        raise ValueError(f"im2col: window={window!r:.80}, expected a Window of sliding_window")
     H, W, OH, OW = window.H, window.W, window.OH, window.OW
     cells = window.KH * window.KW
     if H * W > 64 or OH * OW > 36 or cells > 16:
         raise ValueError(
             f"im2col: {H}x{W} pixels, {OH * OW} windows of {cells} cells, expected at most 64 "
-            "pixels and 36 windows of 16 cells: more cannot be read"
+            "pixels and 36 windows of 16 cells: more would be illegible"
         )
-    place = (OH // 2) * OW + OW // 2 if place is None else whole(place, "place", 0)
+    place = (OH // 2) * OW + OW // 2 if place is None else integer(place, "place", 0)
     if place >= OH * OW:
         raise ValueError(f"im2col: place={place}, expected 0 to {OH * OW - 1}")
     pixels = np.arange(H * W).reshape(1, H, W, 1)
-    matrix = lay_out(pixels, window, PAD)  # (OH*OW, KH*KW)
+    matrix = reference.im2col(pixels, window, PAD)  # (OH*OW, KH*KW)
     rows, columns = (window.top + H + window.bottom), (window.left + W + window.right)
     image = np.full((rows, columns), PAD)
     image[window.top : window.top + H, window.left : window.left + W] = pixels[0, :, :, 0]
@@ -67,7 +65,7 @@ def im2col(window: Window, place: int | None = None) -> Figure:
     right.text(cells + 0.2, place + 0.5, f"\N{LEFTWARDS ARROW} {place}", va="center", fontsize=9)
     figure.supxlabel(
         f"thick frame: window {place} and its row; hatched: pixel {star} and its copies "
-        f"({copies[star]}).\nBackward (col2im) a pixel's gradient is the sum over its copies.",
+        f"({copies[star]}).\nBackward (col2im): the gradient of a pixel sums over its copies.",
         fontsize=9,
     )
     return figure
@@ -95,29 +93,30 @@ def _frame(corner: tuple[int, int], width: int, height: int) -> Rectangle:
 
 
 def network_pass(trace: Trace, sample: int = 0) -> Figure:
-    """A small network's pass: numbers run to the right above, their gradients to the left below.
+    """The numbers of a pass through a small network: forward above, gradients below.
 
-    trace   of a network with images of up to 12x12 and up to 12 units. Of several channels or
-            filters the first is drawn, of a long kernel the first rows, and each says so
-    sample  which one of the batch; the gradients of parameters are sums over the whole batch
+    trace   of a network with images of up to 12x12 pixels and up to 12 units. Only the first
+            channel and filter and the first rows of a long kernel are drawn, with a note
+    sample  the sample of the batch; gradients of parameters are sums over the whole batch
 
-    8 inches wide, or as many as the numbers need; ValueError where those would be over 12.
+    The figure is 8 inches wide, or up to 12 if the numbers need it; beyond that ValueError.
     """
     if not isinstance(trace, Trace):
         raise ValueError(f"network_pass: {trace!r:.80}, expected a trace: model.trace(x, y)")
-    if whole(sample, "sample", 0) >= len(trace.x):
+    if integer(sample, "sample", 0) >= len(trace.x):
         raise ValueError(f"sample={sample}, expected 0 to {len(trace.x) - 1}")
     steps = [_Step("input", "x", trace.x[sample], trace.dx[sample], None)]
     for layer in trace:
         steps += _steps(layer, sample)
     size = max(max(_table(step.up).shape) for step in steps)
-    if size > MOST or len(steps) > 12:
+    if size > MAX_CELLS or len(steps) > 12:
         raise ValueError(
             f"network_pass: {len(steps)} steps with arrays of up to {size} rows or columns, "
-            f"expected at most 12 and {MOST}: more cannot be read; print(trace) shows any network"
+            f"expected at most 12 and {MAX_CELLS}: more would be illegible; "
+            "print(trace) shows any network"
         )
     columns = [_column(step) for step in steps]
-    # Everything is placed in cells: one cell is as wide and as high as one number.
+    # Coordinates are in cells; a cell is as wide and as high as one number.
     cell, width = _cell_size(columns)
     figure = new_figure(1.0)
     figure.set_layout_engine("none")
@@ -138,11 +137,11 @@ def network_pass(trace: Trace, sample: int = 0) -> Figure:
         part = column.labels[0]
         _numbers(axis, _table(step.up), middle, rows[0], step.symbol + part)
         if step.down is None:
-            axis.text(middle, rows[1] + 1, "never\nformed", ha="center", va="center", fontsize=9)
+            axis.text(middle, rows[1] + 1, "not\ncomputed", ha="center", va="center", fontsize=9)
         else:
             _numbers(axis, _table(step.down), middle, rows[1], f"d{step.symbol}{part}")
         if step.layer is not None and column.kernel is not None:
-            part, dweight = column.labels[1], _table(step.layer.dweight, True)[:MOST]
+            part, dweight = column.labels[1], _table(step.layer.dweight, True)[:MAX_CELLS]
             _numbers(axis, column.kernel, middle, rows[2], "kernel" + part)
             _numbers(axis, dweight, middle, rows[3], "dweight" + part)
         if i + 1 < len(steps):
@@ -170,7 +169,7 @@ def network_pass(trace: Trace, sample: int = 0) -> Figure:
 
 
 def _formulas(trace: Trace) -> list[str]:
-    """What each layer's backward computes, in lines of up to 112 characters."""
+    """The formulas of each layer's backward, in lines of up to 112 characters."""
     wide = max(len(layer.name) for layer in trace) + 2
     lines: list[str] = []
     for layer in trace:
@@ -181,7 +180,7 @@ def _formulas(trace: Trace) -> list[str]:
 
 
 class _Step(NamedTuple):
-    """One column: a value, its gradient, and the layer whose parameters made it."""
+    """One column: a value, its gradient, and the layer with the parameters it depends on."""
 
     title: str
     symbol: str
@@ -191,7 +190,7 @@ class _Step(NamedTuple):
 
 
 class _Column(NamedTuple):
-    """How wide a step is, in cells and in inches of text; its kernel, and what is drawn of both."""
+    """The width of a step, in cells and in inches of text; its kernel; notes on what is drawn."""
 
     cells: int
     text: float
@@ -209,19 +208,20 @@ def _column(step: _Step) -> _Column:
         if whole_kernel.ndim == 4:
             C, F = whole_kernel.shape[2:]
             of_kernel = f"\nchannel 0 of {C}" * (C > 1) + f"\nfilter 0 of {F}" * (F > 1)
-        elif len(kernel) > MOST:
-            of_kernel = f"\nrows 0-{MOST - 1} of {len(kernel)}"
-        kernel = kernel[:MOST]
+        elif len(kernel) > MAX_CELLS:
+            of_kernel = f"\nrows 0-{MAX_CELLS - 1} of {len(kernel)}"
+        kernel = kernel[:MAX_CELLS]
     cells = max(_table(step.up).shape[1], 0 if kernel is None else kernel.shape[1])
-    words = [step.title] if step.down is not None else [step.title, "formed"]
+    words = [step.title] if step.down is not None else [step.title, "computed"]
     text = max(inches(step.title, 9, True), *(inches(t, 9) for t in (*words, part, of_kernel)))
     return _Column(cells, text, kernel, (part, of_kernel))
 
 
 def _cell_size(columns: list[_Column]) -> tuple[float, float]:
-    """A cell's inches, the whole picture being 8 inches wide, or more if cells would be too small.
+    """The size of a cell and the width of the figure in inches: 8, or more if cells need it.
 
-    Columns as wide as their text don't shrink with the cells, so there is no formula: try.
+    Columns as wide as their text do not shrink with the cells, so there is no formula: sizes are
+    tried.
     """
 
     def width(cell: float) -> float:
@@ -232,13 +232,13 @@ def _cell_size(columns: list[_Column]) -> tuple[float, float]:
     if width(cell) > 12:
         raise ValueError(
             f"network_pass: {width(cell):.0f} inches wide, expected at most 12: "
-            "more cannot be read; print(trace) shows any network"
+            "more would be illegible; print(trace) shows any network"
         )
     return cell, max(width(cell), WIDTH)
 
 
 def _steps(layer: LayerTrace, n: int) -> list[_Step]:
-    """What is drawn of a layer: its output, and z before the activation."""
+    """The columns of a layer: z before the activation, and its output."""
     if layer.kind == "Flatten":
         return []
     y, dy = layer.y[n], None if layer.dy is None else layer.dy[n]
@@ -252,14 +252,14 @@ def _steps(layer: LayerTrace, n: int) -> list[_Step]:
 
 
 def _table(array: Array, kernel: bool = False) -> Array:
-    """Two axes of it: the first channel of an image, the first of a kernel, units as a column."""
+    """A 2-D array: the first channel of an image or filter of a kernel, units as a column."""
     while array.ndim > 2:
         array = array[..., 0]
     return array if array.ndim == 2 else array.reshape((1, -1) if kernel else (-1, 1))
 
 
 def _numbers(axis: Axes, table: Array, middle: float, top: float, name: str) -> None:
-    """A table of numbers below its name; the larger a number, the darker its cell."""
+    """Draw a table of numbers under its name; larger numbers have darker cells."""
     rows, columns = table.shape
     left, limit = middle - columns / 2, max(map(abs, finite_range(table))) or 1.0
     shade = np.nan_to_num(np.abs(table) / (1.8 * limit), nan=0.0, posinf=0.0)
@@ -274,7 +274,7 @@ def _numbers(axis: Axes, table: Array, middle: float, top: float, name: str) -> 
 
 
 def _short(value: float) -> str:
-    """Two digits: .46, -.03, 1.2, 12, 1e5; a bare 0 is an exact one."""
+    """Two digits: .46, -.03, 1.2, 12, 1e5; "0" is an exact zero."""
     if value == 0:
         return "0"
     if abs(value) >= 999.5:

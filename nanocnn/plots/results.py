@@ -1,4 +1,4 @@
-"""Pictures of a training and of its result."""
+"""Figures of a training and of its results."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ..checks import whole
-from ..errors import ShapeError
+from ..common.errors import ShapeError
+from ..common.validate import integer
 from .style import (
     INK,
     SMALLEST,
@@ -26,12 +26,12 @@ from .style import (
     spaced_markers,
 )
 
-MOST_CLASSES = 200  # of a confusion matrix; more cannot be seen apart
+MAX_CLASSES = 200  # of a confusion matrix; more would be illegible
 CHANNELS = ((), (1,), (3,), (4,))
 
 
 def training_curves(history: Any) -> Figure:
-    """Loss and metrics against the epoch, those of the validation beside those of the training.
+    """Loss and metrics per epoch, on training and validation data.
 
     history  what `fit` returned, or its `.history`: {"loss": [...], "val_loss": [...], ...}
     """
@@ -77,14 +77,14 @@ def training_curves(history: Any) -> Figure:
 def prediction_grid(
     x: Any, y_true: Any, predictions: Any, columns: int = 10, class_names: Any = None
 ) -> Figure:
-    """Images with what was predicted; a wrong one has a thick frame, a cross and the true label.
+    """Images with their predictions; a wrong one has a thick frame, a cross and the true label.
 
-    x            images (N,H,W) or (N,H,W,C), N up to 100, C 1 (grey), 3 or 4 (colours)
-    y_true       class numbers (N,) or one-hot (N,K)
-    predictions  class numbers (N,), or probabilities (N,K), which are shown in per cent
-    columns      images side by side, up to 20; fewer where the class_names are long
+    x            images (N,H,W) or (N,H,W,C), N up to 100, C 1 (grey), 3 or 4 (colour)
+    y_true       class numbers (N,) or one-hot labels (N,K)
+    predictions  class numbers (N,) or probabilities (N,K), which are shown in per cent
+    columns      images per row, up to 20; fewer if the class_names are long
     """
-    images, columns = numbers(x, "prediction_grid: x"), whole(columns, "columns")
+    images, columns = numbers(x, "prediction_grid: x"), integer(columns, "columns")
     true, guessed = _classes(y_true, "y_true"), _classes(predictions, "predictions")
     if not len(images) == len(true) == len(guessed) or not 1 <= len(images) <= 100:
         raise ShapeError(
@@ -96,7 +96,7 @@ def prediction_grid(
             f"prediction_grid: x has shape {images.shape}, expected (N,H,W), (N,H,W,1) or (N,H,W,3)"
         )
     if columns > 20:
-        raise ValueError(f"columns={columns}, expected up to 20: more cannot be read")
+        raise ValueError(f"columns={columns}, expected up to 20: more would be illegible")
     names, predicted = _names(class_names, np.append(true, guessed)), np.asarray(predictions)
     widest = max(
         inches(f"\N{MULTIPLICATION SIGN} {name},", 9, bold=True) for name in names.values()
@@ -106,8 +106,8 @@ def prediction_grid(
     cell = WIDTH / columns
     titles = []
     for i, (k, right) in enumerate(zip(guessed, guessed == true, strict=True)):
-        share = f"{100 * predicted[i].max():.0f}%" if predicted.ndim == 2 else ""
-        words = ([names[k], share] if right else
+        percent = f"{100 * predicted[i].max():.0f}%" if predicted.ndim == 2 else ""
+        words = ([names[k], percent] if right else
                  [f"\N{MULTIPLICATION SIGN} {names[k]},", f"is {names[true[i]]}"])  # fmt: skip
         titles.append(_title(words, cell - 0.08, bold=not right))
     lines = max(title.count("\n") for title in titles)
@@ -132,18 +132,19 @@ def prediction_grid(
 
 
 def confusion_matrix(y_true: Any, y_pred: Any, class_names: Any = None) -> Figure:
-    """How often each class was taken for each: rows are true classes, columns predicted ones.
+    """The confusion matrix of up to 200 classes: rows are true classes, columns predicted ones.
 
-    y_true, y_pred  class numbers (N,), or rows (N,K) whose largest entry counts. Shade goes with
-    the share of the row that is wrong; the diagonal is hatched, not shaded. Where there are too
-    many classes for counts to be written, a bar tells what shades mean. Up to 200 classes.
+    y_true, y_pred  class numbers (N,), or one-hot labels or probabilities (N,K)
+
+    The shade of a cell is its fraction of the row; the diagonal is hatched instead. If there are
+    too many classes to write counts, a colour bar explains the shades.
     """
     true, guessed = _classes(y_true, "y_true"), _classes(y_pred, "y_pred")
     if len(true) != len(guessed) or not len(true):
         raise ShapeError(f"confusion_matrix: {len(true)} labels and {len(guessed)} predictions")
     K = int(max(true.max(), guessed.max())) + 1
-    if K > MOST_CLASSES:
-        raise ValueError(f"confusion_matrix: {K} classes, expected up to {MOST_CLASSES}")
+    if K > MAX_CLASSES:
+        raise ValueError(f"confusion_matrix: {K} classes, expected up to {MAX_CLASSES}")
     names = list(_names(class_names, np.arange(K)).values())
     counts = np.zeros((K, K), int)
     np.add.at(counts, (true, guessed), 1)
@@ -170,7 +171,7 @@ def confusion_matrix(y_true: Any, y_pred: Any, class_names: Any = None) -> Figur
                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}
                   if i == j else None)  # fmt: skip
     if not sizes:
-        figure.colorbar(picture, ax=axis, shrink=0.8, aspect=30, label="share of the true class")
+        figure.colorbar(picture, ax=axis, shrink=0.8, aspect=30, label="fraction of the true class")
     name_ticks(axis, "x", names, cell)
     name_ticks(axis, "y", names, cell)
     right = int(np.trace(counts))
@@ -180,7 +181,7 @@ def confusion_matrix(y_true: Any, y_pred: Any, class_names: Any = None) -> Figur
 
 
 def _title(words: list[str], width: float, bold: bool) -> str:
-    """Both words in one line of `width` inches or, when they don't fit, shortened in two."""
+    """The words on one line of `width` inches or, if they do not fit, one per line, shortened."""
     one = " ".join(word for word in words if word)
     if inches(one, 9, bold) <= width:
         return one
@@ -188,7 +189,7 @@ def _title(words: list[str], width: float, bold: bool) -> str:
 
 
 def _classes(labels: Any, name: str) -> Array:
-    """Class numbers (N,) of class numbers, one-hot rows or probabilities; ValueError for others."""
+    """Class numbers (N,) from class numbers, one-hot rows or probabilities; else ValueError."""
     array = finite(numbers(labels, name), name)
     if array.ndim > 2 or array.shape[1:] == (0,):
         raise ShapeError(f"{name} has shape {array.shape}, expected classes (N,) or rows (N,K)")
@@ -199,19 +200,19 @@ def _classes(labels: Any, name: str) -> Array:
     if wrong.size:
         raise ValueError(
             f"{name}: {array[wrong[0]]} at {wrong[0]}, expected class numbers 0, 1, 2, ... "
-            "(of a single probability p per image: p > 0.5)"
+            "(for a single probability p per image: p > 0.5)"
         )
     return array.astype(np.intp)
 
 
 def _names(class_names: Any, classes: Array) -> dict[int, str]:
-    """What each of `classes` is called."""
+    """The name of each of `classes`."""
     found = {}
     for k in np.unique(classes).tolist():
         try:
             found[k] = str(k if class_names is None else class_names[k])
         except (TypeError, LookupError) as error:
             raise ValueError(
-                f"class_names={class_names!r:.80}, expected a name for each class, also for {k}"
+                f"class_names={class_names!r:.80}, expected a name for class {k} too"
             ) from error
     return found

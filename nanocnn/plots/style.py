@@ -1,4 +1,4 @@
-"""What all pictures share: size, line styles, names that fit, how an image is put on an axis."""
+"""What all figures share: sizes, line styles, labels that fit, images, checks of arguments."""
 
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from ..arrays import Array as Array
+from ..common.arrays import Array as Array
+from ..common.errors import NonFiniteError, ShapeError
 from ..data.batches import take
-from ..errors import NonFiniteError, ShapeError
-from ..sequential import Sequential
+from ..models.sequential import Sequential
 
-WIDTH = 8.0  # inches, at 100 dots an inch: 800 pixels, the width of a README
-SMALLEST = 7.5  # points, of any text
-# Okabe and Ito's colours for the colour-blind, from dark to light; dashes and markers say the same.
+WIDTH = 8.0  # inches, at 100 dots per inch: 800 pixels, the width of a README
+SMALLEST = 7.5  # points: the smallest text
+# Okabe and Ito's palette for the colour-blind, from dark to light; dashes and markers repeat it.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "x", "P", "*", "<", "+", ">", "d")
@@ -25,12 +25,12 @@ INK, PAPER = "gray_r", "gray"  # 0 is white; 0 is black
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """An empty figure of `width` x `height` inches that keeps its labels apart."""
+    """An empty figure of `width` x `height` inches whose labels do not overlap."""
     return Figure(figsize=(width, height), dpi=100, layout="constrained")
 
 
 def line_styles() -> Iterator[dict[str, Any]]:
-    """Styles for one line after the other: dash and marker together tell 72 apart, no colour."""
+    """A style for each line: dashes and markers tell 72 lines apart without colour."""
     for n in count():
         yield {
             "color": COLOURS[n % len(COLOURS)], "linestyle": DASHES[n % len(DASHES)],
@@ -39,12 +39,12 @@ def line_styles() -> Iterator[dict[str, Any]]:
 
 
 def spaced_markers(points: int) -> int:
-    """`markevery` for a line of so many points: about ten markers."""
+    """`markevery` for about ten markers on a line of so many points."""
     return max(1, points // 10)
 
 
 def inches(text: str, size: float, bold: bool = False) -> float:
-    """How wide the widest line of a text is, in inches, at a font size in points."""
+    """The width of a text in inches, at a font size in points."""
     font = FontProperties(size=size, weight="bold" if bold else "normal")
     lines = (text_to_path.get_text_width_height_descent(line, font, False)[0]
              for line in text.split("\n"))  # fmt: skip
@@ -52,7 +52,7 @@ def inches(text: str, size: float, bold: bool = False) -> float:
 
 
 def shortened(text: str, width: float, size: float, bold: bool = False) -> str:
-    """The text, or as much of its beginning as fits into `width` inches, and an ellipsis."""
+    """The text, cut to `width` inches with an ellipsis if it is longer."""
     if inches(text, size, bold) <= width:
         return text
     short = text
@@ -62,12 +62,13 @@ def shortened(text: str, width: float, size: float, bold: bool = False) -> str:
 
 
 def name_ticks(axis: Axes, which: str, names: Sequence[str], cell: float) -> None:
-    """Names at 0, 1, 2, ... along an axis that never overlap.
+    """Label the ticks 0, 1, 2, ... of an axis with names that do not overlap.
 
-    which  "x" or "y"; cell  inches from one to the next. Names too wide for that stand upright, and
-    where even their height is too much every second, third, ... is written.
+    which  "x" or "y"
+    cell   inches between two ticks. Wider names are rotated; if there is not enough room even
+           then, only every second, third, ... name is written
     """
-    line = 1.35 / 72  # inches a point of height takes, with a gap
+    line = 1.35 / 72  # inches per point of font size, with a gap
     size = min(9.0, max(SMALLEST, cell / line))
     texts = [shortened(name, 1.6, size) for name in names]
     upright = which == "x" and max(inches(text, size) for text in texts) > cell - 0.06
@@ -78,15 +79,15 @@ def name_ticks(axis: Axes, which: str, names: Sequence[str], cell: float) -> Non
 
 
 def finite_range(array: Array) -> tuple[float, float]:
-    """The least and the largest number that is finite; (0, 0) where there is none."""
+    """The minimum and maximum of the finite numbers; (0, 0) if there are none."""
     finite = array[np.isfinite(array)]
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
 def show_image(axis: Axes, image: Array, cmap: str = PAPER, **options: Any) -> Any:
-    """An image (H,W), (H,W,1) or (H,W,3) without ticks, its frame kept.
+    """Draw an image (H,W), (H,W,1) or (H,W,3) with a frame and no ticks.
 
-    Colours outside 0..1 (floats) or 0..255 (whole numbers) are brought into it, least to largest.
+    Colours outside 0..1 (floats) or 0..255 (integers) are scaled to 0..1 by their range.
     """
     axis.set(xticks=[], yticks=[])
     flat = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
@@ -98,7 +99,7 @@ def show_image(axis: Axes, image: Array, cmap: str = PAPER, **options: Any) -> A
 
 
 def numbers(values: Any, name: str, kinds: str = "buif") -> Array:
-    """`values` as an array of numbers; ValueError for anything else, naming it."""
+    """`values` as an array of numbers; ValueError with `name` if it is anything else."""
     try:
         array = np.asarray(values)
     except ValueError as error:  # nested lists of unequal lengths
@@ -109,7 +110,7 @@ def numbers(values: Any, name: str, kinds: str = "buif") -> Array:
 
 
 def finite(array: Array, name: str) -> Array:
-    """The array itself, all of whose numbers are finite; else NonFiniteError names the first."""
+    """The array itself if all numbers are finite; else NonFiniteError names the first."""
     if not np.isfinite(array).all():
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise NonFiniteError(f"{name}: expected finite numbers, got {array[place]} at {place}")
@@ -117,12 +118,12 @@ def finite(array: Array, name: str) -> Array:
 
 
 def built(model: Any) -> Sequential:
-    """The model, when it is one and has its weights; ValueError else."""
+    """The model if it is a Sequential with weights; else ValueError."""
     if not isinstance(model, Sequential):
         raise ValueError(f"model={model!r:.80}, expected a Sequential")
     if not model.built:
         raise ValueError(
-            f"model {model.name!r} has no weights yet: begin it with an Input, or fit it"
+            f"model {model.name!r} has no weights yet: start it with an Input, or call fit"
         )
     return model
 
@@ -130,7 +131,7 @@ def built(model: Any) -> Sequential:
 def one_image(model: Sequential, image: Any) -> Array:
     """One image as a batch (1,H,W,C), scaled as in training.
 
-    image  (H,W) or (H,W,C), uint8 or float, or already (1,H,W,C). Raises ValueError for another.
+    image  (H,W), (H,W,C) or (1,H,W,C), uint8 or float; ValueError for anything else
     """
     array = numbers(image, "image")
     if array.ndim <= len(model.input_shape):

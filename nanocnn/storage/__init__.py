@@ -1,12 +1,12 @@
-"""Saved models: `.npz` (nanocnn's own, training goes on from it), `.h5` and `.keras` (Keras's).
+"""Saved models: `.npz` (nanocnn's format, resumable), `.h5` and `.keras` (Keras's formats).
 
-Reading trusts nothing. Only known layer, optimizer and loss names are accepted and nothing is ever
-unpickled, imported or evaluated by name; the shapes of all weights follow from the layers and are
-compared before a weight is read; all arrays together may not be larger than the file that holds
-them; compressed members and datasets, and models of over 10,000 layers, are refused. That bounds
-memory to a few times the file's size plus 100 MB for the JSON inside, whatever a header promises,
-and the time to build what it describes. Keras's files are read in a process of their own, with a
-limit of time, because the HDF5 library is no match for every file.
+Files are untrusted. Only known layer, optimizer and loss names are accepted; nothing is unpickled,
+imported or evaluated by name. The shapes of all weights follow from the layers and are compared
+before a weight is read. All arrays together must not exceed the file's size; compressed members and
+datasets, and models of more than 10,000 layers, are rejected. This bounds memory to a few times the
+file's size plus 100 MB for JSON, whatever a header declares, and the time to build the model.
+Keras's files are read in a separate process with a time limit, because the HDF5 library hangs or
+crashes on some damaged files.
 """
 
 import io
@@ -14,15 +14,15 @@ import os
 from pathlib import Path
 from types import ModuleType
 
-from ..checks import flag
-from ..errors import ModelFileError
-from ..files import PEEK, atomic_write, looks_like, path_name
-from . import isolated, keras_hdf5, keras_zip, npz
-from .architecture import checked, refuse_own
+from ..common.errors import ModelFileError
+from ..common.files import PEEK, atomic_write, looks_like, path_name
+from ..common.validate import flag
+from . import keras_hdf5, keras_zip, npz, sandbox
+from .architecture import checked, refuse_custom
 from .snapshot import Snapshot
 
-# Each module has read(open file, compile) -> Snapshot and write(Snapshot, open file), the first
-# bytes of such a file (MAGIC) and what it is (KIND).
+# Each module has read(open file, compile) -> Snapshot, write(Snapshot, open file), the first bytes
+# of its files (MAGIC) and their description (KIND).
 FORMATS: dict[str, ModuleType] = {
     ".npz": npz,
     ".h5": keras_hdf5,
@@ -32,10 +32,10 @@ FORMATS: dict[str, ModuleType] = {
 
 
 def save(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
-    """Write `snapshot` to `path`, in the format its suffix says; the old file stays until then.
+    """Write `snapshot` to `path` atomically, in the format of its suffix.
 
-    Raises `ValueError` for a folder, an unknown suffix or weights that do not fit the config,
-    `OSError` when the disk is full (the old file is kept), `MissingExtraError` without h5py.
+    Raises `ValueError` for a folder, an unknown suffix or weights that do not match the config,
+    `OSError` if the disk is full (the old file is kept), `MissingExtraError` without h5py.
     """
     handler = _format(path)
     snapshot = checked(snapshot)
@@ -44,10 +44,10 @@ def save(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str], compile: bool = True) -> Snapshot:
-    """Read the model in `path`, in the format its suffix says.
+    """Read the model in `path`, in the format of its suffix.
 
-    `compile` False leaves out loss, metrics and optimizer (say, because nanocnn lacks them), and of
-    the layers what only training uses and nanocnn lacks: constraints, other regularizers than L2.
+    `compile` False ignores loss, metrics and optimizer, and those arguments of layers that only
+    training uses and nanocnn does not support: constraints, regularizers other than L2.
     Raises `ModelFileError` naming the file, the member and what was expected.
     """
     compile = flag(compile, "compile")
@@ -60,7 +60,7 @@ def load(path: str | os.PathLike[str], compile: bool = True) -> Snapshot:
                 raise ModelFileError(f"not {handler.KIND}: {found}")
             if handler is npz:
                 return npz.read(file, compile)
-            return isolated.read(file, Path(path).suffix.lower(), compile)
+            return sandbox.read(file, Path(path).suffix.lower(), compile)
         except ModelFileError as error:
             raise ModelFileError(f"{os.fspath(path)}: {error}") from error
         except RecursionError as error:
@@ -68,12 +68,12 @@ def load(path: str | os.PathLike[str], compile: bool = True) -> Snapshot:
 
 
 def check(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
-    """Raise what `save` would but for the disk's errors, by writing into memory."""
+    """Raise the errors of `save`, except those of the disk, by writing to memory."""
     _format(path).write(checked(snapshot), io.BytesIO())
 
 
 def _format(path: str | os.PathLike[str]) -> ModuleType:
-    """The module for this file name."""
+    """Return the module for the suffix of `path`."""
     name = Path(path_name(path)).name.lower()
     if os.path.isdir(path):
         what = "a folder"
@@ -86,9 +86,9 @@ def _format(path: str | os.PathLike[str]) -> ModuleType:
     if handler is None or name.endswith(".weights.h5"):
         raise ValueError(
             f"{os.fspath(path)}: unknown kind of model file, expected a name ending in "
-            f"{', '.join(FORMATS)} (.weights.h5 files hold no model)"
+            f"{', '.join(FORMATS)} (.weights.h5 files contain no model)"
         )
     return handler
 
 
-__all__ = ["FORMATS", "Snapshot", "atomic_write", "check", "load", "refuse_own", "save"]
+__all__ = ["FORMATS", "Snapshot", "atomic_write", "check", "load", "refuse_custom", "save"]

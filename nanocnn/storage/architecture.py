@@ -1,16 +1,16 @@
-"""A model's structure in a file: Keras 2's words, Keras 3's and nanocnn's own, in one form.
+"""The architecture in a file: convert the configs of Keras 2, Keras 3 and nanocnn to one form.
 
-The layers themselves say which arguments they take, whether a value is right, and which weights
-they call for; here is what Keras's files say in other words.
+The layer classes define arguments, valid values and weights; this module handles the differences
+in Keras's files.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..checks import flag, whole
-from ..configs import arguments
-from ..errors import ModelFileError
+from ..common.config import arguments
+from ..common.errors import ModelFileError
+from ..common.validate import flag, integer
 from ..initializers import canonical
 from ..layers import LAYERS, Input, Layer, layer_config
 from ..regularizers import get_regularizer
@@ -19,22 +19,22 @@ from .snapshot import Snapshot
 Config = dict[str, Any]
 Shape = tuple[int, ...]
 STATE = LAYERS["BatchNormalization"].untrained
-MAX_BYTES = 2**31 - 2**23  # of all arrays: beyond, zip needs 64-bit fields, which are not read
-MAX_LAYERS = 10_000  # 4 MB of JSON could name 100,000, which take minutes to build
-# Keras arguments that nanocnn has only one value for, and those that change nothing here.
+MAX_BYTES = 2**31 - 2**23  # of all arrays: more needs zip64, which is not read
+MAX_LAYERS = 10_000  # 4 MB of JSON could have 100,000, which take minutes to build
+# Keras arguments with only one supported value, and those without effect in nanocnn.
 FIXED = {"data_format": "channels_last", "groups": 1}
 IGNORED = {
     *("name", "dtype", "seed", "batch_input_shape", "renorm_momentum"),
     *(f"{weight}_initializer" for weight in ("gamma", "beta", *STATE)),
 }
-TRAINING_ONLY = ("_regularizer", "_constraint", "noise_shape")  # how such arguments end
-TO_PREDICT = "; load_model(path, compile=False) leaves out what only training needs"
+TRAINING_ONLY = ("_regularizer", "_constraint", "noise_shape")  # suffixes of such arguments
+PREDICT_HINT = "; load_model(path, compile=False) ignores what only training needs"
 
 
-def refuse_unknown(config: Config, known: Any, fixed: Config, ignored: set[str]) -> None:
-    """Raise `ModelFileError` for an argument that would change results and is not known.
+def check_supported(config: Config, known: Any, fixed: Config, ignored: set[str]) -> None:
+    """Raise `ModelFileError` for an unknown argument that would change results.
 
-    Keras spells "not used" as null or false, so those pass, whatever they are called.
+    Keras writes null or false for unused arguments, so these are accepted under any name.
     """
     for key, value in config.items():
         if key in known or key in ignored or value is None or value is False:
@@ -45,30 +45,30 @@ def refuse_unknown(config: Config, known: Any, fixed: Config, ignored: set[str])
             raise ModelFileError(f"{key}={value!r:.80} is not supported, only {fixed[key]!r}")
 
 
-def read_layer(entry: Any, place: int, compile: bool = True) -> Layer:
-    """The layer of a {"class_name", "config"}; nothing outside `LAYERS` is ever looked up.
+def read_layer(entry: Any, index: int, compile: bool = True) -> Layer:
+    """Create a layer from a {"class_name", "config"}; only classes in `LAYERS` are accepted.
 
-    Without `compile`, what only training uses is left out where nanocnn lacks it.
+    Without `compile`, unsupported arguments that only training uses are ignored.
     """
     if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
-        raise ModelFileError(f"layer {place}: expected an object with class_name and config")
+        raise ModelFileError(f"layer {index}: expected an object with class_name and config")
     class_name, config = entry.get("class_name"), dict(entry["config"])
     name = config.get("name")
     if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
-        raise ModelFileError(f"layer {place}: name {name!r:.80}, expected a printable name")
+        raise ModelFileError(f"layer {index}: name {name!r:.80}, expected a printable name")
     if "/" in name or name in (".", ".."):
-        raise ModelFileError(f"layer {place}: name {name!r} does not do as a name in a file")
+        raise ModelFileError(f"layer {index}: name {name!r}, expected no '/', '.' or '..'")
     where = f"layer {name!r} ({class_name!s:.80})"
     if not isinstance(class_name, str) or class_name not in LAYERS:
         raise ModelFileError(f"{where}: expected one of {', '.join(LAYERS)}")
     kind = LAYERS[class_name]
     if kind is Input:
-        # Keras 2 has another word for it.
+        # Keras 2 calls it batch_input_shape.
         shape = config.get("batch_shape") or config.get("batch_input_shape")
         if not isinstance(shape, (list, tuple)) or not 2 <= len(shape) <= 8:
             raise ModelFileError(f"{where}: {shape!r:.80}, expected a shape such as [null, 28, 28]")
         config["batch_shape"] = shape
-    # Whether each argument must be there.
+    # Whether each argument is required.
     known = {key: each.default is each.empty for key, each in arguments(kind).items()}
     known = {"batch_shape": True} if kind is Input else known
     try:
@@ -83,26 +83,26 @@ def read_layer(entry: Any, place: int, compile: bool = True) -> Layer:
 
 
 def read_arguments(config: Config, known: dict[str, bool], compile: bool) -> Config:
-    """A layer's arguments, in nanocnn's words; `known` says of each whether it must be there."""
+    """Return a layer's arguments in nanocnn's form; `known` maps each to whether it is required."""
     given: Config = {}
     for key, value in config.items():
         try:
-            refuse_unknown({key: value}, known, FIXED, IGNORED)
+            check_supported({key: value}, known, FIXED, IGNORED)
             if key in known:
-                given[key] = plain(key, value)
+                given[key] = convert_argument(key, value)
         except ValueError as error:
             if not key.endswith(TRAINING_ONLY):
                 raise
             if compile:
-                raise ModelFileError(f"{error}{TO_PREDICT}") from None
+                raise ModelFileError(f"{error}{PREDICT_HINT}") from None
     for key in known:
         if known[key] and key not in given:
             raise ModelFileError(f"{key} is missing")
     return given
 
 
-def plain(key: str, value: Any) -> Any:
-    """An argument's value in nanocnn's words."""
+def convert_argument(key: str, value: Any) -> Any:
+    """Convert an argument's value to nanocnn's form."""
     if key == "activation" and isinstance(value, dict) and value.get("class_name") == "function":
         return value.get("config")
     if key == "axis" and isinstance(value, list) and len(value) == 1:
@@ -113,13 +113,13 @@ def plain(key: str, value: Any) -> Any:
         try:
             canonical(value)
         except ValueError:
-            # Another one does no harm: the weights will be set.
+            # Any known one will do, since the weights are set from the file.
             return "zeros" if key == "bias_initializer" else "glorot_uniform"
     return value
 
 
 def read_dtype(dtype: Any) -> str | None:
-    """ "float32", "float64" or None, from a name or one of Keras's dtype policies."""
+    """Return "float32", "float64" or None from a name or a Keras dtype policy."""
     if isinstance(dtype, dict):
         dtype = dtype["config"].get("name") if isinstance(dtype.get("config"), dict) else dtype
     if dtype is not None and dtype not in ("float32", "float64"):
@@ -130,11 +130,11 @@ def read_dtype(dtype: Any) -> str | None:
 def read_architecture(
     model: Any, compile: bool = True, scale_uint8: bool = True
 ) -> tuple[Config, dict[str, Shape]]:
-    """A Sequential's config in nanocnn's form, and the shape of each weight it calls for.
+    """Return a Sequential's config in nanocnn's form, and the shapes of its weights.
 
-    `model` is {"class_name": "Sequential", "config": ...} of Keras 2 or 3, or the same around
-    nanocnn's own; `scale_uint8` is for a config that does not say whether uint8 is divided by 255.
-    Raises `ModelFileError` naming the layer and the argument.
+    `model` is {"class_name": "Sequential", "config": ...} with a config of Keras 2, Keras 3 or
+    nanocnn; `scale_uint8` is the default for a config without it. Raises `ModelFileError` naming
+    the layer and the argument.
     """
     if not isinstance(model, dict) or model.get("class_name") != "Sequential":
         kind = model.get("class_name") if isinstance(model, dict) else model
@@ -147,26 +147,26 @@ def read_architecture(
         raise ModelFileError("model without layers")
     if len(entries) > MAX_LAYERS:
         raise ModelFileError(f"model of {len(entries)} layers, expected at most {MAX_LAYERS}")
-    layers = [read_layer(entry, place, compile) for place, entry in enumerate(entries)]
-    if not isinstance(layers[0], Input):  # Keras 2 keeps the shape in the first layer
+    layers = [read_layer(entry, index, compile) for index, entry in enumerate(entries)]
+    if not isinstance(layers[0], Input):  # Keras 2 stores the shape in the first layer
         shape = entries[0]["config"].get("batch_input_shape") or config.get("build_input_shape")
         first = {"name": "input_layer", "batch_shape": shape}
         layers.insert(0, read_layer({"class_name": "InputLayer", "config": first}, 0))
     if len(layers) == 1:
-        raise ModelFileError("model without layers behind its input")
+        raise ModelFileError("model without layers after its input")
     names = [layer.name for layer in layers]
     if len(set(names)) < len(names):
         raise ModelFileError(f"two layers have the same name: {', '.join(names):.200}")
     dtypes = {read_dtype(part.get("dtype")) for part in (config, *(e["config"] for e in entries))}
     dtypes.discard(None)
     if len(dtypes) > 1:
-        raise ModelFileError("layers of different dtypes; expected one for all")
+        raise ModelFileError("layers of different dtypes, expected the same for all")
     try:
-        seed = whole(config.get("seed", 0), "seed", 0, bits=128)
+        seed = integer(config.get("seed", 0), "seed", 0, bits=128)
         scale_uint8 = flag(config.get("scale_uint8", scale_uint8), "scale_uint8")
         if (unit_range := config.get("unit_range")) is not None:
             flag(unit_range, "unit_range")
-        if not flag(config.get("trainable", True), "trainable"):  # in Keras: nor is any layer
+        if not flag(config.get("trainable", True), "trainable"):  # freezes all layers, as in Keras
             for layer in layers:
                 layer.trainable = False
     except ValueError as error:
@@ -186,7 +186,7 @@ def read_architecture(
 
 
 def weight_shapes(layers: list[Layer]) -> dict[str, Shape]:
-    """The shape of every weight, by "layer/weight", before any is made."""
+    """Return the shape of every weight by "layer/weight", without creating any."""
     shapes: dict[str, Shape] = {}
     shape: Shape = ()
     for layer in layers:
@@ -203,7 +203,7 @@ def weight_shapes(layers: list[Layer]) -> dict[str, Shape]:
 
 
 def by_layer(weights: Iterable[str]) -> dict[str, list[str]]:
-    """The weights "layer/weight" of each layer that has some."""
+    """Group the names "layer/weight" by layer."""
     found: dict[str, list[str]] = {}
     for weight in weights:
         found.setdefault(weight.rpartition("/")[0], []).append(weight)
@@ -211,8 +211,8 @@ def by_layer(weights: Iterable[str]) -> dict[str, list[str]]:
 
 
 def checked(snapshot: Snapshot) -> Snapshot:
-    """The snapshot, its config in full; `ModelFileError` when the weights are not what it says."""
-    refuse_own(snapshot.own_layers)
+    """Return the snapshot with a complete config; `ModelFileError` if the weights do not match."""
+    refuse_custom(snapshot.custom_layers)
     config, shapes = read_architecture({"class_name": "Sequential", "config": snapshot.config})
     if list(snapshot.weights) != list(shapes):
         raise ModelFileError(f"weights {list(snapshot.weights)}, expected {list(shapes)}")
@@ -221,22 +221,24 @@ def checked(snapshot: Snapshot) -> Snapshot:
     parts = (snapshot.weights, snapshot.optimizer, snapshot.callbacks)
     total = sum(array.nbytes for part in parts for array in part.values())
     if total > MAX_BYTES:
-        raise ModelFileError(f"{total} bytes of weights and optimizer state, at most {MAX_BYTES}")
+        raise ModelFileError(
+            f"{total} bytes of weights and optimizer state, expected at most {MAX_BYTES}"
+        )
     return replace(snapshot, config=config)
 
 
-def refuse_own(layers: Mapping[int, type[Any]]) -> None:
-    """Raise ValueError for layers of classes that are not nanocnn's."""
-    for place, kind in layers.items():
+def refuse_custom(layers: Mapping[int, type[Any]]) -> None:
+    """Raise ValueError if there are custom layers."""
+    for index, kind in layers.items():
         raise ValueError(
-            f"layer {place}: {kind.__name__} is a class of your own, which no file can hold; save "
-            "its model's weights with numpy.savez(path, *model.get_weights()), and give them to "
-            "set_weights of a model that the same code makes"
+            f"layer {index}: {kind.__name__} is a custom layer, which model files cannot store; "
+            "save the weights with numpy.savez(path, *model.get_weights()), and load them with "
+            "set_weights into a model built by the same code"
         )
 
 
 def check_array(name: str, array: Any, shape: Shape, dtype: str) -> None:
-    """Raise `ModelFileError` when an array's shape or dtype is another than expected."""
+    """Raise `ModelFileError` for an array of unexpected shape or dtype."""
     if tuple(array.shape) != shape or array.dtype != dtype:
         raise ModelFileError(
             f"{name}: {array.dtype} of shape {tuple(array.shape)}, expected {dtype} of {shape}"

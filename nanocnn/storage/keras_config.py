@@ -1,26 +1,26 @@
-"""Keras's configs of model, loss, metrics and optimizer, and the order of its variables."""
+"""Keras's configs of model, loss, metrics and optimizer, and its order of variables."""
 
 import re
 from collections.abc import Iterable
 from typing import Any
 
-from ..configs import arguments
-from ..errors import ModelFileError, unknown
+from ..common.config import arguments
+from ..common.errors import ModelFileError, unknown
 from ..losses import LOSSES
 from ..metrics import METRICS
 from ..optimizers import OPTIMIZERS
 from ..schedules import SCHEDULES
-from .architecture import STATE, TO_PREDICT, Config, refuse_unknown
-from .archives import parse_json
+from .architecture import PREDICT_HINT, STATE, Config, check_supported
+from .safe_zip import parse_json
 
-KERAS_VERSION = "3.10.0"  # whose files those written here are like
+KERAS_VERSION = "3.10.0"  # the version whose format is written
 BY_CLASS = {kind.__name__: kind for kind in LOSSES.values()}
-# Arguments with one value here, and those that change nothing ("auto" is old Keras's mean).
+# Arguments with only one supported value, and those without effect in nanocnn.
 FIXED = {"axis": -1, "decay": 0.0, "reduction": "sum_over_batch_size"}
 IGNORED = {"name", "dtype", "fn", "ema_momentum", "ema_overwrite_frequency", "jit_compile"}
 IGNORED |= {"is_legacy_optimizer", "loss_scale_factor"}
 
-# nanocnn's slot: its names in Keras 3, Keras 2 and the optimizers before Keras 2.11.
+# nanocnn's slots: their names in Keras 3, Keras 2 and before Keras 2.11.
 SLOTS = {
     "m": ("momentum", "m", "m"),
     "v": ("velocity", "v", "v"),
@@ -35,13 +35,13 @@ RMSPROP_SLOTS = {
 
 
 def snake_case(class_name: str) -> str:
-    """Keras's name for a class: MaxPooling2D -> max_pooling2d (keras/src/utils/naming.py)."""
+    """Return Keras's name for a class: max_pooling2d (source: keras/src/utils/naming.py)."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def read_object(value: Any, table: dict[str, Any], what: str) -> Config:
-    """{"class_name", "config"} of a class in `table`, from Keras's config of it."""
+    """Return the {"class_name", "config"} of a class in `table` from its Keras config."""
     class_name = value.get("class_name") if isinstance(value, dict) else value
     config = value.get("config", {}) if isinstance(value, dict) else {}
     if not isinstance(class_name, str) or not isinstance(config, dict):
@@ -52,7 +52,7 @@ def read_object(value: Any, table: dict[str, Any], what: str) -> Config:
         raise ModelFileError(str(unknown(what, class_name[:80], table)))
     class_name = names[class_name.lower()]
     try:
-        if config.get("reduction") == "auto":
+        if config.get("reduction") == "auto":  # the mean, in Keras 2
             config = {**config, "reduction": FIXED["reduction"]}
         if isinstance(config.get("learning_rate"), dict):
             rate = read_object(config["learning_rate"], SCHEDULES, "schedule")
@@ -61,24 +61,24 @@ def read_object(value: Any, table: dict[str, Any], what: str) -> Config:
         if "lr" in config and "learning_rate" in known and "learning_rate" not in config:
             config = {**config, "learning_rate": config["lr"]}  # its name before Keras 2.3
             del config["lr"]
-        refuse_unknown(config, known, FIXED, IGNORED)
-        kept = {key: config[key] for key in config if key in known}
-        table[class_name](**kept)  # which looks at every value
+        check_supported(config, known, FIXED, IGNORED)
+        given = {key: config[key] for key in config if key in known}
+        table[class_name](**given)  # checks every value
     except (TypeError, ValueError) as error:
         text = str(error).removeprefix(f"{class_name}: ")
         raise ModelFileError(f"{what} {class_name}: {text}") from None
-    return {"class_name": class_name, "config": kept}
+    return {"class_name": class_name, "config": given}
 
 
 def read_training(config: Any) -> Config | None:
-    """{"optimizer", "loss", "metrics"} from a Keras compile_config or training_config (a text).
+    """Return {"optimizer", "loss", "metrics"} from a Keras compile_config or training_config.
 
-    Raises `ModelFileError`, which says how to open the model to predict.
+    Raises `ModelFileError`, whose message tells how to load the model for prediction.
     """
     try:
         return _read_training(config)
     except ModelFileError as error:
-        raise ModelFileError(f"{error}{TO_PREDICT}") from None
+        raise ModelFileError(f"{error}{PREDICT_HINT}") from None
 
 
 def _read_training(config: Any) -> Config | None:
@@ -94,7 +94,7 @@ def _read_training(config: Any) -> Config | None:
         return None
     for key in ("loss_weights", "weighted_metrics"):
         if config.get(key):
-            raise ModelFileError(f"{key} are not supported")
+            raise ModelFileError(f"{key}={config[key]!r:.80} is not supported")
     if isinstance(loss, list) and len(loss) == 1:
         loss = loss[0]
     if isinstance(loss, dict) and loss.get("class_name") == "function":
@@ -104,7 +104,7 @@ def _read_training(config: Any) -> Config | None:
     metrics = config.get("metrics") or []
     if not isinstance(metrics, list):
         raise ModelFileError(f"metrics {metrics!r:.80}, expected a list")
-    if len(metrics) == 1 and isinstance(metrics[0], list):  # Keras 2: a list for each output
+    if len(metrics) == 1 and isinstance(metrics[0], list):  # Keras 2: one list per output
         metrics = metrics[0]
     return {
         "optimizer": read_object(optimizer, OPTIMIZERS, "optimizer"),
@@ -114,7 +114,7 @@ def _read_training(config: Any) -> Config | None:
 
 
 def read_metric(metric: Any) -> str:
-    """A metric's name, from the name, a function's config or a class's config."""
+    """Return a metric's name from its name, or from the config of a function or class."""
     name = metric
     if isinstance(metric, dict):
         config = metric.get("config")
@@ -130,17 +130,17 @@ def read_metric(metric: Any) -> str:
 
 
 def is_metric(name: Any) -> bool:
-    """Whether this is the name of a metric; lists and the like may stand in its place."""
+    """Whether `name`, which may be of any type, is the name of a metric."""
     return isinstance(name, str) and name in METRICS
 
 
 def keras_object(module: str, value: Config) -> Config:
-    """A {"class_name", "config"} as Keras 3 writes it."""
+    """Return a {"class_name", "config"} as Keras 3 writes it."""
     return {"module": module, **value, "registered_name": None}
 
 
 def keras_model(config: Config) -> Config:
-    """Keras 3's config of the model with a (complete) config of nanocnn's."""
+    """Return Keras 3's config of a model from its complete nanocnn config."""
     layers = []
     for layer in config["layers"]:
         arguments = {**layer["config"], "dtype": config["dtype"]}
@@ -154,7 +154,7 @@ def keras_model(config: Config) -> Config:
         layers.append(keras_object("keras.layers", entry))
     shape = layers[0]["config"]["batch_shape"]
     model = {"name": config["name"], "trainable": True, "layers": layers}
-    # Keras passes over the last two; `scale_uint8` says that the file is nanocnn's.
+    # Keras ignores the last two; `scale_uint8` marks a file of nanocnn's.
     more = {
         "build_input_shape": shape,
         "scale_uint8": config["scale_uint8"],
@@ -164,9 +164,9 @@ def keras_model(config: Config) -> Config:
 
 
 def is_nanocnn_010(model: Any, keras_version: Any) -> bool:
-    """Whether nanocnn 0.1.0 wrote this model, whose files do not say `scale_uint8`.
+    """Whether nanocnn 0.1.0 wrote this model, without `scale_uint8`.
 
-    Its version of Keras writes each layer's dtype as a policy, an object, where it wrote a name.
+    It wrote each layer's dtype as a name, where this version of Keras writes a policy object.
     """
     try:
         dtypes = {type(layer["config"]["dtype"]) for layer in model["config"]["layers"]}
@@ -176,14 +176,14 @@ def is_nanocnn_010(model: Any, keras_version: Any) -> bool:
 
 
 def write_training(config: Config) -> Config:
-    """Keras's compile_config; `ModelFileError` when Keras has no words for an argument."""
+    """Return Keras's compile_config; `ModelFileError` for an argument that Keras does not have."""
     config = _read_training(config) or {}
     optimizer, loss = config["optimizer"], config["loss"]
-    own: list[tuple[Config, str, Any]] = [(optimizer, "form", "keras")]
+    unsupported: list[tuple[Config, str, Any]] = [(optimizer, "form", "keras")]
     if loss["class_name"] == "SparseCategoricalCrossentropy":
-        own.append((loss, "label_smoothing", 0.0))
-    for part, key, same in own:
-        if part["config"].pop(key, same) != same:
+        unsupported.append((loss, "label_smoothing", 0.0))
+    for part, key, default in unsupported:
+        if part["config"].pop(key, default) != default:
             raise ModelFileError(f"Keras's {part['class_name']} has no {key}")
     rate = optimizer["config"].get("learning_rate")
     if isinstance(rate, dict):
@@ -200,10 +200,10 @@ def write_training(config: Config) -> Config:
 def slot_order(
     optimizer: Config, model: Config, weights: Iterable[str]
 ) -> list[tuple[str, str, tuple[str, ...]]]:
-    """(weight, slot, slot's names in Keras) of every array in an optimizer, in Keras's order.
+    """Return (weight, slot, slot's names in Keras) of the optimizer's arrays in Keras's order.
 
-    `model` is the config of the model with these weights: frozen layers have no slots. Source: the
-    `build` methods in keras/src/optimizers: Adam's m and v alternate, the rest comes in blocks.
+    `model` is the config of the model: frozen layers have no slots. Source: the `build` methods in
+    keras/src/optimizers: Adam's m and v alternate, other slots come in blocks.
     """
     config, kind = optimizer["config"], optimizer["class_name"]
     layers = (layer["config"] for layer in model["layers"])

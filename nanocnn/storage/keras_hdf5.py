@@ -1,4 +1,4 @@
-"""Keras's whole-model HDF5 file (`.h5`), as Keras 2 and 3 write it, and safe access to HDF5.
+"""Keras's HDF5 files of complete models (`.h5`, Keras 2 and 3), and safe access to HDF5.
 
 Layout: JSON in the root's attributes `model_config` and `training_config`; the weights in
 model_weights/LAYER/.../WEIGHT; the optimizer's variables in optimizer_weights. Source:
@@ -14,9 +14,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..errors import MissingExtraError, ModelFileError, warn
+from ..common.errors import MissingExtraError, ModelFileError, warn
 from .architecture import Config, Shape, by_layer, read_architecture
-from .archives import parse_json
 from .keras_config import (
     KERAS_VERSION,
     is_nanocnn_010,
@@ -26,13 +25,14 @@ from .keras_config import (
     snake_case,
     write_training,
 )
+from .safe_zip import parse_json
 from .snapshot import Array, Snapshot
 
 MAGIC, KIND = b"\x89HDF", "an HDF5 file"
-# Keras 3 restores optimizer_weights into an optimizer that it built without variables and that
-# then refuses to train (seen in 3.15). Without the group it trains, its optimizer started anew.
+# Keras 3 restores the group optimizer_weights into an optimizer built without variables, which then
+# fails to train (seen in 3.15). Without that group it trains with a new optimizer.
 OPTIMIZER_GROUP = "nanocnn_optimizer_weights"
-# All that h5py raises for a damaged file, depending on what is damaged.
+# All errors that h5py raises for damaged files.
 DAMAGED = (
     ArithmeticError,
     AttributeError,
@@ -43,13 +43,13 @@ DAMAGED = (
     TypeError,
     ValueError,
 )
-MAX_DEPTH, MAX_LINKS = 8, 200_000  # of what is looked at while searching the groups of a file
-LINK = 16  # bytes: a link takes more, so a file with fewer for each is searched in circles
-MAX_ATTRIBUTE = 64_512  # bytes: what HDF5 has room for
+MAX_DEPTH, MAX_LINKS = 8, 200_000  # limits of the search through groups
+LINK = 16  # bytes: a link takes more, so more links than this allows mean a cycle
+MAX_ATTRIBUTE = 64_512  # bytes, as in Keras; HDF5 allows 64 kB
 
 
 def import_h5py() -> Any:
-    """The h5py module."""
+    """Import h5py, or raise `MissingExtraError`."""
     try:
         import h5py
     except ImportError as error:
@@ -58,11 +58,11 @@ def import_h5py() -> Any:
 
 
 class SafeFile:
-    """Datasets of an HDF5 file that lead nowhere else and are no larger than the file.
+    """Safe access to an HDF5 file: no external links, and no more data than the file's size.
 
-    Every dataset read is paid for out of `budget`, the file's size: so nothing that is sparse, or
-    one block under many names, can take more memory than the file does. HDF5 reads whole chunks,
-    so these are what is counted; filters, compression among them, are refused.
+    Each dataset read is subtracted from `budget`, initially the file's size, so that sparse data
+    and blocks under several names cannot use more memory than the file. Whole chunks count, since
+    HDF5 reads them whole; filters, such as compression, are rejected.
     """
 
     def __init__(self, h5py: Any, root: Any, size: int) -> None:
@@ -70,16 +70,18 @@ class SafeFile:
         self.links = min(MAX_LINKS, size // LINK)
 
     def child(self, group: Any, name: str) -> Any:
-        """The group or dataset at the hard link `name` of a group, or None."""
+        """Return the group or dataset at the hard link `name` of a group, or None."""
         link = group.get(name, getlink=True)
         if link is None:
             return None
         if not isinstance(link, self.h5py.HardLink):
-            raise ModelFileError(f"{group.name}/{name}: a {type(link).__name__} to elsewhere")
+            raise ModelFileError(
+                f"{group.name}/{name}: a {type(link).__name__}, expected a hard link"
+            )
         return group[name]
 
     def group(self, path: str) -> Any:
-        """The group at `path` under the root, or None."""
+        """Return the group at `path` under the root, or None."""
         found = self.root
         for name in path.split("/"):
             found = self.child(found, name)
@@ -88,7 +90,7 @@ class SafeFile:
         return found
 
     def datasets(self, group: Any) -> dict[str, Any]:
-        """All datasets under `group` by their path below it, "/kernel"; Keras 2's ":0" left out."""
+        """Return all datasets under `group` by their paths, "/kernel", without Keras 2's ":0"."""
         found: dict[str, Any] = {}
         todo = [("", group)]
         while todo:
@@ -103,7 +105,7 @@ class SafeFile:
         return found
 
     def read(self, dataset: Any, shape: Shape, kinds: str = "f") -> Array:
-        """The values of a dataset whose shape must be `shape` and dtype of one of `kinds`."""
+        """Return a dataset's values; its shape must be `shape`, its dtype of one of `kinds`."""
         if not isinstance(dataset, self.h5py.Dataset):
             raise ModelFileError(f"dataset of shape {shape} is missing")
         dtype, name = dataset.dtype, dataset.name
@@ -112,45 +114,47 @@ class SafeFile:
                 f"{name}: {dtype} of shape {dataset.shape}, expected numbers of shape {shape}"
             )
         if dataset.external or dataset.is_virtual:
-            raise ModelFileError(f"{name}: its data lie in another file or dataset")
+            raise ModelFileError(
+                f"{name}: its data are in another file or dataset, expected stored data"
+            )
         if dataset.id.get_create_plist().get_nfilters():
             raise ModelFileError(
-                f"{name}: compressed or filtered ({_filters(dataset)}), which is not read; "
-                "write it anew with create_dataset(name, data=array)"
+                f"{name}: compressed or filtered ({_filters(dataset)}), which is not supported; "
+                "rewrite it with create_dataset(name, data=array)"
             )
         chunks = zip(shape, dataset.chunks or shape, strict=True)
         needed = prod(-(-size // chunk) * chunk for size, chunk in chunks) * dtype.itemsize
         self.budget -= needed
         if self.budget < 0 or needed > dataset.id.get_storage_size():
             raise ModelFileError(
-                f"{name}: declares {needed} bytes, more than the file holds "
-                "(data that is not stored is not read)"
+                f"{name}: declares {needed} bytes, more than the file contains "
+                "(data must be stored, not implied by a fill value)"
             )
         return np.asarray(dataset[()])
 
     def text(self, name: str) -> str | None:
-        """The root's attribute `name`, one string, or None."""
+        """Return the root's attribute `name`, a string, or None."""
         if name not in self.root.attrs:
             return None
         attribute = self.root.attrs.get_id(name)
         if attribute.shape != () or self.h5py.check_string_dtype(attribute.dtype) is None:
             raise ModelFileError(f"attribute {name}: expected one string")
         if attribute.get_storage_size() > self.size:
-            raise ModelFileError(f"attribute {name}: declares more bytes than the file holds")
+            raise ModelFileError(f"attribute {name}: declares more bytes than the file contains")
         value = self.root.attrs[name]
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _filters(dataset: Any) -> str:
-    """The names of a dataset's filters: of deflate, shuffle, ..."""
+    """Return the names of a dataset's filters: deflate, shuffle, ..."""
     plist = dataset.id.get_create_plist()
-    names = [plist.get_filter(place)[3] for place in range(plist.get_nfilters())]
+    names = [plist.get_filter(index)[3] for index in range(plist.get_nfilters())]
     return ", ".join(name.decode("ascii", "replace")[:40] for name in names)
 
 
 @contextlib.contextmanager
 def open_hdf5(file: BinaryIO) -> Iterator[SafeFile]:
-    """An HDF5 file for reading; whatever h5py raises inside the block is a `ModelFileError`."""
+    """Open an HDF5 file for reading; errors of h5py in the block become `ModelFileError`."""
     h5py = import_h5py()
     size = file.seek(0, 2)
     try:
@@ -163,17 +167,17 @@ def open_hdf5(file: BinaryIO) -> Iterator[SafeFile]:
 
 
 def read(file: BinaryIO, compile: bool = True) -> Snapshot:
-    """The model in an open `.h5` file. Optimizer variables are found by their names."""
+    """Read the model from an open `.h5` file. Optimizer variables are found by name."""
     with open_hdf5(file) as h5:
         text = h5.text("model_config")
         if text is None:
             raise ModelFileError(
-                "no attribute model_config: not a whole Keras model; files of save_weights() hold "
-                "no layers, those of model.save() do"
+                "no attribute model_config: not a complete Keras model; save_weights() stores no "
+                "layers, use model.save()"
             )
         model = parse_json(text, "model_config")
-        ours = is_nanocnn_010(model, h5.text("keras_version"))
-        config, shapes = read_architecture(model, compile, ours)
+        scale_uint8 = is_nanocnn_010(model, h5.text("keras_version"))
+        config, shapes = read_architecture(model, compile, scale_uint8)
         weights = {}
         for layer, keys in by_layer(shapes).items():
             group = h5.group(f"model_weights/{layer}")
@@ -194,10 +198,10 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
 
 
 def _read_optimizer(h5: SafeFile, found: dict[str, Any], snapshot: Snapshot) -> dict[str, Array]:
-    """The optimizer's state out of its datasets by path, of Keras 3, Keras 2 or before 2.11."""
+    """Return the optimizer's state from its datasets by path, of any Keras version."""
     assert snapshot.compile_config is not None
     steps = [found[path] for path in found if path.rpartition("/")[2] in ("iteration", "iter")]
-    by_name: dict[str, list[str]] = {}  # to search in it for each slot takes too long
+    by_name: dict[str, list[str]] = {}  # a search through all paths for each slot takes too long
     for path in found:
         by_name.setdefault(path.rpartition("/")[2], []).append(path)
     slots: dict[str, Any] = {}
@@ -206,10 +210,10 @@ def _read_optimizer(h5: SafeFile, found: dict[str, Any], snapshot: Snapshot) -> 
     ):
         flat = f"{weight.replace('/', '_')}_{keras3}"
         exact = f"/{snapshot.config['name']}_{flat}"
-        ends = (f"_{flat}", f"/{flat}", f"/{keras2}/{weight}", f"/{weight}/{old}")
+        suffixes = (f"_{flat}", f"/{flat}", f"/{keras2}/{weight}", f"/{weight}/{old}")
         alike = by_name.get(exact.rpartition("/")[2], [])
         named = [path for path in alike if path.endswith(exact)]
-        named = named or [path for path in found if path.endswith(ends)]
+        named = named or [path for path in found if path.endswith(suffixes)]
         if len(named) == 1:
             slots[f"{weight}/{slot}"] = found[named[0]]
         else:
@@ -220,11 +224,11 @@ def _read_optimizer(h5: SafeFile, found: dict[str, Any], snapshot: Snapshot) -> 
 def read_state(
     h5: SafeFile, steps: Any, slots: dict[str, Any], snapshot: Snapshot
 ) -> dict[str, Array]:
-    """The arrays of the optimizer's datasets; empty with a warning when one is missing."""
+    """Read the optimizer's datasets; return {} with a warning if one is missing."""
     if steps is None or None in slots.values():
-        # Keras saves a compiled model that was never trained without the slots.
+        # Keras writes no slots for a compiled model that was never trained.
         if steps is None or h5.read(steps, (), "iu") > 0:
-            warn("optimizer state not understood: training starts it anew")
+            warn("optimizer state not understood: training starts with a new state")
         return {}
     state = {"iteration": h5.read(steps, (), "iu").astype(np.int64)}
     for key, dataset in slots.items():
@@ -234,9 +238,9 @@ def read_state(
 
 
 def write(snapshot: Snapshot, file: BinaryIO) -> None:
-    """Write the model as Keras's `.h5`; what Keras has no words for is left out, with a warning."""
+    """Write the model as Keras's `.h5`; warn of what Keras does not support, and leave it out."""
     name = snapshot.config["name"]
-    image = io.BytesIO()  # HDF5 does not survive a full disk: it gets memory instead
+    image = io.BytesIO()  # in memory, because HDF5 cannot recover from a full disk
     with import_h5py().File(image, "w") as root:
         root.attrs["keras_version"] = KERAS_VERSION
         root.attrs["backend"] = "tensorflow"
@@ -265,18 +269,18 @@ def write(snapshot: Snapshot, file: BinaryIO) -> None:
 
 
 def keras_compile_config(snapshot: Snapshot) -> Config | None:
-    """Keras's compile_config; None (with a warning) when Keras has no words for it."""
+    """Return Keras's compile_config; None, with a warning, for what Keras does not support."""
     if snapshot.compile_config is None:
         return None
     try:
         return write_training(snapshot.compile_config)
     except ModelFileError as error:
-        warn(f"the file keeps the weights but not how the model was compiled: {error}")
+        warn(f"the file stores the weights but not how the model was compiled: {error}")
         return None
 
 
 def optimizer_variables(snapshot: Snapshot) -> dict[str, Array]:
-    """Keras's optimizer variables in Keras's order, by name; zeros before the first step."""
+    """Return the optimizer variables by name in Keras's order; zeros before the first step."""
     assert snapshot.compile_config is not None
     optimizer, state = snapshot.compile_config["optimizer"], snapshot.optimizer
     variables = {"iteration": np.asarray(state.get("iteration", 0), np.int64)}
@@ -292,20 +296,20 @@ def optimizer_variables(snapshot: Snapshot) -> dict[str, Array]:
 
 
 def set_names(group: Any, attribute: str, names: list[str]) -> None:
-    """A list of strings as an attribute or, as Keras does with a long one, as several."""
+    """Write a list of strings as an attribute or, if it is long, as several, like Keras."""
     array = np.array([name.encode() for name in names])
     parts = -(-array.nbytes // MAX_ATTRIBUTE)
     while any(part.nbytes > MAX_ATTRIBUTE for part in np.array_split(array, max(parts, 1))):
         parts += 1
     if parts > 1:
-        for place, part in enumerate(np.array_split(array, parts)):
-            group.attrs[f"{attribute}{place}"] = part
+        for index, part in enumerate(np.array_split(array, parts)):
+            group.attrs[f"{attribute}{index}"] = part
     else:
         group.attrs[attribute] = array if names else []
 
 
 def write_named(group: Any, values: dict[str, Array]) -> None:
-    """Arrays as datasets by path, and the list of paths that gives their order."""
+    """Write arrays as datasets by path, and the list of paths in order."""
     set_names(group, "weight_names", list(values))
     for path, value in values.items():
         group.create_dataset(path, data=value)

@@ -1,7 +1,7 @@
 """Keras 3's `.keras`: a zip of metadata.json, config.json and model.weights.h5.
 
-In the latter, layers/CLASS[_n]/vars/0, 1, ... are a layer's weights in order and optimizer/vars/0,
-1, ... the optimizer's variables. Source: keras/src/saving/saving_lib.py.
+In model.weights.h5, layers/CLASS[_n]/vars/0, 1, ... are a layer's weights in order and
+optimizer/vars/0, 1, ... the optimizer's variables. Source: keras/src/saving/saving_lib.py.
 """
 
 import io
@@ -11,9 +11,8 @@ import zipfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from ..errors import ModelFileError
+from ..common.errors import ModelFileError
 from .architecture import Config, by_layer, read_architecture
-from .archives import Archive, add_member, parse_json
 from .keras_config import (
     KERAS_VERSION,
     is_nanocnn_010,
@@ -30,20 +29,21 @@ from .keras_hdf5 import (
     optimizer_variables,
     read_state,
 )
+from .safe_zip import Archive, add_member, parse_json
 from .snapshot import Snapshot
 
 MAGIC, KIND = b"PK", "a zip archive, as .keras files are"
 
 
 def read(file: BinaryIO, compile: bool = True) -> Snapshot:
-    """The model in an open `.keras` file."""
+    """Read the model from an open `.keras` file."""
     archive = Archive(file)
     model = parse_json(archive.read("config.json"), "config.json")
-    ours = False
+    scale_uint8 = False
     if "metadata.json" in archive.sizes:
         metadata = parse_json(archive.read("metadata.json"), "metadata.json")
-        ours = is_nanocnn_010(model, metadata.get("keras_version"))
-    config, shapes = read_architecture(model, compile, ours)
+        scale_uint8 = is_nanocnn_010(model, metadata.get("keras_version"))
+    config, shapes = read_architecture(model, compile, scale_uint8)
     compiled = read_training(model.get("compile_config")) if compile else None
     snapshot = Snapshot(config, {}, compiled)
     with open_hdf5(io.BytesIO(archive.read("model.weights.h5"))) as h5:
@@ -53,13 +53,13 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
             keys = of_layer.get(layer, [])
             if len(group or ()) != len(keys):
                 raise ModelFileError(f"{path}: {len(group or ())} weights, expected {len(keys)}")
-            for place, key in enumerate(keys):
-                array = h5.read(h5.child(group, str(place)), shapes[key])
+            for index, key in enumerate(keys):
+                array = h5.read(h5.child(group, str(index)), shapes[key])
                 snapshot.weights[key] = array.astype(config["dtype"])
         group = h5.group("optimizer/vars")
         if compiled and group is not None:
             order = slot_order(compiled["optimizer"], config, shapes)
-            # Before the slots come the step, and the learning rate unless a schedule makes it.
+            # The slots follow the step and, unless it is a schedule, the learning rate.
             first = len(group) - len(order)
             slots = {
                 f"{weight}/{slot}": h5.child(group, str(first + i)) if first in (1, 2) else None
@@ -70,7 +70,7 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
 
 
 def write(snapshot: Snapshot, file: BinaryIO) -> None:
-    """Write the model as `.keras`; what Keras has no words for is left out, with a warning."""
+    """Write the model as `.keras`; warn of what Keras does not support, and leave it out."""
     training = keras_compile_config(snapshot)
     model = keras_object("keras", keras_model(snapshot.config))
     model["build_config"] = {"input_shape": model["config"]["build_input_shape"]}
@@ -81,14 +81,14 @@ def write(snapshot: Snapshot, file: BinaryIO) -> None:
         for layer, path in _paths(snapshot.config):
             group = root.create_group(path)
             group.attrs["name"] = layer
-            for place, key in enumerate(of_layer.get(layer, [])):
-                group.create_dataset(str(place), data=snapshot.weights[key])
+            for index, key in enumerate(of_layer.get(layer, [])):
+                group.create_dataset(str(index), data=snapshot.weights[key])
         root.create_group("vars").attrs["name"] = snapshot.config["name"]
         if training:
             group = root.create_group("optimizer/vars")
             group.attrs["name"] = snake_case(training["optimizer"]["class_name"])
-            for place, value in enumerate(optimizer_variables(snapshot).values()):
-                group.create_dataset(str(place), data=value)
+            for index, value in enumerate(optimizer_variables(snapshot).values()):
+                group.create_dataset(str(index), data=value)
     metadata = {"keras_version": KERAS_VERSION, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S")}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, data in (
@@ -101,7 +101,7 @@ def write(snapshot: Snapshot, file: BinaryIO) -> None:
 
 
 def _paths(config: Config) -> Iterator[tuple[str, str]]:
-    """(layer name, its group in model.weights.h5); numbered by class, not by name."""
+    """Yield (layer name, its group in model.weights.h5); groups are numbered by class."""
     counts: dict[str, int] = {}
     for layer in config["layers"][1:]:
         name = snake_case(layer["class_name"])

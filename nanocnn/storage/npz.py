@@ -1,8 +1,8 @@
-"""nanocnn's own file: a NumPy `.npz` with all that training needs to go on, and nothing pickled.
+"""nanocnn's format: a NumPy `.npz` with everything needed to resume training, and no pickles.
 
 Members: `nanocnn` (JSON as bytes: format, version, config, compile_config, progress),
-`weights/LAYER/WEIGHT`, `optimizer/...` and `callbacks/...`. Any program can open it with
-`numpy.load`; it is read back here without, by a parser that knows only what is written.
+`weights/LAYER/WEIGHT`, `optimizer/...` and `callbacks/...`. `numpy.load` opens it; this module
+uses a stricter parser that accepts only what `write` produces.
 """
 
 import json
@@ -13,18 +13,17 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..errors import ModelFileError
+from ..common.errors import ModelFileError
 from .architecture import Shape, check_array, read_architecture
-from .archives import MAX_JSON, Archive, add_member, check_members, parse_json
 from .keras_config import read_training
+from .safe_zip import MAX_JSON, Archive, add_member, check_members, parse_json
 from .snapshot import Array, Snapshot, check_progress
 
 VERSION = 1
 MAGIC, KIND = b"PK", "a zip archive, as .npz files are"
-MAX_STEPS = 2**62  # of an optimizer: far from where counting on would overflow
+MAX_STEPS = 2**62  # of an optimizer: far below an overflow
 # The header that numpy.save writes: magic, version 1.0, length (2 bytes), a Python dict as text.
-# Its parts can be told apart in one way only: with optional separators, trying all ways of dividing
-# the digits of a hostile shape takes for ever.
+# No separator is optional: otherwise a hostile shape causes catastrophic backtracking.
 HEADER = re.compile(
     rb"\x93NUMPY\x01\x00(..)\{'descr': '(<[fiu][248]|\|[iu]1)', 'fortran_order': False, "
     rb"'shape': \((|\d{1,18},|\d{1,18}(?:, \d{1,18}){1,7})\), \} *\n",
@@ -33,7 +32,7 @@ HEADER = re.compile(
 
 
 def read(file: BinaryIO, compile: bool = True) -> Snapshot:
-    """The model in an open `.npz` file, with every bit it was saved with."""
+    """Read the model from an open `.npz` file, bit for bit."""
     archive = Archive(file)
     header = parse_json(read_array(archive, "nanocnn").tobytes(), "nanocnn.npy")
     if header.get("format") != "nanocnn" or header.get("version") != VERSION:
@@ -78,11 +77,11 @@ def _read(archive: Archive, name: str, shape: Shape, dtype: str) -> Array:
 
 
 def read_array(archive: Archive, name: str) -> Array:
-    """The array in member `name`; its header is compared with the member's size first."""
+    """Return the array in member `name` after comparing its header with the member's size."""
     data = archive.read(f"{name}.npy")
     match = HEADER.match(data)
     if not match or int.from_bytes(match[1], "little") != match.end() - 10:
-        raise ModelFileError(f"{name}.npy: not an array as nanocnn saves it: {data[:40]!r}")
+        raise ModelFileError(f"{name}.npy: not an array as nanocnn writes it: {data[:40]!r}")
     dtype = np.dtype(match[2].decode())
     shape = tuple(map(int, re.findall(rb"\d+", match[3])))
     expected = prod(shape) * dtype.itemsize
@@ -93,8 +92,8 @@ def read_array(archive: Archive, name: str) -> Array:
         )
     try:
         return np.frombuffer(data, dtype, offset=match.end()).reshape(shape).copy()
-    except ValueError as error:  # 0 times something huge
-        raise ModelFileError(f"{name}.npy: shape {shape} is beyond NumPy: {error}") from None
+    except ValueError as error:  # (0, huge)
+        raise ModelFileError(f"{name}.npy: NumPy does not support shape {shape}: {error}") from None
 
 
 def write(snapshot: Snapshot, file: BinaryIO) -> None:

@@ -1,30 +1,30 @@
-"""What a saved file says about a model, in one form for all formats."""
+"""The content of a model file, in one form for all formats."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..arrays import Array as Array
-from ..checks import whole
-from ..errors import ModelFileError
+from ..common.arrays import Array as Array
+from ..common.errors import ModelFileError
+from ..common.validate import integer
 
 
 @dataclass
 class Snapshot:
-    """A model between memory and file. All dicts but those of arrays are JSON-able.
+    """The content of a model file. All dicts but those of arrays are JSON-serialisable.
 
     `config`: {"name", "dtype", "seed", "scale_uint8", "unit_range", "layers": [{"class_name",
     "config"}, ...]} with Keras's class names and arguments ("trainable" among them), an InputLayer
-    first. `scale_uint8`: whether uint8 is divided by 255; False for what Keras wrote. `unit_range`:
-    whether all that the model was trained on lay within -1.5 to 1.5; None: not known.
+    first. `scale_uint8`: whether uint8 is divided by 255; False for Keras's files. `unit_range`:
+    whether all training data were within -1.5 to 1.5; None if unknown.
     `weights`: {"conv2d/kernel": array, ...} in Keras's order.
-    `compile_config`: {"optimizer", "loss", "metrics"} as Keras configs, None when not compiled.
+    `compile_config`: {"optimizer", "loss", "metrics"} as Keras configs, None if not compiled.
     `optimizer`: {"iteration": scalar, "conv2d/kernel/m": array, ...}; empty before training.
-    `progress`: whatever training needs to go on (epoch, random state, ...), `callbacks`: weights
-    that they remember, {"conv2d/kernel/0.best_weights": array, ...}. Only `.npz` keeps these two.
-    `metrics`: the functions by name, `own_layers`: the classes that are not nanocnn's, by place,
-    both for a copy; no file keeps them.
+    `progress`: what resuming needs (epoch, random state, ...), `callbacks`: their weights,
+    {"conv2d/kernel/0.best_weights": array, ...}. Only `.npz` stores these two.
+    `metrics`: functions by name, `custom_layers`: classes by index; both are for copies, no file
+    stores them.
     """
 
     config: dict[str, Any]
@@ -34,52 +34,52 @@ class Snapshot:
     progress: dict[str, Any] = field(default_factory=dict)
     callbacks: dict[str, Array] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
-    own_layers: dict[int, type[Any]] = field(default_factory=dict)
+    custom_layers: dict[int, type[Any]] = field(default_factory=dict)
 
     def set_progress(self, progress: dict[str, Any]) -> None:
-        """Keep `progress`, whose callbacks' states may hold weights beside what is JSON-able."""
+        """Set `progress`, and move the arrays in its callbacks' states to `callbacks`."""
         states = []
-        for place, each in enumerate(progress.get("callbacks", [])):
+        for index, each in enumerate(progress.get("callbacks", [])):
             state = dict(each["state"])
             for name, value in each["state"].items():
                 arrays = value if isinstance(value, dict) else {}
                 for weight, array in arrays.items():
                     if isinstance(array, np.ndarray):
-                        self.callbacks[f"{weight}/{place}.{name}"] = array.copy()
+                        self.callbacks[f"{weight}/{index}.{name}"] = array.copy()
                         state.pop(name, None)
             states.append({**each, "state": state})
         self.progress = {**progress, "callbacks": states} if states else dict(progress)
 
     def get_progress(self) -> dict[str, Any]:
-        """What `set_progress` took."""
+        """Return the progress that was given to `set_progress`."""
         states = [
             {**each, "state": dict(each["state"])} for each in self.progress.get("callbacks", [])
         ]
         for key, array in self.callbacks.items():
             weight, _, slot = key.rpartition("/")
-            place, _, name = slot.partition(".")
-            states[int(place)]["state"].setdefault(name, {})[weight] = array.copy()
+            index, _, name = slot.partition(".")
+            states[int(index)]["state"].setdefault(name, {})[weight] = array.copy()
         return {**self.progress, "callbacks": states}
 
 
-# What nanocnn's own callbacks remember (others may keep what they like under these names), and
-# whether it may be None; "best_weights" are arrays.
-OWN_CALLBACKS = {"EarlyStopping", "ModelCheckpoint", "ReduceLROnPlateau"}
+# Counters in the state of built-in callbacks (custom callbacks may use these names freely), and
+# whether they may be None; "best_weights" are arrays.
+BUILTIN_CALLBACKS = {"EarlyStopping", "ModelCheckpoint", "ReduceLROnPlateau"}
 COUNTS = {"wait": False, "cooling": False, "best_epoch": False, "stopped_epoch": True}
 
 
 def check_progress(snapshot: Snapshot) -> None:
-    """Raise `ModelFileError` for progress from a file that training could not go on from."""
+    """Raise `ModelFileError` if training could not resume from the progress in a file."""
     try:
         progress = _object(snapshot.progress, "progress")
-        whole(progress.get("epoch", 0), "epoch", 0)
+        integer(progress.get("epoch", 0), "epoch", 0)
         for name, values in _object(progress.get("history", {}), "history").items():
             where = f"history of {name!r:.80}"
             for value in _list(values, where):
                 _real(value, where)
         states = _list(progress.get("callbacks", []), "callbacks")
-        for place, each in enumerate(states):
-            where = f"callback {place}"
+        for index, each in enumerate(states):
+            where = f"callback {index}"
             if not isinstance(_object(each, where).get("class_name"), str):
                 raise ValueError(f"{where}: expected a class_name")
             _check_state(_object(each.get("state"), f"{where}: state"), each["class_name"], where)
@@ -89,11 +89,11 @@ def check_progress(snapshot: Snapshot) -> None:
 
 
 def _check_state(state: dict[str, Any], class_name: str, where: str) -> None:
-    if class_name not in OWN_CALLBACKS:
+    if class_name not in BUILTIN_CALLBACKS:
         return
     for name, may_be_none in COUNTS.items():
         if not (may_be_none and state.get(name) is None):
-            whole(state.get(name, 0), f"{where}: {name}", 0)
+            integer(state.get(name, 0), f"{where}: {name}", 0)
     if state.get("best") is not None:
         _real(state["best"], f"{where}: best")
     if state.get("best_weights") is not None:
@@ -101,17 +101,17 @@ def _check_state(state: dict[str, Any], class_name: str, where: str) -> None:
 
 
 def _check_arrays(snapshot: Snapshot, states: list[Any]) -> None:
-    """Each array belongs to a callback that has no other value of that name."""
+    """Check that each array belongs to a callback without another value of that name."""
     found: dict[str, list[str]] = {}
     for key in snapshot.callbacks:
         weight, _, slot = key.rpartition("/")
         found.setdefault(slot, []).append(weight)
     for slot, weights in found.items():
-        place, _, name = slot.partition(".")
-        number = int(place) if place.isdecimal() and len(place) < 9 else len(states)
+        index, _, name = slot.partition(".")
+        number = int(index) if index.isdecimal() and len(index) < 9 else len(states)
         if not name or number >= len(states) or states[number]["state"].get(name) is not None:
             raise ValueError(f"callbacks/.../{slot:.80}: belongs to no callback")
-        if states[number]["class_name"] in OWN_CALLBACKS and (
+        if states[number]["class_name"] in BUILTIN_CALLBACKS and (
             name != "best_weights" or weights != list(snapshot.weights)
         ):
             raise ValueError(
@@ -133,6 +133,6 @@ def _list(value: Any, name: str) -> list[Any]:
 
 
 def _real(value: Any, name: str) -> None:
-    """A float, which may be infinite or NaN, or a whole number that fits into one."""
+    """Check a float, which may be infinite or NaN, or an integer that a float can represent."""
     if not isinstance(value, float):
-        whole(value, name, -(2**53), bits=53)
+        integer(value, name, -(2**53), bits=53)

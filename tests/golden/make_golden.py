@@ -17,14 +17,15 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "benchmarks")]
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
-import peers  # noqa: E402
 import tensorflow as tf  # noqa: E402
 import torch  # noqa: E402
+
 from golden import recipes  # noqa: E402
+from support import parity  # noqa: E402
 
 
 def numbers(array):
@@ -41,7 +42,7 @@ def set_dtype(name):
 
 def keras_losses(preset, optimizer, floatx):
     """The loss of each step, and the norm of every weight at the end."""
-    model = peers.keras_model(recipes.PRESETS[preset])
+    model = parity.keras_model(recipes.PRESETS[preset])
     model.set_weights(recipes.weights([w.shape for w in model.weights]))
     one_hot = preset in recipes.ONE_HOT
     name = "CategoricalCrossentropy" if one_hot else "SparseCategoricalCrossentropy"
@@ -52,26 +53,26 @@ def keras_losses(preset, optimizer, floatx):
     for x, labels in recipes.batches():
         y = np.eye(recipes.CLASSES)[labels] if one_hot else labels
         mean = lambda y, p, sample_weight: total(y, p) / recipes.BATCH  # noqa: E731
-        value, _ = peers.keras_step(model, mean, optimizer, x.astype(floatx), y)
+        value, _ = parity.keras_step(model, mean, optimizer, x.astype(floatx), y)
         losses.append(value)
     return {"losses": losses, "norms": [float(np.linalg.norm(w)) for w in model.get_weights()]}
 
 
 def torch_losses(preset, optimizer):
     """The same in PyTorch, float64, with PyTorch's optimizer: its formulas and defaults."""
-    shapes = [w.shape for w in peers.keras_model(recipes.PRESETS[preset]).weights]
-    weights = [torch.tensor(w, requires_grad=True) for w in recipes.weights(shapes)]
-    model = peers.TorchModel(recipes.PRESETS[preset])
-    step = peers.torch_optimizer(weights, optimizer, {"learning_rate": recipes.LEARNING_RATE})
+    shapes = [w.shape for w in parity.keras_model(recipes.PRESETS[preset]).weights]
+    model = parity.TorchModel(recipes.PRESETS[preset], recipes.weights(shapes))
+    options = {"learning_rate": recipes.LEARNING_RATE}
+    step = parity.torch_optimizer(model.parameters, optimizer, options)
     losses = []
     for x, labels in recipes.batches():
         step.zero_grad()
-        logits = model(weights, torch.tensor(x), logits=True)
+        logits = model(torch.tensor(x), logits=True)
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels))
         loss.backward()
         step.step()
         losses.append(loss.item())
-    return {"losses": losses, "norms": [float(w.detach().norm()) for w in weights]}
+    return {"losses": losses, "norms": [float(w.detach().norm()) for w in model.weights]}
 
 
 def keras_layer(shape, kind, options):

@@ -1,16 +1,15 @@
 """The fast kernels: the operations of `reference` under the same names, compiled by numba.
 
-Each public function is plain Python: it checks, makes room for the result (or takes `out=`), cuts
-the work into parts and hands a compiled loop, named with an underscore, to the threads. Nothing is
-compiled before its first call, and what is compiled is kept on disk (compiler.py).
+Each public function is plain Python: it checks its arguments, allocates the result (or takes
+`out=`), divides the work into parts and has threads run a kernel, whose name begins with an
+underscore. Kernels are compiled at their first call and cached on disk (jit/compile.py).
 """
 
-from . import (
-    ahead,  # noqa: F401  (a model tells it what it is about to train)
-    waiting,  # noqa: F401  (from now on threads wait for one another without sleep)
-)
+from . import progress  # noqa: F401  (first: it says that kernels are compiled)
+
+# isort: split
 from .batch_norm import batch_norm_backward, batch_norm_forward, batch_norm_inference
-from .conv import (
+from .conv.conv2d import (
     choose,
     conv2d_backward,
     conv2d_forward,
@@ -35,33 +34,29 @@ from .loss import (
     softmax_forward,
 )
 from .optimizers import adam_update, rmsprop_update, sgd_update
-from .pool import (
-    average_pool_backward,
-    average_pool_forward,
-    max_pool_backward,
-    max_pool_forward,
-)
+from .pool import average_pool_backward, average_pool_forward, max_pool_backward, max_pool_forward
 
-# What this set has beyond the reference: one kernel for neighbouring layers (see plan.py).
-FUSED = ("conv2d_relu_pool_forward", "conv2d_relu_pool_backward")
+fuses = writes_into = chooses = True  # see kernels/__init__.py
+calls_blas = False
 
-# These do nothing with numbers but by `threads.run`, or say so when they do
-# (`threads.not_repeatable`): their calls may be recorded and made again (see recorded.py).
-REPEATABLE = frozenset(
+# These compute only by `pool.run`, or call `abort_capture` when they do otherwise: their
+# calls can be captured and replayed (see models/replay.py).
+CAPTURABLE = frozenset(
     (average_pool_forward, conv2d_forward, conv2d_relu_pool_forward, dense_forward,
      max_pool_forward, relu_forward, sigmoid_forward, softmax_forward, tanh_forward)
 )  # fmt: skip
 
 __all__ = [
-    "FUSED",
-    "REPEATABLE",
+    "CAPTURABLE",
     "adam_update",
     "average_pool_backward",
     "average_pool_forward",
     "batch_norm_backward",
     "batch_norm_forward",
     "batch_norm_inference",
+    "calls_blas",
     "choose",
+    "chooses",
     "conv2d_backward",
     "conv2d_forward",
     "conv2d_relu_pool_backward",
@@ -70,6 +65,7 @@ __all__ = [
     "dense_forward",
     "dropout_backward",
     "dropout_forward",
+    "fuses",
     "max_pool_backward",
     "max_pool_forward",
     "relu_backward",
@@ -84,4 +80,5 @@ __all__ = [
     "softmax_forward",
     "tanh_backward",
     "tanh_forward",
+    "writes_into",
 ]

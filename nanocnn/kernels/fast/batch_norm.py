@@ -1,21 +1,21 @@
-"""Batch normalization: sums over the batch in fixed parts and in float64, then one pass to apply.
+"""Batch normalization: sums over the batch in float64, then one pass that applies them.
 
-Against the reference: no array of the input's size is made but the result; each part sums its own
-rows, and the parts are added in their order, so that the bits do not depend on the threads.
+What differs from the reference: the result is the only array of the size of x. Partial sums over
+fixed parts of the batch are added in their order, so that the bits do not depend on the threads.
 """
 
 from typing import Any
 
 import numpy as np
 
-from ...threads import run
-from .arrays import Array, expect, parts_of, result, results, rows
-from .compiler import compiled, share
+from ...jit.compile import kernel, part_range
+from ...jit.pool import run
+from .outputs import Array, as_matrix, check_arrays, count_parts, result, results
 
 
 def _sums(kernel: Any, count: int, x: Array, *args: Array) -> Array:
-    """`count` sums a channel over all rows of x, float64: (count, C)."""
-    parts = parts_of(x.size)
+    """`count` sums per channel over all rows of x (M, C), in float64: (count, C)."""
+    parts = count_parts(x.size)
     partial = np.zeros((parts, count, x.shape[1]))
     run(kernel, parts, x, *args, partial)
     return partial.sum(axis=0)
@@ -28,31 +28,33 @@ def batch_norm_forward(
     epsilon: float,
     out: tuple[Array, Array, Array] | None = None,
 ) -> tuple[Array, Array, Array]:
-    """x (..., C) -> y (..., C), mean (C,), variance (C,): two passes that sum, one that applies."""
+    """x (..., C) -> y (..., C), mean (C,), variance (C,): two passes of sums, one to apply."""
     C = x.shape[-1]
-    expect((C,), x.dtype, gamma=gamma, beta=beta)
+    check_arrays((C,), x.dtype, gamma=gamma, beta=beta)
     y, mean, variance = results(out, (x.shape, x.dtype), ((C,), x.dtype), ((C,), x.dtype))
-    X = rows(x)
-    center = _sums(_sum, 1, X)[0] / len(X)
-    spread = _sums(_sum_of_squares, 1, X, center)[0] / len(X)
-    mean[...], variance[...] = center, spread
+    X = as_matrix(x)
+    mean64 = _sums(_sum, 1, X)[0] / len(X)
+    mean[...] = mean64
+    variance[...] = _sums(_sum_of_squares, 1, X, mean64)[0] / len(X)
     return batch_norm_inference(x, gamma, beta, mean, variance, epsilon, out=y), mean, variance
 
 
-@compiled
+@kernel
 def _sum(part, parts, x, partial):
-    start, stop = share(part, parts, x.shape[0])
+    """partial[part, 0] (C,) = the sum of this part's rows of x (M, C)."""
+    start, stop = part_range(part, parts, x.shape[0])
     for n in range(start, stop):
         for c in range(x.shape[1]):
             partial[part, 0, c] += x[n, c]
 
 
-@compiled
-def _sum_of_squares(part, parts, x, center, partial):
-    start, stop = share(part, parts, x.shape[0])
+@kernel
+def _sum_of_squares(part, parts, x, mean, partial):
+    """partial[part, 0] (C,) = the sum of (x - mean)^2 over this part's rows."""
+    start, stop = part_range(part, parts, x.shape[0])
     for n in range(start, stop):
         for c in range(x.shape[1]):
-            partial[part, 0, c] += (x[n, c] - center[c]) ** 2
+            partial[part, 0, c] += (x[n, c] - mean[c]) ** 2
 
 
 def batch_norm_backward(
@@ -64,34 +66,35 @@ def batch_norm_backward(
     epsilon: float,
     out: tuple[Array, Array, Array] | None = None,
 ) -> tuple[Array, Array, Array]:
-    """dy (..., C) -> dx (..., C), dgamma (C,), dbeta (C,): one pass that sums, one that applies."""
+    """dy (..., C) -> dx (..., C), dgamma (C,), dbeta (C,): one pass of sums, one to apply."""
     C, M = x.shape[-1], x.size // x.shape[-1]
-    expect(x.shape, x.dtype, dy=dy)
-    expect((C,), x.dtype, gamma=gamma, mean=mean, variance=variance)
+    check_arrays(x.shape, x.dtype, dy=dy)
+    check_arrays((C,), x.dtype, gamma=gamma, mean=mean, variance=variance)
     dx, dgamma, dbeta = results(out, (x.shape, x.dtype), ((C,), x.dtype), ((C,), x.dtype))
-    X, dY = rows(x), rows(dy)
+    X, dY = as_matrix(x), as_matrix(dy)
     s = 1 / np.sqrt(variance.astype(np.float64) + epsilon)
     sums = _sums(_backward_sums, 2, X, dY, mean.astype(np.float64))
     dbeta[...], dgamma[...] = sums[0], sums[1] * s
     factors = gamma * s, sums[0] / M, sums[1] * s * s / M
     coefficients = [factor.astype(x.dtype) for factor in factors]
-    run(_apply_backward, parts_of(x.size), X, dY, mean, *coefficients, dx.reshape(-1, C))
+    run(_apply_backward, count_parts(x.size), X, dY, mean, *coefficients, dx.reshape(-1, C))
     return dx, dgamma, dbeta
 
 
-@compiled
+@kernel
 def _backward_sums(part, parts, x, dy, mean, partial):
-    start, stop = share(part, parts, x.shape[0])
+    """partial[part] (2, C) = the sums of dy and of dy * (x - mean) over this part's rows."""
+    start, stop = part_range(part, parts, x.shape[0])
     for n in range(start, stop):
         for c in range(x.shape[1]):
             partial[part, 0, c] += dy[n, c]
             partial[part, 1, c] += dy[n, c] * (x[n, c] - mean[c])
 
 
-@compiled
+@kernel
 def _apply_backward(part, parts, x, dy, mean, scale, constant, slope, dx):
-    # dx = gamma*s * (dy - dbeta/M - (x-mean) * s*dgamma/M)
-    start, stop = share(part, parts, x.shape[0])
+    """dx (M, C) = gamma*s * (dy - dbeta/M - (x-mean) * s*dgamma/M)."""
+    start, stop = part_range(part, parts, x.shape[0])
     for n in range(start, stop):
         for c in range(x.shape[1]):
             dx[n, c] = scale[c] * (dy[n, c] - constant[c] - (x[n, c] - mean[c]) * slope[c])
@@ -107,16 +110,16 @@ def batch_norm_inference(
     out: Array | None = None,
 ) -> Array:
     """y = gamma * (x - mean) / sqrt(variance + epsilon) + beta."""
-    expect(x.shape[-1:], x.dtype, gamma=gamma, beta=beta, mean=mean, variance=variance)
+    check_arrays(x.shape[-1:], x.dtype, gamma=gamma, beta=beta, mean=mean, variance=variance)
     y = result(out, x.shape, x.dtype)
     scale = gamma / np.sqrt(variance + x.dtype.type(epsilon))
-    run(_apply, parts_of(x.size), rows(x), mean, scale, beta, y.reshape(-1, x.shape[-1]))
+    run(_apply, count_parts(x.size), as_matrix(x), mean, scale, beta, y.reshape(-1, x.shape[-1]))
     return y
 
 
-@compiled
+@kernel
 def _apply(part, parts, x, mean, scale, beta, y):
-    start, stop = share(part, parts, x.shape[0])
+    start, stop = part_range(part, parts, x.shape[0])
     for n in range(start, stop):
         for c in range(x.shape[1]):
             y[n, c] = (x[n, c] - mean[c]) * scale[c] + beta[c]

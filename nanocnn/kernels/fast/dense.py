@@ -1,21 +1,21 @@
 """Dense layers: three matrix products, with the bias and a ReLU fused into the first.
 
-A transposed operand is only another pair of strides to the product.
+`matmul` takes a transposed operand by its strides, without a copy.
 """
 
 import numpy as np
 
-from .arrays import Array, expect, result, results
 from .gemm import matmul
+from .outputs import Array, check_arrays, result, results
 
 
 def dense_forward(
     x: Array, weight: Array, bias: Array | None, out: Array | None = None, relu: bool = False
 ) -> Array:
-    """y = x @ weight + bias, then max(y, 0) if `relu`. x (N,D), weight (D,U), bias (U,) or None."""
+    """x (N,D), weight (D,U), bias (U,) or None -> y (N,U) = x @ weight + bias, then ReLU."""
     (N, D), U = x.shape, weight.shape[1]
-    expect((D, U), x.dtype, weight=weight)
-    expect((U,), x.dtype, bias=bias)
+    check_arrays((D, U), x.dtype, weight=weight)
+    check_arrays((U,), x.dtype, bias=bias)
     y = result(out, (N, U), x.dtype)
     matmul(x, weight, y, bias, relu)
     return y
@@ -28,10 +28,10 @@ def dense_backward(
     need_dx: bool = True,
     out: tuple[Array | None, Array, Array] | None = None,
 ) -> tuple[Array | None, Array, Array]:
-    """dy (N,U) -> dx = dy @ weight^T or None, dweight = x^T @ dy, dbias = dy summed over N."""
+    """dy (N,U) -> dx (N,D) or None, dweight (D,U), dbias (U,)."""
     (N, D), U = x.shape, weight.shape[1]
-    expect((D, U), x.dtype, weight=weight)
-    expect((N, U), x.dtype, dy=dy)
+    check_arrays((D, U), x.dtype, weight=weight)
+    check_arrays((N, U), x.dtype, dy=dy)
     dx, dweight, dbias = (None, None, None) if out is None else out
     dweight, dbias = results((dweight, dbias), ((D, U), x.dtype), ((U,), x.dtype))
     matmul(x.T, dy, dweight)

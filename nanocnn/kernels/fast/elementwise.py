@@ -1,6 +1,6 @@
-"""Activations and dropout: one pass over memory each, and a mask that is never stored.
+"""Activations and dropout: one pass over memory each, and no stored dropout mask.
 
-The loops are plain: LLVM turns them into vector instructions by itself (see compiler.places).
+LLVM vectorizes these plain loops by itself (see `unsigned_range` in jit/compile.py).
 """
 
 from math import copysign, exp
@@ -8,94 +8,95 @@ from typing import Any
 
 import numpy as np
 
-from ...threads import run
-from .arrays import Array, expect, parts_of, result
-from .compiler import compiled, inlined, places, share
+from ...jit.compile import kernel, part_range, unsigned_range
+from ...jit.inline import inline
+from ...jit.pool import run
+from .outputs import MIN_EXPS, MIN_WORK, Array, check_arrays, count_parts, result
 
-SLOW = 1 << 10  # items with an exponential each that are worth a hand-over
-# tanh(x) = x + x^3 P(x^2)/Q(x^2) for |x| < 0.625, to 2e-16 of it
+MIN_HASHES = 1 << 13  # elements of a dropout that are worth a part of their own
+# tanh(x) = x + x^3 P(x^2)/Q(x^2) for |x| < 0.625, with a relative error of 2e-16
 P = -0.964399179425052238628, -99.2877231001918586564, -1614.68768441708447952
 Q = 112.811678491632931402, 2235.48839060100448583, 4844.06305325125486048
 
 
-def _map(kernel: Any, out: Array | None, grain: int, *inputs: Array, scalars: Any = ()) -> Array:
+def _map(kernel: Any, out: Array | None, min_work: int, *inputs: Array, scalars: Any = ()) -> Array:
     """Run kernel(part, parts, *inputs, y, *scalars) over flat arrays; y has the inputs' shape."""
     x = inputs[0]
     y = result(out, x.shape, x.dtype)
     for other in inputs:
-        expect(x.shape, x.dtype, input=other)
+        check_arrays(x.shape, x.dtype, input=other)
     arrays = [other.reshape(-1) for other in inputs]
-    run(kernel, parts_of(x.size, grain), *arrays, y.reshape(-1), *scalars)
+    run(kernel, count_parts(x.size, min_work), *arrays, y.reshape(-1), *scalars)
     return y
 
 
 def relu_forward(x: Array, out: Array | None = None) -> Array:
     """y = max(x, 0); NaN stays NaN."""
-    return _map(_relu_forward, out, 1 << 14, x)
+    return _map(_relu_forward, out, MIN_WORK, x)
 
 
-@compiled
+@kernel
 def _relu_forward(part, parts, x, y):
-    start, stop = share(part, parts, x.size)
+    start, stop = part_range(part, parts, x.size)
     zero = x.dtype.type(0)
-    for i in places(start, stop):
+    for i in unsigned_range(start, stop):
         y[i] = zero if x[i] <= zero else x[i]
 
 
 def relu_backward(dy: Array, y: Array, out: Array | None = None) -> Array:
     """dx = dy where y > 0, else 0."""
-    return _map(_relu_backward, out, 1 << 14, dy, y)
+    return _map(_relu_backward, out, MIN_WORK, dy, y)
 
 
-@compiled
+@kernel
 def _relu_backward(part, parts, dy, y, dx):
-    start, stop = share(part, parts, y.size)
+    start, stop = part_range(part, parts, y.size)
     zero = dy.dtype.type(0)
-    for i in places(start, stop):
+    for i in unsigned_range(start, stop):
         dx[i] = dy[i] if y[i] > zero else zero
 
 
 def sigmoid_forward(x: Array, out: Array | None = None) -> Array:
-    """y = 1 / (1 + exp(-x)), by the exponential of a number that is never positive."""
-    return _map(_sigmoid_forward, out, SLOW, x)
+    """y = 1 / (1 + exp(-x)), computed from exp(-|x|), which cannot overflow."""
+    return _map(_sigmoid_forward, out, MIN_EXPS, x)
 
 
-@compiled
+@kernel
 def _sigmoid_forward(part, parts, x, y):
-    start, stop = share(part, parts, x.size)
+    start, stop = part_range(part, parts, x.size)
     one = x.dtype.type(1)
-    for i in places(start, stop):
+    for i in unsigned_range(start, stop):
         e = exp(-abs(x[i]))
         y[i] = (one if x[i] >= 0 else e) / (one + e)
 
 
 def sigmoid_backward(dy: Array, y: Array, out: Array | None = None) -> Array:
     """dx = dy * y * (1 - y)."""
-    return _map(_sigmoid_backward, out, 1 << 14, dy, y)
+    return _map(_sigmoid_backward, out, MIN_WORK, dy, y)
 
 
-@compiled
+@kernel
 def _sigmoid_backward(part, parts, dy, y, dx):
-    start, stop = share(part, parts, y.size)
+    start, stop = part_range(part, parts, y.size)
     one = dy.dtype.type(1)
-    for i in places(start, stop):
+    for i in unsigned_range(start, stop):
         dx[i] = dy[i] * y[i] * (one - y[i])
 
 
 def tanh_forward(x: Array, out: Array | None = None) -> Array:
-    """y = tanh(x): by an exponential or, near 0, where that cancels, by a quotient of polynomials.
+    """y = tanh(x), by exp(2|x|); near 0, where that cancels, by a rational function.
 
-    Source of the quotient: S. Moshier's Cephes library, tanh.c.
+    Source of the rational function: S. Moshier's Cephes library, tanh.c.
     """
-    return _map(_tanh_forward, out, SLOW, x)
+    return _map(_tanh_forward, out, MIN_EXPS, x)
 
 
-@compiled
+@kernel
 def _tanh_forward(part, parts, x, y):
-    start, stop = share(part, parts, x.size)
+    start, stop = part_range(part, parts, x.size)
     kind = x.dtype.type
     one, two = kind(1), kind(2)
-    for i in places(start, stop):
+    for i in unsigned_range(start, stop):
         a, z = abs(x[i]), x[i] * x[i]
         top = (kind(P[0]) * z + kind(P[1])) * z + kind(P[2])
         bottom = ((z + kind(Q[0])) * z + kind(Q[1])) * z + kind(Q[2])
@@ -106,20 +107,20 @@ def _tanh_forward(part, parts, x, y):
 
 def tanh_backward(dy: Array, y: Array, out: Array | None = None) -> Array:
     """dx = dy * (1 - y^2)."""
-    return _map(_tanh_backward, out, 1 << 14, dy, y)
+    return _map(_tanh_backward, out, MIN_WORK, dy, y)
 
 
-@compiled
+@kernel
 def _tanh_backward(part, parts, dy, y, dx):
-    start, stop = share(part, parts, y.size)
+    start, stop = part_range(part, parts, y.size)
     one = dy.dtype.type(1)
-    for i in places(start, stop):
+    for i in unsigned_range(start, stop):
         dx[i] = dy[i] * (one - y[i] * y[i])
 
 
-@inlined
+@inline
 def _mix(h):
-    """lowbias32; every step is cut to 32 bits again, because numba computes whole numbers in 64."""
+    """lowbias32. Each step is truncated to 32 bits: numba promotes integers to 64 bits."""
     h = np.uint32(h ^ (h >> np.uint32(16)))
     h = np.uint32(h * np.uint32(0x7FEB352D))
     h = np.uint32(h ^ (h >> np.uint32(15)))
@@ -128,25 +129,25 @@ def _mix(h):
 
 
 def dropout_forward(x: Array, rate: float, key: int, out: Array | None = None) -> Array:
-    """y = x / (1 - rate) where kept, else 0; whether i is kept is a hash of (key, i) only."""
-    kept = int((1 - rate) * 2**32)  # of 2**32 hashes
+    """y = x / (1 - rate) where the mask is True, else 0; mask[i] is a hash of (key, i)."""
+    kept = int((1 - rate) * 2**32)  # hashes, of 2**32, of an element that is kept
     if kept == 0:
         y = result(out, x.shape, x.dtype)
         y[...] = 0
         return y
     lo, hi = np.uint32(key & 0xFFFFFFFF), np.uint32(key >> 32)
     last, scale = np.uint32(kept - 1), x.dtype.type(1 / (1 - rate))
-    return _map(_dropout, out, 1 << 13, x, scalars=(lo, hi, last, scale))
+    return _map(_dropout, out, MIN_HASHES, x, scalars=(lo, hi, last, scale))
 
 
 dropout_backward = dropout_forward
 
 
-@compiled
+@kernel
 def _dropout(part, parts, x, y, lo, hi, last, scale):
-    start, stop = share(part, parts, x.size)
+    start, stop = part_range(part, parts, x.size)
     zero = x.dtype.type(0)
-    for i in places(start, stop):
+    for i in unsigned_range(start, stop):
         h = _mix(np.uint32(_mix(np.uint32(np.uint32(i) ^ lo)) ^ hi))
         value = x[i] * scale
         y[i] = value if h <= last else zero

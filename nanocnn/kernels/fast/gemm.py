@@ -1,68 +1,82 @@
-"""Matrix products by a tile of registers: C = A @ B (+ bias) (then ReLU), float32 and float64.
+"""Matrix products with a register tile: C = A @ B + bias, then ReLU, in float32 and float64.
 
-A ROWS x (VECTORS registers) tile of C is summed in registers while A's numbers and B's rows stream
-past. Both are copied first, in the order in which they will be read: of B a panel as wide as the
-tile and DEPTH deep, which stays in the first cache, of A a block of TILES tiles in the second (Goto
-& van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008). A transposed factor is
-turned on the way, a square of registers at a time.
+The sums of a tile of C, ROWS x (VECTORS registers), stay in registers while the microkernel
+`_accumulate` reads A and B. Both are packed first, in the order in which it reads them: a panel of
+B, as wide as the tile and DEPTH bytes deep, for the first-level cache, and a block of A, TILES
+tiles high, for the second-level cache (Goto & van de Geijn, "Anatomy of High-Performance Matrix
+Multiplication", 2008). A transposed factor is transposed while packing, a square of registers at a
+time.
 
-Each number of C is summed by one thread, in the same order whatever the parts, so there is a part
-for each thread; a C of one row is the sum of partial ones, as many as its shape says. So the bits
-depend on the shape only. With BLAS they depend on the number of threads.
+Bits depend on the shapes only, while those of BLAS depend on the number of threads: each item of C
+is summed by one thread, in the same order for any number of parts. If C has one row, the number of
+partial sums depends on its shape.
 """
 
 import numpy as np
 
-from ... import threads
-from ..host import host
-from ..inlining import called
-from ..simd import fma, lanes, load, maximum, pointer, splat, square, store, tile, transpose
-from .arrays import Array
-from .compiler import compiled, inlined, places, share
-from .tails import load_row, store_row
-from .work import run, scratch
+from ...jit import pool, threads
+from ...jit.compile import kernel, part_range, unsigned_range
+from ...jit.cpu import cpu
+from ...jit.inline import inline, noinline
+from ...jit.scratch import run, scratch
+from ...jit.simd import (
+    fma,
+    lanes,
+    load,
+    load_row,
+    maximum,
+    pointer,
+    splat,
+    square,
+    store,
+    store_row,
+    tile,
+    transpose,
+)
+from .outputs import Array
 
-# 12 of AVX2's 16 registers hold sums, 24 of AVX-512's and NEON's 32; the rest B's row, A's number
-ROWS, VECTORS = (6, 2) if host.registers < 32 else (8, 3)
-TILES = 22  # of A's rows are copied at a time: they fit the second cache
-DEPTH = 1024  # bytes of a column of a panel: a panel of the tile's width fits the first cache
-LINES = 4  # partial sums of a C of one row, at most
-WORK = 1 << 18  # multiplications worth a hand-over
+# The tile takes 12 of AVX2's 16 registers, 24 of AVX-512's and NEON's 32; a row of B and an item of
+# A need the others.
+ROWS, VECTORS = (6, 2) if cpu.registers < 32 else (8, 3)
+TILES = 22  # per block of A: it fits the second-level cache
+DEPTH = 1024  # bytes of a column of a panel of B: the panel fits the first-level cache
+MAX_PARTIALS = 4  # partial sums if C has one row
+MIN_WORK = 1 << 18  # multiply-adds that are worth a part of their own
 
 
 def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool = False) -> None:
-    """c = a @ b + bias, then ReLU if asked. a (M,K) and b (K,N) may be transposed views."""
+    """c (M,N) = a (M,K) @ b (K,N) + bias (N,), then ReLU if `relu`. a, b may be transposed."""
     (M, K), N = a.shape, b.shape[1]
     A, a_row, a_column = _strided(a)
     B, b_row, b_column = _strided(b)
     bias = scratch("zeros", N, c.dtype) if bias is None else bias
     if M == 1 and b_column == 1:
-        parts = max(min(K * N // WORK, LINES), 1)
-        pitch = -(-N // 16) * 16  # so that two of them share no line of a cache
-        end = (c.reshape(-1), scratch("line", parts * pitch, c.dtype), pitch, bias, relu)
-        threads.run(_line, parts, A, a_column, B, b_row, *end)
+        parts = max(min(K * N // MIN_WORK, MAX_PARTIALS), 1)
+        pitch = -(-N // 16) * 16  # partial sums do not share cache lines
+        sums = (c.reshape(-1), scratch("line", parts * pitch, c.dtype), pitch, bias, relu)
+        pool.run(_vector_product, parts, A, a_column, B, b_row, *sums)
         if parts > 1:
-            threads.run(_line_end, 1, parts, *end)
+            pool.run(_sum_partials, 1, parts, *sums)
         return
-    parts = max(min(M * K * N // WORK, threads.get_num_threads()), 1)
-    across, down = _cut(M, N, parts)
-    n = host.bytes // c.itemsize
+    parts = max(min(M * K * N // MIN_WORK, threads.get_num_threads()), 1)
+    across, down = _grid(M, N, parts)
+    n = cpu.bytes // c.itemsize
     tall, wide, depth = -(-ROWS // n) * n, VECTORS * n, DEPTH // c.itemsize
-    beyond = n * wide  # what is turned may stand out
-    buffers = {"block": TILES * tall * depth + beyond, "panel": wide * depth + beyond,
+    slack = n * wide  # transposing writes whole squares
+    buffers = {"block": TILES * tall * depth + slack, "panel": wide * depth + slack,
                "sums": ROWS * wide}  # fmt: skip
     arguments = (A, a_row, a_column, B, b_row, b_column, c, bias)
     run(_matmul, across * down, buffers, *arguments, K, across, relu)
 
 
-def _cut(M: int, N: int, parts: int) -> tuple[int, int]:
-    """(parts across C, parts down C), for each part copies its share of both factors."""
+def _grid(M: int, N: int, parts: int) -> tuple[int, int]:
+    """Divide C (M,N) into (parts across, parts down) so that the parts pack least."""
     sizes = [(n, parts // n) for n in range(1, parts + 1) if parts % n == 0]
     return min(sizes, key=lambda size: size[1] * N + size[0] * M)
 
 
 def _strided(x: Array) -> tuple[Array, int, int]:
-    """The items of a matrix as they lie in memory, and the distance of its rows and columns."""
+    """The items of a matrix in memory order, and the strides of its rows and columns in items."""
     if x.flags.c_contiguous:
         return x.reshape(-1), x.shape[1], 1
     if x.T.flags.c_contiguous:
@@ -70,32 +84,32 @@ def _strided(x: Array) -> tuple[Array, int, int]:
     return _strided(np.ascontiguousarray(x))
 
 
-@called
-def _pack(target, pitch, source, along, deep, width, depth):
-    """target (depth, pitch) = `width` lines of `depth` items, turned unless they lie side by side.
+@noinline
+def _pack(target, pitch, source, line_step, item_step, width, depth):
+    """target (depth, pitch) = the transpose of `width` lines of `depth` items.
 
-    Lines are `along` apart, their items `deep`; one of the two is 1. What lies behind the last line
-    is of no account; up to a register of rows behind the last one is written.
+    Lines are `line_step` apart, their items `item_step`; one of the two is 1. Columns of target
+    from `width` on are unspecified; up to a register of rows beyond `depth` is written.
     """
     n = lanes(target)
     for j in range(0, pitch, n):
-        if along == 1:
+        if line_step == 1:
             for k in range(depth):
-                store(target, k * pitch + j, load_row(source, k * deep + j, width - j))
+                store(target, k * pitch + j, load_row(source, k * item_step + j, width - j))
         else:
             lines = square(target)
             for k in range(0, depth, n):
                 for i in range(n):
                     line = min(j + i, width - 1)
-                    lines[i, 0] = load_row(source, line * along + k, depth - k)
+                    lines[i, 0] = load_row(source, line * line_step + k, depth - k)
                 transpose(lines)
                 for i in range(n):
                     store(target, (k + i) * pitch + j, lines[i, 0])
 
 
-@inlined
+@inline
 def _accumulate(acc, a, tall, b, depth):
-    """acc = the product of a tile's rows (depth, tall) and a panel b (depth, VECTORS registers)."""
+    """acc = a^T @ b: a packed tile of A (depth, tall) and a panel b (depth, VECTORS registers)."""
     for i in range(ROWS):
         for j in range(VECTORS):
             acc[i, j] = splat(b, 0)
@@ -104,35 +118,36 @@ def _accumulate(acc, a, tall, b, depth):
         for j in range(VECTORS):
             row[0, j] = load(b, (k * VECTORS + j) * n)
         for i in range(ROWS):
-            number = splat(a, a[k * tall + i])
+            item = splat(a, a[k * tall + i])
             for j in range(VECTORS):
-                acc[i, j] = fma(number, row[0, j], acc[i, j])
+                acc[i, j] = fma(item, row[0, j], acc[i, j])
 
 
-@called
-def _finish(c, step, sums, start, again, rows, width, floor):
-    """c (rows, width) = sums + start, where `again` tells how far apart the rows of `start` are."""
+@noinline
+def _store_tile(c, step, sums, start, start_step, rows, width, lower):
+    """c (rows, width) = max(lower, sums + start); the rows of `start` are `start_step` apart."""
     n = lanes(c)
     for i in range(rows):
         for j in range(0, width, n):
-            value = load(sums, i * VECTORS * n + j) + load_row(start, i * again + j, width - j)
-            # NaN stays NaN
-            store_row(c, i * step + j, maximum(splat(c, floor), value), width - j)
+            value = load(sums, i * VECTORS * n + j) + load_row(start, i * start_step + j, width - j)
+            # maximum keeps NaN
+            store_row(c, i * step + j, maximum(splat(c, lower), value), width - j)
 
 
-@compiled
+@kernel
 def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bias, K, across, relu):
+    """This part of C (M,N) = A @ B + bias, then ReLU; a_row, a_column, ... are strides in items."""
     block, panel, sums = buffers
     (M, N), pc = C.shape, pointer(C)
     qa, qb, qs = pointer(block), pointer(panel), pointer(sums)
     n = lanes(pc)
     tall, wide, depth = (ROWS + n - 1) // n * n, VECTORS * n, DEPTH // C.itemsize
-    first, end = share(part % across, across, (N + wide - 1) // wide)
-    top, bottom = share(part // across, parts // across, (M + ROWS - 1) // ROWS)
+    first, end = part_range(part % across, across, (N + wide - 1) // wide)
+    top, bottom = part_range(part // across, parts // across, (M + ROWS - 1) // ROWS)
     acc = tile(ROWS, VECTORS, pc)
     for k0 in range(0, max(K, 1), depth):
         size = min(depth, K - k0)
-        floor = 0 if relu and k0 + size >= K else -np.inf
+        lower = 0 if relu and k0 + size >= K else -np.inf
         for t0 in range(top, bottom, TILES):
             t1 = min(t0 + TILES, bottom)
             for t in range(t0, t1):
@@ -150,43 +165,43 @@ def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bia
                         for j in range(VECTORS):
                             store(qs, (i * VECTORS + j) * n, acc[i, j])
                     to = pc + (t * ROWS * N + column)
-                    start, again = (pointer(bias) + column, 0) if k0 == 0 else (to, N)
-                    _finish(to, N, qs, start, again, min(ROWS, M - t * ROWS), width, floor)
+                    start, start_step = (pointer(bias) + column, 0) if k0 == 0 else (to, N)
+                    _store_tile(to, N, qs, start, start_step, min(ROWS, M - t * ROWS), width, lower)
 
 
-@compiled
-def _line(part, parts, A, a_column, B, b_row, C, partial, pitch, bias, relu):
-    """One row of C, or this part's share of its sums over K.
+@kernel
+def _vector_product(part, parts, A, a_column, B, b_row, C, partial, pitch, bias, relu):
+    """partial[part] (N,) = this part's sums of A (K,) @ B (K,N); if there is one part, also C (N,).
 
-    Every number of B is used once, so B is read where it lies, row after row.
+    Each item of B is used once, so B is not packed.
     """
     pa, pb, N = pointer(A), pointer(B), C.size
     sums = partial[part * pitch : part * pitch + N]
     sums[:] = 0
-    first, end = share(part, parts, A.size)
+    first, end = part_range(part, parts, A.size)
     for k in range(first, end - 3, 4):
         a0, a1 = pa[k * a_column], pa[(k + 1) * a_column]
         a2, a3 = pa[(k + 2) * a_column], pa[(k + 3) * a_column]
         row = pb + k * b_row
-        for j in places(0, N):
+        for j in unsigned_range(0, N):
             value = sums[j] + a0 * row[j] + a1 * row[b_row + j]
             sums[j] = value + a2 * row[2 * b_row + j] + a3 * row[3 * b_row + j]
     for k in range(end - (end - first) % 4, end):
-        for j in places(0, N):
+        for j in unsigned_range(0, N):
             sums[j] += pa[k * a_column] * pb[k * b_row + j]
     if parts == 1:
-        _add_up(1, C, partial, pitch, bias, relu)
+        _add_partials(1, C, partial, pitch, bias, relu)
 
 
-@compiled
-def _line_end(part, parts, count, C, partial, pitch, bias, relu):
-    _add_up(count, C, partial, pitch, bias, relu)
+@kernel
+def _sum_partials(part, parts, count, C, partial, pitch, bias, relu):
+    _add_partials(count, C, partial, pitch, bias, relu)
 
 
-@inlined
-def _add_up(count, C, partial, pitch, bias, relu):
-    """C = the sum of `count` partial ones + bias, rectified if `relu`."""
-    for j in places(0, C.size):
+@inline
+def _add_partials(count, C, partial, pitch, bias, relu):
+    """C (N,) = the sum of `count` partial sums + bias; `relu`: max(C, 0)."""
+    for j in unsigned_range(0, C.size):
         value = bias[j]
         for i in range(count):
             value += partial[i * pitch + j]

@@ -1,19 +1,18 @@
-"""Softmax and cross-entropy, row by row; sums over the classes are taken in float64."""
+"""Softmax and cross-entropy, row by row; sums over the classes are in float64."""
 
 from math import exp, log
 
 import numpy as np
 
-from ...threads import run
-from .arrays import Array, expect, parts_of, result, results, rows
-from .compiler import compiled, inlined, share
+from ...jit.compile import kernel, part_range
+from ...jit.inline import inline
+from ...jit.pool import run
+from .outputs import MIN_EXPS, Array, as_matrix, check_arrays, count_parts, result, results
 
-SLOW = 1 << 10  # items with an exponential each that are worth a hand-over
 
-
-@inlined
+@inline
 def _softmax_row(x, y, n):
-    """y[n] = softmax(x[n]); returns the row's maximum and the logarithm of its sum."""
+    """y[n] = softmax(x[n]) for x, y (N, K); returns max(x[n]) and log(sum(exp(x[n] - max)))."""
     K = x.shape[1]
     largest = x[n, 0]
     for k in range(1, K):
@@ -21,7 +20,7 @@ def _softmax_row(x, y, n):
             largest = x[n, k]
     total = 0.0
     for k in range(K):
-        e = exp(x[n, k] - largest)  # never over 1: no overflow
+        e = exp(x[n, k] - largest)  # at most 1: no overflow
         y[n, k] = e
         total += e
     for k in range(K):
@@ -30,30 +29,36 @@ def _softmax_row(x, y, n):
 
 
 def softmax_forward(x: Array, out: Array | None = None) -> Array:
-    """y = exp(x) / sum(exp(x)) over the last axis."""
+    """x (..., K) -> y (..., K) = exp(x) / sum(exp(x)) over the last axis."""
     y = result(out, x.shape, x.dtype)
-    run(_softmax_forward, parts_of(x.size, SLOW), rows(x), y.reshape(-1, x.shape[-1]))
+    run(_softmax_forward, count_parts(x.size, MIN_EXPS), as_matrix(x), y.reshape(-1, x.shape[-1]))
     return y
 
 
-@compiled
+@kernel
 def _softmax_forward(part, parts, x, y):
-    start, stop = share(part, parts, len(x))
+    start, stop = part_range(part, parts, len(x))
     for n in range(start, stop):
         _softmax_row(x, y, n)
 
 
 def softmax_backward(dy: Array, y: Array, out: Array | None = None) -> Array:
-    """dx = y * (dy - sum(dy * y)) over the last axis."""
-    expect(dy.shape, dy.dtype, y=y)
+    """dy, y (..., K) -> dx (..., K) = y * (dy - sum(dy * y)) over the last axis."""
+    check_arrays(dy.shape, dy.dtype, y=y)
     dx = result(out, dy.shape, dy.dtype)
-    run(_softmax_backward, parts_of(y.size), rows(dy), rows(y), dx.reshape(-1, dy.shape[-1]))
+    run(
+        _softmax_backward,
+        count_parts(y.size),
+        as_matrix(dy),
+        as_matrix(y),
+        dx.reshape(-1, dy.shape[-1]),
+    )
     return dx
 
 
-@compiled
+@kernel
 def _softmax_backward(part, parts, dy, y, dx):
-    start, stop = share(part, parts, len(y))
+    start, stop = part_range(part, parts, len(y))
     for n in range(start, stop):
         total = 0.0
         for k in range(y.shape[1]):
@@ -65,17 +70,24 @@ def _softmax_backward(part, parts, dy, y, dx):
 def softmax_cross_entropy_forward(
     logits: Array, target: Array, out: tuple[Array, Array] | None = None
 ) -> tuple[Array, Array]:
-    """logits, target (N,K) -> losses (N,), probabilities (N,K); one pass for both."""
+    """logits, target (N,K) -> losses (N,), probabilities (N,K)."""
     N, K = logits.shape
-    expect((N, K), logits.dtype, target=target)
+    check_arrays((N, K), logits.dtype, target=target)
     losses, y = results(out, ((N,), logits.dtype), ((N, K), logits.dtype))
-    run(_cross_entropy_forward, parts_of(logits.size, SLOW), rows(logits), rows(target), losses, y)
+    run(
+        _cross_entropy_forward,
+        count_parts(logits.size, MIN_EXPS),
+        as_matrix(logits),
+        as_matrix(target),
+        losses,
+        y,
+    )
     return losses, y
 
 
-@compiled
+@kernel
 def _cross_entropy_forward(part, parts, logits, target, losses, y):
-    start, stop = share(part, parts, len(y))
+    start, stop = part_range(part, parts, len(y))
     for n in range(start, stop):
         largest, log_total = _softmax_row(logits, y, n)
         loss = 0.0
@@ -88,25 +100,25 @@ def _cross_entropy_forward(part, parts, logits, target, losses, y):
 def softmax_cross_entropy_backward(
     probabilities: Array, target: Array, weight: Array, out: Array | None = None
 ) -> Array:
-    """dlogits (N,K) = (p * sum(target) - target) * weight, weight (N,)."""
+    """p, target (N,K), weight (N,) -> dlogits (N,K) = (p * sum(target) - target) * weight."""
     p = probabilities
-    expect(p.shape, p.dtype, target=target)
-    expect(p.shape[:1], p.dtype, weight=weight)
+    check_arrays(p.shape, p.dtype, target=target)
+    check_arrays(p.shape[:1], p.dtype, weight=weight)
     dlogits = result(out, p.shape, p.dtype)
     run(
         _cross_entropy_backward,
-        parts_of(p.size),
-        rows(p),
-        rows(target),
+        count_parts(p.size),
+        as_matrix(p),
+        as_matrix(target),
         np.ascontiguousarray(weight),
         dlogits,
     )
     return dlogits
 
 
-@compiled
+@kernel
 def _cross_entropy_backward(part, parts, p, target, weight, dlogits):
-    start, stop = share(part, parts, len(p))
+    start, stop = part_range(part, parts, len(p))
     for n in range(start, stop):
         total = 0.0
         for k in range(p.shape[1]):

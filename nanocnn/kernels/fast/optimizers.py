@@ -1,30 +1,30 @@
 """One optimizer step for one parameter: one pass over memory, each array read and written once.
 
-Numbers go in as scalars of the parameter's dtype: a float64 factor would turn a float32 loop into
-a slower float64 one.
+Numbers are passed as scalars of the parameter's dtype: a float64 factor would turn a float32 loop
+into a slower float64 loop.
 """
 
 from typing import Any
 
 import numpy as np
 
-from ...errors import ShapeError
-from ...threads import run
-from .arrays import Array, expect, parts_of, writable
-from .compiler import compiled, places, share
+from ...common.errors import ShapeError
+from ...jit.compile import kernel, part_range, unsigned_range
+from ...jit.pool import run
+from .outputs import Array, check_arrays, count_parts, is_writable
 
 
 def _step(kernel: Any, states: dict[str, Array | None], grad: Array, *numbers: float) -> None:
-    """Run kernel(part, parts, grad, *states, *numbers) in place over the flat arrays."""
+    """Run kernel(part, parts, grad, *states, *numbers) over flat arrays, in place."""
     param = states["param"]
     assert param is not None
-    expect(param.shape, param.dtype, grad=grad, **states)
+    check_arrays(param.shape, param.dtype, grad=grad, **states)
     for name, x in states.items():
-        if x is not None and not writable(x):
+        if x is not None and not is_writable(x):
             raise ShapeError(f"{name}: expected a writable C-contiguous array, to update in place")
     arrays = [None if x is None else x.reshape(-1) for x in states.values()]
     scalars = [param.dtype.type(number) for number in numbers]
-    run(kernel, parts_of(param.size), grad.reshape(-1), *arrays, *scalars)
+    run(kernel, count_parts(param.size), grad.reshape(-1), *arrays, *scalars)
 
 
 def sgd_update(
@@ -40,26 +40,28 @@ def sgd_update(
     inside, outside = (learning_rate, 1.0) if rate_inside else (1.0, learning_rate)
     if velocity is None:
         inside, outside = learning_rate, 1.0
-    ahead, direct = (momentum, inside) if nesterov else (1.0, 0.0)
+    velocity_factor, grad_factor = (momentum, inside) if nesterov else (1.0, 0.0)
     states = {"param": param, "velocity": velocity}
-    _step(_sgd, states, grad, inside, outside, momentum, ahead, direct)
+    _step(_sgd, states, grad, inside, outside, momentum, velocity_factor, grad_factor)
 
 
-@compiled
-def _sgd(part, parts, grad, param, velocity, inside, outside, momentum, ahead, direct):
-    # param += outside * (ahead * velocity - direct * grad): ahead = 1, direct = 0 unless Nesterov
-    start, stop = share(part, parts, param.size)
+@kernel
+def _sgd(
+    part, parts, grad, param, velocity, inside, outside, momentum, velocity_factor, grad_factor
+):
+    # param += outside * (velocity_factor * velocity - grad_factor * grad)
+    start, stop = part_range(part, parts, param.size)
     if velocity is None:
-        for i in places(start, stop):
+        for i in unsigned_range(start, stop):
             param[i] -= inside * grad[i]
-    elif direct == 0:
-        for i in places(start, stop):
+    elif grad_factor == 0:
+        for i in unsigned_range(start, stop):
             velocity[i] = momentum * velocity[i] - inside * grad[i]
             param[i] += outside * velocity[i]
     else:
-        for i in places(start, stop):
+        for i in unsigned_range(start, stop):
             velocity[i] = momentum * velocity[i] - inside * grad[i]
-            param[i] += outside * (ahead * velocity[i] - direct * grad[i])
+            param[i] += outside * (velocity_factor * velocity[i] - grad_factor * grad[i])
 
 
 def rmsprop_update(
@@ -81,21 +83,22 @@ def rmsprop_update(
     _step(_rmsprop, states, grad, inside, outside, rho, momentum, *epsilons)
 
 
-@compiled
+@kernel
 def _rmsprop(
-    part, parts, grad, param, v, average, buffer, inside, outside, rho, momentum, under, beside
-):
-    # `under` is the epsilon under the root, `beside` the one beside it: one of them is 0
-    start, stop = share(part, parts, param.size)
-    rest = param.dtype.type(1) - rho
-    for i in places(start, stop):
+    part, parts, grad, param, v, average, buffer,
+    inside, outside, rho, momentum, epsilon_in, epsilon_out,
+):  # fmt: skip
+    # One epsilon is 0: `epsilon_in` is under the root, `epsilon_out` is added to it.
+    start, stop = part_range(part, parts, param.size)
+    decay = param.dtype.type(1) - rho
+    for i in unsigned_range(start, stop):
         g = grad[i]
-        v[i] += (g * g - v[i]) * rest
-        spread = v[i]
+        v[i] += (g * g - v[i]) * decay
+        moment = v[i]
         if average is not None:
-            average[i] += (g - average[i]) * rest
-            spread -= average[i] * average[i]
-        step = inside * g / (np.sqrt(spread + under) + beside)
+            average[i] += (g - average[i]) * decay
+            moment -= average[i] * average[i]
+        step = inside * g / (np.sqrt(moment + epsilon_in) + epsilon_out)
         if buffer is not None:
             step = buffer[i] * momentum + step
             buffer[i] = step
@@ -114,22 +117,22 @@ def adam_update(
     epsilon: float,
     v_scale: float,
 ) -> None:
-    """m, v: running means of grad, grad^2; param -= step_size * m / (sqrt(v)*v_scale + epsilon)."""
+    """m, v: averages of grad, grad^2; param -= step_size * m / (sqrt(v)*v_scale + epsilon)."""
     states = {"param": param, "m": m, "v": v, "vmax": vmax}
     _step(_adam, states, grad, step_size, beta1, beta2, epsilon, v_scale)
 
 
-@compiled
+@kernel
 def _adam(part, parts, grad, param, m, v, vmax, step_size, beta1, beta2, epsilon, v_scale):
-    start, stop = share(part, parts, param.size)
+    start, stop = part_range(part, parts, param.size)
     one = param.dtype.type(1)
-    rest1, rest2 = one - beta1, one - beta2
-    for i in places(start, stop):
+    decay1, decay2 = one - beta1, one - beta2
+    for i in unsigned_range(start, stop):
         g = grad[i]
-        m[i] += (g - m[i]) * rest1
-        v[i] += (g * g - v[i]) * rest2
-        spread = v[i]
+        m[i] += (g - m[i]) * decay1
+        v[i] += (g * g - v[i]) * decay2
+        moment = v[i]
         if vmax is not None:
-            spread = vmax[i] if vmax[i] > spread or vmax[i] != vmax[i] else spread
-            vmax[i] = spread
-        param[i] -= step_size * m[i] / (np.sqrt(spread) * v_scale + epsilon)
+            moment = vmax[i] if vmax[i] > moment or vmax[i] != vmax[i] else moment
+            vmax[i] = moment
+        param[i] -= step_size * m[i] / (np.sqrt(moment) * v_scale + epsilon)

@@ -1,21 +1,21 @@
-"""Pooling without im2col: the channels of a cell lie side by side, so the inner loop is a vector's.
+"""Pooling without im2col: the channels of a cell are contiguous, so the inner loop is vectorized.
 
-Padding is never written anywhere: a window at the border visits its real cells only.
+Nothing is padded: a window at the border visits only its cells inside the image.
 """
 
 from math import prod
 
 import numpy as np
 
-from ...errors import ShapeError
-from ...threads import run
+from ...common.errors import ShapeError
+from ...jit.compile import kernel, part_range
+from ...jit.inline import inline
+from ...jit.pool import run
+from ...jit.simd import convert, lanes, load_row, pointer, select, splat, store_row
 from ..geometry import Window
-from ..simd import convert, lanes, pointer, select, splat
-from .arrays import Array, expect, parts_of, result, results
-from .compiler import compiled, inlined, share
-from .tails import load_row, store_row
+from .outputs import Array, check_arrays, count_parts, result, results
 
-EXACT = 1 << 24  # the numbers of a window's cells are counted in floats: all up to here are exact
+MAX_CELLS = 1 << 24  # of a window: positions are computed as floats, which are exact up to here
 
 
 def _check(name: str, x: Array, *shape: int) -> None:
@@ -24,12 +24,12 @@ def _check(name: str, x: Array, *shape: int) -> None:
 
 
 def _parts(x: Array, window: Window) -> int:
-    return min(parts_of(prod(x.shape) * window.KH * window.KW), max(len(x), 1))
+    return min(count_parts(prod(x.shape) * window.KH * window.KW), max(len(x), 1))
 
 
-@inlined
-def _reach(place, stride, before, dilation, k, size):
-    """Which k of a window are inside the image, as a range, and where its first cell would lie."""
+@inline
+def _cells_inside(place, stride, before, dilation, k, size):
+    """The position of the window's first cell, and the range of its cells inside the image."""
     first = place * stride - before
     start = max(0, -(first // dilation))
     stop = min(k, (size - first + dilation - 1) // dilation)
@@ -39,93 +39,95 @@ def _reach(place, stride, before, dilation, k, size):
 def max_pool_forward(
     x: Array, window: Window, out: tuple[Array, Array] | None = None
 ) -> tuple[Array, Array]:
-    """x (N,H,W,C) -> y (N,OH,OW,C) and the winning cell of each window (the first maximum)."""
+    """x (N,H,W,C) -> y (N,OH,OW,C), argmax (N,OH,OW,C): the first maximum of each window."""
     _check("x", x, window.H, window.W)
     cells = window.KH * window.KW
-    if cells > EXACT:
-        raise ShapeError(f"max_pool_forward: a window of {cells} cells, expected {EXACT} at most")
+    if cells > MAX_CELLS:
+        raise ShapeError(
+            f"max_pool_forward: a window of {cells} cells, expected at most {MAX_CELLS}"
+        )
     shape = (len(x), window.OH, window.OW, x.shape[3])
-    code = np.uint8 if cells <= 255 else np.int32
-    y, winner = results(out, (shape, x.dtype), (shape, np.dtype(code)))
-    run(_max_pool_forward, _parts(y, window), np.ascontiguousarray(x), y, winner, tuple(window))
-    return y, winner
+    dtype = np.dtype(np.uint8 if cells <= 255 else np.int32)
+    y, argmax = results(out, (shape, x.dtype), (shape, dtype))
+    run(_max_pool_forward, _parts(y, window), np.ascontiguousarray(x), y, argmax, tuple(window))
+    return y, argmax
 
 
-@compiled
-def _max_pool_forward(part, parts, x, y, winner, window):
+@kernel
+def _max_pool_forward(part, parts, x, y, argmax, window):
     H, W, KH, KW, SH, SW, DH, DW, top, _, left, _, OH, OW = window
     N, C = x.shape[0], x.shape[3]
-    p, maxima, codes = pointer(x), pointer(y), pointer(winner)
-    start, stop = share(part, parts, N)
+    p, maxima, argmaxes = pointer(x), pointer(y), pointer(argmax)
+    start, stop = part_range(part, parts, N)
     for n in range(start, stop):
         for oh in range(OH):
-            row, first_kh, last_kh = _reach(oh, SH, top, DH, KH, H)
+            row, first_kh, last_kh = _cells_inside(oh, SH, top, DH, KH, H)
             for ow in range(OW):
-                column, first_kw, last_kw = _reach(ow, SW, left, DW, KW, W)
+                column, first_kw, last_kw = _cells_inside(ow, SW, left, DW, KW, W)
                 to = ((n * OH + oh) * OW + ow) * C
                 for c in range(0, C, lanes(p)):
-                    best, code = splat(p, -np.inf), splat(p, 0)
+                    best, best_cell = splat(p, -np.inf), splat(p, 0)
                     for kh in range(first_kh, last_kh):
                         for kw in range(first_kw, last_kw):
                             at = ((n * H + row + kh * DH) * W + column + kw * DW) * C + c
                             cell = load_row(p, at, C - c)
                             # larger, or the first NaN
-                            wins = ((cell > best) | (cell != cell)) & (best == best)
-                            best = select(wins, cell, best)
-                            code = select(wins, splat(p, kh * KW + kw), code)
+                            is_max = ((cell > best) | (cell != cell)) & (best == best)
+                            best = select(is_max, cell, best)
+                            best_cell = select(is_max, splat(p, kh * KW + kw), best_cell)
                     store_row(maxima, to + c, best, C - c)
-                    store_row(codes, to + c, convert(code, codes), C - c)
+                    store_row(argmaxes, to + c, convert(best_cell, argmaxes), C - c)
 
 
-def max_pool_backward(dy: Array, winner: Array, window: Window, out: Array | None = None) -> Array:
-    """dy, winner (N,OH,OW,C) -> dx (N,H,W,C): each gradient goes to its window's winner."""
+def max_pool_backward(dy: Array, argmax: Array, window: Window, out: Array | None = None) -> Array:
+    """dy, argmax (N,OH,OW,C) -> dx (N,H,W,C): each gradient goes to the maximum of its window."""
     _check("dy", dy, window.OH, window.OW)
-    expect(dy.shape, winner.dtype, winner=winner)
+    check_arrays(dy.shape, argmax.dtype, argmax=argmax)
     dx = result(out, (len(dy), window.H, window.W, dy.shape[3]), dy.dtype)
-    arrays = np.ascontiguousarray(dy), np.ascontiguousarray(winner), dx
+    arrays = np.ascontiguousarray(dy), np.ascontiguousarray(argmax), dx
     run(_max_pool_backward, _parts(dy, window), *arrays, tuple(window))
     return dx
 
 
-@compiled
-def _max_pool_backward(part, parts, dy, winner, dx, window):
+@kernel
+def _max_pool_backward(part, parts, dy, argmax, dx, window):
     H, W, KH, KW, SH, SW, DH, DW, top, _, left, _, OH, OW = window
     N, C = dy.shape[0], dy.shape[3]
     zero = dy.dtype.type(0)
-    start, stop = share(part, parts, N)
+    start, stop = part_range(part, parts, N)
     for n in range(start, stop):
         dx[n] = zero
         for oh in range(OH):
-            row, first_kh, last_kh = _reach(oh, SH, top, DH, KH, H)
+            row, first_kh, last_kh = _cells_inside(oh, SH, top, DH, KH, H)
             for ow in range(OW):
-                column, first_kw, last_kw = _reach(ow, SW, left, DW, KW, W)
-                grad, code = dy[n, oh, ow], winner[n, oh, ow]
+                column, first_kw, last_kw = _cells_inside(ow, SW, left, DW, KW, W)
+                grad, best_cell = dy[n, oh, ow], argmax[n, oh, ow]
                 for kh in range(first_kh, last_kh):
                     for kw in range(first_kw, last_kw):
                         cell = dx[n, row + kh * DH, column + kw * DW]
                         q = kh * KW + kw
                         for c in range(C):
-                            cell[c] += grad[c] if code[c] == q else zero
+                            cell[c] += grad[c] if best_cell[c] == q else zero
 
 
 def average_pool_forward(x: Array, window: Window, out: Array | None = None) -> Array:
-    """x (N,H,W,C) -> y (N,OH,OW,C): the mean of each window's real cells."""
+    """x (N,H,W,C) -> y (N,OH,OW,C): the mean of each window, padding excluded."""
     _check("x", x, window.H, window.W)
     y = result(out, (len(x), window.OH, window.OW, x.shape[3]), x.dtype)
     run(_average_pool_forward, _parts(y, window), np.ascontiguousarray(x), y, tuple(window))
     return y
 
 
-@compiled
+@kernel
 def _average_pool_forward(part, parts, x, y, window):
     H, W, KH, KW, SH, SW, DH, DW, top, _, left, _, OH, OW = window
     N, C = x.shape[0], x.shape[3]
-    start, stop = share(part, parts, N)
+    start, stop = part_range(part, parts, N)
     for n in range(start, stop):
         for oh in range(OH):
-            row, first_kh, last_kh = _reach(oh, SH, top, DH, KH, H)
+            row, first_kh, last_kh = _cells_inside(oh, SH, top, DH, KH, H)
             for ow in range(OW):
-                column, first_kw, last_kw = _reach(ow, SW, left, DW, KW, W)
+                column, first_kw, last_kw = _cells_inside(ow, SW, left, DW, KW, W)
                 mean = y[n, oh, ow]
                 mean[:] = 0
                 for kh in range(first_kh, last_kh):
@@ -139,24 +141,24 @@ def _average_pool_forward(part, parts, x, y, window):
 
 
 def average_pool_backward(dy: Array, window: Window, out: Array | None = None) -> Array:
-    """dy (N,OH,OW,C) -> dx (N,H,W,C): each real cell of a window gets an equal share."""
+    """dy (N,OH,OW,C) -> dx (N,H,W,C): dy is divided among the cells of its window."""
     _check("dy", dy, window.OH, window.OW)
     dx = result(out, (len(dy), window.H, window.W, dy.shape[3]), dy.dtype)
     run(_average_pool_backward, _parts(dy, window), np.ascontiguousarray(dy), dx, tuple(window))
     return dx
 
 
-@compiled
+@kernel
 def _average_pool_backward(part, parts, dy, dx, window):
     H, W, KH, KW, SH, SW, DH, DW, top, _, left, _, OH, OW = window
     N, C = dy.shape[0], dy.shape[3]
-    start, stop = share(part, parts, N)
+    start, stop = part_range(part, parts, N)
     for n in range(start, stop):
         dx[n] = 0
         for oh in range(OH):
-            row, first_kh, last_kh = _reach(oh, SH, top, DH, KH, H)
+            row, first_kh, last_kh = _cells_inside(oh, SH, top, DH, KH, H)
             for ow in range(OW):
-                column, first_kw, last_kw = _reach(ow, SW, left, DW, KW, W)
+                column, first_kw, last_kw = _cells_inside(ow, SW, left, DW, KW, W)
                 count = dy.dtype.type((last_kh - first_kh) * (last_kw - first_kw))
                 for kh in range(first_kh, last_kh):
                     for kw in range(first_kw, last_kw):

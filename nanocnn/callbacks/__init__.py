@@ -1,0 +1,11 @@
+"""Callbacks: what is called around the epochs and batches of a training, by Keras's names."""
+
+from .callback import Callback as Callback
+from .callback_list import CallbackList as CallbackList
+from .learning_rate import (
+    LearningRateScheduler as LearningRateScheduler,
+    ReduceLROnPlateau as ReduceLROnPlateau,
+    constant_rate as constant_rate,
+)
+from .model_checkpoint import ModelCheckpoint as ModelCheckpoint
+from .monitors import EarlyStopping as EarlyStopping, Monitor as Monitor

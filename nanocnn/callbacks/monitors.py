@@ -1,0 +1,148 @@
+"""Callbacks that watch a value in the logs. NaN counts as worse than any number.
+
+Source: keras/src/callbacks/monitor_callback.py and early_stopping.py.
+"""
+
+import math
+from typing import Any
+
+from ..common.terminal import say
+from ..common.validate import flag, integer, number, verbosity
+from .callback import Callback, Names
+
+
+class Monitor(Callback):
+    """Base class of callbacks that compare a value with the best one so far.
+
+    `monitor`: "loss", "val_accuracy", ...; ValueError for one that is not measured, before the
+    first step where that can be known. `mode`: "min", "max" or "auto" (max for names with "acc",
+    min for others). `verbose` 1 prints a line for each action. A `fit` that resumes with another
+    monitor or mode starts without a best value.
+    """
+
+    identified_by: tuple[str, ...] = ("monitor", "mode")
+
+    def __init__(self, monitor: str, mode: str, min_delta: float, verbose: int = 0) -> None:
+        if not isinstance(mode, str) or mode not in ("auto", "min", "max"):
+            raise ValueError(f"mode={mode!r:.80}, expected 'auto', 'min' or 'max'")
+        if not isinstance(monitor, str):
+            raise ValueError(f"monitor={monitor!r:.80}, expected the name of a loss or metric")
+        self.monitor = monitor
+        self.min_delta = abs(number(min_delta, f"{type(self).__name__}: min_delta"))
+        more = mode == "max" or (mode == "auto" and "acc" in monitor)
+        self.mode, self.sign = ("max", 1) if more else ("min", -1)
+        self.verbose = verbosity(verbose, f"{type(self).__name__}: verbose")
+        self.best: float | None = None
+
+    def check_before_training(self, before: Names, after: Names) -> None:
+        if before is not None:
+            self.require(before)
+
+    def require(self, names: Any) -> None:
+        """ValueError unless `monitor` is one of `names`."""
+        if self.monitor not in names:
+            measured = any(name.startswith("val_") for name in names)
+            hint = self.monitor.startswith("val_") and not measured
+            raise ValueError(
+                f"{type(self).__name__}: monitor={self.monitor!r} is not measured, expected one of "
+                f"{', '.join(names)}" + "; val_ needs validation data or validation_split" * hint
+            )
+
+    def improved(self, logs: dict[str, float]) -> bool:
+        """Whether the value is better than the best by more than `min_delta`; if so, keeps it."""
+        self.require(logs)
+        value = logs[self.monitor]
+        if math.isnan(value) or not (self.best is None or self.better(value, self.best)):
+            return False
+        self.best = float(value)
+        return True
+
+    def better(self, value: float, than: float) -> bool:
+        """Whether `value` is better than `than` by more than `min_delta`."""
+        return (value - than) * self.sign > self.min_delta
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restore what `get_state` returned; ValueError for what cannot be a state."""
+        super().set_state(state)
+        if not isinstance(self.best, (int, float, type(None))):
+            raise ValueError(f"best={self.best!r:.80}, expected a number")
+        self.best = None if self.best is None else float(self.best)
+
+    def say(self, epoch: int, text: str) -> None:
+        """Print a line if `verbose`."""
+        if self.verbose:
+            say(f"Epoch {epoch + 1}: {text}")
+
+
+class EarlyStopping(Monitor):
+    """Stops when `monitor` has not improved by `min_delta` for `patience` epochs (see `Monitor`).
+
+    `restore_best_weights`: the model ends with the weights of its best epoch, also when the
+    training was not stopped. `baseline`: a value to beat. Epochs before `start_from_epoch` do not
+    count. `best_epoch` and `stopped_epoch` (None: not stopped) tell what happened. A `fit` that
+    resumes where training was stopped trains nothing, with a warning, unless `patience` is greater
+    than before.
+    """
+
+    remembered = ("best", "wait", "best_epoch", "stopped_epoch", "best_weights")
+    identified_by = (*Monitor.identified_by, "restore_best_weights")
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0.0,
+        patience: int = 0,
+        mode: str = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
+        *,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta, verbose)
+        self.patience = integer(patience, "EarlyStopping: patience", 0)
+        self.baseline = None if baseline is None else number(baseline, "EarlyStopping: baseline")
+        where = "EarlyStopping: restore_best_weights"
+        self.restore_best_weights = flag(restore_best_weights, where)
+        self.start_from_epoch = integer(start_from_epoch, "EarlyStopping: start_from_epoch", 0)
+        self._reset()
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self.best = None
+        self.wait, self.best_epoch = 0, 0
+        self.stopped_epoch: int | None = None
+        self.best_weights: dict[str, Any] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch < self.start_from_epoch:
+            return
+        self.wait += 1
+        if self.improved(logs):
+            self.best_epoch = epoch
+            if self.restore_best_weights:
+                self.best_weights = {k: v.copy() for k, v in self.model.weights.items()}
+            if self.baseline is None or self.better(logs[self.monitor], self.baseline):
+                self.wait = 0
+        elif self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+            self.say(epoch, f"no better {self.monitor} for {self.wait} epochs: stopped early")
+
+    def on_train_end(self, logs: Any = None) -> None:
+        if self.best_weights is not None:
+            self.model.set_weights(list(self.best_weights.values()))
+            self.say(self.best_epoch, f"the best {self.monitor}; its weights are restored")
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        for name in ("wait", "best_epoch"):
+            integer(getattr(self, name), name, 0)
+        if self.stopped_epoch is not None:
+            integer(self.stopped_epoch, "stopped_epoch", 0)
+        if self.best_weights is not None and self.best_weights.keys() != self.model.weights.keys():
+            raise ValueError("best_weights: expected those of this model")
+        if self.stopped_epoch is not None and self.wait >= self.patience:
+            self.model.stop_training = True

@@ -1,0 +1,1 @@
+"""Shared helpers: arrays, argument checks, errors, files, configs, tables, terminal output."""

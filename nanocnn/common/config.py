@@ -1,0 +1,143 @@
+"""Configs: a layer, loss, optimizer or schedule as its class name and arguments, as in Keras.
+
+{"class_name": "Dropout", "config": {"rate": 0.5}}: files store it, `deserialize` rebuilds it.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from inspect import Parameter, signature
+from typing import Any, TypeVar
+
+from .errors import unknown
+
+T = TypeVar("T")
+
+# Argument names of other libraries and of earlier versions of Keras, and the current ones.
+RENAMED = {
+    "lr": "learning_rate",
+    "nb_filter": "filters",
+    "nb_row": "kernel_size",
+    "nb_col": "kernel_size",
+    "filter_size": "kernel_size",
+    "subsample": "strides",
+    "stride": "strides",
+    "border_mode": "padding",
+    "dilation": "dilation_rate",
+    "atrous_rate": "dilation_rate",
+    "output_dim": "units",
+    "p": "rate",
+    "bias": "use_bias",
+    "init": "kernel_initializer",
+    "W_regularizer": "kernel_regularizer",
+    "beta1": "beta_1",
+    "beta2": "beta_2",
+    "eps": "epsilon",
+}
+ADVICE = {
+    "decay": "use weight_decay, or for a falling learning rate "
+    "learning_rate=InverseTimeDecay(rate, 1, decay)",
+    "dim_ordering": "images are (N, height, width, channels)",
+    "data_format": "images are (N, height, width, channels)",
+    "bias_regularizer": "only kernels have a penalty: kernel_regularizer",
+    "b_regularizer": "only kernels have a penalty: kernel_regularizer",
+    "activity_regularizer": "only kernels have a penalty: kernel_regularizer",
+}
+
+
+class Checked:
+    """Base of classes that reject unknown arguments with a hint at the right one."""
+
+    def __new__(cls: type[T], *_: Any, **options: Any) -> T:
+        old = [name for name in options if RENAMED.get(name) in arguments(cls)]
+        # A class that takes **options checks the other names itself.
+        refuse_unknown(cls, old if _takes_options(cls.__init__) else options)
+        return object.__new__(cls)
+
+    def __init__(self) -> None:
+        """Take no arguments: `object.__init__` would ignore them."""
+
+
+def refuse_unknown(kind: type, options: Iterable[str], also: Iterable[str] = ()) -> None:
+    """Raise ValueError for the first option that is no argument of `kind` and not in `also`."""
+    names = arguments(kind)
+    for name in options:
+        if name not in names and name not in also:
+            current = RENAMED.get(name)
+            hint = f"did you mean {current!r}?" if current in names else ADVICE.get(name, "")
+            raise unknown(f"argument of {kind.__name__}", name, [*names, *also], hint)
+
+
+class Configured(Checked):
+    """Base of classes that keep each argument of `__init__` in an attribute of the same name."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that rebuild the object, by Keras's names, JSON-serialisable."""
+        names = arguments(type(self))
+        if missing := [name for name in names if not hasattr(self, name)]:
+            raise TypeError(
+                f"{type(self).__name__}: no attribute {', '.join(missing)}, expected one for each "
+                "argument of __init__; add it, or override get_config"
+            )
+        return {name: _plain(getattr(self, name)) for name in names}
+
+
+def arguments(kind: type) -> dict[str, Parameter]:
+    """Return the arguments of a class, including those it passes to its base class as **options."""
+    found: dict[str, Parameter] = {}
+    for each in kind.__mro__:
+        if init := vars(each).get("__init__"):
+            found = {**_parameters(init), **found}
+            if not _takes_options(init):
+                break
+    return {k: v for k, v in found.items() if k != "self" and v.kind is not Parameter.VAR_KEYWORD}
+
+
+@cache
+def _parameters(function: Any) -> dict[str, Parameter]:
+    return dict(signature(function).parameters)
+
+
+def _takes_options(function: Any) -> bool:
+    return any(each.kind is Parameter.VAR_KEYWORD for each in _parameters(function).values())
+
+
+def serialize(thing: Any) -> dict[str, Any]:
+    """Return the {"class_name", "config"} of an object with a `get_config`."""
+    return {"class_name": type(thing).__name__, "config": thing.get_config()}
+
+
+def deserialize(what: str, spec: Any, known: Mapping[str, type[T]]) -> T:
+    """Build one of the classes `known` from its name or config; `what` names it in errors."""
+    given = spec if isinstance(spec, dict) else {"class_name": spec}
+    kind = known[match_name(what, given.get("class_name"), known)]
+    config = checked_config(given.get("config", {}), what)
+    config = {k: v for k, v in config.items() if k != "name"}
+    refuse_unknown(kind, config)
+    return kind(**config)
+
+
+def checked_config(config: Any, what: str) -> dict[str, Any]:
+    """Return `config` if it is a dict of arguments, else raise ValueError; `what` names it."""
+    if not isinstance(config, dict) or not all(isinstance(name, str) for name in config):
+        raise ValueError(f"{what}: config={config!r:.80}, expected a dict of arguments")
+    return config
+
+
+def match_name(what: str, name: object, known: Iterable[str]) -> str:
+    """Return the name in `known` that equals `name` up to case and underscores (HeNormal)."""
+    known = tuple(known)
+    for each in known:
+        if _folded(each) == _folded(name):
+            return each
+    hint = f"did you mean {name.__name__}(...)?" if isinstance(name, type) else ""
+    raise unknown(what, name, known, hint)
+
+
+def _folded(name: object) -> str:
+    return str(name).replace("_", "").lower()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return serialize(value) if hasattr(value, "get_config") else value

@@ -1,0 +1,4 @@
+"""Tools for numba kernels, independent of networks: SIMD, compilation, cache, threads.
+
+README.md explains them.
+"""

@@ -1,0 +1,1 @@
+"""Fast convolution. Start with conv2d.py, which opens with a map of this folder."""

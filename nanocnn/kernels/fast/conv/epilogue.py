@@ -1,0 +1,91 @@
+"""What is done with a finished sum before it is stored: add the bias, then ReLU, then 2x2 max-pool.
+
+The sums of a tile are still in the first-level cache, so this costs no pass over memory.
+"""
+
+from typing import Any, NamedTuple
+
+from ....common.arrays import Array
+from ....jit.inline import inline
+from ....jit.scratch import scratch
+from ....jit.simd import convert, load, maximum, pointer, select, splat, store_row
+from .source import NO_ARGMAX
+
+NOT_POSITIVE = 4  # the argmax of a 2x2 pool none of whose sums is positive
+
+
+class Epilogue(NamedTuple):
+    """What is done with a finished sum: arrays as a kernel's argument, pointers inside the kernel.
+
+    y            (N,OH,OW,F), or (N,OH//2,OW//2,F) with `pool`
+    bias         (F,)
+    argmax       cell 0 to 3 of each pool, or NOT_POSITIVE; stored only if `save_argmax`
+    relu         whether y is max(sum + bias, 0); always with `pool`
+    pool         whether y is the maximum of each 2x2 sums
+    """
+
+    y: Any
+    bias: Any
+    argmax: Any
+    relu: bool
+    pool: bool
+    save_argmax: bool
+
+
+def epilogue_of(y: Array, bias: Array | None = None, relu: bool = False) -> Epilogue:
+    """y = sum + bias; `relu`: max(y, 0)."""
+    bias = scratch("zeros", y.shape[-1], y.dtype) if bias is None else bias
+    return Epilogue(y, bias, NO_ARGMAX, relu, False, False)
+
+
+def pooling_epilogue(y: Array, bias: Array | None, argmax: Array | None) -> Epilogue:
+    """y = max(0, maximum of 2x2 sums + bias), and its argmax unless that is None."""
+    bias = scratch("zeros", y.shape[-1], y.dtype) if bias is None else bias
+    if argmax is None:
+        return Epilogue(y, bias, NO_ARGMAX, True, True, False)
+    return Epilogue(y, bias, argmax.reshape(-1), True, True, True)
+
+
+@inline
+def epilogue_pointers(epilogue):
+    """The epilogue with pointers instead of arrays."""
+    y, bias, argmax = pointer(epilogue.y), pointer(epilogue.bias), pointer(epilogue.argmax)
+    return Epilogue(y, bias, argmax, epilogue.relu, epilogue.pool, epilogue.save_argmax)
+
+
+@inline
+def write(out, at, sums, bias, left):
+    """Store one vector of sums to y[at:], at most `left` items."""
+    value = load(sums, 0) + bias
+    store_row(out.y, at, relu(value) if out.relu else value, left)
+
+
+@inline
+def write_pooled(out, at, sums, right, down, bias, left):
+    """Store the maximum of four vectors of sums (see `pool_four`) and its argmax."""
+    best, cell = pool_four(sums, right, down)
+    best = best + bias
+    store_row(out.y, at, relu(best), left)
+    if out.save_argmax:
+        cell = select(best > splat(best, 0), cell, splat(best, NOT_POSITIVE))
+        store_row(out.argmax, at, convert(cell, out.argmax), left)
+
+
+@inline
+def relu(v):
+    """max(v, 0); NaN stays NaN."""
+    return maximum(splat(v, 0), v)
+
+
+@inline
+def pool_four(p, right, down):
+    """The maximum and argmax (0 to 3) of the vectors at p[0], p[right], p[down], p[down + right].
+
+    Of equal values the first is taken; NaN counts as the maximum.
+    """
+    best, cell = load(p, 0), splat(p, 0)
+    for q in range(1, 4):
+        value = load(p, q % 2 * right + q // 2 * down)
+        larger = ((value > best) | (value != value)) & (best == best)
+        best, cell = select(larger, value, best), select(larger, splat(p, q), cell)
+    return best, cell

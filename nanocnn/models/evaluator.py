@@ -1,0 +1,186 @@
+"""A model with a loss and metrics: what `compile` chooses, and how well the model does."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..callbacks import Callback, CallbackList
+from ..common.arrays import Array, quiet
+from ..common.config import serialize
+from ..common.errors import NonFiniteError, ShapeError, warn
+from ..common.validate import flag, integer
+from ..data.batches import batches
+from ..jit.program import never_captured
+from ..kernels.memory import Memory
+from ..losses import Loss, get_loss
+from ..metrics import Means, Metric, custom_metrics, get_metrics
+from ..optimizers import Optimizer, get_optimizer
+from .history import Progress
+from .inputs import Data, checked_weight
+from .plan import last_activation, make_plan
+from .structure import Structure
+
+INFERENCE_BATCH = 128  # large enough for the kernels, small enough for the cache
+
+
+class Evaluator(Structure):
+    """A `Structure` that `compile` gives a loss, metrics and an optimizer, and that is measured."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.optimizer: Optimizer
+        self.loss: Loss
+        self.metrics: dict[str, Metric] = {}
+        self._compiled = False
+        super().__init__(*args, **options)
+
+    def compile(
+        self,
+        optimizer: str | Optimizer | dict[str, Any] = "rmsprop",
+        loss: str | Loss | dict[str, Any] | None = None,
+        metrics: str | Metric | list[str | Metric] | None = None,
+    ) -> None:
+        """Choose the optimizer, the loss and the metrics; `fit` and `evaluate` need them.
+
+        Names or objects: "adam", "sparse_categorical_crossentropy", ["accuracy"]; for functions of
+        your own see `nanocnn.metrics`. Raises ValueError for an optimizer of another model.
+        """
+        if loss is None:
+            raise ValueError("compile: loss=None, expected a loss such as 'mse'")
+        new_optimizer, new_loss, new_metrics = (
+            get_optimizer(optimizer), get_loss(loss), get_metrics(metrics),
+        )  # fmt: skip
+        new_optimizer.bind(self)
+        self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
+        self._compiled = True
+        if self.built:
+            self._layers_changed()
+
+    def _compile_config(self) -> dict[str, Any] | None:
+        """The arguments of `compile`, JSON-able; None before it."""
+        if not self._compiled:
+            return None
+        return {
+            "optimizer": serialize(self.optimizer),
+            "loss": serialize(self.loss),
+            "metrics": [name for name in self.metrics if name not in custom_metrics(self.metrics)],
+        }
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        super().build(input_shape)
+        if self._compiled:
+            self.optimizer.reset()  # the weights that its state belongs to are gone
+
+    @never_captured
+    def evaluate(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int | None = None,
+        sample_weight: Any = None,
+        verbose: int | str = 0,
+        *,
+        callbacks: Callback | Sequence[Callback] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """[loss, metric, ...] over a data set; the loss alone when there are no metrics.
+
+        `return_dict` gives {"loss": ..., metric: ...} instead. Of `callbacks` the `on_test_`
+        methods are called. Errors as for `fit`.
+        """
+        flag(return_dict, "return_dict")
+        size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
+        self._ready(x)
+        data = self._checked_data(x, y, sample_weight)
+        progress = Progress(verbose)
+        callback_list = CallbackList(callbacks, self, len(data.x), size)
+        with progress:
+            logs = self._evaluate(data, size, callback_list, progress)
+        return as_keras(logs, return_dict)
+
+    def _evaluate(
+        self, data: Data, batch_size: int, callbacks: CallbackList, progress: Progress | None = None
+    ) -> dict[str, float]:
+        """The mean loss and metrics over checked data, without training.
+
+        Raises `NonFiniteError`, batch and layer named, when the loss is NaN or infinite.
+        """
+        means = Means(self.metrics, self.loss.threshold)
+        if progress is not None:
+            progress.begin("Evaluation", len(data.x))
+        callbacks.call("on_test_begin", {})
+        with self.borrowed_memory() as memory:
+            for number, index in enumerate(batches(len(data.x), batch_size)):
+                callbacks.call("on_test_batch_begin", number, {})
+                batch = data.batch(index, self.dtype)
+                loss, _, target, prediction = self._forward(batch, False, memory)
+                if not np.isfinite(loss):
+                    raise NonFiniteError(
+                        f"batch {number + 1}: the loss is {loss}, first seen in "
+                        f"{self._first_nonfinite(batch.x)}"
+                    )
+                means.add(loss, target, prediction)
+                if callbacks.listeners["on_test_batch_end"]:
+                    callbacks.call("on_test_batch_end", number, means.result())
+                if progress is not None and progress.bar is not None:
+                    progress.update(len(batch.x), means.result())
+        logs = means.result()
+        logs["loss"] += self.penalty()
+        if progress is not None:
+            progress.end(logs)
+        callbacks.call("on_test_end", dict(logs))
+        return logs
+
+    @quiet  # infinity and NaN are found in the loss, with the layer named
+    def _forward(
+        self, batch: Data, training: bool, memory: Memory
+    ) -> tuple[float, Array, Array, Array]:
+        """One pass through model and loss: mean loss, each sample's share, target, prediction."""
+        target = self.loss.target(batch.labels, self.output_shape, self.dtype)
+        plan = self.execution_plan
+        y = plan.forward(batch.x, training, memory)
+        losses, prediction = self.loss.forward(
+            y, target, self.kernels, memory, plan.final is not None
+        )
+        each = self.dtype.type(1 / len(batch.x))
+        share = np.full(len(batch.x), each) if batch.weight is None else batch.weight * each
+        return float((losses * share).sum()), share, target, prediction
+
+    def _checked_data(
+        self, x: Any, y: Any, sample_weight: Any = None, names: tuple[str, str] = ("x", "y")
+    ) -> Data:
+        """All checks of a data set, before any work; raises ValueErrors that say what is wrong."""
+        images = self._images(x, names[0])
+        labels = self.loss.labels(y, self.output_shape, names[1])
+        if len(labels) != len(images):
+            raise ShapeError(
+                f"{names[0]} has {len(images)} samples and {names[1]} has {len(labels)}, "
+                "expected as many labels as images"
+            )
+        return Data(images, labels, checked_weight(sample_weight, len(images), self.dtype))
+
+    def _ready(self, x: Any) -> None:
+        """Raise RuntimeError where nothing is compiled; build the model for `x` if it is not."""
+        if not self._compiled:
+            raise RuntimeError("call model.compile(optimizer, loss) first")
+        self._build_for(x)
+
+    def _layers_changed(self) -> None:
+        super()._layers_changed()
+        leave = ""
+        if self._compiled:
+            if problem := self.loss.check_activation(
+                last_activation(self.layers), self.output_shape
+            ):
+                warn(f"model {self.name!r}: {problem}")
+            if not getattr(self.loss, "from_logits", False):
+                leave = self.loss.output_activation
+        self._plan = make_plan(self.layers, self.kernels, self.dtype, leave)
+
+
+def as_keras(logs: dict[str, float], as_dict: bool) -> Any:
+    """What Keras's `evaluate` returns: a dict, a list, or the loss alone where nothing else is."""
+    if as_dict:
+        return logs
+    values = list(logs.values())
+    return values if len(values) > 1 else values[0]

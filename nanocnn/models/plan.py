@@ -1,0 +1,332 @@
+"""The plan: which layers run as one kernel, and where their results live.
+
+A plan is made when a model is built or compiled. It turns the layers into stages: each layer is one
+with the reference set; with the fast set, neighbours that one kernel can compute are fused. A final
+softmax is left to the loss, which computes both as one, and the gradient of the input is never
+computed. A stage has the forward and backward of a layer. Only this file knows about fusion.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from operator import attrgetter
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..common.arrays import Array, quietly
+from ..common.tables import table
+from ..jit.threads import single_threaded_blas
+from ..kernels import ability
+from ..kernels.memory import Arena, Memory
+from ..layers import Activation, Conv2D, Dropout, Flatten, Input, Layer, MaxPooling2D, is_builtin
+from ..layers.linear import Linear
+from .replay import MAX_REPLAY_BATCH, Replay, is_known
+
+
+class Stage:
+    """One or more layers that run as one; this class runs a single layer as it is."""
+
+    def __init__(self, *layers: Layer) -> None:
+        self.layers = layers
+        self.name = "+".join(layer.name for layer in layers)
+
+    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        """The output of the stage's last layer for the input of its first."""
+        return self.layers[0].run_forward(x, training, memory)
+
+    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        """dL/dx of the last forward with this memory; fills the layers' `grads`."""
+        return self.layers[0].run_backward(dy, need_dx, memory)
+
+    def kernel(self, batch: int) -> str:
+        """What runs for a batch of this size, in a few words."""
+        layer = self.layers[0]
+        if layer.is_custom:
+            return f"{type(layer).__name__}, its own methods"
+        if isinstance(layer, Conv2D) and ability(layer.kernels, "chooses"):
+            return f"Conv2D: {chosen(layer, batch)}"
+        return type(layer).__name__
+
+
+class LinearPart(Stage):
+    """A Dense or Conv2D layer without its activation, which the loss computes."""
+
+    layers: tuple[Linear]
+
+    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        return self.layers[0].transform(x, memory)
+
+    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        return self.layers[0].transform_backward(dy, need_dx, memory)
+
+
+class LinearRelu(Stage):
+    """Dense or Conv2D with ReLU, which is applied while the sums are still in registers."""
+
+    layers: tuple[Linear]
+
+    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        y = self.layers[0].transform(x, memory, relu=True)
+        memory.save(self, y)
+        return y
+
+    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        layer, (y,) = self.layers[0], memory.saved(self)
+        if isinstance(layer, Conv2D):
+            return layer.transform_backward(dy, need_dx, memory, relu_output=y)
+        dz = layer.kernels.relu_backward(dy, y, **memory.out(self, dz=y.shape))
+        return layer.transform_backward(dz, need_dx, memory)
+
+    def kernel(self, batch: int) -> str:
+        layer = self.layers[0]
+        choice = f": {chosen(layer, batch)}" if isinstance(layer, Conv2D) else ""
+        return f"{type(layer).__name__}, ReLU{choice}"
+
+
+class ConvReluPool(Stage):
+    """Convolution, ReLU and 2x2 max-pooling in one pass; backward visits only the maxima."""
+
+    layers: tuple[Conv2D, MaxPooling2D]
+
+    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        y, argmax = self._run(x, training, memory)
+        memory.save(self, x, argmax)
+        return y
+
+    def _run(self, x: Array, want_argmax: bool, memory: Memory) -> tuple[Array, Array | None]:
+        conv, pool = self.layers
+        shape = (len(x), *pool.output_shape)
+        out = memory.out(self, y=shape, argmax=shape if want_argmax else None)
+        y, argmax = conv.kernels.conv2d_relu_pool_forward(
+            x, conv.params["kernel"], conv.bias, conv.window, pool.window,
+            want_argmax=want_argmax, **out,
+        )  # fmt: skip
+        return y, argmax
+
+    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        conv, pool = self.layers
+        x, argmax = memory.saved(self)
+        if argmax is None:  # inference saves none; only a gradient check runs backward from it
+            _, argmax = self._run(x, True, memory)
+        out = conv.gradient_buffers(x, need_dx, memory)
+        dx, dweight, dbias = conv.kernels.conv2d_relu_pool_backward(
+            dy, x, conv.params["kernel"], argmax, conv.window, pool.window, need_dx, **out
+        )
+        conv.set_gradients(dweight, dbias)
+        return dx
+
+    def kernel(self, batch: int) -> str:
+        return f"Conv2D, ReLU, pool: {chosen(self.layers[0], batch, pooled=True)}"
+
+
+def chosen(conv: Conv2D, batch: int, pooled: bool = False) -> str:
+    """The algorithm of each of a convolution's three products."""
+    choice = conv.kernels.choose(conv.window, conv.input_shape[2], conv.filters, batch, pooled)
+    return f"{choice.forward} / {choice.dweight} / {choice.dx}"
+
+
+# What decides how a layer runs: the methods that a stage calls or bypasses, be they of its class or
+# assigned to the layer, and its activation.
+METHODS = "kernels", "forward", "backward", "_forward", "_backward"
+DECIDES: dict[type[Layer], Callable[[Any], Any]] = {
+    Linear: attrgetter(
+        *METHODS, "transform", "transform_backward", "activation._forward", "activation._backward",
+        "activation.activation", "activation.operation",
+    ),
+    Activation: attrgetter(*METHODS, "activation", "operation"),
+    Layer: attrgetter(*METHODS),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages of a model, in order. `final` is the activation left to the loss, or None.
+
+    `decides`: each layer with a function that reads what decides how it runs; `seen`: what these
+    functions returned when the plan was made.
+    """
+
+    stages: tuple[Stage, ...]
+    final: Activation | None
+    kernels: ModuleType
+    dtype: np.dtype[Any]
+    decides: list[tuple[Callable[[Any], Any], Layer]]
+    seen: list[Any]
+
+    def fits(self) -> bool:
+        """Whether no method or activation of the layers was replaced since it was made."""
+        return [how(layer) for how, layer in self.decides] == self.seen
+
+    def memory(self) -> Memory:
+        """A new memory for passes through this plan, with buffers if the kernels use them."""
+        return Arena(self.dtype) if ability(self.kernels, "writes_into") else Memory()
+
+    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        """x (N, *input_shape) -> the last stage's output: logits, where `final` is left out."""
+        return self._same_bits(self._forward, x, training, memory)
+
+    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        for stage in self.stages:
+            x = stage.forward(x, training, memory)
+        return x
+
+    @cached_property
+    def uses_blas(self) -> bool:
+        """Whether the layers may call BLAS: reference kernels do, and custom layers might."""
+        layers = (layer for stage in self.stages for layer in stage.layers)
+        return ability(self.kernels, "calls_blas") or not all(map(is_builtin, layers))
+
+    def _same_bits(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function`, with BLAS on one thread: its bits depend on the number of threads."""
+        return single_threaded_blas(function, *args) if self.uses_blas else function(*args)
+
+    def predict(self, x: Array, memory: Memory) -> Array:
+        """x (N, *input_shape) -> the model's output, `final` included."""
+
+        def forward(x: Array) -> Array:
+            return quietly(self._infer, x, memory)  # the caller checks the result
+
+        if len(x) > MAX_REPLAY_BATCH or not isinstance(memory, Arena):
+            return forward(x)
+        replay: Replay | None = memory.programs.get(len(x))
+        if replay is None or replay.plan is not self or not replay.fits():
+            layers = [layer for _, layer in self.decides]
+            replay = memory.programs[len(x)] = Replay(self, forward, x, layers)
+            return replay.y
+        return replay.replay(x) if replay.program.calls else forward(x)
+
+    def _infer(self, x: Array, memory: Memory) -> Array:
+        y = self.forward(x, False, memory)
+        return y if self.final is None else self.final._forward(y, False, memory)
+
+    def backward(self, dy: Array, memory: Memory) -> None:
+        """From dL/d(output of `forward`) to the gradients of all parameters.
+
+        Stops at the first stage that is trained: the gradient of its input is not needed.
+        """
+        self._same_bits(self._backward, dy, memory)
+
+    def require_backward(self) -> None:
+        """Raise ValueError if `backward` would reach a layer that has no backward pass."""
+        for stage in self.stages[self._first_trained() :]:
+            for layer in stage.layers:
+                layer.require_backward()
+
+    def _first_trained(self) -> int:
+        count = len(self.stages)
+        return next((i for i, stage in enumerate(self.stages) if is_trained(stage)), count)
+
+    def _backward(self, dy: Array, memory: Memory) -> None:
+        first = self._first_trained()
+        d: Array | None = dy
+        for i in range(len(self.stages) - 1, first - 1, -1):
+            assert d is not None
+            d = self.stages[i].backward(d, i > first, memory)
+
+
+def is_trained(stage: Stage) -> bool:
+    """Whether anything in this stage is trained."""
+    return any(layer.params and layer.trainable for layer in stage.layers)
+
+
+def make_plan(
+    layers: Sequence[Layer],
+    kernels: ModuleType,
+    dtype: Any,
+    leave: str = "",
+    fuse: bool = True,
+) -> Plan:
+    """Group built `layers` into stages.
+
+    `leave`: a final activation of this name is left to the loss. `fuse` False: one stage a layer.
+    """
+    rest = [layer for layer in layers if not isinstance(layer, Input)]
+    kinds = [next(kind for kind in DECIDES if isinstance(layer, kind)) for layer in rest]
+    decides = [(DECIDES[kind], layer) for kind, layer in zip(kinds, rest, strict=True)]
+    seen = [how(layer) for how, layer in decides]
+    final: Activation | None = None
+    tail: list[Stage] = []
+    last = rest[-1] if rest and leave else None
+    if isinstance(last, Linear) and is_known(last) and does(last.activation, leave):
+        final, tail = last.activation, [LinearPart(rest.pop())]
+    elif isinstance(last, Activation) and does(last, leave):
+        final = last
+        rest.pop()
+    stages: list[Stage] = []
+    fuse = fuse and ability(kernels, "fuses")
+    while rest:
+        stage = fused(rest) if fuse else None
+        stage = stage or Stage(rest[0])
+        del rest[: len(stage.layers)]
+        stages.append(stage)
+    return Plan((*stages, *tail), final, kernels, np.dtype(dtype), decides, seen)
+
+
+def last_activation(layers: Sequence[Layer]) -> str:
+    """The activation of the model's output; "" if its last layer has none."""
+    for layer in reversed(layers):
+        if type(layer) not in (Dropout, Flatten):  # these change no number in inference
+            last = layer.activation if isinstance(layer, Linear) else layer
+            return last.activation if isinstance(last, Activation) and not layer.is_custom else ""
+    return ""
+
+
+def does(layer: Activation, name: str) -> bool:
+    """Whether the layer is the activation `name`, and its methods are not patched."""
+    return is_known(layer) and layer.activation == layer.operation == name
+
+
+def fused(rest: Sequence[Layer]) -> Stage | None:
+    """A stage that computes the first layers of `rest` with one kernel, or None."""
+    first, *others = rest
+    if not (isinstance(first, Linear) and is_known(first) and does(first.activation, "relu")):
+        return None
+    if not ability(first.kernels, "fuses"):
+        return None
+    pool = others[0] if others else None
+    if isinstance(first, Conv2D) and isinstance(pool, MaxPooling2D) and poolable(first, pool):
+        return ConvReluPool(first, pool)
+    return LinearRelu(first)
+
+
+def poolable(conv: Conv2D, pool: MaxPooling2D) -> bool:
+    """Whether the fused kernel covers these two: unit strides, then 2x2 windows side by side."""
+    w, p = conv.window, pool.window
+    return is_known(pool) and (w.SH, w.SW, w.DH, w.DW) == (1, 1, 1, 1) and (
+        p.KH, p.KW, p.SH, p.SW, p.top + p.bottom + p.left + p.right
+    ) == (2, 2, 2, 2, 0)  # fmt: skip
+
+
+def describe(plan: Plan, memory: Memory | None, batch: int) -> str:
+    """The plan as a table, for batches of `batch` samples; `memory`: the training's, if any."""
+    rows = [("stage", "kernel", "output", "MFLOP", "MiB")]
+    for stage in plan.stages:
+        shape = (batch, *stage.layers[-1].output_shape)
+        mflop, size = flops(stage) * batch / 1e6, prod(shape) * plan.dtype.itemsize / 2**20
+        rows.append((stage.name, stage.kernel(batch), str(shape), f"{mflop:,.1f}", f"{size:.2f}"))
+    if (final := plan.final) is not None:
+        kernel = f"{final.activation}, with the loss"
+        rows.append((final.name, kernel, rows[-1][2], "0.0", rows[-1][4]))
+    lines = [
+        table(rows, right=2),
+        "MFLOP of one forward pass; MiB of the output; convolutions: the algorithms of",
+        "forward / weight gradient / input gradient. The first stage's is not computed.",
+    ]
+    if isinstance(memory, Arena):
+        lines.append(f"work memory of the training so far: {memory.nbytes / 2**20:.1f} MiB")
+    return "\n".join(lines)
+
+
+def flops(stage: Stage) -> int:
+    """Additions and multiplications of the stage's products, for one sample."""
+    return sum(
+        2 * layer.params["kernel"].size * prod(layer.output_shape[:-1])
+        for layer in stage.layers
+        if isinstance(layer, Linear)
+    )
+
+
+__all__ = ["Plan", "Stage", "describe", "last_activation", "make_plan"]

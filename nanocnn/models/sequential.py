@@ -1,0 +1,214 @@
+"""Sequential: a model that is a chain of layers. Words and meanings are Keras's."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import storage
+from ..callbacks import Callback, CallbackList
+from ..common.arrays import Array
+from ..common.errors import ModelFileError, NonFiniteError
+from ..common.tables import sizes, table
+from ..common.terminal import say
+from ..common.validate import can_pickle, flag, integer, verbosity
+from ..data.batches import batches, take
+from ..jit.program import never_captured
+from ..kernels import get_kernels
+from ..layers import Layer, layers_from_config
+from ..metrics import custom_metrics, warn_not_stored
+from ..storage.snapshot import Snapshot
+from .evaluator import INFERENCE_BATCH
+from .history import Progress
+from .plan import describe
+from .record import record
+from .trainer import Trainer
+from .worked_example import Trace
+
+
+class Sequential(Trainer):
+    """A linear stack of layers, trained by `fit`.
+
+    `layers`: the first is an `Input`; without one the input shape is that of the first data. `seed`
+    determines initial weights, shuffling and dropout. `dtype`: "float32" or "float64". `kernels`:
+    "fast" (numba) or "reference" (NumPy), which give equal results up to rounding. `scale_uint8`:
+    uint8 input is scaled by 1/255, floats are used unchanged, and other integers raise an error
+    (convert them by `x.astype("uint8")` or `x.astype("float32")`); False uses all numbers
+    unchanged, as Keras does.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer] = (),
+        seed: int = 0,
+        dtype: str = "float32",
+        kernels: str = "fast",
+        name: str = "sequential",
+        scale_uint8: bool = True,
+    ) -> None:
+        self._unsaved: set[str] = set()  # metrics that a warning said are not saved
+        super().__init__(layers, seed, dtype, kernels, name, scale_uint8)
+
+    @never_captured
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = 0,
+        *,
+        callbacks: Callback | Sequence[Callback] | None = None,
+    ) -> Array:
+        """The model's output for x (N, *input_shape): (N, *output_shape), a new array.
+
+        As in `fit`, uint8 is scaled by 1/255 and floats are taken as they are. A model trained on
+        values within 1.5 warns once when it is given larger ones, and one trained on larger ones
+        when it is given uint8. May be called by any number of threads at once. Of `callbacks` the
+        `on_predict_` methods are called. Raises `NonFiniteError`, the layer named, when numbers
+        overflow on the way.
+        """
+        verbosity(verbose)
+        self._build_for(x)
+        images = self._images(x)
+        size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
+        callback_list = (
+            None if callbacks is None else CallbackList(callbacks, self, len(images), size)
+        )
+        progress = Progress(verbose)
+        result = np.empty((len(images), *self.output_shape), self.dtype)
+        progress.begin("Prediction", len(images))
+        if callback_list:
+            callback_list.call("on_predict_begin", {})
+        with self.borrowed_memory() as memory, progress:
+            for number, index in enumerate(batches(len(images), size)):
+                if callback_list:
+                    callback_list.call("on_predict_batch_begin", number, {})
+                batch = take(images, index, self.dtype)
+                result[index] = y = self.execution_plan.predict(batch, memory)
+                if not np.isfinite(y).all():
+                    raise NonFiniteError(
+                        f"predict: NaN or infinity, first seen in {self._first_nonfinite(batch)}"
+                    )
+                progress.update(len(batch), {})
+                if callback_list:
+                    callback_list.call("on_predict_batch_end", number, {"outputs": y.copy()})
+            progress.end({})
+        if callback_list:
+            callback_list.call("on_predict_end", {})
+        return result
+
+    # --- Looks inside ---
+
+    def summary(self) -> None:
+        """Print the layers, their output shapes and their numbers of weights."""
+        rows = [("Layer (type)", "Output shape", "Params")]
+        for layer in self.layers:
+            shape = ("N", *layer.output_shape) if layer.built else ("?",)
+            kind = f"{layer.name} ({type(layer).__name__})"
+            rows.append((kind, f"({sizes(shape)})", f"{layer.count_params():,}"))
+        say(f'Model "{self.name}" ({self.dtype}, {self.kernel_set} kernels)')
+        say(table(rows, right=1))
+        total = self.count_params()
+        trained = sum(
+            param.size for layer in self.layers if layer.trainable
+            for param in layer.params.values()
+        )  # fmt: skip
+        say(f"Total: {total:,} weights ({trained:,} trained), "
+            f"{total * self.dtype.itemsize / 2**20:.2f} MiB")  # fmt: skip
+
+    def plan(self, batch_size: int = 128) -> str:
+        """The stages this model runs in, as a table: kernel chosen, shapes, FLOPs, memory."""
+        self._require_built()
+        return describe(self.execution_plan, self._memory, integer(batch_size, "batch_size"))
+
+    @never_captured
+    def trace(self, x: Any, y: Any, training: bool = True) -> Trace:
+        """Every number of one forward and backward pass, by layer: see `nanocnn.trace.Trace`.
+
+        x (N, *input_shape), y as for `fit`. Raises ValueErrors for data that does not fit.
+        """
+        return record(self, x, y, training)
+
+    # --- Files ---
+
+    def snapshot(self) -> Snapshot:
+        """Everything that a saved file contains."""
+        self._require_built()
+        weights = {name: array.copy() for name, array in self.weights.items()}
+        state = self.optimizer.get_state() if self._compiled else {}
+        config = {**self.get_config(), "unit_range": self.unit_range}
+        snapshot = Snapshot(config, weights, self._compile_config(), state)
+        snapshot.set_progress({**self.progress, "random_state": self.rng.bit_generator.state})
+        snapshot.metrics, snapshot.custom_layers = dict(self.metrics), self.custom_layers()
+        return snapshot
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the snapshot, with the metrics that can be pickled."""
+        snapshot = self.snapshot()
+        snapshot.metrics = {name: each for name, each in self.metrics.items() if can_pickle(each)}
+        warn_not_stored(self.metrics.keys() - snapshot.metrics.keys(), self._unsaved, "a pickle")
+        return type(self).from_snapshot, (snapshot, self.kernel_set)
+
+    def __copy__(self) -> "Sequential":
+        return type(self).from_snapshot(self.snapshot(), self.kernel_set)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Sequential":
+        return type(self).from_snapshot(deepcopy(self.snapshot(), memo), self.kernel_set)
+
+    def save(self, path: str | Path) -> None:
+        """Save the whole model: .npz (training can resume), .h5 or .keras (Keras opens them).
+
+        The file is written beside `path` and moved into place: an interruption leaves the old file
+        or the new one. Custom metrics are left out with a warning; custom layers are a ValueError.
+        """
+        storage.refuse_custom(self.custom_layers())
+        warn_not_stored(custom_metrics(self.metrics), self._unsaved, "a file")
+        storage.save(self.snapshot(), path)
+
+    def check_path(self, path: str | Path) -> None:
+        """Raise what `save` would raise, before any work and without touching the disk.
+
+        ValueError for the path or a custom layer, TypeError for a custom loss, MissingExtraError.
+        """
+        storage.refuse_custom(self.custom_layers())
+        storage.check(self.snapshot(), path)
+        warn_not_stored(custom_metrics(self.metrics), self._unsaved, "a file")
+
+    @classmethod
+    def from_snapshot(cls, snapshot: Snapshot, kernels: str = "fast") -> "Sequential":
+        """The model of a `snapshot`: built, compiled, and ready to resume."""
+        config = snapshot.config
+        model = cls(
+            layers_from_config(config["layers"], snapshot.custom_layers), config.get("seed", 0),
+            config["dtype"], kernels, config["name"], config.get("scale_uint8", True),
+        )  # fmt: skip
+        model.set_weights(list(snapshot.weights.values()))
+        if snapshot.compile_config is not None:
+            model.compile(**snapshot.compile_config)
+            model.optimizer.set_state(snapshot.optimizer)
+            model.metrics = snapshot.metrics or model.metrics
+        model.progress = snapshot.get_progress()
+        unit_range = config.get("unit_range")
+        model.unit_range = None if unit_range is None else flag(unit_range, "unit_range")
+        if random_state := model.progress.pop("random_state", None):
+            model.rng.bit_generator.state = random_state
+        return model
+
+
+def load_model(path: str | Path, kernels: str = "fast", compile: bool = True) -> Sequential:
+    """The model saved at `path`: by nanocnn (.npz, .h5, .keras) or by Keras (.h5, .keras).
+
+    A file that Keras wrote gives a model with `scale_uint8=False`: uint8 pixels are taken as 0 to
+    255, as Keras takes them, and not divided by 255 (see `Sequential`).
+    `compile=False` ignores the optimizer, loss and metrics, which nanocnn may not have, and what
+    only training uses of the layers: constraints, and regularizers other than L2.
+    Raises `ModelFileError` for a file that is not a model, ValueError for what is not a path,
+    `OSError` for a path that cannot be opened.
+    """
+    get_kernels(kernels)  # before the file is read: its errors do not blame the file
+    snapshot = storage.load(path, compile)
+    try:
+        return Sequential.from_snapshot(snapshot, kernels)
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{path}: not a model nanocnn can build: {error}") from error

@@ -1,0 +1,150 @@
+"""The hash of what a kernel is made of: it changes with the machine code, and with nothing else."""
+
+import ast
+import re
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba.extending import intrinsic
+
+import nanocnn
+from nanocnn.jit import cache, fingerprint
+from nanocnn.kernels import get_kernels
+from support import tiny_package
+from support.tiny_package import CALLEE, run
+
+KERNELS = Path(nanocnn.__file__).parent / "kernels"
+
+
+@pytest.fixture
+def mini(tmp_path):
+    return tiny_package.make(tmp_path)
+
+
+# What a kernel is made of: its own file and two more, and a class. Each edit: what, by what, seen.
+SIZES = """
+from typing import NamedTuple
+FIRST = 5
+class Pair(NamedTuple):
+    a: int
+    b: int
+"""
+USER = """
+from . import callee
+from .sizes import FIRST, Pair
+from .jit.compile import kernel
+TABLE = (1, 2)
+@kernel
+def scale(x, pair):
+    x[0] = Pair(*pair).a * callee.factor() + FIRST + TABLE[1]
+def plain():
+    return 1
+"""
+HASH = """
+import json
+from mini import user
+from mini.jit.fingerprint import fingerprint
+print(json.dumps({"hash": fingerprint(user.scale.py_func)}))
+"""
+EDITS = [
+    ("sizes.py", "FIRST = 5", "FIRST = 6", True),
+    ("sizes.py", "    a: int\n    b: int", "    b: int\n    a: int", True),
+    ("user.py", "(1, 2)", "(1, 3)", True),
+    ("user.py", "x[0]", "x[1]", True),
+    ("user.py", "return 1", "return 2", False),
+    ("callee.py", "return 2", "return 3", True),
+    ("callee.py", "@inline", "@noinline", True),
+    ("callee.py", "@inline", "# changed\n@inline", False),
+    ("kernel.py", "+=", "-=", False),
+    ("jit/simd.py", '"fptosi"', '"fptoui"', True),
+    ("jit/simd_types.py", "fadd", "fsub", True),
+    ("jit/inline.py", "contract", "fast", True),
+    ("common/files.py", "import", "import gc\nimport", False),
+]
+
+
+def test_an_edit_of_what_a_kernel_is_made_of_is_seen_and_no_other(mini):
+    (mini / "sizes.py").write_text(SIZES)
+    (mini / "user.py").write_text(USER)
+    callee = CALLEE.replace("import inline", "import inline, noinline")
+    (mini / "callee.py").write_text(callee)
+    before = run(mini, code=HASH)["hash"]
+    assert before == run(mini, code=HASH, PYTHONHASHSEED="1")["hash"]
+    for name, old, new, seen in EDITS:
+        text = (mini / name).read_text()
+        changed = text.replace(old.strip('"'), new.strip('"'), 1)
+        assert changed != text, name
+        (mini / name).write_text(changed)
+        assert (run(mini, code=HASH)["hash"] != before) == seen, (name, new)
+        (mini / name).write_text(text)
+
+
+def kernels_and_their_parts():
+    """(module, name, AST) of every function of the fast kernels that becomes machine code."""
+    for path in sorted((KERNELS / "fast").rglob("*.py")):
+        module = ".".join(["nanocnn.kernels", *path.relative_to(KERNELS).with_suffix("").parts])
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                decorators = {ast.unparse(each) for each in node.decorator_list}
+                if decorators & {"kernel", "inline", "noinline"}:
+                    yield module, node
+
+
+def test_all_that_becomes_machine_code_is_in_the_hash_of_a_kernel():
+    """Found by reading the sources, constants and modules that hold only constants included."""
+    get_kernels("fast")
+    walks = [fingerprint._Walk(each, closure=False).parts for each in cache.known_functions()]
+    hashed = "\0".join(part for parts in walks for part in parts)
+    found = list(kernels_and_their_parts())
+    assert len(found) > 60
+    for module, node in found:
+        assert re.search(f"\0{module}\0([\\w<>.]*\\.)?{node.name}\0", f"\0{hashed}"), node.name
+        space = vars(sys.modules[module])
+        for name in {each.id for each in ast.walk(node) if isinstance(each, ast.Name)} & set(space):
+            value = space[name]
+            if isinstance(value, bool | int | float | str):
+                part = f"\0{name}\0{type(value).__qualname__}\0{value!r}\0"
+                assert part in hashed, f"{module}.{node.name} uses {name}"
+            elif not hasattr(value, "__name__"):
+                assert f"\0{name}\0{type(value).__qualname__}\0" in hashed, (module, name)
+
+
+def test_a_constant_that_is_changed_while_the_program_runs_is_seen(monkeypatch):
+    from nanocnn.kernels.fast import gemm
+
+    before = fingerprint.fingerprint(gemm._matmul.py_func)
+    monkeypatch.setattr(gemm, "TILES", gemm.TILES + 1)
+    assert fingerprint.fingerprint(gemm._matmul.py_func) != before
+
+
+def test_functions_without_a_file_are_told_apart():
+    def build(source, **names):
+        space = {"np": np, "__name__": "notebook", **names}
+        exec(source, space)
+        return fingerprint.fingerprint(space["f"])
+
+    first = build("def f(x): return x + 1")
+    assert first == build("\n\n# a comment\ndef f(x): return x + 1")
+    assert first != build("def f(x): return x + 2")
+    table = "def f(x): return x + table[0]"
+    arrays = [build(table, table=np.arange(n)) for n in (2000, 2000, 2001)]
+    assert arrays[0] == arrays[1] != arrays[2]
+    assert build(table, table={"a": [1]}) != build(table, table={"a": [2]})
+    recursive = "def f(x): return f(x - 1) if x else {}"
+    assert build(recursive.format(0)) != build(recursive.format(1))
+    body = "def body(context): return SIZE"
+    intrinsics = []
+    for size in (1, 1, 2):
+        space = {"SIZE": size, "__name__": "elsewhere"}
+        exec(body, space)
+        intrinsics.append(build("def f(x): return x + size()", size=intrinsic(space["body"])))
+    assert intrinsics[0] == intrinsics[1] != intrinsics[2]
+    module = types.ModuleType("settings")
+    module.inner = module
+    for module.size in (1, 2):
+        found = build("def f(x): return x + settings.inner.size", settings=module)
+        assert found != first
+        first = found

@@ -1,0 +1,79 @@
+"""Optimizer updates of both kernel sets against loops: ten steps, each number on its own."""
+
+import numpy as np
+import pytest
+
+from support import naive
+from support.loops import close
+
+
+def path(update, gradients, dtype, *states):
+    """Ten steps of a vector, each element its own scalar problem."""
+    w = np.ones(gradients.shape[1], dtype)
+    slots = [np.zeros_like(w) if used else None for used in states]
+    steps = []
+    for t, g in enumerate(gradients, 1):
+        update(t, w, g.copy(), *slots)
+        steps.append(w.copy())
+    return np.array(steps)
+
+
+def drawn_gradients(dtype):
+    gradients = np.random.default_rng(9).standard_normal((10, 37)) / 4
+    gradients[3, ::5] = 0
+    return gradients.astype(dtype)
+
+
+def expected_path(function, gradients, **options):
+    columns = [function(1.0, column.astype("float64"), **options) for column in gradients.T]
+    return np.array(columns).T
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_update(kernels, dtype, momentum, nesterov):
+    if nesterov and not momentum:
+        return
+    gradients = drawn_gradients(dtype)
+
+    def update(_, w, g, velocity):
+        kernels.sgd_update(w, g, velocity, 0.05, momentum, nesterov)
+
+    options = {"learning_rate": 0.05, "momentum": momentum, "nesterov": nesterov}
+    expected = expected_path(naive.sgd, gradients, **options)
+    close(path(update, gradients, dtype, momentum > 0), expected, dtype)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("inside", [True, False], ids=["keras", "pytorch"])
+def test_rmsprop_update(kernels, dtype, momentum, centered, inside):
+    gradients = drawn_gradients(dtype)
+
+    def update(_, w, g, v, average, buffer):
+        kernels.rmsprop_update(w, g, v, average, buffer, 0.01, 0.8, momentum, 1e-3, inside)
+
+    options = {"rho": 0.8, "momentum": momentum, "epsilon": 1e-3, "centered": centered}
+    expected = expected_path(
+        naive.rmsprop, gradients, learning_rate=0.01, pytorch=not inside, **options
+    )
+    close(path(update, gradients, dtype, True, centered, momentum > 0), expected, dtype)
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+@pytest.mark.parametrize("form", ["keras", "pytorch"])
+def test_adam_update(kernels, dtype, amsgrad, form):
+    gradients, b1, b2 = drawn_gradients(dtype), 0.9, 0.999
+
+    def update(t, w, g, m, v, vmax):
+        root = np.sqrt(1 - b2**t)
+        step, v_scale = 0.01 / (1 - b1**t), 1 / root
+        if form == "keras":
+            step, v_scale = step * root, 1.0
+        kernels.adam_update(w, g, m, v, vmax, step, b1, b2, 1e-4, v_scale)
+
+    options = {"beta1": b1, "beta2": b2, "epsilon": 1e-4, "amsgrad": amsgrad}
+    expected = expected_path(
+        naive.adam, gradients, learning_rate=0.01, pytorch=form == "pytorch", **options
+    )
+    close(path(update, gradients, dtype, True, True, amsgrad), expected, dtype)

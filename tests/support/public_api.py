@@ -1,0 +1,217 @@
+"""What is public, found by introspection, and a right call of each: for test_sweep.py."""
+
+import fnmatch
+import inspect
+import pkgutil
+from importlib import import_module
+from importlib.resources import files
+
+import numpy as np
+
+import nanocnn
+from nanocnn import CosineDecay, Dense, Dropout, Flatten, Input, Sequential, data, plots
+from nanocnn.common.config import Checked, arguments
+from nanocnn.jit.threads import get_num_threads
+from nanocnn.kernels.geometry import sliding_window
+from nanocnn.layers.base import SHAPE_ARGUMENTS
+
+X = np.random.default_rng(0).random((4, 6, 6, 1), np.float32)
+Y = np.array([0, 1, 2, 1])
+SPARSE = "sparse_categorical_crossentropy"
+
+
+def model():
+    """Of every kind of weight; compiled."""
+    layers = [Input((6, 6, 1)), nanocnn.Conv2D(2, 3, activation="relu"), Flatten(),
+              Dense(3, activation="softmax")]  # fmt: skip
+    made = Sequential(layers, kernels="reference")
+    made.compile("sgd", SPARSE, ["accuracy"])
+    return made
+
+
+def dense():
+    layer = Dense(2)
+    layer.build((4,))
+    layer.forward(X[:, 0, :4, 0])
+    return layer
+
+
+MODEL = model()
+TRACE = MODEL.trace(X, Y)
+RECORDER = plots.GradientRecorder(1)
+HISTORY = MODEL.fit(X, Y, verbose=0, callbacks=RECORDER)
+SAMPLE = str(files("nanocnn.data") / "sample")
+PHOTO = np.pad(np.zeros((9, 3)), 9, constant_values=255.0)
+DECAY = dict(initial_learning_rate=0.1, decay_steps=10, decay_rate=0.5, staircase=True)
+WATCH = dict(monitor="loss", mode="min")
+OPTIMIZER = dict(learning_rate=0.1, weight_decay=0.1, form="keras")
+BATCH = dict(x=X, y=Y, sample_weight=np.ones(4))
+LINEAR = dict(activation="relu", use_bias=True, kernel_initializer="ones", bias_initializer="zeros",
+              kernel_regularizer=0.1, name="thing", trainable=True)  # fmt: skip
+POOL = dict(pool_size=2, strides=1, padding="valid", name="thing", trainable=True)
+LAYER = dict(name="thing", trainable=True)
+
+# A right call of each, with all arguments that are not right by default.
+EXAMPLES = {
+    "Activation": dict(activation="relu", **LAYER),
+    "AveragePooling2D": POOL,
+    "BatchNormalization": LAYER,
+    "Conv2D": dict(filters=2, kernel_size=3, **LINEAR),
+    "Dense": dict(units=2, **LINEAR),
+    "Dropout": dict(rate=0.5, **LAYER),
+    "Flatten": LAYER,
+    "Input": dict(shape=(6, 6, 1), name="thing"),
+    "Layer": LAYER,
+    "MaxPooling2D": POOL,
+    "Layer.build": dict(input_shape=(4,), rng=0, dtype="float64"),
+    "Layer.forward": dict(x=X[:, 0, :4, 0], training=True),
+    "Layer.backward": dict(dy=np.ones((4, 2), np.float32)),
+    "Layer.from_config": dict(config={"units": 2}),
+    "Input.from_config": dict(config={"batch_shape": [None, 4]}),
+    "Layer.trainable": dict(value=True),
+    "BinaryCrossentropy": {},
+    "CategoricalCrossentropy": {},
+    "SparseCategoricalCrossentropy": {},
+    "Loss.__call__": dict(y_true=[1, 2], y_pred=[1, 3], sample_weight=[1, 2]),
+    "Optimizer": OPTIMIZER,
+    "SGD": OPTIMIZER,
+    "RMSProp": OPTIMIZER,
+    "RMSprop": OPTIMIZER,
+    "Adam": OPTIMIZER,
+    "AdamW": OPTIMIZER,
+    "L2": {},
+    "Schedule.__call__": dict(step=1),
+    "ExponentialDecay": DECAY,
+    "InverseTimeDecay": DECAY,
+    "PolynomialDecay": dict(initial_learning_rate=0.1, decay_steps=10, power=2, cycle=True),
+    "CosineDecay": dict(initial_learning_rate=0.1, decay_steps=10, warmup_target=1, warmup_steps=5),
+    "PiecewiseConstantDecay": dict(boundaries=[5, 10], values=[0.1, 0.2, 0.3]),
+    "EarlyStopping": dict(baseline=1.0, **WATCH),
+    "LearningRateScheduler": dict(schedule=CosineDecay(0.1, 10)),
+    "ModelCheckpoint": dict(filepath="a.npz", initial_value_threshold=1.0, **WATCH),
+    "ReduceLROnPlateau": WATCH,
+    "plots.GradientRecorder": {},
+    "History": dict(params={}),
+    "Sequential": dict(layers=[], seed=1, dtype="float32", kernels="reference", name="thing"),
+    "Sequential.add": dict(layer=Dropout(0.5)),
+    "Sequential.build": dict(input_shape=(6, 6, 1)),
+    "Sequential.check_path": dict(path="a.npz"),
+    "Sequential.compile": dict(optimizer="adam", loss=SPARSE, metrics=["accuracy"]),
+    "Sequential.evaluate": dict(batch_size=2, **BATCH),
+    "Sequential.fit": dict(batch_size=2, validation_data=(X, Y), class_weight={0: 1.0}, **BATCH),
+    "Sequential.plan": {},
+    "Sequential.predict": dict(x=X, batch_size=2),
+    "Sequential.save": dict(path="a.npz"),
+    "Sequential.set_weights": dict(weights=MODEL.get_weights()),
+    "Sequential.trace": dict(x=X, y=Y),
+    "Sequential.train_on_batch": dict(class_weight={0: 1.0}, **BATCH),
+    "Sequential.trainable": dict(value=True),
+    "Trace.__getitem__": dict(which=0),
+    "gradcheck.check": dict(target=MODEL, x=X, y=Y, limit=1),
+    "kernels.get_kernels": dict(name="reference"),
+    "load_model": dict(path="saved.npz", kernels="reference"),
+    "set_num_threads": dict(n=get_num_threads()),
+    "trace.record": dict(model=MODEL, x=X, y=Y),
+    "data.photo.read_digit": dict(source=PHOTO),
+    "data.idx.read": dict(file="labels.idx"),
+    "data.idx.write": dict(file="a.idx", array=Y.astype("uint8")),
+    "data.mnist.load": dict(path=SAMPLE, verbose=False),
+    "data.mnist.locate": dict(name="mnist"),
+    "data.mnist.sample": dict(origin="here"),
+    "metrics.accuracy": dict(target=np.eye(4), prediction=np.eye(4)),
+    "metrics.mean_absolute_error": dict(target=np.eye(4), prediction=np.eye(4)),
+    "metrics.mean_squared_error": dict(target=np.eye(4), prediction=np.eye(4)),
+    "metrics.top_k_categorical_accuracy": dict(target=np.eye(4), prediction=np.eye(4)),
+    "kernels.geometry.sliding_window": dict(size=(6, 6), kernel=(3, 3)),
+    "plots.activations": dict(model=MODEL, image=X[0]),
+    "plots.confusion_matrix": dict(y_true=Y, y_pred=Y, class_names=["a", "b", "c"]),
+    "plots.filters": dict(model=MODEL, layer="conv2d", most=2),
+    "plots.grad_cam": dict(model=MODEL, image=X[0], label=1, layer="conv2d"),
+    "plots.gradient_flow": dict(source=RECORDER),
+    "plots.im2col": dict(window=sliding_window((4, 4), (3, 3)), place=1),
+    "plots.network_pass": dict(trace=TRACE, sample=1),
+    "plots.prediction_grid": dict(x=X, y_true=Y, predictions=Y, class_names=["a", "b", "c"]),
+    "plots.saliency": dict(model=MODEL, image=X[0], label=1),
+    "plots.training_curves": dict(history=HISTORY),
+}
+
+# What only the engine calls, with values of its own making.
+INTERNAL = [
+    "Loss.[!_]*",
+    "*Crossentropy.*", "MeanSquaredError.*", "Optimizer.*", "*.on_*", "Callback.*",
+    "*.check_before_training", "*.set_state", "*.initial", "Layer.run_*", "EarlyStopping.*",
+    "ModelCheckpoint.path",
+    "History.append", "trace.LayerTrace", "trace.Trace", "*.shapes",
+    "gradcheck.ArrayCheck", "gradcheck.Report", "kernels.ability",
+    "Sequential.step", "Sequential.training_memory",
+    "Sequential.from_snapshot", "*.gradient_buffers", "*.set_gradients", "*.transform",
+    "*.transform_backward", "data.batches.*", "data.download.*",
+    "metrics.Means", "Means.*", "metrics.get_metrics", "metrics.custom_metrics",
+    "metrics.warn_not_stored",
+]  # fmt: skip
+MORE_MODULES = ("kernels", "kernels.geometry", "metrics")
+
+
+def modules():
+    for name in (*nanocnn._MODULES, *MORE_MODULES):
+        module = import_module(f"nanocnn.{name}")
+        yield name, module
+        for each in pkgutil.iter_modules(data.__path__) if module is data else ():
+            yield f"data.{each.name}", import_module(f"nanocnn.data.{each.name}")
+
+
+def public():
+    """(name, thing) of all functions and classes, by the names that users have for them."""
+    for name in nanocnn.__all__:
+        yield name, getattr(nanocnn, name)
+    for place, module in modules():
+        here = vars(module).items()
+        names = {k for k, v in here if getattr(v, "__module__", "") == module.__name__}
+        for name in sorted(names.union(getattr(module, "__all__", ()))):
+            if not name.startswith("_"):
+                yield f"{place}.{name}", getattr(module, name)
+
+
+def members(kind, known):
+    """(class that it is named by, name, function) of methods and properties that can be set."""
+    for base in kind.__mro__:
+        for name, member in vars(base).items() if base.__module__.startswith("nanocnn") else ():
+            function = member.fset if isinstance(member, property) else member
+            shown = not name.startswith("_") or name in ("__call__", "__getitem__")
+            if shown and inspect.isroutine(function):
+                yield base if base in known else kind, name, function
+
+
+def parameters(thing):
+    """The names of the arguments, those that a class hands on to the class above included."""
+    if isinstance(thing, type) and issubclass(thing, Checked):
+        found = dict(arguments(thing))
+        if issubclass(thing, nanocnn.Layer) and thing is not Input:
+            found |= dict.fromkeys(SHAPE_ARGUMENTS, found["name"])
+    else:
+        found = inspect.signature(getattr(thing, "__func__", thing)).parameters
+    loose = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    names = [name for name, each in found.items() if each.kind not in loose]
+    return [name for name in names if name not in ("self", "cls")]
+
+
+def signatures(internal=INTERNAL):
+    """{name: (arguments, thing, None)} of all that is public and takes any.
+
+    Of a method: {"Class.method": (arguments, its name, the class)}.
+    """
+    found, seen, things = {}, set(), dict(public())
+    kinds = {each for each in things.values() if isinstance(each, type)}
+    for name, thing in things.items():
+        kind = isinstance(thing, type)
+        if not callable(thing) or (kind and issubclass(thing, (tuple, Exception))):
+            continue
+        found[name] = (parameters(thing), thing, None)
+        for owner, method, function in members(thing, kinds) if kind else ():
+            if function not in seen:
+                seen.add(function)
+                found[f"{owner.__name__}.{method}"] = (parameters(function), method, owner)
+    return {
+        name: each for name, each in found.items()
+        if each[0] and not any(fnmatch.fnmatchcase(name, pattern) for pattern in internal)
+    }  # fmt: skip
