@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -23,13 +22,20 @@ MOVED = {
 }
 
 
-class MovedFinder(MetaPathFinder, Loader):
-    """An import hook: an old name gives the moved module itself, not a copy."""
+class MovedFinder:
+    """An import hook: an old name gives the moved module itself, not a copy.
+
+    It is finder and loader in one, without the base classes of `importlib.abc`, whose import takes
+    as long as all the rest of `import nanocnn`.
+    """
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(name, self) if name in MOVED else None
+        return ModuleSpec(name, self) if name in MOVED else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Let the import system make the empty module."""
 
     def exec_module(self, module: ModuleType) -> None:
         # The import system returns what it finds here afterwards, not the empty `module`.
