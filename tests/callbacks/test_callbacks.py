@@ -87,7 +87,7 @@ def test_early_stopping_restores_the_best_weights_also_when_it_did_not_stop():
     assert model.weights["w"][0] == 2
 
 
-def test_a_callback_used_again_starts_afresh():
+def test_a_reused_callback_starts_with_a_new_state():
     callback = EarlyStopping()
     run(callback, [1, 2])
     _, logs = run(callback, [5, 4, 3])
@@ -117,7 +117,7 @@ def test_learning_rate_scheduler_sets_the_rate_before_each_epoch():
 
 
 @pytest.mark.parametrize("bad", [NAN, -1.0, "0.1", None])
-def test_learning_rate_scheduler_refuses_what_is_no_rate(bad):
+def test_learning_rate_scheduler_rejects_invalid_rates(bad):
     with pytest.raises(ValueError, match=r"LearningRateScheduler: the rate=.*expected a num"):
         run(LearningRateScheduler(lambda epoch, rate: bad), [0])
 
@@ -128,7 +128,7 @@ def test_a_rate_that_follows_a_schedule_is_not_changed_by_callbacks(callback):
         run(callback, [1], model=Stub(CosineDecay(0.1, 10)))
 
 
-def test_a_monitor_that_is_not_measured_names_what_is():
+def test_an_unknown_monitor_names_the_known_ones():
     with pytest.raises(ValueError, match=r"EarlyStopping: monitor='val_loss' is not measured, "
                        r"expected one of loss, accuracy"):  # fmt: skip
         small_model().fit(X, Y, callbacks=[EarlyStopping()], verbose=0)
@@ -273,7 +273,7 @@ def test_verbose_says_in_a_line_what_was_done(capfd, tmp_path):
     assert "Epoch 3: no better score for 2 epochs: stopped early" in out
 
 
-def test_words_that_cannot_be_honoured(tmp_path):
+def test_unsupported_arguments_of_keras(tmp_path):
     for options in ({"save_weights_only": True}, {"save_freq": 100}):
         with pytest.raises(ValueError, match="expected False and 'epoch': whole models are saved"):
             ModelCheckpoint(tmp_path / "a.npz", **options)
@@ -348,7 +348,7 @@ def test_a_run_resumed_after_any_epoch_ends_with_the_same_bits_and_files(tmp_pat
         assert (whole / name).read_bytes() == (part / name).read_bytes(), name
 
 
-def test_a_run_that_had_stopped_stays_stopped_and_more_patience_goes_on(tmp_path):
+def test_a_stopped_run_stays_stopped_unless_patience_is_raised(tmp_path):
     first = every_layer()
     first.fit(X, Y, epochs=8, callbacks=all_callbacks(tmp_path), verbose=0)
     again = load_model(tmp_path / "last-7.npz", kernels="reference")

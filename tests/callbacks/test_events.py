@@ -40,7 +40,7 @@ def test_fit_calls_every_event_of_keras_in_its_order():
     assert callback.params == {"epochs": 1, "steps": 2, "verbose": 0}
 
 
-def test_evaluate_and_predict_have_events_of_their_own():
+def test_evaluate_and_predict_call_their_own_events():
     model = small_model()
     callback, calls = recorder(KNOWN - {"on_batch_begin", "on_batch_end"})
     result = model.evaluate(X, Y, 12, callbacks=[callback], return_dict=True)
@@ -103,7 +103,7 @@ def test_a_method_that_cannot_be_called_is_refused_before_any_work():
         small_model().fit(X, Y, callbacks=[callback], verbose=0)
 
 
-def test_a_misspelt_event_is_named_with_the_nearest():
+def test_a_misspelt_event_suggests_the_nearest():
     callback = type("Mine", (Callback,), {"on_epoch_ends": lambda self, epoch, logs: None})()
     with pytest.warns(UserWarning, match=r"Mine\.on_epoch_ends is never called: .*'on_epoch_end'"):
         small_model().fit(X, Y, callbacks=[callback], verbose=0)
@@ -140,7 +140,7 @@ def interrupted(tmp_path, *callbacks):
     return load_model(tmp_path / "last.npz", "reference"), say
 
 
-def test_states_are_told_apart_by_monitor_and_mode(tmp_path):
+def test_states_are_identified_by_monitor_and_mode(tmp_path):
     def callbacks():
         return [
             EarlyStopping("a", patience=9), EarlyStopping("b", patience=9),
@@ -157,7 +157,7 @@ def test_states_are_told_apart_by_monitor_and_mode(tmp_path):
     assert turned[2].best_weights is not None  # of epoch 1, out of the file
 
 
-def test_another_monitor_or_mode_starts_anew(tmp_path):
+def test_another_monitor_or_mode_starts_with_a_new_state(tmp_path):
     _, say = interrupted(tmp_path, EarlyStopping("b", patience=1))
     for options in ({"monitor": "a"}, {"monitor": "b", "mode": "max"}):
         twin, other = load_model(tmp_path / "last.npz", "reference"), EarlyStopping(**options)
@@ -176,7 +176,7 @@ def test_another_monitor_or_mode_starts_anew(tmp_path):
         ("stopped_epoch", "2"),
     ],
 )
-def test_a_state_that_cannot_be_one_is_refused(tmp_path, name, value):
+def test_an_invalid_state_is_refused(tmp_path, name, value):
     model, say = interrupted(tmp_path, EarlyStopping("b", patience=9))
     model.progress["callbacks"][1]["state"][name] = value
     with pytest.raises(ValueError, match="cannot resume from the saved progress"):
@@ -187,7 +187,7 @@ def test_a_state_that_cannot_be_one_is_refused(tmp_path, name, value):
 # --- Nothing left to train is said ---
 
 
-def test_epochs_that_are_done_are_said():
+def test_fit_warns_if_all_epochs_are_done():
     model = small_model()
     model.fit(X, Y, epochs=2, verbose=0)
     with pytest.warns(UserWarning, match="nothing is trained: initial_epoch=2 is epochs=2 already"):
@@ -197,7 +197,7 @@ def test_epochs_that_are_done_are_said():
         model.fit(X, Y, epochs=1, initial_epoch=2, verbose=0)
 
 
-def test_an_early_stop_is_said_and_more_patience_trains_on():
+def test_fit_warns_of_an_early_stop_and_more_patience_continues():
     model, say = small_model(), Say(a=[1.0, 2.0, 3.0, 4.0])
     stop = EarlyStopping("a", patience=1)
     assert model.fit(X, Y, epochs=4, callbacks=[say, stop], verbose=0).epoch == [0, 1]
@@ -209,7 +209,7 @@ def test_an_early_stop_is_said_and_more_patience_trains_on():
     assert history.epoch == [0, 1, 2]
 
 
-def test_the_history_of_a_run_that_does_not_go_on_has_its_own_epochs():
+def test_the_history_of_a_new_run_has_its_own_epochs():
     model = small_model()
     model.fit(X, Y, verbose=0)
     assert model.fit(X, Y, epochs=5, initial_epoch=3, verbose=0).epoch == [3, 4]

@@ -52,7 +52,7 @@ def test_every_command_has_help_without_jargon(command, capsys):
     assert "options:" in out
 
 
-def test_evaluate_is_what_train_said(model, data, capsys):
+def test_evaluate_prints_what_train_printed(model, data, capsys):
     assert main(["evaluate", model, "--data", data, "--kernels", "reference"]) == 0
     out = capsys.readouterr().out
     _, (x, y) = mnist.load(data, verbose=False)
@@ -60,7 +60,7 @@ def test_evaluate_is_what_train_said(model, data, capsys):
     assert f"test loss {loss:.4f}, test accuracy {accuracy:.2%}" in out
 
 
-def test_evaluate_compiles_a_model_that_is_not(data, tmp_path, capsys):
+def test_evaluate_compiles_an_uncompiled_model(data, tmp_path, capsys):
     plain = Sequential(
         [Input((28, 28, 1)), Flatten(), Dense(10, activation="softmax")], kernels="reference"
     )
@@ -70,7 +70,7 @@ def test_evaluate_compiles_a_model_that_is_not(data, tmp_path, capsys):
     assert "test accuracy" in capsys.readouterr().out
 
 
-def test_train_goes_on(model, data, tmp_path, capsys, monkeypatch):
+def test_train_resumes(model, data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(training, "draw", lambda *arguments: [])
     options = ["--model", "two-block", "--data", data, "--kernels", "reference"]
     options += ["--out", str(tmp_path)]
@@ -101,7 +101,9 @@ def resumable(data, tmp_path, monkeypatch):
         (["--data", "nowhere"], "nowhere is not a folder"),
     ],
 )
-def test_what_contradicts_the_checkpoint_is_refused(asked, message, resumable, tmp_path, capsys):
+def test_options_that_contradict_the_checkpoint_are_refused(
+    asked, message, resumable, tmp_path, capsys
+):
     before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
     capsys.readouterr()
     epochs = [] if "--epochs" in asked else ["--epochs", "2"]
@@ -160,9 +162,7 @@ def test_a_checkpoint_of_another_network_or_of_none_is_not_resumed(resumable, tm
     assert f"No such file or directory: '{path}'" in err and "without --resume" in err
 
 
-def test_what_ctrl_c_says_to_go_on_with_is_a_checkpoint_of_this_training(
-    resumable, monkeypatch, capsys
-):
+def test_ctrl_c_names_a_checkpoint_of_this_training(resumable, monkeypatch, capsys):
     def press(*arguments, **options):
         raise KeyboardInterrupt
 
@@ -287,7 +287,7 @@ def test_as_a_program():
     assert done.returncode == 2 and "COMMAND" in done.stderr
 
 
-def test_a_reader_that_has_enough_ends_the_command_without_a_traceback(model):
+def test_a_closed_pipe_ends_the_command_without_a_traceback(model):
     command = [sys.executable, "-m", "nanocnn", "inspect", model, "--kernels", "reference"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()

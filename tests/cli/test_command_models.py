@@ -76,7 +76,7 @@ SPARSE, ONE_HOT = "sparse_categorical_crossentropy", "categorical_crossentropy"
         (CategoricalCrossentropy(from_logits=True), ["mae"]),
     ],
 )
-def test_evaluate_says_the_true_accuracy(loss, metrics, ending, data, tmp_path, capsys):
+def test_evaluate_prints_the_true_accuracy(loss, metrics, ending, data, tmp_path, capsys):
     logits = getattr(loss, "from_logits", False)
     model = flat(activation=None if logits else "softmax", scale=5)
     model.compile("adam", loss, metrics)
@@ -129,7 +129,7 @@ def test_a_model_with_an_unknown_optimizer_is_opened_without(data, photo, tmp_pa
 
 
 @pytest.mark.parametrize("ending", ["npz", "h5", "keras"])
-def test_a_model_in_float64_is_saved_and_served(ending, data, photo, tmp_path, capsys):
+def test_a_float64_model_is_saved_and_predicts(ending, data, photo, tmp_path, capsys):
     layers = [Input((28, 28, 1)), Flatten(), Dense(10, activation="softmax")]
     model = Sequential(layers, dtype="float64", kernels="reference")
     model.compile("adam", SPARSE)
@@ -221,7 +221,7 @@ def test_one_output_and_other_numbers_of_classes(photo, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("shape", [(784,), (28, 28), (28, 28, 1), (1, 784)])
-def test_inputs_of_784_values_are_served(shape, data, photo, tmp_path, capsys):
+def test_models_of_784_inputs_are_supported(shape, data, photo, tmp_path, capsys):
     model, square = flat(shape), flat()
     for each in (model, square):
         each.compile("adam", SPARSE, ["accuracy"])

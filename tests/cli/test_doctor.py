@@ -97,7 +97,7 @@ def test_without_the_jit():
     assert "NUMBA_DISABLE_JIT=1" in found["environment"].splitlines()
 
 
-def test_nobody_reads_it():
+def test_a_closed_stdout_is_no_error():
     code = "import os, sys; os.close(1)\n" + MAIN
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert "Traceback" not in done.stderr
@@ -153,7 +153,7 @@ def test_no_folder_at_all(compiled, monkeypatch):
     assert last == "none (no usable folder): kernels are compiled in each process"
 
 
-def test_switched_off(compiled, monkeypatch):
+def test_a_disabled_cache(compiled, monkeypatch):
     monkeypatch.setenv("NANOCNN_CACHE", "0")
     assert doctor._cache() == "none (NANOCNN_CACHE=0): kernels are compiled in each process"
     assert not compiled.exists()
@@ -172,7 +172,7 @@ def test_version(capsys):
     assert f"\nversion: {nanocnn.__version__}\n" in citation
 
 
-def test_the_command_that_is_installed():
+def test_the_console_command():
     (name, target), = PROJECT["scripts"].items()  # fmt: skip
     assert name == "nanocnn"
     entry = metadata.EntryPoint(name, target, "console_scripts")
@@ -195,7 +195,7 @@ def test_help_calls_the_command_as_it_was_called(started, called, monkeypatch, c
         assert capsys.readouterr().out.startswith(f"usage: {called} ")
 
 
-def test_addresses_are_of_one_repository():
+def test_urls_are_of_one_repository():
     home = PROJECT["urls"]["Homepage"]
     assert all(address.startswith(home) for address in PROJECT["urls"].values())
     assert f'\nrepository-code: "{home}"\n' in (ROOT / "CITATION.cff").read_text()

@@ -91,7 +91,7 @@ def test_losses_optimizers_and_schedules(known, thing):
     assert serialize(again) == serialize(thing)
 
 
-def test_arguments_handed_on_as_options_belong_to_it():
+def test_arguments_passed_on_as_options_are_included():
     assert set(AdamW().get_config()) == {
         "learning_rate", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "form",
         "beta_1", "beta_2", "epsilon", "amsgrad",
@@ -107,7 +107,7 @@ def test_names_are_found_however_keras_writes_them():
         get_loss("mes")
 
 
-def test_a_layer_of_ones_own_that_keeps_no_argument_says_so():
+def test_a_custom_layer_without_its_argument_as_attribute_is_refused():
     class Scale(Layer):
         def __init__(self, factor):
             super().__init__()

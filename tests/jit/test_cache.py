@@ -34,7 +34,7 @@ def test_the_second_process_compiles_nothing(mini):
     assert other["compiled"] == 3 and other["x"] == first["x"]
 
 
-def test_an_edited_callee_in_another_file_is_compiled_anew(mini):
+def test_an_edited_callee_in_another_file_is_recompiled(mini):
     run(mini)
     (mini / "callee.py").write_text(CALLEE.replace("2", "3"))
     edited = run(mini)
@@ -45,14 +45,14 @@ def test_an_edited_callee_in_another_file_is_compiled_anew(mini):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name, value", [("NUMBA_CPU_NAME", "haswell"), ("NUMBA_BOUNDSCHECK", "1")])
-def test_another_processor_or_debugging_has_its_own(mini, name, value):
+def test_other_processors_and_debug_flags_have_their_own_entries(mini, name, value):
     run(mini)
     assert run(mini, **{name: value})["loaded"] == 0
     assert run(mini, **{name: value})["compiled"] == 0
     assert run(mini)["compiled"] == 0
 
 
-def test_a_folder_that_cannot_be_written(mini):
+def test_an_unwritable_folder_is_not_used(mini):
     (mini / "jit" / "__pycache__").write_text("a file where the folder should be")
     first = run(mini)
     assert first["folder"] == str(mini.parent / "user" / "mini" / "compiled")
@@ -78,7 +78,7 @@ def test_no_home(mini):
 
 
 @pytest.mark.slow
-def test_it_can_be_switched_off(mini):
+def test_the_cache_can_be_disabled(mini):
     for _ in range(2):
         result = run(mini, MINI_CACHE="0")
         assert result["folder"] == "None" and result["compiled"] == 3
@@ -86,7 +86,7 @@ def test_it_can_be_switched_off(mini):
 
 
 @pytest.mark.slow
-def test_broken_entries_are_written_anew(mini):
+def test_broken_entries_are_rewritten(mini):
     run(mini)
     folder = compiled(mini)
     entries = sorted(folder.glob("*.nbc"))
@@ -100,7 +100,7 @@ def test_broken_entries_are_written_anew(mini):
     assert run(mini)["loaded"] == 3
 
 
-def test_an_entry_of_another_kernel_is_not_taken(mini):
+def test_an_entry_of_another_kernel_is_not_loaded(mini):
     run(mini)
     first, second, _ = sorted(compiled(mini).glob("*.nbc"))
     assert first.name.split("-")[0] == second.name.split("-")[0] == "add"
@@ -122,7 +122,7 @@ def test_old_entries_of_other_versions_are_removed(mini):
     assert sum(name.startswith("add-") for name in names) == 4
 
 
-def test_files_replaced_under_a_program_that_runs(mini):
+def test_files_replaced_while_the_program_runs(mini):
     """What is compiled then is kept as what it is: made of the sources that were loaded."""
     load, use = RUN.split("x = np.ones")
     change = f"open({str(mini / 'callee.py')!r}, 'w').write({CALLEE.replace('2', '3')!r})"
@@ -150,7 +150,7 @@ def zipped_bytecode(tmp_path, place):
 @pytest.mark.parametrize("deliver", [
     zipped, bytecode_only, pytest.param(zipped_bytecode, marks=pytest.mark.slow)
 ])  # fmt: skip
-def test_without_files_of_source_too_each_version_has_its_own(mini, tmp_path, deliver):
+def test_versions_without_source_files_have_their_own_entries(mini, tmp_path, deliver):
     results = []
     for place, factor in (("old", "2"), ("old", "2"), ("new", "3")):
         (mini / "callee.py").write_text(CALLEE.replace("2", factor))
@@ -165,7 +165,7 @@ def test_without_files_of_source_too_each_version_has_its_own(mini, tmp_path, de
 # Packed programs: loaders that give no files, and finders that list no modules
 @pytest.mark.slow
 @pytest.mark.parametrize("hidden", ["files", "modules"])
-def test_where_not_even_files_are_found(mini, hidden):
+def test_nothing_is_cached_if_no_files_are_found(mini, hidden):
     code = {"files": """
 from importlib.machinery import SourceFileLoader
 import sys, mini.jit
@@ -202,7 +202,7 @@ BROKEN = "def broken(*args, **kwargs): raise TypeError('not as it was\\nin two l
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGED)
-def test_names_of_numba_that_are_gone_or_changed_one_day(mini, change):
+def test_missing_or_changed_private_names_of_numba(mini, change):
     """The numbers are right and one line says what is lost."""
     code = f"import numba\n{BROKEN}\n{change}\n{RUN}"
     for turn in range(2):
@@ -215,7 +215,7 @@ def test_names_of_numba_that_are_gone_or_changed_one_day(mini, change):
 
 
 @pytest.mark.parametrize("name", ["_compiler", "_cache"])
-def test_attributes_of_numba_that_are_gone_one_day(monkeypatch, name):
+def test_missing_attributes_of_numbas_dispatchers(monkeypatch, name):
     class Renamed:
         def __init__(self, kernel):
             self.kernel = kernel
@@ -247,7 +247,7 @@ def test_attributes_of_numba_that_are_gone_one_day(monkeypatch, name):
     "nanocnn.load_model(sys.argv[1] + '.h5', KERNELS)",
 ])  # fmt: skip
 @pytest.mark.parametrize("kernels", ["fast", "reference"])
-def test_without_the_jit_one_sentence(tmp_path, statement, kernels):
+def test_a_disabled_jit_gives_one_sentence(tmp_path, statement, kernels):
     model = nanocnn.Sequential([nanocnn.Input((3,)), nanocnn.Dense(2)], kernels="reference")
     for suffix in (".npz", ".h5"):
         model.save(tmp_path / f"model{suffix}")
@@ -262,7 +262,7 @@ def test_without_the_jit_one_sentence(tmp_path, statement, kernels):
         assert done.returncode == 0, last
 
 
-def test_without_the_jit_the_command_line_says_so_without_a_traceback(tmp_path):
+def test_a_disabled_jit_gives_no_traceback_on_the_command_line(tmp_path):
     nanocnn.Sequential([nanocnn.Input((3,)), nanocnn.Dense(2)]).save(tmp_path / "m.npz")
     command = [sys.executable, "-m", "nanocnn", "inspect", str(tmp_path / "m.npz")]
     done = subprocess.run(command, env=os.environ | {"NUMBA_DISABLE_JIT": "1"}, text=True,

@@ -40,7 +40,7 @@ def test_a_folder_that_others_may_write_to_is_not_trusted(mini):
 
 @pytest.mark.slow
 @root
-def test_a_folder_of_somebody_else_is_not_trusted(mini):
+def test_a_folder_of_another_user_is_not_trusted(mini):
     folder = compiled(mini)
     folder.mkdir(parents=True)
     os.chown(folder, 12345, 12345)
@@ -50,7 +50,7 @@ def test_a_folder_of_somebody_else_is_not_trusted(mini):
 @posix
 @pytest.mark.parametrize("mode, trusted", [(0o777, False), (0o775, False), (0o1777, True),
                                            (0o755, True)])  # fmt: skip
-def test_nor_is_one_below_a_folder_that_others_may_write_to(mini, tmp_path, mode, trusted):
+def test_a_folder_below_one_that_others_may_write_to_is_not_trusted(mini, tmp_path, mode, trusted):
     place = tmp_path / "shared" / "between" / "mine"
     place.mkdir(parents=True)
     (tmp_path / "shared").chmod(mode)
@@ -60,7 +60,7 @@ def test_nor_is_one_below_a_folder_that_others_may_write_to(mini, tmp_path, mode
 
 
 @root
-def test_nor_is_one_below_a_folder_of_somebody_else(mini, tmp_path):
+def test_a_folder_below_one_of_another_user_is_not_trusted(mini, tmp_path):
     place = tmp_path / "theirs" / "mine"
     place.mkdir(parents=True)
     os.chown(tmp_path / "theirs", 12345, 12345)
@@ -79,7 +79,7 @@ def test_a_link_is_followed_once(mini, tmp_path):
 
 
 @posix
-def test_folders_are_made_for_this_user_only_to_write(mini, tmp_path):
+def test_created_folders_are_writable_by_this_user_only(mini, tmp_path):
     code = f"import os; os.umask(0)\n{RUN}"
     assert run(mini, code=code, NUMBA_CACHE_DIR=str(tmp_path / "a" / "b"))["folder"] != "None"
     for path in ("a", "a/b", "a/b/mini"):
@@ -106,7 +106,7 @@ def piped(entry):
     linked,
     pytest.param(piped, marks=pytest.mark.slow),
 ], ids=["others write", "group writes", "somebody else's", "a link", "a pipe"])  # fmt: skip
-def test_an_entry_that_others_could_have_written_is_not_read(mini, spoil):
+def test_an_entry_that_others_may_write_to_is_not_read(mini, spoil):
     run(mini)
     for entry in (compiled(mini)).glob("*.nbc"):
         spoil(entry)
@@ -117,7 +117,7 @@ def test_an_entry_that_others_could_have_written_is_not_read(mini, spoil):
 # --- Who compiles ---
 
 
-def test_of_processes_that_start_at_once_one_compiles_each_kernel(mini):
+def test_processes_that_start_together_compile_each_kernel_once(mini):
     dtypes = ("float32", "float64", "float32", "float32")
     results = [finish(process) for process in [start(mini, dtype) for dtype in dtypes]]
     assert [each["x"] for each in results] == [[112, 112, 112]] * 4
@@ -137,7 +137,7 @@ def test_of_processes_that_start_at_once_one_compiles_each_kernel(mini):
     "numba_private._pack = broken",
     "precompile.start = broken",
 ])  # fmt: skip
-def test_claims_that_fail_cost_time_only(mini, fault):
+def test_failing_claims_only_cost_time(mini, fault):
     code = f"""
 from mini.jit import cache, claims, numba_private, precompile
 def broken(*args):
@@ -175,7 +175,7 @@ def test_a_claim_ends_with_its_process(holder):
     claims.drop(entry)
 
 
-def test_waiting_ends_with_the_entry_or_the_claim_or_patience(holder, monkeypatch):
+def test_waiting_ends_with_the_entry_the_claim_or_the_timeout(holder, monkeypatch):
     process, entry = holder
     other = entry.with_name("kernel-0123abd.nbc")
     claims.wait(other)  # nobody has claimed that one
@@ -194,7 +194,7 @@ def test_waiting_ends_with_the_entry_or_the_claim_or_patience(holder, monkeypatc
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_cannot_give_back_the_parents_claim(tmp_path):
+def test_a_forked_child_cannot_release_the_parents_claim(tmp_path):
     entry = tmp_path / "kernel-0123abc.nbc"
     assert claims.take(entry)
     child = multiprocessing.get_context("fork").Process(target=claims.drop, args=(entry,))
@@ -221,7 +221,7 @@ cache.write = killed
     assert run(mini)["compiled"] == 3
 
 
-def test_a_kernel_that_cannot_be_compiled_stays_claimed_by_nobody(mini):
+def test_a_failed_compilation_releases_its_claim(mini):
     code = f"""
 from mini import kernel
 from mini.jit import claims

@@ -48,7 +48,7 @@ def started(code, *arguments, **options):
     None, "", "python3", "bin/python3", "/opt/app/digits", "/usr/bin/blender", "/usr/sbin/uwsgi",
     "/opt/python-app", "/opt/pythonista", "/opt/app/python/run",
 ])  # fmt: skip
-def test_what_may_be_a_program_is_not_started(files, monkeypatch, executable):
+def test_an_executable_that_may_not_be_python_is_not_started(files, monkeypatch, executable):
     monkeypatch.setattr(sys, "executable", executable)
     monkeypatch.setattr(subprocess, "Popen", None)  # an error if it were called
     assert child_process.interpreter() is None and child_process.start("pass") is None
@@ -60,7 +60,7 @@ def test_what_may_be_a_program_is_not_started(files, monkeypatch, executable):
 def test_a_packed_program_starts_nothing(files, monkeypatch, frozen):
     """PyInstaller, cx_Freeze and py2exe say `sys.frozen`; the program may be called python, too."""
     monkeypatch.setattr(sys, "frozen", frozen, raising=False)
-    test_what_may_be_a_program_is_not_started(files, monkeypatch, sys.executable)
+    test_an_executable_that_may_not_be_python_is_not_started(files, monkeypatch, sys.executable)
 
 
 @pytest.mark.parametrize("name", [
@@ -81,7 +81,7 @@ def test_a_child_starts_no_child():
 
 
 @pytest.mark.parametrize("problem", [FileNotFoundError, PermissionError, BlockingIOError])
-def test_a_process_that_cannot_be_started_is_done_without(files, monkeypatch, problem):
+def test_a_process_that_cannot_be_started_gives_none(files, monkeypatch, problem):
     def popen(*args, **options):
         raise problem("no")
 
@@ -89,7 +89,7 @@ def test_a_process_that_cannot_be_started_is_done_without(files, monkeypatch, pr
     assert len(storage.load(files[0]).weights) == 2
 
 
-def test_of_a_package_of_another_name_a_child_runs_the_same_copy(tmp_path):
+def test_a_child_of_a_renamed_package_runs_the_same_copy(tmp_path):
     """The folder `jit` copied into another project knows what it belongs to now."""
     (tmp_path / "place" / "other").mkdir(parents=True)
     shutil.copytree(PACKAGE / "jit", tmp_path / "place" / "other" / "jit")
@@ -111,7 +111,7 @@ def test_of_a_package_of_another_name_a_child_runs_the_same_copy(tmp_path):
     assert last == "0 False" and (tmp_path / "made").is_dir(), done.stderr
 
 
-def test_options_are_those_of_this_process():
+def test_a_child_has_the_interpreter_options_of_its_parent():
     code = """if True:
         import json, sys
         from nanocnn.jit import child_process
@@ -129,7 +129,7 @@ def test_options_are_those_of_this_process():
 # --- Where it finds modules ---
 
 
-def test_entries_of_the_path(monkeypatch, tmp_path):
+def test_the_search_path_of_a_child(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     entries = [Path("/path"), "", "/one", b"/bytes", "below", None, "/two", 3]
     monkeypatch.setattr(sys, "path", entries)
@@ -139,7 +139,7 @@ def test_entries_of_the_path(monkeypatch, tmp_path):
     assert child_process.search_path() == ["/one", "/two"]
 
 
-def test_it_runs_the_package_that_runs_here(monkeypatch, tmp_path):
+def test_a_child_runs_the_same_copy_of_the_package(monkeypatch, tmp_path):
     (tmp_path / "nanocnn").mkdir()
     (tmp_path / "nanocnn" / "__init__.py").write_text("raise SystemExit('another one')")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
@@ -170,7 +170,7 @@ sys.exit(precompile.second.wait())
 @pytest.mark.parametrize("options, path", [
     (["-I"], None), (["-P"], None), ([], None), ([], ""), ([], ":"), ([], "."), (["-E"], ":"),
 ])  # fmt: skip
-def test_what_lies_in_the_current_folder_is_not_run(files, tmp_path, options, path):
+def test_files_in_the_current_folder_are_not_imported(files, tmp_path, options, path):
     hostile, safe = tmp_path / "hostile", tmp_path / "safe"
     hostile.mkdir()
     safe.mkdir()
@@ -186,7 +186,7 @@ def test_what_lies_in_the_current_folder_is_not_run(files, tmp_path, options, pa
     assert run.returncode == 0, run.stderr
 
 
-def test_from_a_zip(files, tmp_path):
+def test_a_child_of_a_package_in_a_zip(files, tmp_path):
     with zipfile.ZipFile(tmp_path / "app.zip", "w") as archive:
         for source in PACKAGE.rglob("*.py"):
             archive.write(source, source.relative_to(PACKAGE.parent))
@@ -207,7 +207,7 @@ def test_from_a_zip(files, tmp_path):
 
 
 @pytest.mark.parametrize("lacking", ["the package", "h5py"])
-def test_a_child_that_lacks_modules_is_done_without(files, monkeypatch, tmp_path, lacking):
+def test_a_child_that_lacks_modules_is_not_needed(files, monkeypatch, tmp_path, lacking):
     """Found here by an import hook, say, that a new process does not have."""
     if lacking == "the package":
         monkeypatch.setattr(child_process, "HOME", str(tmp_path))
@@ -218,7 +218,7 @@ def test_a_child_that_lacks_modules_is_done_without(files, monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize("error", [MemoryError, RecursionError])
-def test_errors_are_the_same_without_a_process_of_its_own(files, monkeypatch, error):
+def test_errors_are_the_same_without_a_child_process(files, monkeypatch, error):
     def read(*args):
         raise error
 
@@ -231,7 +231,7 @@ def test_errors_are_the_same_without_a_process_of_its_own(files, monkeypatch, er
         storage.load(files[1])
 
 
-def test_a_packed_program_trains_and_predicts_as_any_other(files, monkeypatch):
+def test_a_packed_program_trains_and_predicts(files, monkeypatch):
     x = np.ones((4, 3), np.float32)
     expected = nanocnn.load_model(files[0], kernels="reference").predict(x)
     monkeypatch.setattr(sys, "frozen", True, raising=False)
@@ -241,7 +241,7 @@ def test_a_packed_program_trains_and_predicts_as_any_other(files, monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of processor time")
-def test_a_child_whose_parent_is_gone_does_not_read_for_ever(files):
+def test_a_child_without_a_parent_stops_reading(files):
     """The parent stops a child that takes too long; here nobody does."""
     loop = "from nanocnn import storage\ndef endless(*args):\n    while True: pass\n"
     code = loop + "storage.keras_hdf5.read = endless\n" + sandbox.CODE

@@ -66,7 +66,7 @@ EDITS = [
 ]
 
 
-def test_an_edit_of_what_a_kernel_is_made_of_is_seen_and_no_other(mini):
+def test_only_edits_that_change_machine_code_change_the_fingerprint(mini):
     (mini / "sizes.py").write_text(SIZES)
     (mini / "user.py").write_text(USER)
     callee = CALLEE.replace("import inline", "import inline, noinline")
@@ -93,7 +93,7 @@ def kernels_and_their_parts():
                     yield module, node
 
 
-def test_all_that_becomes_machine_code_is_in_the_hash_of_a_kernel():
+def test_every_compiled_function_and_constant_is_in_a_fingerprint():
     """Found by reading the sources, constants and modules that hold only constants included."""
     get_kernels("fast")
     walks = [fingerprint._Walk(each, closure=False).parts for each in cache.known_functions()]
@@ -112,7 +112,7 @@ def test_all_that_becomes_machine_code_is_in_the_hash_of_a_kernel():
                 assert f"\0{name}\0{type(value).__qualname__}\0" in hashed, (module, name)
 
 
-def test_a_constant_that_is_changed_while_the_program_runs_is_seen(monkeypatch):
+def test_a_constant_changed_at_run_time_changes_the_fingerprint(monkeypatch):
     from nanocnn.kernels.fast import gemm
 
     before = fingerprint.fingerprint(gemm._matmul.py_func)
@@ -120,7 +120,7 @@ def test_a_constant_that_is_changed_while_the_program_runs_is_seen(monkeypatch):
     assert fingerprint.fingerprint(gemm._matmul.py_func) != before
 
 
-def test_functions_without_a_file_are_told_apart():
+def test_functions_without_a_file_have_different_fingerprints():
     def build(source, **names):
         space = {"np": np, "__name__": "notebook", **names}
         exec(source, space)

@@ -68,7 +68,7 @@ def run(folder, code=USE, **environment):
     return json.loads(done.stdout)
 
 
-def test_a_copy_compiles_keeps_and_runs_kernels_on_its_own(alone):
+def test_a_copy_compiles_caches_and_runs_kernels_alone(alone):
     first = run(alone)
     assert first["y"] == [1, 3, 199_999] and first["compiled"] >= 1
     assert first["folder"] == str(alone / "mykit" / "__pycache__" / "compiled")

@@ -102,7 +102,7 @@ def test_a_kernel_may_call_kernels(pool):
 
 
 @pytest.mark.parametrize("bad", [0, 3, 7])
-def test_an_error_comes_out_once_all_have_left(pool, bad):
+def test_an_error_is_raised_after_all_threads_have_left(pool, bad):
     inside = []
 
     def kernel(part, parts):
@@ -121,7 +121,7 @@ def test_an_error_comes_out_once_all_have_left(pool, bad):
     assert (done == 1).all()
 
 
-def test_arrays_are_let_go(two):
+def test_arrays_are_released(two):
     class Kept:
         alive = 0
 
@@ -142,7 +142,7 @@ def test_arrays_are_let_go(two):
 @pytest.mark.parametrize(
     "times, first, again, pause", [(60, 0.02, 0, 0.0002), (3, 0.05, 0.05, 0.01)]
 )
-def test_ctrl_c_returns_when_nobody_writes_any_more(two, times, first, again, pause):
+def test_ctrl_c_returns_when_no_thread_writes_any_more(two, times, first, again, pause):
     """Interrupted at random moments, once or again and again: then the array changes no more."""
     array = np.zeros(40)
 
@@ -250,7 +250,7 @@ print("end")
     assert python(code) == "end\n"  # and does not hang
 
 
-def test_changing_the_number_while_others_work(two):
+def test_the_number_of_threads_changes_while_others_run(two):
     stop, wrong = False, []
 
     def caller():

@@ -132,7 +132,7 @@ class Own:
 
 
 @pytest.mark.parametrize("what", ["nothing", "loss", "layer", "optimizer", "schedule", "value"])
-def test_a_step_with_parts_of_ones_own_is_not_described(what, monkeypatch):
+def test_a_step_with_custom_parts_is_not_described(what, monkeypatch):
     """Nor one that JSON has no word for; it is trained all the same."""
     model = Sequential([Input((3,)), Own.Layer(2) if what == "layer" else Dense(2)])
     optimizer = Own.Optimizer() if what == "optimizer" else optimizers.SGD()
@@ -185,7 +185,7 @@ def within(seconds, condition):
     "", "os.kill(os.getpid(), signal.SIGTERM)", "os.kill(os.getpid(), signal.SIGKILL)",
     "os._exit(0)",
 ])  # fmt: skip
-def test_it_ends_with_the_process_that_started_it_however_that_ends(tmp_path, end):
+def test_the_second_process_ends_with_the_first(tmp_path, end):
     entry = tmp_path / "busy-0000000.nbc"
     environment = os.environ | {"OMP_NUM_THREADS": "2"}
     with subprocess.Popen(
@@ -213,7 +213,7 @@ def second(monkeypatch):
     process.wait()
 
 
-def test_it_leaves_no_zombie_to_a_program_that_lives_on(second):
+def test_the_second_process_leaves_no_zombie(second):
     assert second.returncode is None
     second.kill()
     assert within(30, lambda: second.returncode is not None)  # that is: it was waited for
@@ -222,7 +222,7 @@ def test_it_leaves_no_zombie_to_a_program_that_lives_on(second):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_does_not_think_it_its_own(second):
+def test_a_forked_child_does_not_own_the_second_process(second):
     pipe = second.stdin.fileno()
     pid = os.fork()
     if pid == 0:  # no assertion: the child must leave here
@@ -237,7 +237,7 @@ def test_a_forked_child_does_not_think_it_its_own(second):
 
 
 @pytest.mark.parametrize("lacking", ["an interpreter", "a second thread", "an offer", "a need"])
-def test_what_is_lacking_for_a_second_process(monkeypatch, lacking):
+def test_no_second_process_without_cores_or_an_interpreter(monkeypatch, lacking):
     monkeypatch.setattr(precompile, "second", None)
     monkeypatch.setattr(sys, "frozen", lacking == "an interpreter", raising=False)
     monkeypatch.setattr(threads, "get_num_threads", lambda: 1 + (lacking != "a second thread"))

@@ -178,7 +178,7 @@ def test_a_square_of_registers_is_transposed(dtype):
     assert "alloca [" not in turn.inspect_llvm(turn.signatures[-1])
 
 
-def test_host_follows_the_processor_and_numbas_settings():
+def test_cpu_follows_the_processor_and_numbas_settings():
     assert this_host.bytes in (16, 32, 64) and this_host.registers in (16, 32)
     if platform.machine() in ("x86_64", "AMD64"):
         assert find_cpu("haswell", None) == Cpu(32, 16)

@@ -33,11 +33,11 @@ def groups(tmp_path):
     [("200000 100000\n", [2]), ("150000 100000\n", [2]), ("1000 100000\n", [1]),
      ("max 100000\n", []), ("", []), ("strange", []), ("1 0", []), ("-1 100000", [])],
 )  # fmt: skip
-def test_version_2(groups, text, count):
+def test_cgroup_version_2(groups, text, count):
     assert groups("0::/\n", **{"cpu.max": text}) == count
 
 
-def test_version_2_asks_the_parents_too(groups):
+def test_cgroup_version_2_includes_the_parents(groups):
     files = {"cpu.max": "400000 100000", "a/cpu.max": "100000 100000", "a/b/cpu.max": "max 100000"}
     assert sorted(groups("0::/a/b\n", **files)) == [1, 4]
     assert groups("0::/of/the/host\n") == [4]  # a path that is not there
@@ -45,18 +45,18 @@ def test_version_2_asks_the_parents_too(groups):
 
 @pytest.mark.parametrize("folder", ["cpu,cpuacct", "cpu"])
 @pytest.mark.parametrize(("quota", "count"), [("250000", [3]), ("-1", [])])
-def test_version_1(groups, folder, quota, count):
+def test_cgroup_version_1(groups, folder, quota, count):
     files = {f"{folder}/docker/x/cpu.cfs_quota_us": quota,
              f"{folder}/docker/x/cpu.cfs_period_us": "100000\n"}  # fmt: skip
     lines = "9:memory:/docker/x\n4:cpu,cpuacct:/docker/x\n1:name=systemd:/docker/x\n0::/\n"
     assert groups(lines, **files) == count
 
 
-def test_without_control_groups(tmp_path):
+def test_no_control_groups(tmp_path):
     assert threads.cgroup_cores(tmp_path / "none", tmp_path) == []
 
 
-def test_the_smallest_counts(monkeypatch):
+def test_the_smallest_limit_is_used(monkeypatch):
     monkeypatch.setattr(threads, "allowed_cores", lambda: 8)
     monkeypatch.setattr(threads, "cgroup_cores", lambda: [6, 3])
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

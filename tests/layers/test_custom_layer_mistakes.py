@@ -27,7 +27,7 @@ from support.small_models import BOTH_SETS
 @pytest.mark.parametrize(
     "twin", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))]
 )
-def test_a_copy_is_of_the_same_classes_and_goes_on_the_same(twin):
+def test_a_copy_has_the_same_classes_and_trains_the_same(twin):
     model = model_of(Conv2D(2, 3, activation="relu"), Scale(name="mine"), Leaky(0.2), compiled=True)
     model.layers[3].trainable = False
     model.fit(X, Y, verbose=0)
@@ -50,7 +50,7 @@ class Forgetful(Scale):
 
 @pytest.mark.parametrize("layer", [Scale(), Forgetful(2)], ids=repr)
 @pytest.mark.parametrize("ending", ["npz", "h5", "keras"])
-def test_no_file_holds_it_which_is_said_before_training(ending, layer, tmp_path):
+def test_saving_a_custom_layer_is_refused_before_training(ending, layer, tmp_path):
     model = model_of(layer, compiled=True)
     before, path = model.get_weights(), tmp_path / f"model.{ending}"
     words = (
@@ -188,7 +188,7 @@ def test_below_everything_that_is_trained_no_backward_is_needed():
         ({"initial": Layer.initial}, "weight 'gain' has no initial value, expected a method"),
     ],
 )
-def test_what_no_model_could_call_is_found_when_it_is_built(methods, words):
+def test_methods_that_models_cannot_call_are_found_at_build(methods, words):
     with pytest.raises(ValueError, match=words):
         model_of(own(**methods)())
 
@@ -201,7 +201,7 @@ def test_a_layer_without_forward_and_an_input_with_one():
 
 
 @BOTH_SETS
-def test_numbers_that_are_not_finite_are_traced_to_it(kernels):
+def test_nonfinite_values_name_the_custom_layer(kernels):
     model = model_of(own(forward=lambda self, x: x + np.float32(np.inf))(), kernels=kernels)
     with pytest.raises(NonFiniteError, match="first seen in the output of layer 'wrong'"):
         model.predict(X)

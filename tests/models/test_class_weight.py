@@ -63,7 +63,7 @@ def test_targets_of_a_regression_have_no_class(y):
 
 
 @pytest.mark.parametrize("bad", [np.ones(10), [1.0] * 10, "balanced", 2.0, {1, 2}, ((0, 1.0),)])
-def test_what_is_no_dict_is_answered_with_how_to_make_one(bad):
+def test_a_class_weight_that_is_no_dict_tells_how_to_make_one(bad):
     model = small_model()
     for use in (model.fit, model.train_on_batch):
         with pytest.raises(ValueError, match=r"class_weight: .*expected a dict.*dict\(enumerate\("):
@@ -75,7 +75,7 @@ def test_what_is_no_dict_is_answered_with_how_to_make_one(bad):
     [(10, 1.0), (-1, 1.0), (0.5, 1.0), ("0", 1.0), (None, 1.0), ((0,), 1.0), (np.nan, 1.0),
      (0, None), (0, "2"), (0, [1.0]), (0, np.nan), (0, np.inf), (0, -1.0), (0, 1j), (0, 1e200)],
 )  # fmt: skip
-def test_what_is_no_class_or_no_weight_is_named(label, weight):
+def test_invalid_classes_and_weights_are_named(label, weight):
     with pytest.raises(ValueError) as caught:
         small_model().fit(X, Y, class_weight={label: weight}, verbose=0)
     assert f"class_weight[{label!r}] = {weight!r}, expected a finite weight" in str(caught.value)
@@ -83,7 +83,7 @@ def test_what_is_no_class_or_no_weight_is_named(label, weight):
 
 @pytest.mark.parametrize("label", [3.0, np.int64(3), np.uint8(3), np.float32(3)])
 @pytest.mark.parametrize("weight", [7, np.float32(7), np.int16(7)])
-def test_whole_numbers_of_any_type_are_classes(label, weight):
+def test_integers_of_any_type_are_classes(label, weight):
     expected = np.where(Y == 3, 7.0, 1.0)
     np.testing.assert_array_equal(weights(small_model(), X, Y, {label: weight}), expected)
 

@@ -61,7 +61,7 @@ class Between:
 @BOTH_SETS
 @pytest.mark.parametrize("n", [1, 20])
 @pytest.mark.parametrize("m", [1, 20])
-def test_a_prediction_between_any_two_lines_of_another_one(kernels, n, m, set_threads):
+def test_a_prediction_between_any_two_lines_of_another(kernels, n, m, set_threads):
     """Of another model; the first passes are captured, later ones replayed."""
     set_threads(2)
     outer, inner = model(1, kernels), model(2, kernels)
@@ -108,7 +108,7 @@ def test_what_a_handler_runs_is_not_captured(set_threads):
 
 
 @pytest.mark.parametrize("guest", GUESTS)
-def test_nor_is_a_public_method_that_no_code_of_the_program_calls(guest, set_threads):
+def test_a_public_method_run_as_a_handler_is_not_captured(guest, set_threads):
     """As a finalizer: between it and the captured pass is nothing but this package's own code."""
     outer, inner, counts = model(1, "fast"), model(2, "fast"), set()
     inner.compile("sgd", "sparse_categorical_crossentropy")
@@ -160,7 +160,7 @@ def test_a_handler_may_build_and_use_the_model_that_is_being_built(kernels):
         assert all(np.array_equal(each, want) for each in inside)
 
 
-def test_a_buffer_is_lent_to_one_at_a_time():
+def test_a_buffer_has_one_user_at_a_time():
     first = scratch.scratch("test", 10, "f")
     part = first[2:4]
     del first

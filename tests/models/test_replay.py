@@ -144,7 +144,7 @@ class Negate(Layer):
         lambda: MaxPooling2D(3, strides=1),
     ],
 )
-def test_what_cannot_be_replayed_is_not(own):
+def test_passes_that_cannot_be_replayed_are_not(own):
     m = model(own())
     if own is BatchNormalization:
         m.fit(X, np.zeros(4, int), verbose=0)
@@ -279,7 +279,7 @@ def test_a_patched_layer_runs_in_training_too(place, compiled_again, name, monke
 
 
 @pytest.mark.parametrize("use", ["predict", "train_on_batch", "save", "get_weights"])
-def test_a_list_of_layers_that_was_changed_by_hand_is_refused(use, tmp_path):
+def test_a_modified_list_of_layers_is_refused(use, tmp_path):
     arguments = {"predict": (X,), "train_on_batch": (X, np.zeros(4, int)),
                  "save": (tmp_path / "m.npz",), "get_weights": ()}  # fmt: skip
     m = model()
@@ -299,7 +299,7 @@ def test_a_strided_weight_that_changes_later_is_seen():
     np.testing.assert_allclose(m.predict(X), ordinary(m, X), rtol=1e-12)
 
 
-def test_kernels_that_do_not_say_so_are_never_replayed(monkeypatch):
+def test_kernels_that_do_not_opt_in_are_never_replayed(monkeypatch):
     """One's own may compute with NumPy between two calls."""
     m, scale, original = model(), [1.0], fast.dense_forward
 
@@ -312,7 +312,7 @@ def test_kernels_that_do_not_say_so_are_never_replayed(monkeypatch):
     np.testing.assert_array_equal(m.predict(X[:1]), ordinary(m, X[:1]))
 
 
-def test_a_subclass_with_a_forward_of_its_own_is_not_fused():
+def test_a_subclass_that_overrides_forward_is_not_fused():
     class Half(Dense):
         def _forward(self, x, training, memory):
             return super()._forward(x, training, memory) / 2

@@ -231,7 +231,7 @@ def test_predict_tells_what_is_wrong_in_one_line(trained, tmp_path):
         assert done.stdout == ""
 
 
-def test_predict_goes_on_after_an_image_that_is_none(trained, tmp_path):
+def test_predict_continues_after_a_file_that_is_no_image(trained, tmp_path):
     model = trained[0] / "results/simple/mnist_simple.h5"
     Image.fromarray(mnist.sample()[1][0][3]).save(tmp_path / "digit.png")
     (tmp_path / "text.png").write_text("this is no picture")

@@ -58,7 +58,7 @@ CRIMES = {
 
 
 @pytest.mark.parametrize("crime", CRIMES)
-def test_what_reading_must_never_do_is_seen(crime, tmp_path, monkeypatch):
+def test_the_fuzzer_detects_what_reading_must_not_do(crime, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     target = dataclasses.replace(fuzz_targets.TARGETS["idx"], check=lambda data: CRIMES[crime]())
     with pytest.raises(AssertionError, match="reading did: "):

@@ -57,7 +57,7 @@ def test_lr_as_keras_had_it_before_2_3(tmp_path, suffix, kind):
     }
 
 
-def test_lr_beside_another_rate_is_refused(tmp_path):
+def test_lr_and_another_rate_are_refused(tmp_path):
     path = changed(tmp_path, ".h5", compiled("optimizer", lr=0.5), training=True)
     with pytest.raises(ModelFileError, match="argument lr=0.5 is not supported" + HINT):
         load_here(path)
@@ -98,7 +98,7 @@ TRAINING = {
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("what", TRAINING)
-def test_how_it_was_compiled_is_not_needed_to_predict(tmp_path, suffix, what):
+def test_compile_false_ignores_the_training_config(tmp_path, suffix, what):
     change, message = TRAINING[what]
     path = changed(tmp_path, suffix, change, training=True)
     with pytest.raises(ModelFileError, match=message + HINT):
@@ -142,7 +142,7 @@ LAYER = {
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("what", LAYER)
-def test_what_only_training_uses_in_a_layer(tmp_path, suffix, what):
+def test_constraints_and_regularizers_are_ignored_without_compile(tmp_path, suffix, what):
     place, value = LAYER[what]
     name = what.partition(",")[0]
     path = changed(tmp_path, suffix, change_layer(place, **{name: value}))

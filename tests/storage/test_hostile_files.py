@@ -158,7 +158,7 @@ def test_hostile_npz_members(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize("shape", ["1", "1 1", "1,2", "1, 2,", "1, " * 9 + "1", "1" * 34 + "x"])
-def test_headers_that_numpy_does_not_write(shape):
+def test_npy_headers_that_numpy_does_not_write(shape):
     """A pattern with optional separators takes them, and for ever over 144 digits and an x."""
     text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}\n".encode()
     assert not storage.npz.HEADER.match(b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text)

@@ -66,7 +66,7 @@ def test_hostile_progress(tmp_path, change, message):
         load_model(path, "reference")
 
 
-def test_right_progress_comes_back(tmp_path):
+def test_valid_progress_is_restored(tmp_path):
     snapshot = stopped()
     snapshot.progress["history"] = {"loss": [0.5, float("nan"), float("inf"), 3]}
     own = {"best": "a text", "wait": -1, "anything": [1]}  # what another callback keeps is its own

@@ -20,7 +20,7 @@ from support.model_files import SUFFIXES, change_layer, load_here, rewrite_json 
 
 @pytest.mark.parametrize("suffix", [*SUFFIXES, ".hdf5", ".NPZ"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_bit_comes_back(tmp_path, suffix, dtype):
+def test_every_bit_is_restored(tmp_path, suffix, dtype):
     path = tmp_path / f"model{suffix}"
     snapshot = small(dtype=dtype)
     snapshot.weights["dense/kernel"].flat[:5] = [np.nan, -0.0, np.inf, 1e-40, -1e-310]
@@ -41,7 +41,7 @@ def test_every_bit_comes_back(tmp_path, suffix, dtype):
         ("SGD", {}, []),
     ],
 )
-def test_every_slot_comes_back(tmp_path, suffix, optimizer, options, slots):
+def test_every_optimizer_slot_is_restored(tmp_path, suffix, optimizer, options, slots):
     rng = np.random.default_rng(1)
     snapshot = small(optimizer=optimizer, **options)
     names = [name for name in snapshot.weights if "moving" not in name]
@@ -68,7 +68,7 @@ SCHEDULES = [
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_schedules_come_back(tmp_path, suffix):
+def test_schedules_are_restored(tmp_path, suffix):
     schedules = [
         {"class_name": name, "config": {"initial_learning_rate": 0.1, "decay_steps": 9, **config}}
         for name, config in SCHEDULES
@@ -81,7 +81,7 @@ def test_schedules_come_back(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_frozen_layers_come_back(tmp_path, suffix):
+def test_frozen_layers_are_restored(tmp_path, suffix):
     path = tmp_path / f"m{suffix}"
     snapshot = small()
     for place, trainable in ((1, False), (2, False), (6, True)):
@@ -97,7 +97,7 @@ def test_frozen_layers_come_back(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
-def test_whether_pixels_are_scaled(tmp_path, suffix):
+def test_scale_uint8_and_the_pixel_range_are_restored(tmp_path, suffix):
     """As a file of nanocnn says; its version 0.1.0, which did not say, scaled; Keras does not."""
     path = tmp_path / f"m{suffix}"
     for scale_uint8 in (True, False):
@@ -177,7 +177,7 @@ def test_wrong_weights_are_not_saved(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
-def test_what_keras_cannot_say_is_left_out_with_a_warning(tmp_path, suffix):
+def test_settings_that_keras_lacks_are_left_out_with_a_warning(tmp_path, suffix):
     snapshot = small(form="pytorch")
     with pytest.warns(
         UserWarning, match="not how the model was compiled: Keras's Adam has no form"
@@ -216,7 +216,7 @@ WRONG = {
 
 @pytest.mark.parametrize("kind", WRONG)
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_what_a_file_really_is(tmp_path, suffix, kind):
+def test_the_error_names_the_real_type_of_a_file(tmp_path, suffix, kind):
     content, message = WRONG[kind]
     if kind == ("hdf5" if suffix == ".h5" else "zip"):
         message = "damaged|truncated"
@@ -255,7 +255,7 @@ def test_folders(tmp_path, name):
 
 
 @pytest.mark.parametrize("path", [None, 3, 1.5, True, b"m.npz", [], "", io.BytesIO(b"PK"), Path])
-def test_what_is_no_path(path):
+def test_invalid_paths(path):
     for call in (
         storage.load,
         lambda path: storage.check(small(), path),
@@ -281,7 +281,7 @@ def test_files_of_another_kind(tmp_path, suffix, content):
         storage.load(tmp_path / f"missing{suffix}")
 
 
-def test_error_out_of_the_process_of_its_own(tmp_path):
+def test_an_error_in_the_child_process_is_raised_here(tmp_path):
     path = tmp_path / "m.h5"
     storage.save(small(), path)
     rewrite_json(path, change_layer(1, groups=2))
@@ -293,7 +293,7 @@ def test_error_out_of_the_process_of_its_own(tmp_path):
         storage.load(path)
 
 
-def test_warning_out_of_the_process_of_its_own(tmp_path):
+def test_a_warning_in_the_child_process_is_given_here(tmp_path):
     storage.save(small(), tmp_path / "m.h5")
     with h5py.File(tmp_path / "m.h5", "r+") as file:
         group = file["nanocnn_optimizer_weights/adam"]
@@ -303,7 +303,7 @@ def test_warning_out_of_the_process_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["crash", "hang", "memory"])
-def test_library_that_fails_on_a_file(tmp_path, monkeypatch, kind):
+def test_an_hdf5_crash_is_an_error(tmp_path, monkeypatch, kind):
     """A child that crashes, hangs or takes all memory: an error after a bounded time."""
     code = {
         "crash": "import os; os.abort()",
@@ -349,7 +349,7 @@ def test_many_layers_of_long_names_round_trip(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(("limit", "most"), [("MAX_MEMBERS", 4), ("MAX_DIRECTORY", 300)])
-def test_what_could_not_be_read_again_is_not_written(tmp_path, monkeypatch, limit, most):
+def test_models_that_could_not_be_read_again_are_not_written(tmp_path, monkeypatch, limit, most):
     path = tmp_path / "model.npz"
     path.write_bytes(b"as it was")
     model = Sequential([Input((1,)), Dense(1), Dense(1)])

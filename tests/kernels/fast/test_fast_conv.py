@@ -104,7 +104,7 @@ def serves(algorithm, window, products, pooled=False):
         "strides": (1, 1), "dilation": (1, 1), "dtype": "float32", "seed": 0,
     }
 )  # fmt: skip
-def test_every_algorithm_is_the_reference_within_bounds(algorithm, layer):
+def test_every_algorithm_equals_the_reference_within_bounds(algorithm, layer):
     made = make(layer, algorithm)
     if made is None:
         return
@@ -142,7 +142,7 @@ def test_every_algorithm_is_the_reference_within_bounds(algorithm, layer):
 @pytest.mark.parametrize("algorithm", [None, "direct", "sparse", "winograd"])
 @settings(max_examples=25, phases=[Phase.explicit, Phase.generate])  # shrinking compiles a lot
 @given(layer=layers)
-def test_fused_with_relu_and_pool_is_the_composition(algorithm, layer):
+def test_the_fused_kernel_equals_the_composition(algorithm, layer):
     made = make({**layer, "strides": (1, 1)}, algorithm)
     if made is None or made[0].OH < 2 or made[0].OW < 2:
         return
@@ -238,7 +238,7 @@ def test_same_bits_for_any_number_of_threads_and_from_several_at_once(dtype, set
 
 @pytest.mark.parametrize("algorithm", [None, *conv.ALGORITHMS])
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e38])
-def test_numbers_that_are_not_finite_stay_where_they_belong(algorithm, value):
+def test_nonfinite_values_do_not_spread(algorithm, value):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(8, 12, 12, 16)).astype(np.float32)
     x[3, 5, 6, 7] = value
@@ -296,7 +296,7 @@ def test_choice_by_shape_and_by_name():
         (("dweight",), False, {"strides": (2, 1)}, "direct, im2col"),
     ],
 )
-def test_an_algorithm_that_cannot_serve_is_refused(products, pooled, layer, able):
+def test_an_unsupported_algorithm_is_refused(products, pooled, layer, able):
     window = sliding_window((12, 12), **{"kernel": (3, 3), **layer})
     found = [name for name in conv.ALGORITHMS if serves(name, window, products, pooled)]
     assert ", ".join(found) == able
@@ -306,7 +306,7 @@ def test_an_algorithm_that_cannot_serve_is_refused(products, pooled, layer, able
             conv.choose(window, 3, 4, 2, pooled, name, products)
 
 
-def test_what_was_forced_is_what_runs(monkeypatch):
+def test_a_forced_algorithm_is_what_runs(monkeypatch):
     """Each public function tells `choose` which products it computes."""
     x, weight = np.zeros((2, 6, 6, 3), np.float32), np.zeros((3, 3, 3, 4), np.float32)
     window, strided = sliding_window((6, 6), (3, 3)), sliding_window((6, 6), (3, 3), (2, 2))
