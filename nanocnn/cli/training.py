@@ -23,6 +23,7 @@ from ..models.history import History
 from ..models.sequential import Sequential, load_model
 from ..optimizers import OPTIMIZERS
 from ..presets import PRESETS
+from .digits import is_compiled
 
 DATA_HELP = (
     "folder with the four MNIST files (default: $NANOCNN_DATA, the cache, a download, or the 5,000 "
@@ -151,10 +152,9 @@ def _resume(options: Namespace, checkpoint: Path, build: Callable[..., Sequentia
 def _same(model: Sequential, preset: Sequential) -> bool:
     """Whether `model` is the preset's network, of any seed, compiled with any optimizer."""
     config, expected = ({**each.get_config(), "seed": 0} for each in (model, preset))
-    compiled = getattr(model, "loss", None) is not None
     return (
         config == expected
-        and compiled
+        and is_compiled(model)
         and serialize(model.loss) == serialize(preset.loss)
         and list(model.metrics) == list(preset.metrics)
     )

@@ -54,13 +54,15 @@ class KernelCache:
 
         A function of a module that cannot be imported is not: numba could not load it again.
         """
-        source, mark = fingerprint(self.function), _mark(self.function)
-        if self.folder is None or source is None or self.function.__module__ not in sys.modules:
+        if self.folder is None or self.function.__module__ not in sys.modules:
+            return None
+        source = fingerprint(self.function)
+        if source is None:
             return None
         flags = tuple(getattr(numba.config, flag, None) for flag in FLAGS)
         key = hashlib.sha256((source + repr((signature, target(), flags))).encode()).hexdigest()
         name = "".join(filter(str.isalnum, self.function.__name__))
-        return self.folder / f"{name}{mark}{key[:32]}.nbc"
+        return self.folder / f"{name}{_mark(self.function)}{key[:32]}.nbc"
 
     def load(self, signature: Any, unpack: Callable[[bytes], Any]) -> Any:
         """The kernel for these argument types, or None if this process has to compile it."""

@@ -1,10 +1,10 @@
-"""At the first training step ever a second process compiles too, beginning at the other end.
+"""A second process that compiles kernels while this one does, in reverse order.
 
-numba compiles on one core, however many there are. So who knows what will be needed offers a
-function that compiles it (`offered`), and the first kernel that really has to be compiled starts
-that function in another process. It compiles the kernels in reverse order, leaving out what is
-being compiled elsewhere (claims.py); what it has finished is found in the cache. If it fails, or no
-process can be started, nothing is lost. It ends when this process does, whatever ends that.
+numba compiles on a single core. A caller that knows which kernels it will need offers a function
+that compiles them (`offered`); the first kernel that has to be compiled starts this function in
+another process. That process skips kernels that are being compiled elsewhere (claims.py), and this
+one finds its results in the cache. If it fails or cannot be started, this process compiles
+everything itself. It ends when this process ends, whatever the cause.
 """
 
 import atexit
@@ -33,9 +33,9 @@ second: subprocess.Popen[bytes] | None = None  # the second process
 
 @contextmanager
 def offered(function: Callable[..., object], *arguments: Any) -> Iterator[None]:
-    """While this lasts, the first kernel that has to be compiled starts the second process.
+    """In this context, the first kernel that has to be compiled starts the second process.
 
-    That imports the function's module and calls it with these arguments, which are sent as JSON.
+    The second process imports the function's module and calls it with `arguments`, sent as JSON.
     """
     global _offer
     _offer = function.__module__, function.__qualname__, json.dumps(arguments)
@@ -46,13 +46,13 @@ def offered(function: Callable[..., object], *arguments: Any) -> Iterator[None]:
 
 
 def withdraw() -> None:
-    """Start nothing: not needed any more, or another process has started it already."""
+    """Cancel the offer: it is no longer needed, or another process has started the second one."""
     global _offer
     _offer = None
 
 
 def start() -> None:
-    """Start the second process, once, if it is offered: a kernel has to be compiled."""
+    """Start the second process, at most once, if it is offered: a kernel has to be compiled."""
     global second
     offer = _offer
     withdraw()

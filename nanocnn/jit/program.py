@@ -39,12 +39,11 @@ current = _Capture()
 
 @contextmanager
 def capture(package: str | None = None, dry: bool = False) -> Iterator[Program]:
-    """The calls of `run` that this thread makes inside; none if there was an `abort_capture`.
+    """Capture the calls of `run` by this thread; the program is empty after an `abort_capture`.
 
-    A signal handler or a finalizer may run kernels of its own inside. So where a `package` is
-    named, only calls that its modules make all the way down from here are captured, and not
-    through a function that is `never_captured`. With `dry` the calls are noted, all of them, and
-    not made.
+    A signal handler or finalizer may run kernels of its own meanwhile. With `package`, a call is
+    captured only if all frames between here and `run` belong to modules of that package and none
+    is of a `never_captured` function. With `dry` all calls are captured and none is executed.
     """
     program = Program()
     state = {"program": program, "frame": sys._getframe(2), "package": package, "dry": dry,
@@ -71,7 +70,7 @@ def abort_capture() -> None:
 
 
 def note(function: Callable[..., object], *args: Any) -> bool:
-    """Note a call of `function` by itself if it is captured; whether it is to be made now."""
+    """Add a call to the program if it belongs there; returns whether to execute it now."""
     program = current.program
     if program is not None and _belongs(sys._getframe(2)):
         program.calls.append((function, args))
@@ -82,9 +81,9 @@ _never: set[CodeType] = set()
 
 
 def never_captured(function: Function) -> Function:
-    """Decorator of a function that begins something new: what it calls is part of no capture.
+    """Decorator: calls made by `function` are never captured.
 
-    A signal handler may be such a function, and run while its thread captures.
+    For entry points that a signal handler may call while its thread captures.
     """
     _never.add(function.__code__)
     return function

@@ -1,4 +1,4 @@
-"""What `fit`, `evaluate` and `train_on_batch` are given, checked before any work."""
+"""The data for `fit`, `evaluate` and `train_on_batch`: checks, before any work, and weights."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ class Data(NamedTuple):
         return Data(take(self.x, index, dtype, out), self.labels[index], weight)
 
     def split(self, fraction: Any) -> tuple["Data", "Data | None"]:
-        """The first part, and the last `fraction` as validation data; None of it for None or 0."""
+        """(training, validation): validation is the last `fraction`, or None without any."""
         if fraction is None or not number(
             fraction, "validation_split", lambda part: 0 <= part < 1, "between 0 and 1"
         ):
@@ -36,7 +36,7 @@ class Data(NamedTuple):
 
 
 def checked_weight(sample_weight: Any, samples: int, dtype: DTypeLike) -> Array | None:
-    """`sample_weight` as an array of `dtype`; ValueError for what is not a number a sample."""
+    """`sample_weight` as an array of `dtype`; ValueError unless it has one number per sample."""
     if sample_weight is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""A chain of layers: how it is built, what weights it has, how it describes itself."""
+"""A stack of layers: building, weights and configuration."""
 
 import os
 import threading

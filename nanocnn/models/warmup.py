@@ -1,8 +1,7 @@
-"""A dry run of a training step, to compile the kernels it needs before it comes to them.
+"""A dry run of a training step, which compiles its kernels ahead of their first use.
 
-The training process describes what it is about to train (`offered`); the second process
-(jit/precompile.py) makes the model again, notes which kernels a step of it calls, running none, and
-compiles them.
+The training process describes the step (`offered`). The second process (jit/precompile.py) rebuilds
+the model, captures the kernel calls of a step without running them, and compiles the kernels.
 """
 
 import json
@@ -29,7 +28,7 @@ from .structure import Structure
 def offered(
     model: Structure, loss: Loss, optimizer: Optimizer, batch: int
 ) -> AbstractContextManager[None]:
-    """Inside, the first kernel that has to be compiled starts the second process."""
+    """A context in which the first kernel that has to be compiled starts the second process."""
     step = describe(model, loss, optimizer, batch)
     return nullcontext() if step is None else precompile.offered(main, step)
 
@@ -48,7 +47,7 @@ def describe(model: Structure, loss: Loss, optimizer: Optimizer, batch: int) -> 
             "final": "" if final is None else final.activation,
             "loss": serialize(loss), "optimizer": serialize(optimizer),
         })  # fmt: skip
-    except TypeError:  # an attribute was deleted, or set to something that JSON has no word for
+    except TypeError:  # an attribute was deleted, or set to a value that JSON cannot represent
         return None
 
 
@@ -56,7 +55,7 @@ def describe(model: Structure, loss: Loss, optimizer: Optimizer, batch: int) -> 
 
 
 def main(step: str) -> None:
-    """Compile what `step` needs, the last first, but nothing that is being compiled elsewhere."""
+    """Compile the kernels of `step`, last first, except those that are being compiled elsewhere."""
     from ..jit.compile import compile_ahead
 
     for kernel, types in reversed(dict.fromkeys(signatures(calls(**json.loads(step))))):
@@ -67,7 +66,7 @@ def main(step: str) -> None:
 def calls(
     model: dict[str, Any], kernels: str, batch: int, final: str, loss: Any, optimizer: Any
 ) -> list[Call]:
-    """The calls of kernels in the training step that `describe` described, none of them made."""
+    """The kernel calls of the training step that `describe` returned; none is executed."""
     network = Structure(layers_from_config(model["layers"], {}), 0, model["dtype"], kernels)
     plan = make_plan(network.layers, network.kernels, network.dtype, final)
     memory, loss, optimizer = plan.memory(), get_loss(loss), get_optimizer(optimizer)

@@ -1,4 +1,4 @@
-"""What is said while kernels are compiled: one line, and a bar on a terminal."""
+"""Progress of compilation: one line of text, and a progress bar on a terminal."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ if numba.config.DISABLE_JIT:
 
 
 class Progress(event.Listener):
-    """Counts kernels, not the functions that they are made of."""
+    """Counts compiled kernels, but not their callees."""
 
     def __init__(self) -> None:
         self.said, self.depth, self.done = False, 0, 0
