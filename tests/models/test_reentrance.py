@@ -298,15 +298,19 @@ def test_without_new_threads_the_caller_works_alone(monkeypatch, set_threads, st
 
 def test_a_process_pinned_to_one_core_is_noticed(monkeypatch, set_threads):
     set_threads(2)
-    cores, seen = pool._pool.cores, set()
-    monkeypatch.setattr(pool, "LOOK", 0.0)
-
-    def kernel(part, parts):
-        seen.add(threading.get_ident())
-        time.sleep(0.01)
-
-    for now, count in ((cores, 2), (1, 1 if cores > 1 else 2), (cores, 2)):
+    mine = pool.Pool(1)
+    monkeypatch.setattr(pool, "_pool", mine)
+    for now, count in ((mine.cores, 2), (1, 1 if mine.cores > 1 else 2), (mine.cores, 2)):
         monkeypatch.setattr(threads, "allowed_cores", lambda now=now: now)
-        seen.clear()
+        mine.next_look = 0.0  # the last look may be that of a moment ago
+        seen, together = set(), threading.Barrier(count)
+
+        def kernel(part, parts, count=count, seen=seen, together=together):
+            if part < count:  # one thread cannot do two of these parts
+                together.wait(60)
+            seen.add(threading.get_ident())
+            time.sleep(0.01)
+
         pool.run(kernel, 8)
         assert len(seen) == count
+    mine.stop()
