@@ -146,8 +146,10 @@ LABELS = [
     (BinaryCrossentropy(), 1, Y.astype(str), "labels of type <U.*expected numbers; for text such"),
     (SparseCategoricalCrossentropy(), 1, Y, "one output unit, .* 'binary_crossentropy' after D"),
     (CategoricalCrossentropy(), 1, Y[:, None], "one output unit, .* use 'binary_crossentropy' aft"),
-    (SparseCategoricalCrossentropy(), 3, Y.astype(str), r"numbers; for text .*astype\('int"),
-    (SparseCategoricalCrossentropy(), 3, Y.astype(str).astype(object), "object, expected integer"),
+    (SparseCategoricalCrossentropy(), 3, Y.astype(str),
+     r"expected integer class numbers; for text .*astype\('int"),
+    (SparseCategoricalCrossentropy(), 3, Y.astype(str).astype(object),
+     "object, expected integer class numbers"),
     (MeanSquaredError(), 3, Y, r"shape \(60,\), expected \(N, 3\) for MeanSquaredError"),
 ]  # fmt: skip
 

@@ -79,9 +79,15 @@ DATA = {
         X,
         Y + 0.5,
         ValueError,
-        r"y: labels of type float64, expected .* numbers; if they are, use y.astype\('int64'\)",
+        r"y: labels of type float64, expected integer class numbers; if they are, use "
+        r"y.astype\('int64'\)",
     ),
-    "label text": (X, ["a"] * 20, ValueError, "y: labels of type <U1, expected integer class n"),
+    "label text": (
+        X,
+        ["a"] * 20,
+        ValueError,
+        "y: labels of type <U1, expected integer class numbers",
+    ),
     "one-hot": (X, ONE_HOT, ShapeError, "y: .*for one-hot labels use 'categorical_crossentropy'"),
     "no labels": (X, None, ShapeError, r"y: shape \(\), expected \(N,\) class numbers"),
     "ragged labels": (X, [[1], [1, 2]], ValueError, "y: expected an array of numbers"),

@@ -300,17 +300,17 @@ def test_a_process_pinned_to_one_core_is_noticed(monkeypatch, set_threads):
     set_threads(2)
     mine = pool.Pool(1)
     monkeypatch.setattr(pool, "_pool", mine)
+
+    def kernel(part, parts, count, together, seen):
+        if part < count:  # one thread cannot do two of these parts
+            together.wait(60)
+        seen.add(threading.get_ident())
+        time.sleep(0.01)  # long enough for a thread that should not help
+
     for now, count in ((mine.cores, 2), (1, 1 if mine.cores > 1 else 2), (mine.cores, 2)):
         monkeypatch.setattr(threads, "allowed_cores", lambda now=now: now)
         mine.next_look = 0.0  # the last look may be that of a moment ago
-        seen, together = set(), threading.Barrier(count)
-
-        def kernel(part, parts, count=count, seen=seen, together=together):
-            if part < count:  # one thread cannot do two of these parts
-                together.wait(60)
-            seen.add(threading.get_ident())
-            time.sleep(0.01)
-
-        pool.run(kernel, 8)
+        seen = set()
+        pool.run(kernel, 8, count, threading.Barrier(count), seen)
         assert len(seen) == count
     mine.stop()
