@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from . import threads
-from .program import current, note
+from .capture import current, note
 from .spin import spin
 
 NAME = __name__.partition(".")[0]  # of the threads, before their number

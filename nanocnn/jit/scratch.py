@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import pool
-from .program import is_capturing
+from .capture import is_capturing
 
 Array = NDArray[Any]
 

@@ -11,7 +11,7 @@ from ..common.config import serialize
 from ..common.errors import NonFiniteError, ShapeError, warn
 from ..common.validate import flag, integer
 from ..data.batches import batches
-from ..jit.program import never_captured
+from ..jit.capture import never_captured
 from ..kernels.memory import Memory
 from ..losses import Loss, get_loss
 from ..metrics import Means, Metric, custom_metrics, get_metrics

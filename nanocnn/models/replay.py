@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..common.arrays import Array
-from ..jit.program import Program, capture
+from ..jit.capture import Program, capture
 from ..jit.threads import get_num_threads
 from ..kernels import ability
 from ..layers import (

@@ -15,7 +15,7 @@ from ..common.tables import sizes, table
 from ..common.terminal import say
 from ..common.validate import can_pickle, flag, integer, verbosity
 from ..data.batches import batches, take
-from ..jit.program import never_captured
+from ..jit.capture import never_captured
 from ..kernels import get_kernels
 from ..layers import Layer, layers_from_config
 from ..metrics import custom_metrics, warn_not_stored

@@ -15,7 +15,7 @@ from ..common.errors import ModelFileError, NonFiniteError, warn
 from ..common.terminal import say
 from ..common.validate import flag, integer
 from ..data.batches import batches
-from ..jit.program import never_captured
+from ..jit.capture import never_captured
 from ..kernels.memory import Memory
 from ..metrics import Means
 from . import warmup

@@ -14,7 +14,7 @@ import numpy as np
 from ..common.arrays import quiet
 from ..common.config import serialize
 from ..jit import precompile
-from ..jit.program import Call, capture
+from ..jit.capture import Call, capture
 from ..layers import layers_from_config
 from ..losses import LOSSES, Loss, get_loss
 from ..optimizers import OPTIMIZERS, Optimizer, get_optimizer

@@ -29,7 +29,7 @@ from nanocnn import (
     schedules,
 )
 from nanocnn.jit import claims, pool, precompile, threads
-from nanocnn.jit.program import capture
+from nanocnn.jit.capture import capture
 from nanocnn.models import warmup
 
 # Trains for a step with an empty cache; says what it gave, what was compiled and what was found.

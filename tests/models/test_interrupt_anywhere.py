@@ -26,7 +26,7 @@ HERE = Path(nanocnn.__file__).parent
 WATCHED = {contextlib.__file__, inspect.getfile(np.errstate)} | {
     str(HERE / f"{name}.py")
     for name in (
-        "common/arrays", "jit/pool", "jit/precompile", "jit/program", "jit/threads",
+        "common/arrays", "jit/pool", "jit/precompile", "jit/capture", "jit/threads",
         "models/interrupts", "models/plan", "models/replay", "models/sequential", "models/trainer",
     )
 }  # fmt: skip

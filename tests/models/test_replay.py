@@ -18,7 +18,7 @@ from nanocnn import (
     Sequential,
 )
 from nanocnn.jit import pool, threads
-from nanocnn.jit.program import abort_capture, capture
+from nanocnn.jit.capture import abort_capture, capture
 from nanocnn.kernels import fast
 from nanocnn.layers import Layer
 from nanocnn.models import plan, replay

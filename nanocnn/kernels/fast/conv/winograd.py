@@ -23,7 +23,7 @@ import numpy as np
 from ....common.arrays import Array
 from ....jit.compile import kernel, part_range
 from ....jit.inline import inline, noinline
-from ....jit.program import abort_capture
+from ....jit.capture import abort_capture
 from ....jit.scratch import run, scratch
 from ....jit.simd import (
     columns,

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
+from numpy.typing import NDArray
+
 Call = tuple[Callable[..., object], tuple[Any, ...]]  # a function and its arguments
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -101,3 +103,14 @@ def _belongs(frame: FrameType | None) -> bool:
             belongs = name.startswith(f"{package}.") and frame.f_code not in _never
         frame = frame.f_back
     return belongs
+
+
+def when(flags: NDArray[Any], function: Callable[..., object], *args: Any) -> None:
+    """Call function(*args) if any of `flags` is set.
+
+    For a second way to compute something, taken when kernels before it have found that the first
+    one does not apply.
+    """
+    abort_capture()  # it reads results
+    if flags.any():
+        function(*args)
