@@ -114,3 +114,10 @@ def when(flags: NDArray[Any], function: Callable[..., object], *args: Any) -> No
     abort_capture()  # it reads results
     if flags.any():
         function(*args)
+
+
+def keep(*objects: Any) -> None:
+    """Keep `objects` alive as long as the program that is captured, if any: its kernels use them.
+
+    For arrays that a kernel reaches by their addresses alone.
+    """
