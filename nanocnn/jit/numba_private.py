@@ -54,19 +54,57 @@ def attach(kernel: Any, store: Any) -> None:
 
         if not isinstance(kernel._cache, NullCache):
             raise TypeError(f"a dispatcher's cache is {type(kernel._cache)}")
+        kernel._cache = _cache_class()(store)
 
-        class Cache(NullCache):
-            def load_overload(self, *args: Any) -> Any:
-                with fallback(CACHE):
-                    signature, target = args
-                    return store.load(signature, lambda content: _unpack(content, target))
 
-            def save_overload(self, *args: Any) -> None:
-                with fallback(CACHE):
-                    signature, result = args
-                    store.save(signature, lambda: _pack(result))
+@cache
+def _cache_class() -> Any:
+    from numba.core.caching import NullCache
 
-        kernel._cache = Cache()
+    class Cache(NullCache):
+        def __init__(self, store: Any) -> None:
+            self.store = store
+
+        def load_overload(self, *args: Any) -> Any:
+            with fallback(CACHE):
+                signature, target = args
+                return self.store.load(signature, lambda content: _unpack(content, target))
+
+        def save_overload(self, *args: Any) -> None:
+            with fallback(CACHE):
+                signature, result = args
+                self.store.save(signature, lambda: _pack(result))
+
+    return Cache
+
+
+def cached_cfunc(function: Any, signature: Any, options: dict[str, Any], store: Any) -> Any:
+    """`numba.cfunc(signature, **options)(function)`, loaded from `store` or saved there.
+
+    `store` as for `attach`; it also has `compiling()`, a context for the time that numba compiles.
+    """
+    callback = None
+    with fallback(CACHE):
+        callback = _callback(function, signature, options, store)
+    if callback is None:
+        with store.compiling():
+            return numba.cfunc(signature, **options)(function)
+    callback.compile()
+    return callback
+
+
+def _callback(function: Any, signature: Any, options: dict[str, Any], store: Any) -> Any:
+    from numba.core.ccallback import CFunc
+
+    callback = CFunc(function, (signature.args, signature.return_type), {}, options)
+    callback._cache, compile = _cache_class()(store), callback._compile_uncached
+
+    def compile_uncached() -> Any:
+        with store.compiling():
+            return compile()
+
+    callback._compile_uncached = compile_uncached
+    return callback
 
 
 def _pack(result: Any) -> bytes | None:

@@ -1,111 +1,49 @@
-"""One pool of threads for all kernels, which release the GIL and so run in parallel.
+"""One pool of threads for all kernels, which run in compiled code without the GIL.
 
 A kernel is called as `kernel(part, parts, *args)` for every part from 0 to parts-1. Which thread
 runs which part does not change the result. The caller chooses the number of parts; it may depend
 on the number of threads only where each number of the result is computed within one part. The
 calling thread works too and idle threads of the pool help it, so any number of Python threads may
-call `run` at once without a deadlock.
+call kernels at once without a deadlock.
 """
 
 import atexit
+import ctypes
 import os
 import threading
 import time
-from collections.abc import Callable
-from queue import SimpleQueue
+from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from . import threads
-from .capture import current, note
-from .spin import spin
+from . import executor, threads
+from .arguments import Arguments
+from .capture import KernelCall, capturing
+from .compile import Kernel
 
 NAME = __name__.partition(".")[0]  # of the threads, before their number
-POSTED, LEFT = 0, 1  # flags: how often a job was posted, how often a helper has left one
-# How long a thread spins before it sleeps, in microseconds: waiting for the next job (after an IDLE
-# in vain only BRIEF, for DOUBT seconds), or for the last helper to leave
-IDLE, FINISH = 2000, 1000
-BRIEF, DOUBT = 200, 0.5
+IDLE = 0.002  # seconds that a helper watches for work before it sleeps
 LOOK = 0.1  # seconds between two looks at how many cores there are
-ENTER = 8  # microseconds from posting a job to being in compiled code
-SPINNERS = 7  # threads of a pool that spin; the others sleep at once
-
-
-class Job:
-    """One call of `run`: its parts are claimed one by one by whichever thread is free."""
-
-    def __init__(
-        self, kernel: Callable[..., object], parts: int, args: tuple[Any, ...], flags: Any
-    ) -> None:
-        self.kernel, self.parts, self.args, self.flags = kernel, parts, args, flags
-        self.todo = iter(range(parts))  # shared by all threads: each `next` is atomic
-        self.error: BaseException | None = None
-        self.lock = threading.Lock()
-        self.closed = self.done = False
-        self.helpers = 0
-        self.left = threading.Lock()  # released by the last helper to leave a closed job
-        self.left.acquire()
-
-    def work(self) -> None:
-        for part in self.todo:
-            self.kernel(part, self.parts, *self.args)
-
-    def help(self) -> None:
-        """What a pool thread does with a job; nothing if the job is closed already."""
-        with self.lock:
-            if self.closed:
-                return
-            self.helpers += 1
-        try:
-            self.work()
-        except BaseException as error:
-            self.error = self.error or error
-            self.drop()
-        finally:
-            with self.lock:
-                self.helpers -= 1
-                last = self.closed and self.helpers == 0
-            if last:
-                self.left.release()
-
-    def drop(self) -> None:
-        """Claim the parts that have not begun, so that nobody runs them."""
-        for _ in self.todo:
-            pass
-
-    def close(self) -> None:
-        """Let no more helpers in and wait for those inside; may be interrupted and called again."""
-        seen = self.flags[LEFT]
-        with self.lock:
-            self.closed = True
-            waiting = self.helpers > 0
-        while self.helpers and spin(self.flags, LEFT, seen, FINISH):
-            seen = self.flags[LEFT]
-        if waiting:
-            self.left.acquire()
-        self.done = True
+GRAIN = 1 << 20  # bytes: work memory grows in these steps
 
 
 class Pool:
-    """`size` daemon threads that wait for jobs; they are started with the first job."""
+    """`size` daemon threads, the helpers; they are started by the first call that can use them."""
 
     def __init__(self, size: int, cores: int | None = None) -> None:
         self.size, self.cores = size, cores or threads.allowed_cores()
-        self.jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self.flags = np.zeros(2, np.int64)
+        self.state = aligned(executor.HELPERS + 8 * size)
+        self.address = self.state.ctypes.data
+        self.free = list(range(executor.SLOTS))[::-1]  # slots
+        self.memory = 0  # bytes that each helper has
+        self.kept: list[NDArray[Any]] = []  # old memory too: a helper may still use it
         self.starting = threading.RLock()
         self.threads: dict[int, threading.Thread] = {}
-        self.started = False
-        self.helpers, self.next_look, self.doubt_until = size, 0.0, 0.0
-
-    def post(self, job: Job) -> None:
-        """Ask idle threads to help; no more often than there are threads to take it."""
-        if not self.started:
-            self.start()
-        for _ in range(min(job.parts - 1, self.helpers - self.jobs.qsize())):
-            self.jobs.put(job)
-        self.flags[POSTED] += 1
+        self.sleeping: dict[int, threading.Lock] = {}
+        self.started = self.stopped = False
+        self.helpers, self.next_look = size, 0.0
 
     def start(self) -> None:
         """Start the threads; with fewer, or none, the callers do the work that is left to them."""
@@ -128,83 +66,136 @@ class Pool:
         self.next_look = time.monotonic() + LOOK
         most, cores = len(self.threads) if self.started else self.size, threads.allowed_cores()
         self.helpers = most if cores >= self.cores else min(most, cores - 1)
+        self._set(executor.LIMIT, 0 if self.stopped else self.helpers)
 
     def serve(self, i: int) -> None:
-        job = self.jobs.get()
-        while job is not None:
-            job.help()
-            del job  # it would keep the arrays of its caller alive
-            job = self.next_job(spins=i < SPINNERS)
+        while not self.stopped:
+            executor.help_others(self.address, i, polls())
+            asleep = threading.Lock()
+            asleep.acquire()
+            self.sleeping[i] = asleep
+            if not self.stopped:
+                asleep.acquire()  # until `wake` releases it
 
-    def next_job(self, spins: bool) -> Job | None:
-        while spins:
-            seen, now = self.flags[POSTED], time.monotonic()
-            if not self.jobs.empty():
-                break
-            wait = IDLE if now > self.doubt_until else BRIEF
-            spins = spin(self.flags, POSTED, seen, wait, ENTER, LEFT)
-            if not spins and wait == IDLE:
-                self.doubt_until = now + DOUBT
-        self.flags[LEFT] += 1
-        return self.jobs.get()
+    def wake(self, count: int) -> None:
+        """Wake the first `count` helpers."""
+        for i in range(count):
+            asleep = self.sleeping.pop(i, None)
+            if asleep is not None:
+                asleep.release()
+
+    def ready(self, memory: int) -> None:
+        """Before helpers are needed: let there be threads, awake, with `memory` bytes each."""
+        if not self.started:
+            self.start()
+        if time.monotonic() > self.next_look:
+            self.look()
+        if memory > self.memory:
+            with self.starting:
+                for i in range(self.size):
+                    self.kept.append(aligned(memory + GRAIN))
+                    self._set(executor.HELPERS + 8 * i, self.kept[-1].ctypes.data)
+                self.memory = memory + GRAIN
+        if self.sleeping:
+            self.wake(self.helpers)
 
     def stop(self) -> list[threading.Thread]:
         """Let the threads end when they have finished what they are doing, and start no more."""
         with self.starting:
-            self.started, self.helpers, self.next_look = True, 0, float("inf")
-            for _ in range(self.size):
-                self.jobs.put(None)
-            self.flags[POSTED] += 1
+            self.started = self.stopped = True
+            self._set(executor.LIMIT, 0)
+            self.wake(self.size)
             return list(self.threads.values())
+
+    def _set(self, at: int, value: int) -> None:
+        self.state[at // 8] = value
+
+
+class Slot:
+    """Where one calling thread publishes its work, and its own work memory."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool, self.memory = pool, 0
+        self.kept: NDArray[Any] | None = None
+        try:
+            self.index = pool.free.pop()
+        except IndexError:  # more threads than slots: nobody looks here
+            self.index, self.state = -1, aligned(executor.LINE)
+            self.address = self.state.ctypes.data
+        else:
+            self.address = pool.address + executor.FIRST_SLOT + executor.LINE * self.index
+            pool._set(executor.USED, max(pool.state[executor.USED // 8], self.index + 1))
+
+    def grow(self, memory: int) -> None:
+        """Give this thread `memory` bytes."""
+        self.kept = aligned(memory)
+        ctypes.c_int64.from_address(self.address + executor.MEMORY).value = self.kept.ctypes.data
+        self.memory = memory
+
+    def __del__(self) -> None:
+        if self.index >= 0:
+            self.pool.free.append(self.index)
+
+
+def aligned(size: int) -> NDArray[np.int64]:
+    """At least `size` bytes, zero, from the beginning of a cache line on."""
+    raw = np.zeros(size // 8 + 16, np.int64)
+    first = -raw.ctypes.data % executor.LINE // 8
+    return raw[first:]
+
+
+@cache
+def polls() -> int:
+    """How often a helper looks for work within IDLE."""
+    state, count, best = aligned(executor.HELPERS), 2000, 1.0
+    state[executor.LIMIT // 8] = state[executor.USED // 8] = 1
+    for _ in range(4):
+        start = time.perf_counter()
+        executor.help_others(state.ctypes.data, 0, count)
+        best = min(best, time.perf_counter() - start)
+    return int(IDLE * count / best)
 
 
 _lock = threading.RLock()  # reentrant: a signal handler may take it again
 _pool = Pool(threads.get_num_threads() - 1)
+_mine = threading.local()  # .slot
 
 
-def run(kernel: Callable[..., object], parts: int, *args: Any) -> None:
+def run(kernel: Kernel, parts: int, *args: Any) -> None:
     """Call `kernel(part, parts, *args)` for every part in range(parts); return when all are done.
 
-    The first error is raised again here, after every thread has left the kernel (parts that had not
-    begun are dropped); so is a KeyboardInterrupt: no thread writes to `args` after the return. What
-    this thread captures is noted (`program`).
+    An interruption (Ctrl-C) comes before or after, so no thread writes to `args` after the return.
+    What this thread captures is noted instead (capture.py).
     """
-    if current.program is not None:
-        call = (kernel, 0, 1) if parts == 1 else (run, kernel, parts)
-        if not note(*call, *args):
-            return
-    if parts == 1:
-        kernel(0, 1, *args)
+    start(kernel, parts, Arguments(args), depth=2)
+
+
+def start(kernel: Kernel, parts: int, arguments: Arguments, depth: int) -> None:
+    """`run` of a kernel with these arguments, for a caller's caller `depth` frames above."""
+    if (calls := capturing(depth)) is not None:
+        calls.aborted |= not arguments.contiguous  # a replay would not copy them again
+        calls.calls.append(KernelCall(kernel, parts, arguments.captured(calls.buffers)))
         return
+    entry = kernel.address(arguments.types, arguments.buffers)
+    record = np.array([entry, arguments.address, parts], np.int64)
+    execute(record.ctypes.data, 0, 1, parts, arguments.memory)
+
+
+def execute(records: int, first: int, count: int, parts: int, memory: int) -> int:
+    """`executor.execute` on as many threads as are useful for at most `parts` parts.
+
+    `memory`: bytes of work memory that each thread needs.
+    """
     pool = _pool if _pool.size == threads.get_num_threads() - 1 else _resized()
-    if time.monotonic() > pool.next_look:
-        pool.look()
-    if pool.helpers == 0:
-        for part in range(parts):
-            kernel(part, parts, *args)
-        return
-    job = Job(kernel, parts, args, pool.flags)
-    try:
-        pool.post(job)
-        job.work()
-        job.close()
-    finally:
-        while not job.done:  # after an error; and Ctrl-C may be pressed again and again
-            try:
-                job.drop()
-                job.close()
-            except BaseException:
-                pass
-        job.kernel, job.args = _nothing, ()  # it may still be in the queue: release the arrays
-    if job.error is not None:
-        try:
-            raise job.error
-        finally:
-            job.error = None  # break the reference cycle of traceback and job
-
-
-def _nothing(part: int, parts: int) -> None:
-    pass
+    slot = getattr(_mine, "slot", None)
+    if slot is None or slot.pool is not pool:
+        slot = _mine.slot = Slot(pool)
+    if memory > slot.memory:
+        slot.grow(memory)
+    if parts > 1 and pool.size:
+        pool.ready(memory)
+    done: int = executor.execute(records, first, count, pool.address, slot.address)
+    return done
 
 
 def _resized() -> Pool:
@@ -231,6 +222,10 @@ def _after_fork() -> None:
     _lock, _pool = threading.RLock(), Pool(_pool.size, _pool.cores)
 
 
+# Called once while this is imported: what numba and NumPy load at a first call must not be half
+# loaded in another thread when the process forks.
+polls()
+execute(0, 0, 0, 1, 0)
 atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -12,7 +12,7 @@ from ....common.arrays import Array
 from ....jit import pool
 from ....jit.compile import kernel
 from ....jit.capture import abort_capture
-from ....jit.scratch import prepared, scratch
+from ....jit.scratch import scratch
 from ....jit.simd import pointer
 from ....jit.threads import single_threaded_blas
 from ...geometry import Window
@@ -73,7 +73,7 @@ def forward(
     N, P, C, F = len(x), window.OH * window.OW, *weight.shape[2:]
     matrix = weight.reshape(-1, F)
     K = len(matrix)
-    source, geometry = prepared(source_of(x)), prepared(window)
+    source, geometry = source_of(x), window
     tables = pixel_table(window, C), tap_table(window, C)
 
     def work(part: int, parts: int) -> None:
@@ -99,7 +99,7 @@ def backward(
     N, P, (*_, C, F) = len(x), window.OH * window.OW, weight.shape
     matrix = weight.reshape(-1, F)
     K = len(matrix)
-    source, geometry = prepared(source_of(x)), prepared(window)
+    source, geometry = source_of(x), window
     tables = pixel_table(window, C), tap_table(window, C)
     dY = dy.reshape(N * P, F)
     parts = count_partials(N, P * weight.size)
