@@ -61,6 +61,10 @@ class Loss(Configured):
         """Return the dense target (N, *output_shape) for checked labels."""
         return labels.astype(dtype)
 
+    def fill_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> None:
+        """out (n, *output_shape) = the target of the labels at `index` (n,), int64."""
+        kernels.take_rows(labels, index, out=out)
+
     def forward(
         self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
     ) -> tuple[Array, Array]:
@@ -129,6 +133,18 @@ class Crossentropy(Loss):
             target *= target.dtype.type(1 - self.label_smoothing)
             target += target.dtype.type(self.label_smoothing / self._classes(output_shape))
         return target
+
+    def fill_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> None:
+        kernels.take_rows(labels, index, out=out)
+        if self.label_smoothing:
+            kernels.smooth(out, *self._smoothing(out), out=out)
+
+    def _smoothing(self, target: Array) -> tuple[float, float]:
+        """The factor and the term of label smoothing, rounded to the target's dtype."""
+        rounded = target.dtype.type
+        K = self._classes(target.shape[1:])
+        factor, term = rounded(1 - self.label_smoothing), rounded(self.label_smoothing / K)
+        return float(factor), float(term)
 
     def check_activation(self, activation: str, output_shape: tuple[int, ...]) -> str:
         kind, right = type(self).__name__, self.output_activation
@@ -277,6 +293,10 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
                 f"{where}[{first}] is {y[first]}, expected a class from 0 to {K - 1}{hint}"
             )
         return y
+
+    def fill_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> None:
+        factor, term = self._smoothing(out)
+        kernels.one_hot(labels, index, float(out.dtype.type(factor + term)), term, out=out)
 
     def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
         one_hot = np.zeros((len(labels), output_shape[-1]), dtype)

@@ -4,7 +4,7 @@ A program knows kernels and their arguments, arrays among them; when it is repla
 are read and written again. Compiling ahead is to compile what the program lists, in two processes.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,12 +13,22 @@ from .capture import Calls, KernelCall, PythonCall
 from .executor import CONDITION, PYTHON, RECORD
 
 
+def programs(captures: Sequence[Calls]) -> list["Program"]:
+    """The captured calls as programs, compiled together."""
+    precompile.compile_all(
+        (call.kernel, call.arguments)
+        for captured in captures
+        for call in captured.calls
+        if isinstance(call, KernelCall)
+    )
+    return [Program(captured) for captured in captures]
+
+
 class Program:
-    """The captured `calls`, compiled and ready to be replayed any number of times."""
+    """Captured calls, ready to be replayed any number of times."""
 
     def __init__(self, captured: Calls) -> None:
         kernels = [call for call in captured.calls if isinstance(call, KernelCall)]
-        precompile.compile_all([(call.kernel, call.arguments) for call in kernels])
         self.calls = list(captured.calls)  # for those who look at a program
         self._kept = captured.buffers, captured.kept
         self._python: dict[int, PythonCall] = {}

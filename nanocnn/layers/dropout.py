@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import numpy as np
+
 from ..common.validate import number
+from ..jit.capture import each_time
 from ..kernels.memory import Memory
 from .base import Array, Layer
 
@@ -24,11 +27,16 @@ class Dropout(Layer):
         self.rate = number(rate, "Dropout: rate", lambda rate: 0 <= rate <= 1, "from 0 to 1")
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        key = int(self.rng.integers(2**64, dtype="uint64")) if training and self.rate else None
-        memory.save(self, key)
-        if key is None:
+        if not (training and self.rate):
+            memory.save(self, None)
             return x
+        key = memory.out(self, key=(1,)).get("out", np.zeros(1, np.uint64))
+        each_time(self._draw, key)
+        memory.save(self, key)
         return self.kernels.dropout_forward(x, self.rate, key, **memory.out(self, y=x.shape))
+
+    def _draw(self, key: Array) -> None:
+        key[0] = self.rng.integers(2**64, dtype="uint64")
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         (key,) = memory.saved(self)

@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from ..common.arrays import Array, quietly
+from ..common.arrays import Array
 from ..common.tables import table
 from ..jit.threads import single_threaded_blas
 from ..kernels import ability
 from ..kernels.memory import Arena, Memory
 from ..layers import Activation, Conv2D, Dropout, Flatten, Input, Layer, MaxPooling2D, is_builtin
 from ..layers.linear import Linear
-from .replay import MAX_REPLAY_BATCH, Replay, is_known
+from .passes import Inference, is_known, remembered
 
 
 class Stage:
@@ -174,6 +174,11 @@ class Plan:
         return x
 
     @cached_property
+    def layers(self) -> list[Layer]:
+        """The layers of all stages; those that a stage computes together too."""
+        return [layer for _, layer in self.decides]
+
+    @cached_property
     def uses_blas(self) -> bool:
         """Whether the layers may call BLAS: reference kernels do, and custom layers might."""
         layers = (layer for stage in self.stages for layer in stage.layers)
@@ -183,24 +188,9 @@ class Plan:
         """Call `function`, with BLAS on one thread: its bits depend on the number of threads."""
         return single_threaded_blas(function, *args) if self.uses_blas else function(*args)
 
-    def predict(self, x: Array, memory: Memory) -> Array:
-        """x (N, *input_shape) -> the model's output, `final` included."""
-
-        def forward(x: Array) -> Array:
-            return quietly(self._infer, x, memory)  # the caller checks the result
-
-        if len(x) > MAX_REPLAY_BATCH or not isinstance(memory, Arena):
-            return forward(x)
-        replay: Replay | None = memory.programs.get(len(x))
-        if replay is None or replay.plan is not self or not replay.fits():
-            layers = [layer for _, layer in self.decides]
-            replay = memory.programs[len(x)] = Replay(self, forward, x, layers)
-            return replay.y
-        return replay.replay(x) if replay.program.calls else forward(x)
-
-    def _infer(self, x: Array, memory: Memory) -> Array:
-        y = self.forward(x, False, memory)
-        return y if self.final is None else self.final._forward(y, False, memory)
+    def inference(self, samples: int, memory: Memory) -> Inference:
+        """The pass that computes the output, `final` included, for so many samples."""
+        return remembered(memory, samples, lambda: Inference(self, samples, memory))
 
     def backward(self, dy: Array, memory: Memory) -> None:
         """From dL/d(output of `forward`) to the gradients of all parameters.

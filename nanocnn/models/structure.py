@@ -122,6 +122,7 @@ class Structure:
         try:
             yield memory
         finally:
+            memory.release()
             spare.append(memory)
 
     @property
@@ -147,25 +148,40 @@ class Structure:
             for name, array in layer.weights.items()
         }
 
-    def parameters(self) -> tuple[dict[str, Array], dict[str, Array]]:
-        """The trained parameters and, after a backward pass, their gradients, by "layer/name"."""
-        params: dict[str, Array] = {}
-        grads: dict[str, Array] = {}
-        for layer in self.layers:
-            for name, param in layer.params.items() if layer.trainable else ():
-                grad = layer.grads[name]
-                if factor := layer.penalties.get(name):
-                    grad += param * param.dtype.type(2 * factor)
-                params[f"{layer.name}/{name}"], grads[f"{layer.name}/{name}"] = param, grad
-        return params, grads
+    def trained(self) -> dict[str, Array]:
+        """The parameters that training changes, by "layer/name": the arrays themselves."""
+        return {
+            f"{layer.name}/{name}": param
+            for layer in self.layers
+            if layer.trainable
+            for name, param in layer.params.items()
+        }
 
-    def penalty(self) -> float:
-        """The L2 terms of the loss; as in Keras, only of layers that are trained."""
-        return sum(
-            factor * float(np.square(layer.params[name], dtype=np.float64).sum())
+    def gradients(self) -> dict[str, Array]:
+        """After a backward pass: the gradients of `trained`, without the L2 penalties'."""
+        return {
+            f"{layer.name}/{name}": layer.grads[name]
+            for layer in self.layers
+            if layer.trainable
+            for name in layer.params
+        }
+
+    def penalties(self) -> dict[str, float]:
+        """The L2 factors of trained parameters, by "layer/name"."""
+        return {
+            f"{layer.name}/{name}": factor
             for layer in self.layers
             if layer.trainable
             for name, factor in layer.penalties.items()
+            if factor
+        }
+
+    def penalty(self) -> float:
+        """The L2 terms of the loss; as in Keras, only of layers that are trained."""
+        params = self.trained()
+        return sum(
+            factor * float(np.square(params[name], dtype=np.float64).sum())
+            for name, factor in self.penalties().items()
         )
 
     def get_weights(self) -> list[Array]:
