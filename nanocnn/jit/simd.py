@@ -204,21 +204,37 @@ def maximum(typingctx, a, b):
     return (a(a, a), emit) if a == b else None
 
 
+def _fold(builder, value, count, combine):
+    """The lanes combined into one number, always by halves in the same order."""
+    while count > 1:
+        count //= 2
+        order = ir.Constant(ir.VectorType(INT32, count), list(range(count)))
+        upper = ir.Constant(ir.VectorType(INT32, count), list(range(count, 2 * count)))
+        value = combine(
+            builder.shuffle_vector(value, value, order), builder.shuffle_vector(value, value, upper)
+        )
+    return builder.extract_element(value, INT32(0))
+
+
 @intrinsic
 def total(typingctx, vector):
     """The sum over the lanes, always by halves in the same order."""
 
     def emit(context, builder, sig, args):
-        value, count = args[0], vector.count
-        while count > 1:
-            count //= 2
-            order = ir.Constant(ir.VectorType(INT32, count), list(range(count)))
-            upper = ir.Constant(ir.VectorType(INT32, count), list(range(count, 2 * count)))
-            value = builder.fadd(
-                builder.shuffle_vector(value, value, order),
-                builder.shuffle_vector(value, value, upper),
-            )
-        return builder.extract_element(value, INT32(0))
+        return _fold(builder, args[0], vector.count, builder.fadd)
+
+    return vector.dtype(vector), emit
+
+
+@intrinsic
+def highest(typingctx, vector):
+    """The maximum over the lanes, none of which is NaN."""
+
+    def emit(context, builder, sig, args):
+        def larger(a, b):
+            return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+        return _fold(builder, args[0], vector.count, larger)
 
     return vector.dtype(vector), emit
 
@@ -235,6 +251,17 @@ def convert(typingctx, vector, p):
         return builder.trunc(value, llvm_type(kind)) if p.dtype.bitwidth < 32 else value
 
     return kind(vector, p), emit
+
+
+@intrinsic
+def widen(typingctx, vector):
+    """The lanes in float64."""
+    kind = Vector(types.float64, vector.count)
+
+    def emit(context, builder, sig, args):
+        return args[0] if vector == kind else builder.fpext(args[0], llvm_type(kind))
+
+    return (kind(vector), emit) if isinstance(vector.dtype, types.Float) else None
 
 
 # ------------------------------------------------------------------------------------------- tiles

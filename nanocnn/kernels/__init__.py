@@ -33,8 +33,14 @@ OPERATIONS = (
     "tanh_forward", "tanh_backward",
     "softmax_forward", "softmax_backward",
     "dropout_forward", "dropout_backward",
-    "batch_norm_forward", "batch_norm_backward", "batch_norm_inference",
+    "batch_norm_forward", "batch_norm_backward", "batch_norm_inference", "batch_norm_update",
     "softmax_cross_entropy_forward", "softmax_cross_entropy_backward",
+    "categorical_cross_entropy_forward", "categorical_cross_entropy_backward",
+    "sigmoid_cross_entropy_forward", "sigmoid_cross_entropy_backward",
+    "binary_cross_entropy_forward", "binary_cross_entropy_backward",
+    "mean_squared_error_forward", "mean_squared_error_backward",
+    "take_images", "take_rows", "one_hot", "smooth", "shares",
+    "mean_loss", "count_correct", "largest",
     "sgd_update", "rmsprop_update", "adam_update",
 )  # fmt: skip
 

@@ -24,6 +24,26 @@ from numpy.lib.stride_tricks import as_strided
 
 from ..common.arrays import Array
 from .geometry import Window
+from .reference_losses import (
+    binary_cross_entropy_backward as binary_cross_entropy_backward,
+    binary_cross_entropy_forward as binary_cross_entropy_forward,
+    categorical_cross_entropy_backward as categorical_cross_entropy_backward,
+    categorical_cross_entropy_forward as categorical_cross_entropy_forward,
+    count_correct as count_correct,
+    largest as largest,
+    mean_loss as mean_loss,
+    mean_squared_error_backward as mean_squared_error_backward,
+    mean_squared_error_forward as mean_squared_error_forward,
+    one_hot as one_hot,
+    shares as shares,
+    sigmoid_cross_entropy_backward as sigmoid_cross_entropy_backward,
+    sigmoid_cross_entropy_forward as sigmoid_cross_entropy_forward,
+    smooth as smooth,
+    softmax_cross_entropy_backward as softmax_cross_entropy_backward,
+    softmax_cross_entropy_forward as softmax_cross_entropy_forward,
+    take_images as take_images,
+    take_rows as take_rows,
+)
 
 fuses = writes_into = chooses = False  # what a kernel set can do: see kernels/__init__.py
 calls_blas, CAPTURABLE = True, frozenset[Any]()
@@ -259,16 +279,31 @@ def batch_norm_forward(
 # dxhat/dvariance = -xhat*s^2/2 and dvariance/dx = 2*(x-mean)/M, the three terms sum to
 #     dx = s * (g - mean(g) - xhat * mean(g * xhat))
 def batch_norm_backward(
-    dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, epsilon: float
-) -> tuple[Array, Array, Array]:
-    """dy (..., C) -> dx (..., C), dgamma (C,), dbeta (C,)."""
+    dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, epsilon: float,
+    frozen: bool = False,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """dy (..., C) -> dx (..., C), dgamma (C,), dbeta (C,).
+
+    `frozen`: mean and variance are constants, not those of x, so that dx = gamma * s * dy.
+    """
     axes = tuple(range(x.ndim - 1))
     M = x.size // x.shape[-1]
     s = 1 / np.sqrt(variance + epsilon)
     xhat = (x - mean) * s
     dbeta, dgamma = dy.sum(axis=axes), (dy * xhat).sum(axis=axes)
-    dx = gamma * s * (dy - (dbeta + xhat * dgamma) / M)
+    dx = gamma * s * (dy if frozen else dy - (dbeta + xhat * dgamma) / M)
     return dx, dgamma, dbeta
+
+
+def batch_norm_update(
+    moving_mean: Array, moving_variance: Array, mean: Array, variance: Array, momentum: float
+) -> None:
+    """moving = momentum * moving + (1-momentum) * batch's, in place; not if any is NaN or inf."""
+    keep = mean.dtype.type(momentum)
+    if np.isfinite(mean).all() and np.isfinite(variance).all():
+        for moving, value in ((moving_mean, mean), (moving_variance, variance)):
+            moving *= keep
+            moving += (1 - keep) * value
 
 
 def batch_norm_inference(
@@ -277,28 +312,6 @@ def batch_norm_inference(
     """The same y for a given mean and variance: the moving averages of the training."""
     s = 1 / np.sqrt(variance + epsilon)
     return gamma * ((x - mean) * s) + beta
-
-
-# --- Softmax and cross-entropy --------------------------------------------------------------------
-def softmax_cross_entropy_forward(logits: Array, target: Array) -> tuple[Array, Array]:
-    """L_n = -sum over k of target[n,k] * log softmax(logits)[n,k].
-
-    logits, target (N,K) -> losses (N,), probabilities (N,K). log softmax is computed as
-    x - max - log(sum(exp(x - max))), which stays finite where log(softmax(x)) would be log(0).
-    """
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    e = np.exp(shifted)
-    total = e.sum(axis=1, keepdims=True)
-    losses = -np.where(target != 0, target * (shifted - np.log(total)), 0).sum(axis=1)
-    return losses.astype(logits.dtype, copy=False), e / total
-
-
-# L = -sum_k t_k * (x_k - log sum_j exp(x_j)), and d log-sum-exp / dx_k = p_k, so
-#     dx_k = p_k * sum(t) - t_k          (p - t when the target sums to one)
-# As two operations it would be -t/p times p, which fails where p is 0.
-def softmax_cross_entropy_backward(probabilities: Array, target: Array, weight: Array) -> Array:
-    """dlogits (N,K) = (p * sum(t) - t) * weight. weight (N,): each sample's weight / N."""
-    return (probabilities * target.sum(axis=1, keepdims=True) - target) * weight[:, None]
 
 
 # --- Optimizers -----------------------------------------------------------------------------------

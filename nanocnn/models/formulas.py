@@ -3,6 +3,7 @@
 import inspect
 import re
 from functools import cache
+from pathlib import Path
 
 from ..kernels import reference
 
@@ -45,8 +46,8 @@ FUSED = {
         ("dz = (softmax(z) * sum(target) - target) / N", "softmax_cross_entropy_backward"),
     ),
     "sigmoid": (
-        ("L[n] = mean over k of log(1 + exp(z)) - target * z", "sigmoid_forward"),
-        ("dz = (sigmoid(z) - target) / (N * K)", "sigmoid_forward"),
+        ("L[n] = mean over k of log(1 + exp(z)) - target * z", "sigmoid_cross_entropy_forward"),
+        ("dz = (sigmoid(z) - target) / (N * K)", "sigmoid_cross_entropy_backward"),
     ),
 }
 
@@ -60,4 +61,4 @@ def where(operation: str, result: str = "") -> str:
     lines, start = inspect.getsourcelines(function)
     assigns = re.compile(rf'^ +[^=#"]*\b{result}\b[^=:]*=[^=]')
     offset = next((i for i, line in enumerate(lines) if result and assigns.match(line)), 0)
-    return f"{operation}, reference.py:{start + offset}"
+    return f"{operation}, {Path(inspect.getfile(function)).name}:{start + offset}"

@@ -125,3 +125,66 @@ def _cross_entropy_backward(part, parts, p, target, weight, dlogits):
             total += target[n, k]
         for k in range(p.shape[1]):
             dlogits[n, k] = (p[n, k] * total - target[n, k]) * weight[n]
+
+
+def categorical_cross_entropy_forward(
+    q: Array, target: Array, epsilon: float, out: Array | None = None
+) -> Array:
+    """q, target (N,K) -> losses (N,) = -sum(target * log(p)), p = q / sum(q) clipped by epsilon."""
+    N, K = q.shape
+    check_arrays((N, K), q.dtype, target=target)
+    losses = result(out, (N,), q.dtype)
+    arrays = as_matrix(q), as_matrix(target)
+    run(_categorical_forward, count_parts(q.size, MIN_EXPS), *arrays, epsilon, losses)
+    return losses
+
+
+@kernel
+def _categorical_forward(part, parts, q, target, epsilon, losses):
+    start, stop = part_range(part, parts, len(q))
+    one = q.dtype.type(1)
+    low = q.dtype.type(epsilon)
+    high = one - low
+    for n in range(start, stop):
+        total, loss = _sum_row(q, n), 0.0
+        for k in range(q.shape[1]):
+            p = q.dtype.type(q[n, k] / total)
+            p = low if p < low else high if p > high else p
+            loss -= target[n, k] * log(p)
+        losses[n] = loss
+
+
+@inline
+def _sum_row(x, n):
+    total = 0.0
+    for k in range(x.shape[1]):
+        total += x[n, k]
+    return total
+
+
+def categorical_cross_entropy_backward(
+    q: Array, target: Array, weight: Array, epsilon: float, out: Array | None = None
+) -> Array:
+    """q, target (N,K), weight (N,) -> dq (N,K): -target/p without its mean over p, / sum(q)."""
+    check_arrays(q.shape, q.dtype, target=target)
+    check_arrays(q.shape[:1], q.dtype, weight=weight)
+    dq = result(out, q.shape, q.dtype)
+    arrays = as_matrix(q), as_matrix(target), np.ascontiguousarray(weight)
+    run(_categorical_backward, count_parts(q.size), *arrays, epsilon, dq)
+    return dq
+
+
+@kernel
+def _categorical_backward(part, parts, q, target, weight, epsilon, dq):
+    start, stop = part_range(part, parts, len(q))
+    low = q.dtype.type(epsilon)
+    high = q.dtype.type(1) - low
+    for n in range(start, stop):
+        total, mean = _sum_row(q, n), 0.0
+        for k in range(q.shape[1]):
+            p = q.dtype.type(q[n, k] / total)
+            g = -target[n, k] / p * weight[n] if low <= p <= high else q.dtype.type(0)
+            dq[n, k] = g
+            mean += g * p
+        for k in range(q.shape[1]):
+            dq[n, k] = (dq[n, k] - mean) / total
