@@ -35,6 +35,7 @@ OPERATIONS = (
     "dropout_forward", "dropout_backward",
     "batch_norm_forward", "batch_norm_backward", "batch_norm_inference",
     "softmax_cross_entropy_forward", "softmax_cross_entropy_backward",
+    "l2_penalty", "l2_gradient", "clip_scales",
     "sgd_update", "rmsprop_update", "adam_update",
 )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """The reference kernels: the mathematics of every operation in plain NumPy. Read top to bottom.
 
-Losses and optimizers are in `reference_losses.py` and `reference_training.py`.
+Losses are in `reference_losses.py`, optimizers and L2 penalties in `reference_training.py`.
 Each forward function is followed by the derivation of its gradient and by its backward function.
 Nothing is optimized: `kernels/fast` has functions of the same names and is tested against this
 file, and this file is tested against plain loops (`tests/support/naive.py`).
@@ -31,6 +31,9 @@ from .reference_losses import (
 )
 from .reference_training import (
     adam_update as adam_update,
+    clip_scales as clip_scales,
+    l2_gradient as l2_gradient,
+    l2_penalty as l2_penalty,
     rmsprop_update as rmsprop_update,
     sgd_update as sgd_update,
 )

@@ -33,6 +33,7 @@ from .loss import (
     softmax_cross_entropy_forward,
     softmax_forward,
 )
+from .norms import clip_scales, l2_gradient, l2_penalty
 from .optimizers import adam_update, rmsprop_update, sgd_update
 from .pool import average_pool_backward, average_pool_forward, max_pool_backward, max_pool_forward
 
@@ -57,6 +58,7 @@ __all__ = [
     "calls_blas",
     "choose",
     "chooses",
+    "clip_scales",
     "conv2d_backward",
     "conv2d_forward",
     "conv2d_relu_pool_backward",
@@ -66,6 +68,8 @@ __all__ = [
     "dropout_backward",
     "dropout_forward",
     "fuses",
+    "l2_gradient",
+    "l2_penalty",
     "max_pool_backward",
     "max_pool_forward",
     "relu_backward",
