@@ -19,7 +19,7 @@ How it works: a numba `@intrinsic` consists of two functions. The outer one runs
 inference and returns a signature; the inner one (`emit`) runs during code generation and emits LLVM
 instructions, here LLVM's vector instructions. Three new types are defined in simd_types.py:
 
-`Vector`   `<8 x float>` in LLVM: a value in a register. Vectors of the same type support `+ - *`
+`Vector`   `<8 x float>` in LLVM: a value in a register. Vectors of the same type support `+ - * /`
            and `< <= > >= == !=`; a comparison returns a vector of booleans, which supports `& | ^`
            and is used with `select`.
 `Pointer`  the address of an array's data: `p[i]` reads or writes one item, `p + n` is the address n
@@ -62,6 +62,16 @@ def pointer(typingctx, array):
 
     if isinstance(array, types.Array) and array.layout == "C":
         return Pointer(array.dtype)(array), emit
+
+
+@intrinsic
+def pointer_at(typingctx, p, address):
+    """The address `address`, an integer, as a pointer like `p`."""
+
+    def emit(context, builder, sig, args):
+        return builder.inttoptr(intp(context, builder, sig, args, 1), llvm_type(p))
+
+    return p(p, address), emit
 
 
 def _place(context, builder, sig, args, kind):
@@ -185,6 +195,18 @@ def fma(typingctx, a, b, c):
 
 
 @intrinsic
+def sqrt(typingctx, vector):
+    """The square root of each lane; NaN of negative ones."""
+
+    def emit(context, builder, sig, args):
+        name = f"llvm.sqrt.v{vector.count}f{vector.dtype.bitwidth}"
+        shape = ir.FunctionType(llvm_type(vector), [llvm_type(vector)])
+        return builder.call(cgutils.get_or_insert_function(builder.module, shape, name), args)
+
+    return vector(vector), emit
+
+
+@intrinsic
 def select(typingctx, mask, a, b):
     """The lanes of `a` where `mask` is true, else those of `b`."""
 
@@ -241,11 +263,15 @@ def highest(typingctx, vector):
 
 @intrinsic
 def convert(typingctx, vector, p):
-    """The lanes as items of pointer `p`'s whole-number type: fractions cut off, in its range."""
+    """The lanes as items of pointer `p`'s type; whole numbers: fractions cut off, in its range."""
     kind = Vector(p.dtype, vector.count)
 
     def emit(context, builder, sig, args):
         value, whole = args[0], ir.VectorType(INT32, vector.count)
+        if isinstance(p.dtype, types.Float):  # from another float type, or the same
+            wider = p.dtype.bitwidth - vector.dtype.bitwidth
+            cast = builder.fpext if wider > 0 else builder.fptrunc
+            return cast(value, llvm_type(kind)) if wider else value
         if isinstance(vector.dtype, types.Float):
             value = builder.fptosi(value, whole)
         return builder.trunc(value, llvm_type(kind)) if p.dtype.bitwidth < 32 else value

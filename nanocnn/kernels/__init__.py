@@ -41,6 +41,7 @@ OPERATIONS = (
     "mean_squared_error_forward", "mean_squared_error_backward",
     "take_images", "take_rows", "one_hot", "smooth", "shares",
     "mean_loss", "count_correct", "largest",
+    "l2_penalty", "l2_gradient", "clip_scales",
     "sgd_update", "rmsprop_update", "adam_update",
 )  # fmt: skip
 

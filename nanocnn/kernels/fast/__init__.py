@@ -50,18 +50,17 @@ from .loss import (
     softmax_forward,
 )
 from .measures import count_correct, largest, mean_loss
+from .norms import clip_scales, l2_gradient, l2_penalty
 from .optimizers import adam_update, rmsprop_update, sgd_update
 from .pool import average_pool_backward, average_pool_forward, max_pool_backward, max_pool_forward
 
 fuses = writes_into = chooses = True  # see kernels/__init__.py
 calls_blas = False
 
-# These compute only by `pool.run`, or call `abort_capture` when they do otherwise: their
-# calls can be captured and replayed (see models/replay.py).
-CAPTURABLE = frozenset(
-    (average_pool_forward, conv2d_forward, conv2d_relu_pool_forward, dense_forward,
-     max_pool_forward, relu_forward, sigmoid_forward, softmax_forward, tanh_forward)
-)  # fmt: skip
+# These compute only by `run` of kernels, so that their calls can be captured and replayed (see
+# models/passes.py); by name, so that a function that was replaced is noticed.
+CAPTURABLE = {name: function for name, function in list(globals().items())
+              if callable(function)}  # fmt: skip
 
 __all__ = [
     "CAPTURABLE",
@@ -79,6 +78,7 @@ __all__ = [
     "categorical_cross_entropy_forward",
     "choose",
     "chooses",
+    "clip_scales",
     "conv2d_backward",
     "conv2d_forward",
     "conv2d_relu_pool_backward",
@@ -90,6 +90,8 @@ __all__ = [
     "dropout_forward",
     "fuses",
     "largest",
+    "l2_gradient",
+    "l2_penalty",
     "max_pool_backward",
     "max_pool_forward",
     "mean_loss",
