@@ -12,7 +12,8 @@ fuses         conv2d_relu_pool_forward and _backward, and `relu` as an argument 
 writes_into   every operation takes `out`, so that results go into buffers that are used again
 chooses       `choose` names the algorithm of each product of a convolution
 calls_blas    results depend on the number of threads of BLAS
-CAPTURABLE    the operations whose calls may be captured and replayed (models/replay.py)
+CAPTURABLE    {name: function} of the operations whose calls may be captured and replayed
+              (models/passes.py)
 """
 
 from importlib import import_module
@@ -52,7 +53,7 @@ DEFAULTS: dict[str, Any] = {
     "writes_into": False,
     "chooses": False,
     "calls_blas": True,
-    "CAPTURABLE": frozenset(),
+    "CAPTURABLE": {},
 }
 
 

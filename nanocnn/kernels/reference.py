@@ -55,7 +55,7 @@ from .reference_training import (
 )
 
 fuses = writes_into = chooses = False  # what a kernel set can do: see kernels/__init__.py
-calls_blas, CAPTURABLE = True, frozenset[Any]()
+calls_blas = True
 
 
 # --- Dense ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ This file says which passes may be captured, and when they must be captured agai
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import inf
 from operator import is_, itemgetter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -187,6 +188,11 @@ class Inference:
     def fits(self) -> bool:
         """Whether the model is still as it was; of the plan, see `Plan.fits`."""
         return self.guard.holds()
+
+    def is_finite(self) -> bool:
+        """Whether x and y hold neither NaN nor infinity."""
+        x, y = self.largest.tolist()
+        return x < inf and y < inf
 
     def release(self) -> None:
         """Nothing: x and y are its own."""

@@ -57,13 +57,7 @@ from .pool import average_pool_backward, average_pool_forward, max_pool_backward
 fuses = writes_into = chooses = True  # see kernels/__init__.py
 calls_blas = False
 
-# These compute only by `run` of kernels, so that their calls can be captured and replayed (see
-# models/passes.py); by name, so that a function that was replaced is noticed.
-CAPTURABLE = {name: function for name, function in list(globals().items())
-              if callable(function)}  # fmt: skip
-
 __all__ = [
-    "CAPTURABLE",
     "adam_update",
     "average_pool_backward",
     "average_pool_forward",
@@ -118,3 +112,7 @@ __all__ = [
     "tanh_forward",
     "writes_into",
 ]
+
+# These compute only by `run` of kernels, so that their calls can be captured and replayed (see
+# models/passes.py); with the names, so that a function that was replaced is noticed.
+CAPTURABLE = {name: globals()[name] for name in __all__ if callable(globals()[name])}

@@ -8,7 +8,6 @@ import numpy as np
 
 from ...jit.compile import kernel, part_range, unsigned_range
 from ...jit.pool import run
-from ...jit.scratch import plain
 from ...jit.simd import lanes, load_row, pointer, splat, store_row
 from .outputs import Array, as_rows, check_arrays, count_parts, result
 
@@ -31,7 +30,7 @@ def take_rows(x: Array, index: Array, out: Array) -> Array:
 
 def _take(kernel, x, index, out):
     _check(x, index, out, x.shape[1:])
-    run(kernel, count_parts(out.size), plain(as_rows(x)), plain(index), as_rows(out))
+    run(kernel, count_parts(out.size), as_rows(x), index, as_rows(out))
     return out
 
 
@@ -59,7 +58,7 @@ def one_hot(labels: Array, index: Array, on: float, off: float, out: Array) -> A
     check_arrays((index.size,), np.int64, index=index)
     check_arrays(labels.shape[:1], np.int64, labels=labels)
     result(out, (len(index), out.shape[-1]), out.dtype)
-    run(_one_hot, count_parts(out.size), plain(labels), plain(index), on, off, out)
+    run(_one_hot, count_parts(out.size), labels, index, on, off, out)
     return out
 
 
@@ -75,7 +74,7 @@ def _one_hot(part, parts, labels, index, on, off, out):
 def smooth(x: Array, scale: float, shift: float, out: Array) -> Array:
     """out = x * scale + shift, each operation rounded; `out` may be x."""
     result(out, x.shape, x.dtype)
-    run(_smooth, count_parts(x.size), plain(x).reshape(-1), scale, shift, out.reshape(-1))
+    run(_smooth, count_parts(x.size), x.reshape(-1), scale, shift, out.reshape(-1))
     return out
 
 
@@ -92,9 +91,9 @@ def shares(weight: Array | None, index: Array, each: float, out: Array) -> Array
     """out (N,) = weight[index] * each: a sample's share in the mean; without `weight` it is 1."""
     check_arrays((index.size,), np.int64, index=index)
     result(out, index.shape, out.dtype)
-    weights = out[:0] if weight is None else plain(weight)
+    weights = out[:0] if weight is None else weight
     check_arrays(weights.shape[:1], out.dtype, weight=weights)
-    run(_shares, count_parts(out.size), weights, plain(index), each, out)
+    run(_shares, count_parts(out.size), weights, index, each, out)
     return out
 
 

@@ -7,14 +7,14 @@ import numpy as np
 from ...jit.compile import kernel, part_range, unsigned_range
 from ...jit.inline import inline
 from ...jit.pool import run
-from ...jit.scratch import plain, scratch
+from ...jit.scratch import scratch
 from .outputs import Array, as_matrix, check_arrays, count_parts, result
 
 
 def mean_loss(losses: Array, shares: Array, out: Array) -> Array:
     """out (2,) float64: the sum of losses * shares, and 1 if it is finite, else 0."""
     check_arrays(losses.shape, losses.dtype, shares=shares)
-    run(_mean_loss, 1, plain(losses), plain(shares), result(out, (2,), np.float64))
+    run(_mean_loss, 1, losses, shares, result(out, (2,), np.float64))
     return out
 
 
@@ -81,7 +81,7 @@ def largest(x: Array, out: Array) -> Array:
     integer = np.dtype(f"u{x.itemsize}")
     parts = count_parts(x.size)
     maxima = scratch("maxima", parts, x.dtype)
-    run(_largest, parts, plain(x).reshape(-1).view(integer), maxima.view(integer))
+    run(_largest, parts, x.reshape(-1).view(integer), maxima.view(integer))
     run(_largest_of, 1, maxima.view(integer), maxima, parts, result(out, (1,), np.float64))
     return out
 
