@@ -65,6 +65,11 @@ def is_capturing() -> bool:
     return current.program is not None
 
 
+def keeps_weights() -> bool:
+    """Whether a pass is captured whose weights seldom change and whose buffers are its own."""
+    return False
+
+
 def abort_capture() -> None:
     """Called by code that must not be replayed: it computes without `run`, or reads results."""
     if current.program is not None and _belongs(sys._getframe(1)):
