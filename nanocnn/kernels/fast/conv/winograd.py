@@ -40,10 +40,11 @@ from ...geometry import Window
 from ..outputs import Array
 from . import direct
 from .epilogue import Epilogue, epilogue_pointers, write, write_pooled
-from .microkernel import CHUNK as BLOCK, ROWS2, ROWS3, panel_width
+from .microkernel import ROWS2, ROWS3, panel_width
 from .pack import MAX_PARTS, padded_size, panel_size
 from .source import Source, read_padded, source_pointers
 from .winograd_transform import (
+    BLOCK,
     POINTS,
     block_pitch,
     inverse_transform,
@@ -136,7 +137,7 @@ def _winograd(part, parts, buffers, source, weight, epilogue, window, unit, flag
     m, n = outputs_per_patch(window.KH), lanes(b)
     TH, TW = (window.OH + m - 1) // m, (window.OW + m - 1) // m
     vectors, CP = (F + n - 1) // n, (C + n - 1) // n * n
-    nonfinite = splat(b, 0)
+    nonfinite, row = splat(b, 0), epilogue.y.shape[2]
     begin, end = part_range(part, parts, (N * TH * TW + unit - 1) // unit)
     for first in range(begin * unit, end * unit, unit):
         last = min(first + unit, N * TH * TW)
@@ -154,13 +155,19 @@ def _winograd(part, parts, buffers, source, weight, epilogue, window, unit, flag
                         multiply(tile(ROWS3, 3, b), left, CP, count, C, right, to)
                     else:
                         multiply(tile(ROWS2, 2, b), left, CP, count, C, right, to)
-                for j in range(min(width, vectors - done)):
-                    for t in range(count):
-                        inverse_transform(M + (t * width + j) * n, pitch, tmp, tmp + 36 * n, m)
-                        for i in (0, m - 1, m * (m - 1), m * m - 1):  # each product is in a corner
-                            corner = load(tmp + 36 * n, i * n)
-                            nonfinite = nonfinite + (corner - corner)
-                        write_patch(out, tmp + 36 * n, m, block + t, window, (done + j) * n, F)
+                for t in range(count):
+                    at, high, wide = place_of(block + t, out, window, m)
+                    for j in range(min(width, vectors - done)):
+                        product = M + (t * width + j) * n
+                        if m == 2:
+                            inverse_transform(tile(6, 2, b), tile(1, 2, b), product, pitch, tmp)
+                        else:
+                            inverse_transform(tile(6, 4, b), tile(1, 4, b), product, pitch, tmp)
+                        # every product is in one of the corners
+                        corners = load(tmp, 0) + load(tmp, (m - 1) * n)
+                        corners = corners + load(tmp, m * (m - 1) * n) + load(tmp, (m * m - 1) * n)
+                        nonfinite = nonfinite + (corners - corners)
+                        write_patch(out, at * F, tmp, m, high, wide, row, (done + j) * n, F)
             done += width
     flags[part] = total(nonfinite) != 0
 
@@ -207,18 +214,24 @@ def multiply(acc, patches, pitch, count, C, w, products):
                 store(products, ((t + i) * columns(acc) + j) * lanes(w), acc[i, j])
 
 
-@noinline
-def write_patch(out, sums, m, patch, window, f, F):
-    """Store the sums (m, m, lanes) of a patch, of the filters from f, as far as they are in y."""
+@inline
+def place_of(patch, out, window, m):
+    """The pixel of y where a patch begins, and how many rows and columns of it are in y."""
     TH, TW, cells = (window.OH + m - 1) // m, (window.OW + m - 1) // m, 1 + out.pool
     rows, columns = window.OH // cells, window.OW // cells
     sample, t = patch // (TH * TW), patch % (TH * TW)
     h, w = t // TW * m // cells, t % TW * m // cells
-    at = ((sample * rows + h) * columns + w) * F + f
+    at = (sample * rows + h) * columns + w
+    return at, min(m // cells, rows - h), min(m // cells, columns - w)
+
+
+@noinline
+def write_patch(out, at, sums, m, high, wide, columns, f, F):
+    """Store high x wide of the sums (m, m, lanes), of the filters from f, to y[at:]."""
     n, bias = lanes(sums), load_row(out.bias, f, F - f)
-    for i in range(min(m // cells, rows - h)):
-        for j in range(min(m // cells, columns - w)):
-            to, place = at + (i * columns + j) * F, (i * m + j) * n
+    for i in range(high):
+        for j in range(wide):
+            to, place = at + (i * columns + j) * F + f, (i * m + j) * n
             if out.pool:
                 write_pooled(out, to, sums + 2 * place, n, m * n, bias, F - f)
             else:

@@ -21,6 +21,7 @@ from ....jit.compile import kernel, part_range
 from ....jit.inline import inline, noinline
 from ....jit.scratch import run, scratch
 from ....jit.simd import (
+    columns,
     fma,
     lanes,
     load,
@@ -31,11 +32,12 @@ from ....jit.simd import (
     store,
     transpose,
 )
-from .microkernel import CHUNK as BLOCK, panel_width
+from .microkernel import CHUNK, ROWS2, panel_width
 from .pack import panel_size
 from .weights import if_changed
 
 POINTS = 36
+BLOCK = 8 if ROWS2 == 8 else CHUNK
 MAX_LANES = 16
 WORTH_A_THREAD = 1000  # kernels; transforming fewer takes less time than a second thread saves
 
@@ -168,27 +170,33 @@ def block_pitch(width, like):
 
 
 @inline
-def inverse_points(source, step, target, pitch, m):
-    """target (m vectors `pitch` apart) = A' @ source (6 vectors `step` apart)."""
-    p0, p5 = load(source, 0), load(source, 5 * step)
-    p1, p2 = load(source, step), load(source, 2 * step)
-    p3, p4 = load(source, 3 * step), load(source, 4 * step)
-    near, far = p1 - p2, p3 - p4
-    two = splat(source, 2)
-    store(target, 0, p0 + (p1 + p2) + (p3 + p4))
-    if m == 2:
-        store(target, pitch, fma(two, far, near) + p5)
-    else:
-        store(target, pitch, fma(two, far, near))
-        store(target, 2 * pitch, fma(splat(source, 4), p3 + p4, p1 + p2))
-        store(target, 3 * pitch, fma(splat(source, 8), far, near) + p5)
+def inverse_transform(half, row, source, pitch, target):
+    """target (m, m, lanes) = A' product A, of 36 points `pitch` apart.
 
-
-@noinline
-def inverse_transform(source, pitch, tmp, target, m):
-    """target (m, m, lanes) = A' product A, of 36 points `pitch` apart."""
-    n = lanes(tmp)
+    half (6, m) and row (1, m) are tiles of registers for values in between.
+    """
+    n = lanes(target)
     for j in range(6):
-        inverse_points(source + j * pitch, 6 * pitch, tmp + j * n, 6 * n, m)
-    for i in range(m):
-        inverse_points(tmp + 6 * i * n, n, target + i * m * n, n, m)
+        at = source + j * pitch
+        p0, p1, p2 = load(at, 0), load(at, 6 * pitch), load(at, 12 * pitch)
+        p3, p4, p5 = load(at, 18 * pitch), load(at, 24 * pitch), load(at, 30 * pitch)
+        inverse_points(half, j, p0, p1, p2, p3, p4, p5)
+    for i in range(columns(half)):
+        p0, p1, p2 = half[0, i], half[1, i], half[2, i]
+        p3, p4, p5 = half[3, i], half[4, i], half[5, i]
+        inverse_points(row, 0, p0, p1, p2, p3, p4, p5)
+        for j in range(columns(half)):
+            store(target, (i * columns(half) + j) * n, row[0, j])
+
+
+@inline
+def inverse_points(to, i, p0, p1, p2, p3, p4, p5):
+    """to[i] (m vectors) = A' @ the six vectors."""
+    near, far, two = p1 - p2, p3 - p4, splat(p0, 2)
+    to[i, 0] = p0 + (p1 + p2) + (p3 + p4)
+    if columns(to) == 2:
+        to[i, 1] = fma(two, far, near) + p5
+    else:
+        to[i, 1] = fma(two, far, near)
+        to[i, 2] = fma(splat(p0, 4), p3 + p4, p1 + p2)
+        to[i, 3] = fma(splat(p0, 8), far, near) + p5
