@@ -102,7 +102,7 @@ def choose(
     if not _transposable(window):
         return Choice("direct", "direct", "im2col")
     transposed = transposed_window(window)
-    faster = winograd.is_faster(window, C, F, N), winograd.is_faster(transposed, F, C, N)
+    faster = winograd.is_faster(window, C, F), winograd.is_faster(transposed, F, C)
     forward, dx = ("winograd" if each else "direct" for each in faster)
     sparse = pooled and sparse_dweight.is_faster(window, C)
     return Choice(forward, "sparse" if sparse else "direct", dx)
