@@ -9,7 +9,7 @@ from ....common.arrays import Array
 from ....jit import pool, threads
 from ....jit.capture import keeps_weights, when
 from ....jit.compile import kernel, part_range
-from ....jit.scratch import plain, scratch
+from ....jit.scratch import scratch
 from ....jit.simd import lanes, load_row, pointer, select, splat, store_row, total
 
 GRAIN = 16384  # items that are worth a part of their own
@@ -22,7 +22,6 @@ def if_changed(weight: Array, function: Callable[..., object], *args: Any) -> No
     those of the time before. Its buffers are zeros at first: for weights of zeros, results must be
     zeros. A NaN is never the same.
     """
-    weight = plain(weight)
     if not keeps_weights():
         function(weight, *args)
         return
