@@ -80,11 +80,6 @@ def capturing(depth: int = 1) -> Calls | None:
     return current.calls
 
 
-def keeps_weights() -> bool:
-    """Whether a pass is captured whose weights seldom change and whose buffers are its own."""
-    return False
-
-
 def abort_capture() -> None:
     """Called by code that must not be replayed: it computes without `run`, or reads results."""
     if (calls := capturing()) is not None:

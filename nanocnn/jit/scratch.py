@@ -36,20 +36,28 @@ def scratch(name: str, size: int, dtype: Any) -> Array:
     """
     dtype = np.dtype(dtype)
     if (calls := capturing()) is not None:
-        return _free(calls.buffers, size, dtype)
-    return _free(_mine.__dict__.setdefault(name + dtype.char, []), size, dtype)
+        # one that is too small stays as it is: kernels that were captured before use it
+        found = _free(calls.buffers, size + SLACK, dtype)
+        if found is None:
+            found = _new_buffer(size, dtype)
+            calls.buffers.append(found)
+        return found
+    buffers = _mine.__dict__.setdefault(name + dtype.char, [])
+    found = _free(buffers, 0, dtype)
+    if found is None or found.size < size + SLACK:
+        buffers[:] = [each for each in buffers if each is not found]
+        found = _new_buffer(size, dtype)
+        buffers.append(found)
+    return found
 
 
-def _free(buffers: list[Array], size: int, dtype: Any) -> Array:
-    """One of `buffers` that is not in use, or a new one."""
+def _free(buffers: list[Array], size: int, dtype: Any) -> Array | None:
+    """One of `buffers` with room for `size` items that is not in use."""
     for i in range(len(buffers)):
         found: Array = buffers[i]  # first held, then counted: so only one can find it free
-        if found.dtype == dtype and getrefcount(buffers[i]) == FREE:
-            if found.size < size + SLACK:
-                found = buffers[i] = _new_buffer(size, dtype)
+        if getrefcount(buffers[i]) == FREE and found.size >= size and found.dtype == dtype:
             return found
-    buffers.append(_new_buffer(size, dtype))
-    return buffers[-1]
+    return None
 
 
 def _new_buffer(size: int, dtype: Any) -> Array:

@@ -134,8 +134,8 @@ Run = Callable[[], object]
 def captured(functions: Sequence[Run], keeps: bool = False) -> Sequence[Run]:
     """The functions as programs, to be run any number of times in this order.
 
-    The functions themselves, if one of them does what cannot be captured. `keeps`: they leave the
-    weights as they are.
+    They are run without NumPy's warnings if one of them does what cannot be captured. `keeps`: they
+    leave the weights as they are.
     """
     from ..jit.program import programs
 
@@ -184,6 +184,7 @@ class Inference:
         )
         if self.is_captured:
             (self.run,) = captured([self._run], keeps=True)
+            self.is_captured = self.run != self._run
 
     def fits(self) -> bool:
         """Whether the model is still as it was; of the plan, see `Plan.fits`."""
