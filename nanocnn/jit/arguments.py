@@ -49,7 +49,7 @@ class Arguments:
             words += self.memory, items + SLACK
             self.memory += -(-(items + SLACK) * np.dtype(dtype).itemsize // ALIGN) * ALIGN
         if sizes:
-            keys.append(tuple([(dtype, 1) for _, dtype in sizes]))
+            keys.append(tuple([(np.dtype(dtype), 1) for _, dtype in sizes]))
         for value in self.values:
             keys.append(_add(value, words))
         self.types = _types(tuple(keys))

@@ -167,7 +167,7 @@ class Structure:
         }
 
     def penalties(self) -> dict[str, float]:
-        """The L2 factors of trained parameters, by "layer/name"."""
+        """The L2 factors by "layer/name"; as in Keras, only of layers that are trained."""
         return {
             f"{layer.name}/{name}": factor
             for layer in self.layers
@@ -177,12 +177,13 @@ class Structure:
         }
 
     def penalty(self) -> float:
-        """The L2 terms of the loss; as in Keras, only of layers that are trained."""
-        params = self.trained()
-        return sum(
-            factor * float(np.square(params[name], dtype=np.float64).sum())
-            for name, factor in self.penalties().items()
-        )
+        """The L2 terms of the loss."""
+        factors = self.penalties()
+        if not factors:
+            return 0.0
+        weights = self.weights
+        params = [weights[name] for name in factors]
+        return float(self.kernels.l2_penalty(params, np.array([*factors.values()]))[0])
 
     def get_weights(self) -> list[Array]:
         """Copies of all weights, in Keras's order and shapes."""
