@@ -4,7 +4,7 @@ A step is: fill in the batch, forward to the loss, backward, update. Where all p
 of these is a program (passes.py); otherwise the same functions run as they are.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -49,15 +49,14 @@ class Step:
         if training:
             model.optimizer.allocate(model.trained())
         self.guard = Guard(self._places())
-        functions: list[Run] = [self._forward]
+        functions = [self._forward]
         if training:
             functions += self._backward, self._update
-        self.is_captured = isinstance(memory, Arena) and self._is_capturable()
-        if self.is_captured:
-            self._parts = captured(functions)
-            self.is_captured = self._parts is not functions
-        if not self.is_captured:
-            self._parts = [partial(quietly, function) for function in functions]
+        self._parts: Sequence[Run] = [partial(quietly, function) for function in functions]
+        self.is_captured = False
+        if isinstance(memory, Arena) and self._is_capturable():
+            uncaptured, self._parts = self._parts, captured(self._parts, memory)
+            self.is_captured = self._parts is not uncaptured
         self._filled: Run | None = None
 
     def fits(self) -> bool:
@@ -100,10 +99,10 @@ class Step:
             quietly(self._fill)
         else:
             if self._filled is None:  # the second batch of this data: there will be more
-                functions = [self._fill]
-                self._filled = (
-                    captured(functions)[0] if self.is_captured else partial(quietly, self._fill)
-                )
+                self._filled = partial(quietly, self._fill)
+                if self.is_captured:
+                    assert isinstance(self.memory, Arena)
+                    (self._filled,) = captured([self._filled], self.memory)
             self._filled()
 
     def _fill(self) -> None:
