@@ -77,6 +77,7 @@ def calls(
     with capture(dry=True) as program:
         y = plan.forward(x, True, memory)
         loss.forward(y, target, plan.kernels, memory, plan.final is not None)
+        network.penalty()
         plan.backward(loss.backward(share, plan.kernels, memory), memory)
         optimizer.apply(*network.parameters(), plan.kernels)
     return program.calls

@@ -49,8 +49,11 @@ def l2_penalty(params: Sequence[Array], factors: Array, out: Array | None = None
     """The sum of factors[i] * sum(params[i]^2): float64 (1,). factors (n,), float64."""
     out = result(out, (1,), np.float64)
     check_arrays((len(params),), np.float64, factors=factors)
-    table, squares, parts = _squares_of(params)
-    run(_l2_penalty, 1, table, squares, parts, factors, out)
+    if len(params) > 0:
+        table, squares, parts = _squares_of(params)
+        run(_l2_penalty, 1, table, squares, parts, factors, out)
+    else:
+        out[0] = 0
     return out
 
 

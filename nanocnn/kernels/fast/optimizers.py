@@ -1,7 +1,7 @@
 """One optimizer step for all parameters: one call, one pass over memory.
 
-The arrays are reached by their addresses (addresses.py). No sum is fused with a product, and
-numbers are rounded to the parameters' dtype first: the results are the bits of the reference.
+The arrays are reached by their addresses (addresses.py). All numbers are rounded to the dtype of
+the parameters first: the loops do not mix float32 and float64.
 """
 
 from collections.abc import Sequence

@@ -10,8 +10,8 @@ import numpy as np
 
 from ....common.arrays import Array
 from ....jit import pool
-from ....jit.capture import abort_capture
 from ....jit.compile import kernel
+from ....jit.capture import abort_capture
 from ....jit.scratch import prepared, scratch
 from ....jit.simd import pointer
 from ....jit.threads import single_threaded_blas

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from ....common.arrays import Array
-from ....jit.capture import abort_capture
 from ....jit.compile import kernel, part_range
 from ....jit.inline import inline, noinline
+from ....jit.capture import abort_capture
 from ....jit.scratch import run, scratch
 from ....jit.simd import (
     columns,
