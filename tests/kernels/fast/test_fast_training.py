@@ -123,10 +123,9 @@ HOSTILE = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-42, -1e-42, 1e38, -1e38, 1.0, 
 def test_hostile_numbers_give_what_the_reference_gives(dtype, rng):
     for name, arguments in updates(rng, dtype, [(500,), (3,)]):
         for array in (x for each in arguments if isinstance(each, list) for x in each):
-            array[...] = rng.choice(HOSTILE, array.shape)
-        if name == "rmsprop_update":
-            for average in arguments[3]:
-                average[...] = 0  # v - average^2 would have either sign, by rounding
+            # v - average^2 depends on rounding: there, only numbers without any
+            centered = name == "rmsprop_update" and arguments[3]
+            array[...] = rng.choice(HOSTILE[:5] if centered else HOSTILE, array.shape)
         found, expected = results(fast, name, arguments), results(reference, name, arguments)
         for x, y in zip(found, expected, strict=True):
             np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-37, err_msg=name)
