@@ -43,8 +43,6 @@ class Step:
         self.prediction: Array
         self._mean, self._penalty, self._correct = np.zeros(2), np.zeros(1), np.zeros(1)
         self._counts = accuracy in model.metrics.values() and self.target.ndim == 2
-        penalties = model.penalties() if training else {}
-        self._penalised, self._factors = [*penalties], np.array([*penalties.values()], np.float64)
         self._data: Data | None = None
         if training:
             model.optimizer.allocate(model.trained())
@@ -121,10 +119,10 @@ class Step:
             y, self.target, kernels, self.memory, plan.final is not None
         )
         kernels.mean_loss(losses, self.share, out=self._mean)
-        if self._penalised:
-            params = model.trained()
-            penalised = [params[name] for name in self._penalised]
-            kernels.l2_penalty(penalised, self._factors, out=self._penalty)
+        if self.training and (factors := model.penalties()):
+            weights = model.weights
+            params = [weights[name] for name in factors]
+            kernels.l2_penalty(params, np.array([*factors.values()]), out=self._penalty)
         if self._counts:
             threshold = model.loss.threshold
             kernels.count_correct(self.target, self.prediction, threshold, out=self._correct)
@@ -135,12 +133,7 @@ class Step:
         self.plan.backward(dy, self.memory)
 
     def _update(self) -> None:
-        model, kernels = self.model, self.model.kernels
-        params, grads = model.trained(), model.gradients()
-        if self._penalised:
-            chosen = ([of[name] for name in self._penalised] for of in (params, grads))
-            kernels.l2_gradient(*chosen, self._factors)
-        model.optimizer.update(params, grads, kernels)
+        self.model.optimizer.update(*self.model.parameters(), self.model.kernels)
 
     def _is_capturable(self) -> bool:
         model, kernels = self.model, self.model.kernels
