@@ -19,9 +19,9 @@ How it works: a numba `@intrinsic` consists of two functions. The outer one runs
 inference and returns a signature; the inner one (`emit`) runs during code generation and emits LLVM
 instructions, here LLVM's vector instructions. Three new types are defined in simd_types.py:
 
-`Vector`   `<8 x float>` in LLVM: a value in a register. Vectors of the same type support `+ - *`
-           and `< <= > >= == !=`; a comparison returns a vector of booleans, which supports `& | ^`
-           and is used with `select`.
+`Vector`   `<8 x float>` in LLVM: a value in a register. Vectors of the same type support `+ - *`,
+           `/` (fractions) and `< <= > >= == !=`; a comparison returns a vector of booleans, which
+           supports `& | ^` and is used with `select`.
 `Pointer`  the address of an array's data: `p[i]` reads or writes one item, `p + n` is the address n
            items further. There is no bounds check, no wrap-around of negative indices and no
            reference count: use it only for arrays that are arguments of the function.
@@ -172,16 +172,28 @@ def splat(typingctx, like, value):
     return kind(like, value), emit
 
 
+def _call(name):
+    """A call of LLVM's function `name` for vectors of fractions."""
+
+    def emit(context, builder, sig, args):
+        kind = llvm_type(sig.return_type)
+        full = f"llvm.{name}.v{sig.return_type.count}f{sig.return_type.dtype.bitwidth}"
+        shape = ir.FunctionType(kind, [kind] * len(args))
+        return builder.call(cgutils.get_or_insert_function(builder.module, shape, full), args)
+
+    return emit
+
+
 @intrinsic
 def fma(typingctx, a, b, c):
     """a * b + c, rounded once where the processor can."""
+    return (a(a, a, a), _call("fmuladd")) if a == b == c else None
 
-    def emit(context, builder, sig, args):
-        name = f"llvm.fmuladd.v{a.count}f{a.dtype.bitwidth}"
-        shape = ir.FunctionType(llvm_type(a), [llvm_type(a)] * 3)
-        return builder.call(cgutils.get_or_insert_function(builder.module, shape, name), args)
 
-    return (a(a, a, a), emit) if a == b == c else None
+@intrinsic
+def copysign(typingctx, a, b):
+    """The absolute value of `a` with the sign of `b`."""
+    return (a(a, a), _call("copysign")) if a == b else None
 
 
 @intrinsic
@@ -204,16 +216,21 @@ def maximum(typingctx, a, b):
     return (a(a, a), emit) if a == b else None
 
 
-def _fold(builder, value, count, combine):
-    """The lanes combined into one number, always by halves in the same order."""
-    while count > 1:
-        count //= 2
-        order = ir.Constant(ir.VectorType(INT32, count), list(range(count)))
-        upper = ir.Constant(ir.VectorType(INT32, count), list(range(count, 2 * count)))
-        value = combine(
-            builder.shuffle_vector(value, value, order), builder.shuffle_vector(value, value, upper)
-        )
-    return builder.extract_element(value, INT32(0))
+@intrinsic
+def exp2(typingctx, vector):
+    """2**n for lanes that are whole numbers n in the range of the exponents of normal numbers."""
+    bits = vector.dtype.bitwidth
+    fraction = 23 if bits == 32 else 52
+    whole = ir.VectorType(ir.IntType(bits), vector.count)
+
+    def emit(context, builder, sig, args):
+        # The sum's unit in the last place is 1, so that its last bits are n plus the bias
+        bias = 1.5 * 2**fraction + 2 ** (bits - fraction - 2) - 1
+        moved = builder.fadd(args[0], ir.Constant(llvm_type(vector), [bias] * vector.count))
+        shift = ir.Constant(whole, [fraction] * vector.count)
+        return builder.bitcast(builder.shl(builder.bitcast(moved, whole), shift), args[0].type)
+
+    return (vector(vector), emit) if isinstance(vector.dtype, types.Float) else None
 
 
 @intrinsic
@@ -221,20 +238,13 @@ def total(typingctx, vector):
     """The sum over the lanes, always by halves in the same order."""
 
     def emit(context, builder, sig, args):
-        return _fold(builder, args[0], vector.count, builder.fadd)
-
-    return vector.dtype(vector), emit
-
-
-@intrinsic
-def highest(typingctx, vector):
-    """The maximum over the lanes, none of which is NaN."""
-
-    def emit(context, builder, sig, args):
-        def larger(a, b):
-            return builder.select(builder.fcmp_ordered(">", a, b), a, b)
-
-        return _fold(builder, args[0], vector.count, larger)
+        value, n = args[0], vector.count
+        while n > 1:
+            n //= 2
+            halves = [list(range(n)), list(range(n, 2 * n))]
+            orders = [ir.Constant(ir.VectorType(INT32, n), half) for half in halves]
+            value = builder.fadd(*[builder.shuffle_vector(value, value, o) for o in orders])
+        return builder.extract_element(value, INT32(0))
 
     return vector.dtype(vector), emit
 
@@ -251,17 +261,6 @@ def convert(typingctx, vector, p):
         return builder.trunc(value, llvm_type(kind)) if p.dtype.bitwidth < 32 else value
 
     return kind(vector, p), emit
-
-
-@intrinsic
-def widen(typingctx, vector):
-    """The lanes in float64."""
-    kind = Vector(types.float64, vector.count)
-
-    def emit(context, builder, sig, args):
-        return args[0] if vector == kind else builder.fpext(args[0], llvm_type(kind))
-
-    return (kind(vector), emit) if isinstance(vector.dtype, types.Float) else None
 
 
 # ------------------------------------------------------------------------------------------- tiles
@@ -330,6 +329,12 @@ def _constant(value):
 def lanes(typingctx, p):
     """How many items of pointer `p` a register holds, known at compile time."""
     return types.intp(p), _constant(vector_of(p).count)
+
+
+@intrinsic
+def item_bits(typingctx, p):
+    """How many bits an item of a pointer or vector has, known at compile time."""
+    return types.intp(p), _constant(int(p.dtype.bitwidth))
 
 
 @intrinsic
