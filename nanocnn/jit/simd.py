@@ -107,7 +107,8 @@ def load_partial(typingctx, p, i, count, like=None):
         place = _place(context, builder, sig, args, kind)
         return call("load", llvm_type(kind), place, align, mask, ir.Constant(llvm_type(kind), None))
 
-    return kind(p, i, count, types.none if like is None else like), emit
+    if not isinstance(like, types.Integer) or isinstance(like, types.IntegerLiteral):
+        return kind(p, i, count, types.none if like is None else like), emit
 
 
 @intrinsic
