@@ -186,9 +186,7 @@ def conv2d_backward(
     chosen = choose(window, C, F, len(x), False, algorithm, BACKWARD if need_dx else BACKWARD[:1])
     gradients = _outputs(out, x, weight, need_dx)
     if "im2col" in chosen.dweight + chosen.dx * need_dx:
-        if relu_output is not None:
-            dy = np.where(relu_output > 0, dy, dy.dtype.type(0))
-        im2col.backward(dy, x, weight, window, *gradients)
+        im2col.backward(source_of(dy, mask=relu_output), x, weight, window, *gradients)
     else:
         _backward(chosen, source_of(dy, mask=relu_output), x, weight, window, gradients)
     return gradients
