@@ -92,16 +92,6 @@ def _forward(part, parts, buffers, source, weight, epilogue, tables, window, gro
         multiply(out, sample * P, F, pc, lines, R, items, pointer(weight), block)
 
 
-def backward(
-    dy: Source, x: Array, weight: Array, window: Window, dx: Array | None, dweight: Array,
-    dbias: Array,
-) -> None:  # fmt: skip
-    """dx (N,H,W,C) or None, dweight (KH,KW,C,F) and dbias (F,); dy is PLAIN or MASKED."""
-    weight_gradient(dy, x, window, dweight, dbias)
-    if dx is not None:
-        input_gradient(dy, weight, window, dx)
-
-
 def weight_gradient(dy: Source, x: Array, window: Window, dweight: Array, dbias: Array) -> None:
     """dweight (KH,KW,C,F) = im2col(x)^T @ dy and dbias (F,); dy is PLAIN or MASKED."""
     (N, *_, C), F, P, K = x.shape, dbias.size, window.OH * window.OW, dweight[..., 0].size
@@ -141,12 +131,7 @@ def _weight_gradient(part, parts, buffers, dy, x, partials, tables, window, grou
                 count, inner = min(PIXELS, R - r), pointer(lines) + r
                 read_panel(pd, read, sample * P + r, count, F, f, width * n)
                 add_rows(db + f, pd, width * n, count)
-                if width == 3:
-                    acc = tile(ROWS3, 3, pc)
-                    sum_products(acc, pc, pointer(items), 0, K, inner, count, pd, to, True)
-                else:
-                    acc = tile(ROWS2, 2, pc)
-                    sum_products(acc, pc, pointer(items), 0, K, inner, count, pd, to, True)
+                sums(width, pc, pointer(items), 0, K, inner, count, pd, to, True)
             done += width
 
 
@@ -228,9 +213,15 @@ def multiply(out, at, F, x, lines, R, items, weight, block):
         width, w = panel_width(vectors - done), weight + done * n * K
         for r in range(0, R, CHUNK):
             stop = min(r + CHUNK, R)
-            if width == 3:
-                sum_products(tile(ROWS3, 3, x), x, outer, r, stop, inner, K, w, pb, False)
-            else:
-                sum_products(tile(ROWS2, 2, x), x, outer, r, stop, inner, K, w, pb, False)
+            sums(width, x, outer, r, stop, inner, K, w, pb, False)
             write_chunk(out, (at + r) * F, pb, width, stop - r, done * n, F)
         done += width
+
+
+@inline
+def sums(width, x, outer, first, end, inner, count, w, to, accumulate):
+    """`sum_products` of a panel that is `width` vectors wide."""
+    if width == 3:
+        sum_products(tile(ROWS3, 3, x), x, outer, first, end, inner, count, w, to, accumulate)
+    else:
+        sum_products(tile(ROWS2, 2, x), x, outer, first, end, inner, count, w, to, accumulate)
