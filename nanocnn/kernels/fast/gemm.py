@@ -13,6 +13,9 @@ after the other. So the bits of an item depend neither on the other rows and col
 number of threads nor on the width of the registers.
 """
 
+import math
+from functools import lru_cache
+
 import numpy as np
 
 from ...jit import threads
@@ -45,6 +48,7 @@ ROWS, VECTORS = (6, 2) if cpu.registers < 32 else (8, 2)
 TILES = 32  # per block of A: it fits the second-level cache
 DEPTH = 256  # rows of a panel of B, and products that are summed before they are added to C
 MIN_WORK = 1 << 15  # multiply-adds that are worth a part of their own
+PACKING = 4  # how many rows of a panel take as long as packing it
 FEW = 4  # rows of C, at most, that few_rows.py computes
 
 
@@ -55,19 +59,31 @@ def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool =
     B, b_row, b_column = _strided(b)
     bias = scratch("zeros", N, c.dtype) if bias is None else bias
     n = cpu.bytes // c.itemsize
-    across, down = _grid(M, N, K, VECTORS * n, a_column != 1)
+    packs_a = a_column != 1 and N > VECTORS * n
+    across, down = _grid(M, N, K, VECTORS * n, packs_a, threads.get_num_threads())
     buffers = {"panel": DEPTH * VECTORS * n + n * n, "sums": ROWS * VECTORS * n,
-               "block": (ROWS * DEPTH + n) * TILES if a_column != 1 else 0}  # fmt: skip
+               "block": (ROWS * DEPTH + n) * TILES if packs_a else 0}  # fmt: skip
     run(_matmul, across * down, buffers, A, a_row, a_column, B, b_row, b_column, c, bias, K,
-        across, relu)  # fmt: skip
+        across, packs_a, relu)  # fmt: skip
 
 
-def _grid(M: int, N: int, K: int, wide: int, packs_a: bool) -> tuple[int, int]:
-    """Divide C (M,N) into (parts across, parts down)."""
-    parts = max(min(M * K * N // MIN_WORK, threads.get_num_threads()), 1)
+@lru_cache(1024)
+def _grid(M: int, N: int, K: int, wide: int, packs_a: bool, cores: int) -> tuple[int, int]:
+    """Divide C (M,N) into (parts across, parts down) that `cores` threads finish soonest.
+
+    Time is counted in rows of a panel. Each part packs its panels, and its rows if `packs_a`.
+    """
     panels, tiles = -(-N // wide), -(-M // ROWS)
-    sizes = [(n, parts // n) for n in range(1, parts + 1) if parts % n == 0]
-    return min(sizes, key=lambda s: s[1] * N + (s[0] * M if packs_a else 0))
+    limit = max(min(M * K * N // MIN_WORK, 4 * cores), 1)
+    best, sizes = math.inf, (1, 1)
+    for across in range(1, min(panels, limit) + 1):
+        for down in range(1, min(tiles, limit // across) + 1):
+            w, h = -(-panels // across), -(-tiles // down)
+            rounds = -(-across * down // cores)
+            time = rounds * (w * h * ROWS + w * PACKING + (h if packs_a else 0))
+            if time < best:
+                best, sizes = time, (across, down)
+    return sizes
 
 
 def _strided(x: Array) -> tuple[Array, int, int]:
@@ -109,11 +125,17 @@ def _pack_block(block, pitch, A, a_column, height, depth):
 
     Whole registers are written, and what they write too much is overwritten by the next ones.
     """
+    n = lanes(block)
+    span = (ROWS + n - 1) // n * n  # what is read of a column for one tile
+    whole = max((height - span) // ROWS + 1, 0) if height >= span else 0
     for k in range(depth):
-        for row in range(0, height, ROWS):
-            to = block + (row // ROWS * pitch + k * ROWS)
-            for i in range(0, ROWS, lanes(block)):
-                store(to, i, load_row(A, k * a_column + row + i, height - row - i))
+        line, to = A + k * a_column, block + k * ROWS
+        for t in range(whole):
+            for i in range(0, ROWS, n):
+                store(to, t * pitch + i, load(line, t * ROWS + i))
+        for t in range(whole, (height + ROWS - 1) // ROWS):
+            for i in range(0, ROWS, n):
+                store(to, t * pitch + i, load_row(line, t * ROWS + i, height - t * ROWS - i))
 
 
 @inline
@@ -160,7 +182,8 @@ def _store_rest(c, step, sums, pitch, start, start_step, height, width, lower):
 
 
 @kernel
-def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bias, K, across, relu):
+def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bias, K, across,
+            packs_a, relu):  # fmt: skip
     """This part of C (M,N) = A @ B + bias, then ReLU; a_row, a_column, ... are strides in items."""
     panel, sums, block = pointer(buffers[0]), pointer(buffers[1]), pointer(buffers[2])
     (M, N), pa, pb, pc = C.shape, pointer(A), pointer(B), pointer(C)
@@ -169,13 +192,13 @@ def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bia
     first, end = part_range(part % across, across, (N + wide - 1) // wide)
     top, bottom = part_range(part // across, parts // across, (M + ROWS - 1) // ROWS)
     acc, narrow, at = tile(ROWS, VECTORS, pc), tile(ROWS, 1, pc), indices(ROWS)
-    for k0 in range(0, max(K, 1), DEPTH):
-        depth = min(DEPTH, K - k0)
-        lower = 0 if relu and k0 + depth >= K else -np.inf
-        pitch = ROWS * depth + n
-        for t0 in range(top, bottom, TILES):
-            t1 = min(t0 + TILES, bottom)
-            if a_column != 1:
+    for t0 in range(top, bottom, TILES):
+        t1 = min(t0 + TILES, bottom)
+        for k0 in range(0, max(K, 1), DEPTH):
+            depth = min(DEPTH, K - k0)
+            lower = 0 if relu and k0 + depth >= K else -np.inf
+            pitch = ROWS * depth + n
+            if packs_a:
                 height = min(t1 * ROWS, M) - t0 * ROWS
                 _pack_block(block, pitch, pa + (t0 * ROWS + k0 * a_column), a_column, height, depth)
             for p in range(first, end):
@@ -186,14 +209,14 @@ def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bia
                 _pack_panel(panel, width_packed, b, b_row, b_column, width, depth)
                 for t in range(t0, t1):
                     row = t * ROWS
-                    if a_column == 1:
-                        a, step = pa + k0, 1
-                        for i in range(ROWS):
-                            at[i] = min(row + i, M - 1) * a_row
-                    else:
+                    if packs_a:
                         a, step = block + (t - t0) * pitch, ROWS
                         for i in range(ROWS):
                             at[i] = i
+                    else:
+                        a, step = pa + k0 * a_column, a_column
+                        for i in range(ROWS):
+                            at[i] = min(row + i, M - 1) * a_row
                     c = pc + (row * N + column)
                     start, start_step = (pointer(bias) + column, 0) if k0 == 0 else (c, N)
                     if width > n:
