@@ -18,8 +18,10 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterable
+from copy import deepcopy
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +58,15 @@ def largest_error(actual: Any, expected: Any) -> float:
 
 def float64(arg: Any) -> Any:
     """The argument for the reference: float32 arrays as float64, all others unchanged."""
+    if isinstance(arg, list):
+        return [float64(a) for a in arg]
     return arg.astype("float64") if getattr(arg, "dtype", None) == "float32" else arg
 
 
-def copies(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(a.copy() if hasattr(a, "copy") else a for a in args)
+def arrays_in(args: Iterable[Any]) -> list[Any]:
+    """The arrays in `args` and in the lists of it."""
+    flat = chain.from_iterable(a if isinstance(a, list) else [a] for a in args)
+    return [a for a in flat if hasattr(a, "shape")]
 
 
 def algorithms(function: Any) -> tuple[str | None, ...]:
@@ -94,13 +100,13 @@ def prepare(function: Any, case: Any, algorithm: str | None) -> tuple[Any, float
     support this shape.
     """
     extra = {"algorithm": algorithm} if algorithm else {}
-    wide = tuple(float64(a) for a in copies(case.args))
+    wide = tuple(float64(a) for a in deepcopy(case.args))
     if case.in_place:
-        mine = copies(case.args)
+        mine = deepcopy(case.args)
         function(*mine, **extra)
         case.expected(*wide)
-        results = [a for a in mine if hasattr(a, "shape")]
-        error = largest_error(tuple(results), tuple(a for a in wide if hasattr(a, "shape")))
+        results = arrays_in(mine)
+        error = largest_error(tuple(results), tuple(arrays_in(wide)))
         call = partial(function, *mine, **extra)
     else:
         out = function(*case.args, **extra)
@@ -108,7 +114,7 @@ def prepare(function: Any, case: Any, algorithm: str | None) -> tuple[Any, float
         error = largest_error(out, case.expected(*wide))
         results = [a for a in as_tuple(out) if a is not None]
         call = partial(function, *case.args, out=out, **extra)
-    dtype = str(case.arrays()[0].dtype)
+    dtype = str(arrays_in(case.args)[0].dtype)
     allowed = TOLERANCE[dtype]
     if algorithm in (None, "winograd") and case.group.endswith("convolution"):
         allowed = max(allowed, WINOGRAD_TOLERANCE)
@@ -130,14 +136,14 @@ def measure(fast: Any, case: Any, options: Any) -> list[dict[str, Any]]:
             if algorithm is None:
                 raise
             say(f"  {algorithm} does not apply: {error}")
-    nbytes = sum(a.nbytes for a in case.arrays())
+    nbytes = sum(a.nbytes for a in arrays_in(case.args))
     nbytes += sum(a.nbytes for a in results)
     repeat = {name: partial(repeat_for, call, options.seconds) for name, call in calls.items()}
     for turn in repeat.values():
         turn()
     time.sleep(0.1)  # BLAS threads spin for a while after the reference run of the previous case
     samples = harness.interleave(repeat, options.rounds, pause=0.001, quiet=True)
-    reference = partial(repeat_for, partial(case.expected, *copies(case.args)), 0)
+    reference = partial(repeat_for, partial(case.expected, *deepcopy(case.args)), 0)
     samples |= harness.interleave({"reference": reference}, options.rounds, 0.001, quiet=True)
     return [
         {

@@ -36,9 +36,9 @@ class PythonCall(NamedTuple):
 class Calls:
     """What was captured, in order; empty after an `abort_capture`."""
 
-    def __init__(self) -> None:
+    def __init__(self, buffers: list[Any]) -> None:
         self.calls: list[KernelCall | PythonCall] = []
-        self.buffers: list[Any] = []  # work memory; its next use may follow in the same program
+        self.buffers = buffers  # work memory, used again by later calls
         self.kept: list[Any] = []
         self.aborted = False
 
@@ -54,14 +54,17 @@ current = _Capture()
 
 
 @contextmanager
-def capture(package: str | None = None, keeps: bool = False) -> Iterator[Calls]:
+def capture(
+    package: str | None = None, keeps: bool = False, buffers: list[Any] | None = None
+) -> Iterator[Calls]:
     """Capture the calls of `run` by this thread.
 
     A signal handler or finalizer may run kernels of its own meanwhile. With `package`, a call is
     captured only if all frames between here and `run` belong to modules of that package and none
-    is of a `never_captured` function; others are executed. `keeps`: see `keeps_weights`.
+    is of a `never_captured` function; others are executed. `keeps`: see `keeps_weights`. `buffers`:
+    a list of work memory that is shared by programs of which only one runs at a time.
     """
-    calls = Calls()
+    calls = Calls([] if buffers is None else buffers)
     state = {"calls": calls, "frame": sys._getframe(2), "package": package, "keeps": keeps}
     before = {name: getattr(current, name) for name in state}
     vars(current).update(state)  # all at once, wherever an interruption comes

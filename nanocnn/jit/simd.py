@@ -117,7 +117,8 @@ def load_partial(typingctx, p, i, count, like=None):
         place = _place(context, builder, sig, args, kind)
         return call("load", llvm_type(kind), place, align, mask, ir.Constant(llvm_type(kind), None))
 
-    return kind(p, i, count, types.none if like is None else like), emit
+    if not isinstance(like, types.Integer) or isinstance(like, types.IntegerLiteral):
+        return kind(p, i, count, types.none if like is None else like), emit
 
 
 @intrinsic
@@ -232,18 +233,6 @@ def maximum(typingctx, a, b):
     return (a(a, a), emit) if a == b else None
 
 
-def _fold(builder, value, count, combine):
-    """The lanes combined into one number, always by halves in the same order."""
-    while count > 1:
-        count //= 2
-        order = ir.Constant(ir.VectorType(INT32, count), list(range(count)))
-        upper = ir.Constant(ir.VectorType(INT32, count), list(range(count, 2 * count)))
-        value = combine(
-            builder.shuffle_vector(value, value, order), builder.shuffle_vector(value, value, upper)
-        )
-    return builder.extract_element(value, INT32(0))
-
-
 @intrinsic
 def exp2(typingctx, vector):
     """2**n for lanes that are whole numbers n in the range of the exponents of normal numbers."""
@@ -266,20 +255,13 @@ def total(typingctx, vector):
     """The sum over the lanes, always by halves in the same order."""
 
     def emit(context, builder, sig, args):
-        return _fold(builder, args[0], vector.count, builder.fadd)
-
-    return vector.dtype(vector), emit
-
-
-@intrinsic
-def highest(typingctx, vector):
-    """The maximum over the lanes, none of which is NaN."""
-
-    def emit(context, builder, sig, args):
-        def larger(a, b):
-            return builder.select(builder.fcmp_ordered(">", a, b), a, b)
-
-        return _fold(builder, args[0], vector.count, larger)
+        value, n = args[0], vector.count
+        while n > 1:
+            n //= 2
+            halves = [list(range(n)), list(range(n, 2 * n))]
+            orders = [ir.Constant(ir.VectorType(INT32, n), half) for half in halves]
+            value = builder.fadd(*[builder.shuffle_vector(value, value, o) for o in orders])
+        return builder.extract_element(value, INT32(0))
 
     return vector.dtype(vector), emit
 
@@ -300,17 +282,6 @@ def convert(typingctx, vector, p):
         return builder.trunc(value, llvm_type(kind)) if p.dtype.bitwidth < 32 else value
 
     return kind(vector, p), emit
-
-
-@intrinsic
-def widen(typingctx, vector):
-    """The lanes in float64."""
-    kind = Vector(types.float64, vector.count)
-
-    def emit(context, builder, sig, args):
-        return args[0] if vector == kind else builder.fpext(args[0], llvm_type(kind))
-
-    return (kind(vector), emit) if isinstance(vector.dtype, types.Float) else None
 
 
 # ------------------------------------------------------------------------------------------- tiles

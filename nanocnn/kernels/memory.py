@@ -65,6 +65,7 @@ class Arena(Memory):
         super().__init__()
         self.dtype = np.dtype(dtype)
         self._buffers: WeakKeyDictionary[object, dict[str, Array]] = WeakKeyDictionary()
+        self.buffers: list[Array] = []  # work memory of captured passes
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.dtype,)
@@ -95,4 +96,5 @@ class Arena(Memory):
     @property
     def nbytes(self) -> int:
         """Bytes in all buffers."""
-        return sum(each.nbytes for named in self._buffers.values() for each in named.values())
+        work = sum(each.nbytes for each in self.buffers)
+        return work + sum(each.nbytes for named in self._buffers.values() for each in named.values())

@@ -131,8 +131,8 @@ def read_of_kernels(
 Run = Callable[[], object]
 
 
-def captured(functions: Sequence[Run], keeps: bool = False) -> Sequence[Run]:
-    """The functions as programs, to be run any number of times in this order.
+def captured(functions: Sequence[Run], memory: Arena, keeps: bool = False) -> Sequence[Run]:
+    """The functions, passes with this `memory`, as programs, to be run any number of times.
 
     They are run without NumPy's warnings if one of them does what cannot be captured. `keeps`: they
     leave the weights as they are.
@@ -141,7 +141,7 @@ def captured(functions: Sequence[Run], keeps: bool = False) -> Sequence[Run]:
 
     captures = []
     for function in functions:
-        with capture(PACKAGE, keeps) as calls:
+        with capture(PACKAGE, keeps, memory.buffers) as calls:
             function()
         if calls.aborted:
             return functions
@@ -177,14 +177,14 @@ class Inference:
         self.guard = Guard(
             [*read_of(layers, False), read_of_kernels(plan.kernels, layers, False)]
         )
-        self.is_captured = (
+        self.is_captured = False
+        if (
             isinstance(memory, Arena)
             and are_capturable(plan.kernels)
             and all(is_capturable(layer, plan.kernels) for layer in layers)
-        )
-        if self.is_captured:
-            (self.run,) = captured([self._run], keeps=True)
-            self.is_captured = self.run != self._run
+        ):
+            (self.run,) = captured([self._run_quietly], memory, keeps=True)
+            self.is_captured = self.run != self._run_quietly
 
     def fits(self) -> bool:
         """Whether the model is still as it was; of the plan, see `Plan.fits`."""

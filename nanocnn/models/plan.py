@@ -122,6 +122,40 @@ class ConvReluPool(Stage):
         return f"Conv2D, ReLU, pool: {chosen(self.layers[0], batch, pooled=True)}"
 
 
+class InPlaceDropout(Stage):
+    """A stage and the dropout of its output, which needs no other buffer.
+
+    The ReLU in it keeps its output: where dropout makes that 0, the gradient is 0 too.
+    """
+
+    def __init__(self, stage: Stage, *others: Layer) -> None:
+        super().__init__(*stage.layers, *others)
+        self.stage, self.others = stage, others
+
+    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        y = self.stage.forward(x, training, memory)
+        for layer in self.others:
+            if isinstance(layer, Dropout):
+                y = layer.drop(y, training, memory, out=y)
+            else:
+                y = layer._forward(y, training, memory)
+        return y
+
+    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        d: Array | None = dy
+        for layer in reversed(self.others):
+            assert d is not None
+            if isinstance(layer, Dropout):
+                d = layer.drop_gradient(d, memory, out=d)
+            else:
+                d = layer._backward(d, True, memory)
+        assert d is not None
+        return self.stage.backward(d, need_dx, memory)
+
+    def kernel(self, batch: int) -> str:
+        return f"{self.stage.kernel(batch)}, dropout"
+
+
 def chosen(conv: Conv2D, batch: int, pooled: bool = False) -> str:
     """The algorithm of each of a convolution's three products."""
     choice = conv.kernels.choose(conv.window, conv.input_shape[2], conv.filters, batch, pooled)
@@ -277,9 +311,19 @@ def fused(rest: Sequence[Layer]) -> Stage | None:
     if not ability(first.kernels, "fuses"):
         return None
     pool = others[0] if others else None
+    stage: Stage = LinearRelu(first)
     if isinstance(first, Conv2D) and isinstance(pool, MaxPooling2D) and poolable(first, pool):
-        return ConvReluPool(first, pool)
-    return LinearRelu(first)
+        stage = ConvReluPool(first, pool)
+    return with_dropout(stage, rest[len(stage.layers) :])
+
+
+def with_dropout(stage: Stage, rest: Sequence[Layer]) -> Stage:
+    """The stage and the dropout that follows, after a Flatten or not; or the stage as it is."""
+    flatten = [layer for layer in rest[:1] if isinstance(layer, Flatten)]
+    others = [*flatten, *rest[len(flatten) : len(flatten) + 1]]
+    if others and isinstance(others[-1], Dropout) and all(map(is_known, others)):
+        return InPlaceDropout(stage, *others)
+    return stage
 
 
 def poolable(conv: Conv2D, pool: MaxPooling2D) -> bool:

@@ -4,7 +4,7 @@ A step is: fill in the batch, forward to the loss, backward, update. Where all p
 of these is a program (passes.py); otherwise the same functions run as they are.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -43,21 +43,18 @@ class Step:
         self.prediction: Array
         self._mean, self._penalty, self._correct = np.zeros(2), np.zeros(1), np.zeros(1)
         self._counts = accuracy in model.metrics.values() and self.target.ndim == 2
-        penalties = model.penalties() if training else {}
-        self._penalised, self._factors = [*penalties], np.array([*penalties.values()], np.float64)
         self._data: Data | None = None
         if training:
             model.optimizer.allocate(model.trained())
         self.guard = Guard(self._places())
-        functions: list[Run] = [self._forward]
+        functions = [self._forward]
         if training:
             functions += self._backward, self._update
-        self.is_captured = isinstance(memory, Arena) and self._is_capturable()
-        if self.is_captured:
-            self._parts = captured(functions)
-            self.is_captured = self._parts is not functions
-        if not self.is_captured:
-            self._parts = [partial(quietly, function) for function in functions]
+        self._parts: Sequence[Run] = [partial(quietly, function) for function in functions]
+        self.is_captured = False
+        if isinstance(memory, Arena) and self._is_capturable():
+            uncaptured, self._parts = self._parts, captured(self._parts, memory)
+            self.is_captured = self._parts is not uncaptured
         self._filled: Run | None = None
 
     def fits(self) -> bool:
@@ -100,10 +97,10 @@ class Step:
             quietly(self._fill)
         else:
             if self._filled is None:  # the second batch of this data: there will be more
-                functions = [self._fill]
-                self._filled = (
-                    captured(functions)[0] if self.is_captured else partial(quietly, self._fill)
-                )
+                self._filled = partial(quietly, self._fill)
+                if self.is_captured:
+                    assert isinstance(self.memory, Arena)
+                    (self._filled,) = captured([self._filled], self.memory)
             self._filled()
 
     def _fill(self) -> None:
@@ -122,10 +119,10 @@ class Step:
             y, self.target, kernels, self.memory, plan.final is not None
         )
         kernels.mean_loss(losses, self.share, out=self._mean)
-        if self._penalised:
-            params = model.trained()
-            penalised = [params[name] for name in self._penalised]
-            kernels.l2_penalty(penalised, self._factors, out=self._penalty)
+        if self.training and (factors := model.penalties()):
+            weights = model.weights
+            params = [weights[name] for name in factors]
+            kernels.l2_penalty(params, np.array([*factors.values()]), out=self._penalty)
         if self._counts:
             threshold = model.loss.threshold
             kernels.count_correct(self.target, self.prediction, threshold, out=self._correct)
@@ -136,12 +133,7 @@ class Step:
         self.plan.backward(dy, self.memory)
 
     def _update(self) -> None:
-        model, kernels = self.model, self.model.kernels
-        params, grads = model.trained(), model.gradients()
-        if self._penalised:
-            chosen = ([of[name] for name in self._penalised] for of in (params, grads))
-            kernels.l2_gradient(*chosen, self._factors)
-        model.optimizer.update(params, grads, kernels)
+        self.model.optimizer.update(*self.model.parameters(), self.model.kernels)
 
     def _is_capturable(self) -> bool:
         model, kernels = self.model, self.model.kernels

@@ -157,14 +157,21 @@ class Structure:
             for name, param in layer.params.items()
         }
 
-    def gradients(self) -> dict[str, Array]:
-        """After a backward pass: the gradients of `trained`, without the L2 penalties'."""
-        return {
-            f"{layer.name}/{name}": layer.grads[name]
-            for layer in self.layers
-            if layer.trainable
-            for name in layer.params
-        }
+    def parameters(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """`trained` and, after a backward pass, the gradients, by "layer/name".
+
+        The gradients of the L2 penalties are added in place.
+        """
+        params = self.trained()
+        grads = {f"{layer.name}/{name}": grad for layer in self.layers if layer.trainable
+                 for name, grad in layer.grads.items()}  # fmt: skip
+        grads = {name: grads[name] for name in params}
+        if factors := self.penalties():
+            self.kernels.l2_gradient(
+                [params[name] for name in factors], [grads[name] for name in factors],
+                np.array([*factors.values()]),
+            )  # fmt: skip
+        return params, grads
 
     def penalties(self) -> dict[str, float]:
         """The L2 factors by "layer/name"; as in Keras, only of layers that are trained."""

@@ -31,8 +31,8 @@ from ...jit.simd import (
     store,
     store_row,
     tile,
-    widen,
 )
+from ...jit.simd_lanes import widen
 from .outputs import Array, check_arrays, count_parts, result, results
 
 WIDE = 64  # from so many channels on a line is one row of x

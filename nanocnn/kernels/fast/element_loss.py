@@ -1,44 +1,54 @@
 """Losses that are the mean of loss(x, t) over the elements of a sample, and their gradients.
 
-A loss is two small functions of numbers, from which `_kernels` makes its forward and its backward
+A loss is two small functions of vectors, from which `_kernels` makes its forward and its backward
 kernel. Sums over a sample are in float64.
 """
 
-from math import exp, log, log1p
 from typing import Any
 
 import numpy as np
 
-from ...jit.compile import kernel, part_range, unsigned_range
+from ...jit.compile import kernel, part_range
 from ...jit.inline import inline
 from ...jit.pool import run
+from ...jit.simd import lanes, load_row, pointer, select, splat, store_row, total
+from ...jit.simd_lanes import head, widen
+from .exponential import exp
+from .logarithm import log, log1p
 from .outputs import MIN_EXPS, MIN_WORK, Array, as_rows, check_arrays, count_parts, result, results
+from .rows import WIDTH, clip, load_wide, store_wide, zeros
 
 
 def _kernels(loss: Any, gradient: Any, activates: bool = False) -> tuple[Any, Any]:
-    """The kernels of a loss. loss(x, t, epsilon) returns the loss and, if it `activates` x, y."""
+    """The kernels of a loss; loss(x, t, epsilon) returns it and, if it `activates` x, y."""
 
     @kernel
     def _loss_forward(part, parts, x, target, epsilon, losses, y):
+        D, px, pt, py = x.shape[1], pointer(x), pointer(target), pointer(y)
         start, stop = part_range(part, parts, len(x))
-        limit = x.dtype.type(epsilon)
+        zero = zeros(px)
+        limit = splat(zero, epsilon)
         for n in range(start, stop):
-            total = 0.0
-            for k in range(x.shape[1]):
-                value, activated = loss(x[n, k], target[n, k], limit)
-                total += value
+            acc = widen(zero)
+            for k in range(0, D, WIDTH):
+                at, left = n * D + k, D - k
+                value, activated = loss(load_wide(px, at, left), load_wide(pt, at, left), limit)
+                acc = acc + widen(head(value, left, zero))
                 if activates:
-                    y[n, k] = activated
-            losses[n] = total / x.shape[1]
+                    store_wide(py, at, activated, left)
+            losses[n] = total(acc) / D
 
     @kernel
     def _loss_backward(part, parts, x, target, weight, epsilon, dx):
+        D, px, pt, to = x.shape[1], pointer(x), pointer(target), pointer(dx)
         start, stop = part_range(part, parts, len(x))
-        limit, each = x.dtype.type(epsilon), x.dtype.type(1 / x.shape[1])
+        limit, each = splat(px, epsilon), x.dtype.type(1 / D)
         for n in range(start, stop):
-            share = weight[n] * each
-            for k in unsigned_range(0, x.shape[1]):
-                dx[n, k] = gradient(x[n, k], target[n, k], limit) * share
+            share = splat(px, weight[n] * each)
+            for k in range(0, D, lanes(px)):
+                at, left = n * D + k, D - k
+                d = gradient(load_row(px, at, left), load_row(pt, at, left), limit)
+                store_row(to, at, d * share, left)
 
     return _loss_forward, _loss_backward
 
@@ -64,15 +74,15 @@ def _backward(
     return dx
 
 
-# Constants are of the numbers' own type: type(z)(1), since 1 would turn float32 into float64.
+# --- Binary cross-entropy of logits ---------------------------------------------------------------
 
 
-# --- Binary cross-entropy of logits ---
 @inline
 def _sigmoid_loss(z, t, epsilon):
-    e, one = exp(-abs(z)), type(z)(1)  # e <= 1: no overflow
-    positive = z if z > 0 else type(z)(0)
-    return positive - t * z + log1p(e), (one if z >= 0 else e) / (one + e)
+    zero, one = splat(z, 0), splat(z, 1)
+    e = exp(select(z > zero, zero - z, z))  # of -|z|: at most 1, no overflow
+    positive = select(z > zero, z, zero)
+    return positive - t * z + log1p(e), select(z >= zero, one, e) / (one + e)
 
 
 @inline
@@ -98,20 +108,21 @@ def sigmoid_cross_entropy_backward(
     return _backward(_sigmoid_backward, probabilities, target, weight, 0.0, out)
 
 
-# --- Binary cross-entropy of probabilities ---
+# --- Binary cross-entropy of probabilities --------------------------------------------------------
+
+
 @inline
 def _binary_loss(p, t, epsilon):
-    one = type(p)(1)
-    q = epsilon if p < epsilon else p
-    q = one - epsilon if q > one - epsilon else q
-    return -(t * log(q) + (one - t) * log(one - q)), p
+    one = splat(p, 1)
+    q = clip(p, epsilon)
+    return splat(p, 0) - (t * log(q) + (one - t) * log(one - q)), p
 
 
 @inline
 def _binary_gradient(p, t, epsilon):
-    one = type(p)(1)
-    inside = p >= epsilon and p <= one - epsilon
-    return (p - t) / (p * (one - p)) if inside else type(p)(0)
+    one = splat(p, 1)
+    inside = (p >= epsilon) & (p <= one - epsilon)
+    return select(inside, (p - t) / (p * (one - p)), splat(p, 0))
 
 
 _binary_forward, _binary_backward = _kernels(_binary_loss, _binary_gradient)
@@ -132,7 +143,9 @@ def binary_cross_entropy_backward(
     return _backward(_binary_backward, p, target, weight, epsilon, out)
 
 
-# --- Mean squared error ---
+# --- Mean squared error ---------------------------------------------------------------------------
+
+
 @inline
 def _squared_error(x, t, epsilon):
     return (x - t) * (x - t), x
@@ -140,7 +153,7 @@ def _squared_error(x, t, epsilon):
 
 @inline
 def _twice_the_difference(x, t, epsilon):
-    return type(x)(2) * (x - t)
+    return splat(x, 2) * (x - t)
 
 
 _squared_forward, _squared_backward = _kernels(_squared_error, _twice_the_difference)

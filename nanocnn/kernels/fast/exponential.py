@@ -25,7 +25,7 @@ Q_64 = (
 
 
 @inline
-def _polynomial(x, coefficients):
+def polynomial(x, coefficients):
     value = splat(x, coefficients[0])
     for i in range(1, len(coefficients)):
         value = fma(value, x, splat(x, coefficients[i]))
@@ -52,10 +52,10 @@ def _reduce(x):
     n = _whole(x * splat(x, LOG2E))
     if item_bits(x) == 32:
         r = fma(n, splat(x, -LN2_32[1]), fma(n, splat(x, -LN2_32[0]), x))
-        q = _polynomial(r, Q_32)
+        q = polynomial(r, Q_32)
     else:
         r = fma(n, splat(x, -LN2_64[1]), fma(n, splat(x, -LN2_64[0]), x))
-        q = _polynomial(r, Q_64)
+        q = polynomial(r, Q_64)
     return n, fma(r * r, q, r)
 
 

@@ -13,9 +13,12 @@ after the other. So the bits of an item depend neither on the other rows and col
 number of threads nor on the width of the registers.
 """
 
+import math
+from functools import lru_cache
+
 import numpy as np
 
-from ...jit import threads
+from ...jit import pool, threads
 from ...jit.compile import kernel, part_range
 from ...jit.cpu import cpu
 from ...jit.inline import inline, noinline
@@ -26,6 +29,7 @@ from ...jit.simd import (
     indices,
     lanes,
     load,
+    load_partial,
     load_row,
     maximum,
     pointer,
@@ -37,15 +41,17 @@ from ...jit.simd import (
     tile,
     transpose,
 )
-from .outputs import Array
+from .outputs import MAX_PARTS, Array
 
 # The tile takes 12 of AVX2's 16 registers, 16 of AVX-512's and NEON's 32; a row of B and an item of
 # A need others. Its height divides the usual batch sizes, its width 64 and 128 columns.
 ROWS, VECTORS = (6, 2) if cpu.registers < 32 else (8, 2)
-TILES = 32  # per block of A: it fits the second-level cache
+TILES = 48  # per block of A: it fits the second-level cache
 DEPTH = 256  # rows of a panel of B, and products that are summed before they are added to C
 MIN_WORK = 1 << 15  # multiply-adds that are worth a part of their own
-FEW = 4  # rows of C, at most, that few_rows.py computes
+PACKING = 4  # how many rows of a panel take as long as packing it
+FEW = 4  # rows of C, at most, that `_few_rows` computes
+COLUMNS = 64  # of a product of few rows: a part's are a multiple
 
 
 def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool = False) -> None:
@@ -54,20 +60,42 @@ def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool =
     A, a_row, a_column = _strided(a)
     B, b_row, b_column = _strided(b)
     bias = scratch("zeros", N, c.dtype) if bias is None else bias
-    n = cpu.bytes // c.itemsize
-    across, down = _grid(M, N, K, VECTORS * n, a_column != 1)
+    operands, n = (A, a_row, a_column, B, b_row, b_column), cpu.bytes // c.itemsize
+    if M <= FEW:
+        chunks, parts = -(-K // DEPTH), min(max(M * K * N // MIN_WORK, 1), MAX_PARTS)
+        down = max(min(chunks, parts), 1)
+        across = max(min(parts // down, N // COLUMNS), 1)
+        pitch = -(-N // COLUMNS) * COLUMNS
+        sums = scratch("sums", chunks * M * pitch, c.dtype)
+        buffers = {"panel": DEPTH * VECTORS * n + n * n if b_column != 1 else 0}
+        run(_few_rows, across * down, buffers, *operands, c, bias, sums, pitch, K, across, relu)
+        if down > 1:
+            pool.run(_add_chunks, across, sums, pitch, chunks, c, bias, relu)
+        return
+    packs_a = a_column != 1 and N > VECTORS * n
+    across, down = _grid(M, N, K, VECTORS * n, packs_a, threads.get_num_threads())
     buffers = {"panel": DEPTH * VECTORS * n + n * n, "sums": ROWS * VECTORS * n,
-               "block": (ROWS * DEPTH + n) * TILES if a_column != 1 else 0}  # fmt: skip
-    run(_matmul, across * down, buffers, A, a_row, a_column, B, b_row, b_column, c, bias, K,
-        across, relu)  # fmt: skip
+               "block": (ROWS * DEPTH + n) * TILES if packs_a else 0}  # fmt: skip
+    run(_matmul, across * down, buffers, *operands, c, bias, K, across, packs_a, relu)
 
 
-def _grid(M: int, N: int, K: int, wide: int, packs_a: bool) -> tuple[int, int]:
-    """Divide C (M,N) into (parts across, parts down)."""
-    parts = max(min(M * K * N // MIN_WORK, threads.get_num_threads()), 1)
+@lru_cache(1024)
+def _grid(M: int, N: int, K: int, wide: int, packs_a: bool, cores: int) -> tuple[int, int]:
+    """Divide C (M,N) into (parts across, parts down) that `cores` threads finish soonest.
+
+    Time is counted in rows of a panel. Each part packs its panels, and its rows if `packs_a`.
+    """
     panels, tiles = -(-N // wide), -(-M // ROWS)
-    sizes = [(n, parts // n) for n in range(1, parts + 1) if parts % n == 0]
-    return min(sizes, key=lambda s: s[1] * N + (s[0] * M if packs_a else 0))
+    limit = max(min(M * K * N // MIN_WORK, 4 * cores), 1)
+    best, sizes = math.inf, (1, 1)
+    for across in range(1, min(panels, limit) + 1):
+        for down in range(1, min(tiles, limit // across) + 1):
+            w, h = -(-panels // across), -(-tiles // down)
+            rounds = -(-across * down // cores)
+            time = rounds * (w * h * ROWS + w * PACKING + (h if packs_a else 0))
+            if time < best:
+                best, sizes = time, (across, down)
+    return sizes
 
 
 def _strided(x: Array) -> tuple[Array, int, int]:
@@ -109,11 +137,17 @@ def _pack_block(block, pitch, A, a_column, height, depth):
 
     Whole registers are written, and what they write too much is overwritten by the next ones.
     """
+    n = lanes(block)
+    span = (ROWS + n - 1) // n * n  # what is read of a column for one tile
+    whole = max((height - span) // ROWS + 1, 0) if height >= span else 0
     for k in range(depth):
-        for row in range(0, height, ROWS):
-            to = block + (row // ROWS * pitch + k * ROWS)
-            for i in range(0, ROWS, lanes(block)):
-                store(to, i, load_row(A, k * a_column + row + i, height - row - i))
+        line, to = A + k * a_column, block + k * ROWS
+        for t in range(whole):
+            for i in range(0, ROWS, n):
+                store(to, t * pitch + i, load(line, t * ROWS + i))
+        for t in range(whole, (height + ROWS - 1) // ROWS):
+            for i in range(0, ROWS, n):
+                store(to, t * pitch + i, load_row(line, t * ROWS + i, height - t * ROWS - i))
 
 
 @inline
@@ -160,7 +194,8 @@ def _store_rest(c, step, sums, pitch, start, start_step, height, width, lower):
 
 
 @kernel
-def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bias, K, across, relu):
+def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bias, K, across,
+            packs_a, relu):  # fmt: skip
     """This part of C (M,N) = A @ B + bias, then ReLU; a_row, a_column, ... are strides in items."""
     panel, sums, block = pointer(buffers[0]), pointer(buffers[1]), pointer(buffers[2])
     (M, N), pa, pb, pc = C.shape, pointer(A), pointer(B), pointer(C)
@@ -169,13 +204,13 @@ def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bia
     first, end = part_range(part % across, across, (N + wide - 1) // wide)
     top, bottom = part_range(part // across, parts // across, (M + ROWS - 1) // ROWS)
     acc, narrow, at = tile(ROWS, VECTORS, pc), tile(ROWS, 1, pc), indices(ROWS)
-    for k0 in range(0, max(K, 1), DEPTH):
-        depth = min(DEPTH, K - k0)
-        lower = 0 if relu and k0 + depth >= K else -np.inf
-        pitch = ROWS * depth + n
-        for t0 in range(top, bottom, TILES):
-            t1 = min(t0 + TILES, bottom)
-            if a_column != 1:
+    for t0 in range(top, bottom, TILES):
+        t1 = min(t0 + TILES, bottom)
+        for k0 in range(0, max(K, 1), DEPTH):
+            depth = min(DEPTH, K - k0)
+            lower = 0 if relu and k0 + depth >= K else -np.inf
+            pitch = ROWS * depth + n
+            if packs_a:
                 height = min(t1 * ROWS, M) - t0 * ROWS
                 _pack_block(block, pitch, pa + (t0 * ROWS + k0 * a_column), a_column, height, depth)
             for p in range(first, end):
@@ -186,14 +221,14 @@ def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bia
                 _pack_panel(panel, width_packed, b, b_row, b_column, width, depth)
                 for t in range(t0, t1):
                     row = t * ROWS
-                    if a_column == 1:
-                        a, step = pa + k0, 1
-                        for i in range(ROWS):
-                            at[i] = min(row + i, M - 1) * a_row
-                    else:
+                    if packs_a:
                         a, step = block + (t - t0) * pitch, ROWS
                         for i in range(ROWS):
                             at[i] = i
+                    else:
+                        a, step = pa + k0 * a_column, a_column
+                        for i in range(ROWS):
+                            at[i] = min(row + i, M - 1) * a_row
                     c = pc + (row * N + column)
                     start, start_step = (pointer(bias) + column, 0) if k0 == 0 else (c, N)
                     if width > n:
@@ -202,3 +237,87 @@ def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bia
                     else:
                         _multiply(narrow, a, at, step, panel, depth)
                         _store_tile(narrow, sums, c, N, start, start_step, M - row, width, lower)
+
+
+@inline
+def _add_products(items, sums, a, a_column, b, b_row, width):
+    """sums (width,) += a (columns of `items`,) @ b (columns of `items`, width)."""
+    n = lanes(b)
+    for k in range(columns(items)):
+        items[0, k] = splat(b, a[k * a_column])
+    whole = width - width % n
+    for j in range(0, whole, n):
+        value = load(sums, j)
+        for k in range(columns(items)):
+            value = fma(items[0, k], load(b, k * b_row + j), value)
+        store(sums, j, value)
+    if whole < width:
+        value = load(sums, whole)
+        for k in range(columns(items)):
+            value = fma(items[0, k], load_partial(b, k * b_row + whole, width - whole), value)
+        store(sums, whole, value)
+
+
+@noinline
+def _sum_products(sums, pitch, M, a, a_row, a_column, b, b_row, depth, width):
+    """sums (M, width) = a (M, depth) @ b (depth, width), a few rows of b at a time."""
+    four, one = tile(1, 4, b), tile(1, 1, b)
+    for i in range(M):
+        for j in range(0, width, lanes(b)):
+            store(sums, i * pitch + j, splat(b, 0))
+    whole = depth - depth % columns(four)
+    for k in range(0, whole, columns(four)):
+        for i in range(M):
+            at = a + (i * a_row + k * a_column)
+            _add_products(four, sums + i * pitch, at, a_column, b + k * b_row, b_row, width)
+    for k in range(whole, depth):
+        for i in range(M):
+            at = a + (i * a_row + k * a_column)
+            _add_products(one, sums + i * pitch, at, a_column, b + k * b_row, b_row, width)
+
+
+@inline
+def _add_sums(C, sums, pitch, chunks, bias, first, end, relu):
+    """C = the sum of sums (chunks, M, pitch) + bias, then ReLU, in columns first to end."""
+    (M, N), pc, ps, n = C.shape, pointer(C), pointer(sums), lanes(pointer(C))
+    lower = splat(pc, 0 if relu else -np.inf)
+    for i in range(M):
+        for j in range(first, end, n):
+            value = load_row(pointer(bias), j, N - j)
+            for chunk in range(chunks):
+                value = value + load(ps, (chunk * M + i) * pitch + j)
+            store_row(pc, i * N + j, maximum(lower, value), N - j)  # keeps NaN
+
+
+@kernel
+def _few_rows(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bias, sums, pitch, K,
+              across, relu):  # fmt: skip
+    """sums (chunks, M, pitch) = A @ B over each DEPTH items of K, for this part's of N and K.
+
+    If the part has all chunks of its columns, it computes C too.
+    """
+    (M, N), pa, pb, ps = C.shape, pointer(A), pointer(B), pointer(sums)
+    panel, wide = pointer(buffers[0]), VECTORS * lanes(pa)
+    chunks = (K + DEPTH - 1) // DEPTH
+    top, bottom = part_range(part // across, parts // across, chunks)
+    first, end = part_range(part % across, across, (N + COLUMNS - 1) // COLUMNS)
+    first, end = first * COLUMNS, min(end * COLUMNS, N)
+    for chunk in range(top, bottom):
+        depth = min(DEPTH, K - chunk * DEPTH)
+        a, b = pa + chunk * DEPTH * a_column, pb + chunk * DEPTH * b_row
+        for column in range(first, end, wide if b_column != 1 else max(end - first, 1)):
+            to = ps + (chunk * M * pitch + column)
+            if b_column == 1:
+                _sum_products(to, pitch, M, a, a_row, a_column, b + column, b_row, depth, end - column)
+            else:
+                width = min(wide, end - column)
+                _pack_panel(panel, wide, b + column * b_column, b_row, b_column, width, depth)
+                _sum_products(to, pitch, M, a, a_row, a_column, panel, wide, depth, width)
+    if parts == across:
+        _add_sums(C, sums, pitch, chunks, bias, first, end, relu)
+
+
+@kernel
+def _add_chunks(part, parts, sums, pitch, chunks, C, bias, relu):
+    first, end = part_range(part, parts, (C.shape[1] + COLUMNS - 1) // COLUMNS)
+    _add_sums(C, sums, pitch, chunks, bias, first * COLUMNS, min(end * COLUMNS, C.shape[1]), relu)
