@@ -13,10 +13,11 @@ infinity and the order of sums are preserved.
 
 import gc
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, update_wrapper
+from functools import cache, update_wrapper, wraps
 from importlib import import_module
 from pickle import PicklingError
 from types import FrameType
@@ -63,7 +64,8 @@ class Kernel:
             function, arguments = self.maker
             return function, arguments
         module, name = self.function.__module__, self.function.__qualname__
-        if module == "__main__" or _find(module, name) is not self:
+        known = module in sys.modules and module != "__main__"
+        if not known or _find(module, name) is not self:
             raise PicklingError(f"{module}.{name} cannot be imported")
         return _find, (module, name)
 
@@ -98,7 +100,10 @@ class Kernel:
         """Compile for these types unless another process does or has done so."""
         entry = self.cache.entry((kinds, buffers))
         if entry is not None and not entry.exists() and claims.take(entry):
-            self.address(kinds, buffers)
+            try:
+                self.address(kinds, buffers)
+            finally:
+                claims.drop(entry)
 
     def is_cached(self, kinds: Types, buffers: int) -> bool:
         """Whether this need not be compiled: it is in this process, or on disk."""
@@ -131,6 +136,7 @@ def variants(make: Callable[..., Kernel]) -> Callable[..., Kernel]:
     """
 
     @cache
+    @wraps(make)  # which is pickled by its name
     def made(*constants: Any) -> Kernel:
         found = make(*constants)
         found.maker = made, constants

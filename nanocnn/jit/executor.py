@@ -24,13 +24,12 @@ RECORD = 3  # words
 CONDITION, PYTHON = 0, 1  # instead of an entry; a condition's block and parts: flags, their number
 SLOTS = 32  # threads that get help at the same time; those beyond run their programs alone
 LINE = 64  # bytes of a cache line
-# The pool's state, in bytes: how many helpers are wanted and slots are in use; how many callers are
-# in `execute`; the slots
-LIMIT, USED, RUNNING, FIRST_SLOT = 0, 8, LINE, 2 * LINE
+# The pool's state, in bytes: how many helpers are wanted and slots are in use, how often a thread
+# polls before it sleeps; how many callers are in `execute`; the slots
+LIMIT, USED, POLLS, RUNNING, FIRST_SLOT = 0, 8, 16, LINE, 2 * LINE
 SIZE = FIRST_SLOT + SLOTS * LINE
 ENTRY, BLOCK, PARTS, DONE, MEMORY, STRIDE = 8, 16, 24, 32, 40, 48  # in a slot, after the claim
 LEFT = (1 << 32) - 1  # the lower half of a claim
-SPIN = 2000  # polls before a thread that waits lets others run: some 50 microseconds
 
 
 @inline
@@ -96,34 +95,36 @@ def execute(records, first, count, state, slot, memory, stride):
             work(slot, 0)
             waited = 0
             while read(slot + DONE) < parts:
-                waited = wait(waited)
+                waited += 1
+                rest(waited > read(state + POLLS))
     add(state + RUNNING, -1)
     return i
 
 
 @inline
-def wait(waited):
-    """Spin, then let others run now and then; returns how often it has been called."""
-    if waited < SPIN:
-        pause()
-    else:
+def rest(long):
+    """Between two looks at what others do: after a long wait, let other threads run."""
+    if long:
         sleep()
-    return waited + 1
+    else:
+        pause()
 
 
 @native
-def help_others(state, number, polls):
-    """Help whoever publishes; returns after `polls` without work, or if this helper is not needed.
+def help_others(state, number, sleeps):
+    """Help whoever publishes; returns if there is no work, or if this helper is not needed.
 
-    `number`: of the helper, from 1.
+    `number`: of the helper, from 1. `sleeps`: how often it sleeps for a moment before it gives up.
     """
     waited = 0
-    while waited < polls and number <= read(state + LIMIT):
+    while number <= read(state + LIMIT):
         found = 0
         for i in range(read(state + USED)):
             found += work(state + FIRST_SLOT + i * LINE, number)
         waited = 0 if found else waited + 1
-        pause()
+        if waited > read(state + POLLS) + sleeps:
+            break
+        rest(waited > read(state + POLLS))
 
 
 @native

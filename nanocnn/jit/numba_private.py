@@ -51,11 +51,15 @@ def attach(kernel: Any, store: Any) -> None:
     if only this process could use them.
     """
     with fallback(CACHE):
-        from numba.core.caching import NullCache
+        _set_cache(kernel, store)
 
-        if not isinstance(kernel._cache, NullCache):
-            raise TypeError(f"a dispatcher's cache is {type(kernel._cache)}")
-        kernel._cache = _cache_class()(store)
+
+def _set_cache(compiled: Any, store: Any) -> None:
+    from numba.core.caching import NullCache
+
+    if not isinstance(compiled._cache, NullCache):
+        raise TypeError(f"its cache is {type(compiled._cache)}")
+    compiled._cache = _cache_class()(store)
 
 
 @cache
@@ -98,7 +102,8 @@ def _callback(function: Any, signature: Any, options: dict[str, Any], store: Any
     from numba.core.ccallback import CFunc
 
     callback = CFunc(function, (signature.args, signature.return_type), {}, options)
-    callback._cache, compile = _cache_class()(store), callback._compile_uncached
+    _set_cache(callback, store)
+    compile = callback._compile_uncached
 
     def compile_uncached() -> Any:
         with store.compiling():

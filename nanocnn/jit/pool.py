@@ -26,7 +26,8 @@ from .capture import KernelCall, capturing
 from .compile import Kernel
 
 NAME = __name__.partition(".")[0]  # of the threads, before their number
-IDLE = 0.002  # seconds that a helper watches for work before it sleeps
+SPIN = 50e-6  # seconds that a thread spins before it lets others run
+SLEEPS = 20  # of 0.05 to 0.1 milliseconds, in which a helper looks for work before it sleeps longer
 LOOK = 0.1  # seconds between two looks at how many cores there are
 GRAIN = 1 << 16  # bytes: work memory grows in these steps
 
@@ -36,6 +37,7 @@ class Pool:
 
     def __init__(self, size: int, cores: int | None = None) -> None:
         self.size, self.cores = size, cores or threads.allowed_cores()
+        self.quota = min(threads.cgroup_cores(), default=self.cores)
         state = aligned(executor.SIZE)
         self.address = address_of(state)
         self.state: Any = memoryview(state)  # type: ignore[arg-type]  # which is quicker to read
@@ -67,16 +69,18 @@ class Pool:
         self.next_look = time.monotonic() + LOOK
         most, cores = len(self.threads), threads.allowed_cores()
         wanted = most if cores >= self.cores else min(most, cores - 1)
+        crowded = wanted >= min(cores, self.quota)  # who spins takes a core from another thread
+        self._set(executor.POLLS, polls() // 10 if crowded else polls())
         self._set(executor.LIMIT, 0 if self.stopped else wanted)
 
     def serve(self) -> None:
         number, asleep = next(self.numbers), threading.Lock()
         asleep.acquire()
         while not self.stopped and number <= self.size:
-            executor.help_others(self.address, number, polls())
+            executor.help_others(self.address, number, SLEEPS)
             self.sleeping[number] = asleep
             # whoever has looked for sleepers before this line may publish a moment later
-            executor.help_others(self.address, number, polls() // 40)
+            executor.help_others(self.address, number, 1)
             if not self.stopped:
                 asleep.acquire()  # until `wake` releases it
             del self.sleeping[number]
@@ -158,14 +162,15 @@ def aligned(size: int) -> NDArray[np.int64]:
 
 @cache
 def polls() -> int:
-    """How often a helper looks for work within IDLE."""
+    """How often a helper looks for work within SPIN."""
     state, times, best = aligned(executor.SIZE), 2000, 1.0
     state[executor.LIMIT // 8] = state[executor.USED // 8] = 1
+    state[executor.POLLS // 8] = times
     for _ in range(4):
         start = time.perf_counter()
-        executor.help_others(address_of(state), 1, times)
+        executor.help_others(address_of(state), 1, 0)
         best = min(best, time.perf_counter() - start)
-    return int(IDLE * times / best)
+    return int(SPIN * times / best)
 
 
 _lock = threading.RLock()

@@ -27,20 +27,21 @@ FREE = 3  # references to a buffer that is not in use: the list's, `found` and g
 _mine = threading.local()
 
 
-def scratch(name: str, size: int, dtype: Any) -> Array:
+def scratch(name: str, size: int, dtype: Any, kept: bool = False) -> Array:
     """A buffer of that name: `size` items and SLACK, uninitialised; the caller's while it is held.
 
     It is used again when nothing refers to it any more, nor to a part of it. So code that runs
     between two kernels (a signal handler or a finalizer that predicts) gets another one. What is
-    captured gets buffers of its program's own, shared by its kernels in the same way.
+    captured gets buffers of its program's own, shared by its kernels in the same way. `kept`: a
+    replay reads what the one before has left in it (zeros at first), so it is not shared.
     """
     dtype = np.dtype(dtype)
     if (calls := capturing()) is not None:
         # one that is too small stays as it is: kernels that were captured before use it
-        found = _free(calls.buffers, size + SLACK, dtype)
+        found = None if kept else _free(calls.buffers, size + SLACK, dtype)
         if found is None:
             found = _new_buffer(size, dtype)
-            calls.buffers.append(found)
+            (calls.kept if kept else calls.buffers).append(found)
         return found
     buffers = _mine.__dict__.setdefault(name + dtype.char, [])
     found = _free(buffers, 0, dtype)

@@ -19,13 +19,13 @@ def if_changed(weight: Array, function: Callable[..., object], *args: Any) -> No
     """function(weight, *args), which computes a result from the weights alone.
 
     Where a program is captured that keeps its weights, it will do so only when they differ from
-    those of the time before. Its buffers are zeros at first: for weights of zeros, results must be
-    zeros. A NaN is never the same.
+    those of the time before, so the results must be in work memory that is `kept`. It is zero at
+    first: for weights of zeros, results must be zeros. A NaN is never the same.
     """
     if not keeps_weights():
         function(weight, *args)
         return
-    copy = scratch("copy", weight.size, weight.dtype)
+    copy = scratch("copy", weight.size, weight.dtype, kept=True)
     parts = min(max(weight.size // GRAIN, 1), threads.get_num_threads())
     changed = scratch("changed", parts, np.intp)[:parts]
     pool.run(_compare, parts, weight.reshape(-1), copy, changed)

@@ -17,6 +17,7 @@ in the last one.
 
 from ....common.arrays import Array
 from ....jit import threads
+from ....jit.capture import keeps_weights
 from ....jit.compile import kernel, part_range
 from ....jit.inline import inline, noinline
 from ....jit.scratch import run, scratch
@@ -50,7 +51,7 @@ def transformed_weights(weight: Array, transposed: bool) -> Array:
     _, _, C, F = weight.shape
     inputs, outputs = (F, C) if transposed else (C, F)
     size = POINTS * inputs * panel_size(outputs, weight.dtype)
-    packed = scratch("weights", size, weight.dtype)
+    packed = scratch("weights", size, weight.dtype, kept=keeps_weights())
     if_changed(weight, _transform, packed, transposed)
     return packed
 
