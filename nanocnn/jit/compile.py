@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, update_wrapper, wraps
 from importlib import import_module
+from pathlib import Path
 from pickle import PicklingError
 from types import FrameType
 from typing import Any
@@ -98,7 +99,7 @@ class Kernel:
 
     def compile_ahead(self, kinds: Types, buffers: int) -> None:
         """Compile for these types unless another process does or has done so."""
-        entry = self.cache.entry((kinds, buffers))
+        entry = self._entry(kinds, buffers)
         if entry is not None and not entry.exists() and claims.take(entry):
             try:
                 self.address(kinds, buffers)
@@ -109,8 +110,13 @@ class Kernel:
         """Whether this need not be compiled: it is in this process, or on disk."""
         if (kinds, buffers) in self.entries:
             return True
-        entry = self.cache.entry((kinds, buffers))
+        entry = self._entry(kinds, buffers)
         return entry is not None and entry.exists()
+
+    def _entry(self, kinds: Types, buffers: int) -> Path | None:
+        with numba_private.fallback(numba_private.CACHE):
+            return self.cache.entry((kinds, buffers))
+        return None
 
 
 def _find(module: str, name: str) -> Any:

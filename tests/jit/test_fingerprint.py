@@ -38,7 +38,7 @@ from .sizes import FIRST, Pair
 from .jit.compile import kernel
 TABLE = (1, 2)
 @kernel
-def scale(x, pair):
+def scale(part, parts, x, pair):
     x[0] = Pair(*pair).a * callee.factor() + FIRST + TABLE[1]
 def plain():
     return 1
@@ -47,7 +47,7 @@ HASH = """
 import json
 from mini import user
 from mini.jit.fingerprint import fingerprint
-print(json.dumps({"hash": fingerprint(user.scale.py_func)}))
+print(json.dumps({"hash": fingerprint(user.scale.function)}))
 """
 EDITS = [
     ("sizes.py", "FIRST = 5", "FIRST = 6", True),
@@ -115,9 +115,9 @@ def test_every_compiled_function_and_constant_is_in_a_fingerprint():
 def test_a_constant_changed_at_run_time_changes_the_fingerprint(monkeypatch):
     from nanocnn.kernels.fast import gemm
 
-    before = fingerprint.fingerprint(gemm._matmul.py_func)
+    before = fingerprint.fingerprint(gemm._matmul.function)
     monkeypatch.setattr(gemm, "TILES", gemm.TILES + 1)
-    assert fingerprint.fingerprint(gemm._matmul.py_func) != before
+    assert fingerprint.fingerprint(gemm._matmul.function) != before
 
 
 def test_functions_without_a_file_have_different_fingerprints():
