@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from . import pool
 from .arguments import ALIGN, SLACK, Arguments
-from .capture import capturing
+from .capture import capturing, keeps_weights
 from .compile import Kernel
 
 Array = NDArray[Any]
@@ -25,6 +25,7 @@ INTEGER = ("where", "counts")  # the names of buffers of integers
 FREE = 3  # references to a buffer that is not in use: the list's, `found` and getrefcount's own
 
 _mine = threading.local()
+_zeros: dict[Any, Array] = {}
 
 
 def scratch(name: str, size: int, dtype: Any) -> Array:
@@ -49,6 +50,22 @@ def scratch(name: str, size: int, dtype: Any) -> Array:
         found = _new_buffer(size, dtype)
         buffers.append(found)
     return found
+
+
+def lasting(name: str, size: int, dtype: Any) -> Array:
+    """`scratch`; where weights are kept (`keeps_weights`), zeros that no other kernel writes to.
+
+    For what is computed from weights alone: it is there in the next replay.
+    """
+    return _new_buffer(size, np.dtype(dtype)) if keeps_weights() else scratch(name, size, dtype)
+
+
+def zeros(size: int, dtype: Any) -> Array:
+    """At least `size` zeros, which nobody may write to."""
+    dtype = np.dtype(dtype)
+    if dtype not in _zeros or _zeros[dtype].size < size:
+        _zeros[dtype] = _new_buffer(max(size, 1024), dtype)
+    return _zeros[dtype]
 
 
 def _free(buffers: list[Array], size: int, dtype: Any) -> Array | None:

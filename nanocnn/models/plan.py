@@ -23,7 +23,7 @@ from ..kernels import ability
 from ..kernels.memory import Arena, Memory
 from ..layers import Activation, Conv2D, Dropout, Flatten, Input, Layer, MaxPooling2D, is_builtin
 from ..layers.linear import Linear
-from .passes import Inference, is_known, remembered
+from .passes import is_known
 
 
 class Stage:
@@ -221,10 +221,6 @@ class Plan:
     def _same_bits(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function`, with BLAS on one thread: its bits depend on the number of threads."""
         return single_threaded_blas(function, *args) if self.uses_blas else function(*args)
-
-    def inference(self, samples: int, memory: Memory) -> Inference:
-        """The pass that computes the output, `final` included, for so many samples."""
-        return remembered(memory, samples, lambda: Inference(self, samples, memory))
 
     def backward(self, dy: Array, memory: Memory) -> None:
         """From dL/d(output of `forward`) to the gradients of all parameters.

@@ -22,7 +22,7 @@ from ...jit import pool, threads
 from ...jit.compile import kernel, part_range
 from ...jit.cpu import cpu
 from ...jit.inline import inline, noinline
-from ...jit.scratch import run, scratch
+from ...jit.scratch import run, scratch, zeros
 from ...jit.simd import (
     columns,
     fma,
@@ -59,7 +59,7 @@ def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool =
     (M, K), N = a.shape, b.shape[1]
     A, a_row, a_column = _strided(a)
     B, b_row, b_column = _strided(b)
-    bias = scratch("zeros", N, c.dtype) if bias is None else bias
+    bias = zeros(N, c.dtype) if bias is None else bias
     operands, n = (A, a_row, a_column, B, b_row, b_column), cpu.bytes // c.itemsize
     if M <= FEW:
         chunks, parts = -(-K // DEPTH), min(max(M * K * N // MIN_WORK, 1), MAX_PARTS)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ....common.arrays import Array
 from ....jit.inline import inline
-from ....jit.scratch import scratch
+from ....jit.scratch import zeros
 from ....jit.simd import convert, load, maximum, pointer, select, splat, store_row
 from .source import NO_ARGMAX
 
@@ -34,13 +34,13 @@ class Epilogue(NamedTuple):
 
 def epilogue_of(y: Array, bias: Array | None = None, relu: bool = False) -> Epilogue:
     """y = sum + bias; `relu`: max(y, 0)."""
-    bias = scratch("zeros", y.shape[-1], y.dtype) if bias is None else bias
+    bias = zeros(y.shape[-1], y.dtype) if bias is None else bias
     return Epilogue(y, bias, NO_ARGMAX, relu, False, False)
 
 
 def pooling_epilogue(y: Array, bias: Array | None, argmax: Array | None) -> Epilogue:
     """y = max(0, maximum of 2x2 sums + bias), and its argmax unless that is None."""
-    bias = scratch("zeros", y.shape[-1], y.dtype) if bias is None else bias
+    bias = zeros(y.shape[-1], y.dtype) if bias is None else bias
     if argmax is None:
         return Epilogue(y, bias, NO_ARGMAX, True, True, False)
     return Epilogue(y, bias, argmax.reshape(-1), True, True, True)

@@ -9,7 +9,7 @@ from ....common.arrays import Array
 from ....jit import pool, threads
 from ....jit.capture import keeps_weights, when
 from ....jit.compile import kernel, part_range
-from ....jit.scratch import scratch
+from ....jit.scratch import lasting
 from ....jit.simd import lanes, load_row, pointer, select, splat, store_row, total
 
 GRAIN = 16384  # items that are worth a part of their own
@@ -25,9 +25,9 @@ def if_changed(weight: Array, function: Callable[..., object], *args: Any) -> No
     if not keeps_weights():
         function(weight, *args)
         return
-    copy = scratch("copy", weight.size, weight.dtype)
+    copy = lasting("copy", weight.size, weight.dtype)
     parts = min(max(weight.size // GRAIN, 1), threads.get_num_threads())
-    changed = scratch("changed", parts, np.intp)[:parts]
+    changed = lasting("changed", parts, np.intp)[:parts]
     pool.run(_compare, parts, weight.reshape(-1), copy, changed)
     when(changed, _renew, weight, copy, function, args)
 

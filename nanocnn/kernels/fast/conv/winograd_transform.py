@@ -19,7 +19,7 @@ from ....common.arrays import Array
 from ....jit import threads
 from ....jit.compile import kernel, part_range
 from ....jit.inline import inline, noinline
-from ....jit.scratch import run, scratch
+from ....jit.scratch import lasting, run, scratch
 from ....jit.simd import (
     columns,
     fma,
@@ -50,7 +50,7 @@ def transformed_weights(weight: Array, transposed: bool) -> Array:
     _, _, C, F = weight.shape
     inputs, outputs = (F, C) if transposed else (C, F)
     size = POINTS * inputs * panel_size(outputs, weight.dtype)
-    packed = scratch("weights", size, weight.dtype)
+    packed = lasting("weights", size, weight.dtype)
     if_changed(weight, _transform, packed, transposed)
     return packed
 
