@@ -50,7 +50,10 @@ TILES = 48  # per block of A: it fits the second-level cache
 DEPTH = 256  # rows of a panel of B, and products that are summed before they are added to C
 MIN_WORK = 1 << 15  # multiply-adds that are worth a part of their own
 PACKING = 4  # how many rows of a panel take as long as packing it
-FEW = 4  # rows of C, at most, that `_few_rows` computes
+# A panel of B is also read in place if it is read at most IN_PLACE times, or if its rows are so few
+# bytes apart that its lines do not compete for the same places in the caches.
+IN_PLACE, NEAR = 8, 2048
+FEW = 2  # rows of C, at most, that `_few_rows` computes
 COLUMNS = 64  # of a product of few rows: a part's are a multiple
 
 
@@ -151,15 +154,15 @@ def _pack_block(block, pitch, A, a_column, height, depth):
 
 
 @inline
-def _multiply(acc, a, at, step, b, depth):
-    """acc[i] = the sum over k < depth of a[at[i] + k * step] * b[k], b (depth, columns of acc)."""
+def _multiply(acc, a, at, step, b, b_row, depth):
+    """acc[i] = the sum over k < depth of a[at[i] + k * step] * b[k]; rows of b are b_row apart."""
     for i in range(rows(acc)):
         for j in range(columns(acc)):
             acc[i, j] = splat(b, 0)
     row, n = tile(1, VECTORS, b), lanes(b)
     for k in range(depth):
         for j in range(columns(acc)):
-            row[0, j] = load(b, (k * columns(acc) + j) * n)
+            row[0, j] = load(b, k * b_row + j * n)
         for i in range(rows(acc)):
             item = splat(a, a[at[i] + k * step])
             for j in range(columns(acc)):
@@ -216,9 +219,12 @@ def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bia
             for p in range(first, end):
                 column = p * wide
                 width = min(wide, N - column)
-                width_packed = wide if width > n else n
-                b = pb + (k0 * b_row + column * b_column)
-                _pack_panel(panel, width_packed, b, b_row, b_column, width, depth)
+                b, b_step = pb + (k0 * b_row + column * b_column), b_row
+                often = bottom - top > IN_PLACE and b_row * C.itemsize > NEAR
+                if b_column != 1 or width < wide or often:
+                    b_step = wide if width > n else n
+                    _pack_panel(panel, b_step, b, b_row, b_column, width, depth)
+                    b = panel
                 for t in range(t0, t1):
                     row = t * ROWS
                     if packs_a:
@@ -232,10 +238,10 @@ def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bia
                     c = pc + (row * N + column)
                     start, start_step = (pointer(bias) + column, 0) if k0 == 0 else (c, N)
                     if width > n:
-                        _multiply(acc, a, at, step, panel, depth)
+                        _multiply(acc, a, at, step, b, b_step, depth)
                         _store_tile(acc, sums, c, N, start, start_step, M - row, width, lower)
                     else:
-                        _multiply(narrow, a, at, step, panel, depth)
+                        _multiply(narrow, a, at, step, b, b_step, depth)
                         _store_tile(narrow, sums, c, N, start, start_step, M - row, width, lower)
 
 
