@@ -53,6 +53,7 @@ PACKING = 4  # how many rows of a panel take as long as packing it
 # A panel of B is also read in place if it is read at most IN_PLACE times, or if its rows are so few
 # bytes apart that its lines do not compete for the same places in the caches.
 IN_PLACE, NEAR = 8, 2048
+MUCH_WORK = 1 << 20  # the same if there are more parts than threads
 FEW = 2  # rows of C, at most, that `_few_rows` computes
 COLUMNS = 64  # of a product of few rows: a part's are a multiple
 
@@ -89,13 +90,15 @@ def _grid(M: int, N: int, K: int, wide: int, packs_a: bool, cores: int) -> tuple
     Time is counted in rows of a panel. Each part packs its panels, and its rows if `packs_a`.
     """
     panels, tiles = -(-N // wide), -(-M // ROWS)
-    limit = max(min(M * K * N // MIN_WORK, 4 * cores), 1)
+    work = M * K * N
+    limit = max(min(work // MIN_WORK, cores), min(work // MUCH_WORK, 4 * cores), 1)
     best, sizes = math.inf, (1, 1)
     for across in range(1, min(panels, limit) + 1):
         for down in range(1, min(tiles, limit // across) + 1):
             w, h = -(-panels // across), -(-tiles // down)
             rounds = -(-across * down // cores)
             time = rounds * (w * h * ROWS + w * PACKING + (h if packs_a else 0))
+            time *= 1 + 1 / (4 * rounds)  # some cores may be late, or have other work
             if time < best:
                 best, sizes = time, (across, down)
     return sizes
