@@ -8,9 +8,9 @@ otherwise it is packed too, in blocks TILES tiles high, for the second-level cac
 few rows, reading B takes longer than the multiply-adds; `few_rows.py` computes these.
 
 Each item of C is bias + s0 + s1 + ..., added in this order, where s0 is the sum over the first
-DEPTH items of K, s1 over the next DEPTH, and so on; each of these begins with 0 and adds one product
-after the other. So the bits of an item depend neither on the other rows and columns nor on the
-number of threads nor on the width of the registers.
+DEPTH items of K, s1 over the next DEPTH, and so on; each of these sums begins with 0 and adds one
+product after the other. So the bits of an item depend neither on the other rows and columns nor on
+the number of threads nor on the width of the registers.
 """
 
 import math
@@ -22,7 +22,7 @@ from ...jit import pool, threads
 from ...jit.compile import kernel, part_range
 from ...jit.cpu import cpu
 from ...jit.inline import inline, noinline
-from ...jit.scratch import run, scratch
+from ...jit.scratch import plain, run, scratch
 from ...jit.simd import (
     columns,
     fma,
@@ -63,7 +63,7 @@ def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool =
     (M, K), N = a.shape, b.shape[1]
     A, a_row, a_column = _strided(a)
     B, b_row, b_column = _strided(b)
-    bias = scratch("zeros", N, c.dtype) if bias is None else bias
+    bias = scratch("zeros", N, c.dtype) if bias is None else plain(bias)
     operands, n = (A, a_row, a_column, B, b_row, b_column), cpu.bytes // c.itemsize
     if M <= FEW:
         chunks, parts = -(-K // DEPTH), min(max(M * K * N // MIN_WORK, 1), MAX_PARTS)
@@ -76,8 +76,9 @@ def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool =
         if down > 1:
             pool.run(_add_chunks, across, sums, pitch, chunks, c, bias, relu)
         return
-    packs_a = a_column != 1 and N > VECTORS * n
-    across, down = _grid(M, N, K, VECTORS * n, packs_a, threads.get_num_threads())
+    wide = VECTORS * n
+    packs_a = a_column != 1 and wide < N
+    across, down = _grid(M, N, K, wide, packs_a, threads.get_num_threads())
     buffers = {"panel": DEPTH * VECTORS * n + n * n, "sums": ROWS * VECTORS * n,
                "block": (ROWS * DEPTH + n) * TILES if packs_a else 0}  # fmt: skip
     run(_matmul, across * down, buffers, *operands, c, bias, K, across, packs_a, relu)
@@ -317,7 +318,9 @@ def _few_rows(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, b
         for column in range(first, end, wide if b_column != 1 else max(end - first, 1)):
             to = ps + (chunk * M * pitch + column)
             if b_column == 1:
-                _sum_products(to, pitch, M, a, a_row, a_column, b + column, b_row, depth, end - column)
+                _sum_products(
+                    to, pitch, M, a, a_row, a_column, b + column, b_row, depth, end - column
+                )
             else:
                 width = min(wide, end - column)
                 _pack_panel(panel, wide, b + column * b_column, b_row, b_column, width, depth)
