@@ -74,11 +74,8 @@ class LinearRelu(Stage):
         return y
 
     def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        layer, (y,) = self.layers[0], memory.saved(self)
-        if isinstance(layer, Conv2D):
-            return layer.transform_backward(dy, need_dx, memory, relu_output=y)
-        dz = layer.kernels.relu_backward(dy, y, **memory.out(self, dz=y.shape))
-        return layer.transform_backward(dz, need_dx, memory)
+        (y,) = memory.saved(self)
+        return self.layers[0].transform_backward(dy, need_dx, memory, relu_output=y)
 
     def kernel(self, batch: int) -> str:
         layer = self.layers[0]
