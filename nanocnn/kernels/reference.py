@@ -55,7 +55,7 @@ from .reference_training import (
 )
 
 fuses = writes_into = chooses = False  # what a kernel set can do: see kernels/__init__.py
-calls_blas = True
+calls_blas, CAPTURABLE = True, dict[str, Any]()
 
 
 # --- Dense ----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ fused into the sum over the batch that dbias is.
 
 from ...jit.compile import kernel, part_range
 from ...jit.pool import run
-from ...jit.scratch import plain, scratch
+from ...jit.scratch import scratch
 from ...jit.simd import lanes, load_row, pointer, select, splat, store_row
 from .gemm import COLUMNS, matmul
 from .outputs import MIN_WORK, Array, check_arrays, result, results
@@ -41,12 +41,12 @@ def dense_backward(
     check_arrays((N, U), x.dtype, dy=dy, relu_output=relu_output)
     dx, dweight, dbias = (None, None, None) if out is None else out
     dweight, dbias = results((dweight, dbias), ((D, U), x.dtype), ((U,), x.dtype))
-    dy = dz = plain(dy)
+    dy = dz = dy
     masked = relu_output is not None
     if masked:
         dz = scratch("dz", N * U, x.dtype)[: N * U].reshape(N, U)
     parts = max(min(-(-U // COLUMNS), N * U // MIN_WORK), 1)
-    run(_sum_columns, parts, dy, plain(relu_output) if masked else dy, masked, dz, dbias)
+    run(_sum_columns, parts, dy, relu_output if masked else dy, masked, dz, dbias)
     matmul(x.T, dz, dweight)
     if need_dx:
         dx = result(dx, (N, D), x.dtype)
