@@ -25,11 +25,11 @@ STEP = """
 import sys
 sys.path.insert(0, {here!r})
 import numpy as np
-from peers import CONTESTANTS
+from peers import CONTESTANTS, Task
 from presets import PRESETS
 preset = PRESETS[{preset!r}]
 x, y = np.ones(({batch}, *preset.shape), np.float32), np.arange({batch}) % 10
-CONTESTANTS[{name!r}][1](preset, x, y, {batch}, {threads}).fit(1)
+CONTESTANTS[{name!r}][1](Task(preset, x, y, {batch}, {threads})).fit(1)
 """
 
 
