@@ -57,9 +57,9 @@ def measure(name: str, options: Any) -> dict[str, Any]:
 
 
 def late_over_median(result: dict[str, Any], who: str) -> float | None:
-    """How many times the median the 99th percentile is; None if there were too few calls."""
+    """How many times the median the 99th percentile is; None if most runs had too few calls."""
     late, times = result["p99_seconds"][who], result["call_seconds"][who]
-    if len(late) < len(times):
+    if 2 * len(late) < len(times):
         return None
     return harness.summarize(late).median / harness.summarize(times).median
 
@@ -104,7 +104,7 @@ def conclude(results: dict[str, Any]) -> dict[str, dict[str, float]]:
     print("\n### compared with the fastest peer\n")
     print(harness.table(["nanocnn is faster by", *ratios], rows))
     for batch, each in ratios.items():
-        print(f"\n{batch} images. {harness.mean_and_worst(each)}")
+        print(f"\nBatches of {batch}. {harness.mean_and_worst(each)}")
     return ratios
 
 
