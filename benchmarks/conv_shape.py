@@ -8,8 +8,8 @@ dweight. With `pool`, ReLU and a 2x2 max-pool are fused with the convolution.
 What a product would take if one thing alone limited it, as a share of the time it takes:
     products     the multiply-adds of the definition, as fast as registers alone can do them;
                  Winograd and sparse gradients do fewer of them and may exceed 100%
-    empty lanes  what is added if the last vector of filters (for dx: of channels) is partly empty,
-                 at full width, by the algorithms that have filters in the lanes
+    empty lanes  what is added if the last vector is partly empty, at full width: of filters (for
+                 dx: of channels), or of a row of a window (sparse gradients)
     memory       each array once, at the speed of copying
     hand-over    as many kernel calls of as many parts, with nothing to do in them
 The rest is packing, transforms, loads and stores from caches.
@@ -36,7 +36,7 @@ from nanocnn.kernels.geometry import sliding_window
 
 CHECKED = 2  # images
 GRADIENTS = "dweight", "dx"
-FILTERS_IN_LANES = "direct", "winograd", "sparse"
+FILTERS_IN_LANES, ROWS_IN_LANES = ("direct", "winograd"), ("sparse", "scatter")
 LIMITS = "products", "empty lanes", "memory", "hand-over"
 
 
@@ -161,6 +161,15 @@ def _empty(part, parts):
     pass
 
 
+def in_lanes(made: str, product: str, shape: Shape) -> int:
+    """How many numbers the lanes of a register run along; 0 if the algorithm always fills them."""
+    if made in ROWS_IN_LANES:
+        return shape.KW * shape.C
+    if made in FILTERS_IN_LANES:
+        return shape.C if product == "dx" else shape.F
+    return 0
+
+
 def hand_over(calls: list[Call], seconds: float) -> float:
     """Seconds of as many calls of as many parts, with nothing to do."""
     counts = [len(call.seconds) for call in calls]
@@ -191,23 +200,25 @@ def measure(fast: Any, text: str, top: dict[str, float], options: Any) -> list[d
             with recording() as calls:
                 way.call()
             idle = hand_over(calls, options.seconds / 10)
-            arrays, width = [*cases[name].arrays(), *way.results], shape.F
+            product = "dx" if name == "both" else name
+            arrays = [*cases[name].arrays(), *way.results]
             if name == "both":
                 dweight = samples.get(("dweight", way.made[:1]))
                 if dweight is None or ("dx", made) in [(r["product"], r["by"]) for r in found]:
                     continue
                 times = [max(both - one, 1e-9) for both, one in zip(times, dweight, strict=True)]
                 dy, x, weight = cases[name].args[:3]
-                arrays, width = [dy, x, weight], shape.C
+                arrays = [dy, x, weight]
             flops = cases["forward"].flops
-            product = flops / top["flops"]
-            empty = -width % lanes if made in FILTERS_IN_LANES else 0
+            least = flops / top["flops"]
+            width = in_lanes(made, product, shape)
+            empty = -width % lanes
             seconds = (
-                product, product * empty / width,
+                least, least * empty / max(width, 1),
                 sum(a.nbytes for a in arrays) / top["bytes"], idle,
             )  # fmt: skip
             found.append({
-                "shape": text, "product": "dx" if name == "both" else name, "by": made,
+                "shape": text, "product": product, "by": made,
                 "chosen": way is each[0], "seconds": times, "flops": flops,
                 "calls": [[call.kernel, len(call.seconds)] for call in calls],
                 "limits": dict(zip(LIMITS, seconds, strict=True)),
@@ -227,7 +238,7 @@ def report(measured: list[dict[str, Any]], compare: bool) -> None:
             filled, of = row["lanes"]
             lines.append(
                 [row["product"], row["by"], "chosen" if row["chosen"] else "", median * 1e3,
-                 row["flops"] / median / 1e9, f"{filled} of {of}", parts_of(row),
+                 row["flops"] / median / 1e9, f"{filled} of {of}" if of else "", parts_of(row),
                  *(f"{share:.0%}" for share in shares.values()), most]
             )  # fmt: skip
         shown = None if compare else -len(LIMITS) - 1

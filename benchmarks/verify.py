@@ -68,7 +68,10 @@ def chosen(case: Any, algorithm: str | None, products: tuple[str, ...]) -> list[
     window = next(arg for arg in case.args if isinstance(arg, Window))
     x, weight = case.args[backward], case.args[backward + 1]
     pooled = "pool" in case.operation
-    choice = conv.choose(window, *weight.shape[2:], len(x), pooled, algorithm, products)
+    choice = conv.choose(
+        window, *weight.shape[2:], N=len(x),
+        pooled=pooled, algorithm=algorithm, products=products,
+    )  # fmt: skip
     return [getattr(choice, product) for product in products]
 
 
