@@ -38,7 +38,7 @@ class Call(NamedTuple):
 
 @contextlib.contextmanager
 def recording() -> Iterator[list[Call]]:
-    """Let this thread alone run all kernels, part by part; yields the list of calls.
+    """Let this thread alone run all kernels, part by part; yields the growing list of calls.
 
     The one place that knows how kernels are called: by `pool.run`, whatever name it goes by.
     """
@@ -88,12 +88,13 @@ def measure(name: str, options: Any) -> dict[int, list[Call]]:
     model = nanocnn.Sequential(keras_layers(preset.layers, nanocnn), seed=0)
     model.compile(preset.optimizer, "sparse_categorical_crossentropy", ["accuracy"])
     found: dict[int, list[Call]] = {}
-    for _ in range(1 + options.rounds):  # the first one compiles
-        for threads in options.counts:
-            nanocnn.set_num_threads(threads)
-            with recording() as calls:
+    with recording() as calls:
+        for _ in range(1 + options.rounds):  # the first one compiles
+            for threads in options.counts:
+                nanocnn.set_num_threads(threads)
+                calls.clear()
                 model.train_on_batch(x, y)
-            found[threads] = shortest(calls, found.get(threads, calls))
+                found[threads] = shortest(calls, found.get(threads, calls))
     say(f"{name}: {', '.join(str(sum(len(c.seconds) for c in calls)) for calls in found.values())}"
         f" parts for {', '.join(map(str, found))} threads")  # fmt: skip
     return found
