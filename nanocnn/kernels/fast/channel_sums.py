@@ -18,9 +18,10 @@ from ...jit.compile import kernel, part_range, unsigned_range
 from ...jit.inline import inline
 from ...jit.pool import run
 from ...jit.scratch import scratch
-from ...jit.simd import fma, lanes, load, load_partial, load_row, pointer, store_row
+from ...jit.simd import fma, lanes, load_row, pointer, store_row
 from ...jit.simd_lanes import widen
 from .outputs import Array, count_parts, flat
+from .rows import load_as
 
 WIDE = 64  # columns of a line at least
 BLOCK = 16  # lines of several rows of x are a multiple of it
@@ -106,19 +107,13 @@ def _add_columns(px, first, last, width, squared, means, sums, left):
     """Of a vector of columns, `left` of them or all."""
     acc, mean = load_row(sums, 0, left), load_row(means, 0, left)
     for line in range(first, last):
-        value = widen(_load_like(px, line * width, left, acc))
+        value = widen(load_as(px, line * width, left, acc))
         if squared:
             value = value - mean
             acc = fma(value, value, acc)
         else:
             acc = acc + value
     store_row(sums, 0, acc, left)
-
-
-@inline
-def _load_like(p, i, left, vector):
-    """`load_row` of a vector of as many lanes as `vector`, a full register, has."""
-    return load(p, i, vector) if left >= lanes(vector) else load_partial(p, i, left, vector)
 
 
 @inline
@@ -186,8 +181,8 @@ def _add_gradients(px, pdy, first, last, width, sums, left):
     acc, products = load_row(sums, 0, left), load_row(sums + width, 0, left)
     mean = load_row(sums + 2 * width, 0, left)
     for line in range(first, last):
-        d = widen(_load_like(pdy, line * width, left, acc))
-        centred = widen(_load_like(px, line * width, left, acc)) - mean
+        d = widen(load_as(pdy, line * width, left, acc))
+        centred = widen(load_as(px, line * width, left, acc)) - mean
         acc, products = acc + d, fma(d, centred, products)
     store_row(sums, 0, acc, left)
     store_row(sums + width, 0, products, left)
