@@ -12,7 +12,7 @@ from ...jit.compile import kernel, unsigned_range
 from ...jit.inline import inline
 from ...jit.pool import run
 from ...jit.scratch import scratch
-from ...jit.simd import fma, lanes, load_row, pointer, splat, store_row
+from ...jit.simd import fma, lanes, load_row, pointer, store_row
 from .channel_sums import (
     combine_statistics,
     gradient_sums,
@@ -198,17 +198,8 @@ def _update(part, parts, moving_mean, moving_variance, mean, variance, momentum)
     for c in range(mean.size):
         if not (isfinite(mean[c]) and isfinite(variance[c])):
             return
-    _average(moving_mean, mean, momentum)
-    _average(moving_variance, variance, momentum)
-
-
-@inline
-def _average(moving, value, momentum):
-    to, new = pointer(moving), pointer(value)
-    keep = moving.dtype.type(momentum)
-    old_share, new_share = splat(to, keep), splat(to, moving.dtype.type(1) - keep)
-    for c in range(0, moving.size, lanes(to)):  # vectors: scalars would be fused, and round once
-        left = moving.size - c
-        store_row(
-            to, c, load_row(to, c, left) * old_share + load_row(new, c, left) * new_share, left
-        )
+    keep = mean.dtype.type(momentum)
+    change = mean.dtype.type(1) - keep
+    for c in unsigned_range(0, mean.size):
+        moving_mean[c] = moving_mean[c] * keep + change * mean[c]
+        moving_variance[c] = moving_variance[c] * keep + change * variance[c]

@@ -7,7 +7,7 @@ import numpy as np
 from ...jit.compile import kernel, part_range
 from ...jit.inline import inline
 from ...jit.pool import run
-from ...jit.simd import fma, lanes, load_row, maximum, pointer, select, splat, store_row, total
+from ...jit.simd import lanes, load_row, maximum, pointer, select, splat, store_row, total
 from ...jit.simd_lanes import head, highest, widen
 from . import logarithm
 from .exponential import exp
@@ -68,8 +68,7 @@ def _softmax_backward(part, parts, dy, y, dx):
         pdy, py, to = pointer(dy) + n * K, pointer(y) + n * K, pointer(dx) + n * K
         acc = widen(zeros(py))
         for k in range(0, K, WIDTH):
-            d, p = load_wide(pdy, k, K - k), load_wide(py, k, K - k)
-            acc = fma(widen(d), widen(p), acc)
+            acc = acc + widen(load_wide(pdy, k, K - k) * load_wide(py, k, K - k))
         mean = splat(py, total(acc))
         for k in range(0, K, lanes(py)):
             d, p = load_row(pdy, k, K - k), load_row(py, k, K - k)
@@ -180,7 +179,7 @@ def _categorical_backward(part, parts, q, target, weight, epsilon, dq):
         for k in range(0, K, WIDTH):
             p, t = load_wide(pq, k, K - k) / whole, load_wide(pt, k, K - k)
             g = select((p >= low) & (p <= high), (zero - t) / p * share, zero)
-            acc = fma(widen(g), widen(p), acc)
+            acc = acc + widen(g * p)
             store_wide(to, k, g, K - k)
         mean = splat(zero, total(acc))
         for k in range(0, K, WIDTH):
