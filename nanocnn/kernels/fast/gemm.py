@@ -49,13 +49,13 @@ ROWS, VECTORS = (6, 2) if cpu.registers < 32 else (8, 2)
 TILES = 48  # per block of A: it fits the second-level cache
 DEPTH = 256  # rows of a panel of B, and products that are summed before they are added to C
 MIN_WORK = 1 << 15  # multiply-adds that are worth a part of their own
+MUCH_WORK = 1 << 20  # the same if there are more parts than threads
 PACKING = 4  # how many rows of a panel take as long as packing it
 # A panel of B is also read in place if it is read at most IN_PLACE times, or if its rows are so few
 # bytes apart that its lines do not compete for the same places in the caches.
 IN_PLACE, NEAR = 8, 2048
-MUCH_WORK = 1 << 20  # the same if there are more parts than threads
 FEW = 2  # rows of C, at most, that `_few_rows` computes
-COLUMNS = 64  # of a product of few rows: a part's are a multiple
+COLUMNS = 64  # parts that divide few rows have multiples of so many columns: whole cache lines
 
 
 def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool = False) -> None:
