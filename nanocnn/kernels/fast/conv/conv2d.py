@@ -59,13 +59,14 @@ import numpy as np
 from ....common.errors import unknown
 from ...geometry import Window
 from ..outputs import Array, check_dtype, result
-from . import direct, im2col, sparse_dweight, winograd
+from . import direct, im2col, planar, scatter, sparse_dweight, winograd
 from .epilogue import epilogue_of, pooling_epilogue
 from .pack import transposed_window
 from .source import Source, source_of
 
 MODULES: dict[str, Any] = {
     "direct": direct, "im2col": im2col, "sparse": sparse_dweight, "winograd": winograd,
+    "planar": planar, "scatter": scatter,
 }  # fmt: skip
 ALGORITHMS = tuple(MODULES)
 BACKWARD = ("dweight", "dx")  # the products of a backward pass, named as in `Choice`
@@ -136,6 +137,10 @@ def _supported(algorithm: str, window: Window, pooled: bool, dx: bool) -> set[st
         return {"forward", "dx"} if transposable and winograd.supports(window) else set()
     if algorithm == "sparse":
         return {"dweight"} if pooled and sparse_dweight.supports(window) else set()
+    if algorithm == "scatter":
+        return {"dx"} if pooled and scatter.supports(window) else set()
+    if algorithm == "planar":
+        return ({"forward", "dx"} if transposable else {"forward"}) if planar.supports(window) else set()
     if transposable:
         return {"forward", "dweight", "dx"}
     return {"forward"} if dx else {"forward", "dweight"}  # im2col computes dweight along with dx
@@ -247,7 +252,9 @@ def _backward(
 ) -> None:
     dx, dweight, dbias = gradients
     MODULES[chosen.dweight].weight_gradient(dy, x, window, dweight, dbias)
-    if dx is not None:
+    if dx is not None and chosen.dx == "scatter":
+        scatter.input_gradient(dy, weight, window, dx)
+    elif dx is not None:
         transposed = transposed_window(window)
         MODULES[chosen.dx].correlate(dy, weight, transposed, epilogue_of(dx), transposed=True)
 

@@ -112,7 +112,7 @@ def weight_gradient(dy: Source, x: Array, window: Window, dweight: Array, dbias:
     C, F = dweight.shape[2:]
     tables = pixel_table(window, C, dy.mode == UNPOOLED), tap_table(window, C)
     P, K, size = len(tables[0]), len(tables[1]), panel_size(F, x.dtype)
-    parts = count_partials(len(x), P * K * F)
+    parts = count_partials(len(x), P * K * F, K * F)
     dweights = scratch("dweights", parts * K * size, x.dtype)
     dbiases = scratch("dbiases", parts * size, x.dtype)[: parts * size]
     buffers = {"padded": padded_size(window, C), "panel": P * 48}

@@ -67,8 +67,13 @@ def write_pooled(out, at, sums, right, down, bias, left):
     best = best + bias
     store_row(out.y, at, relu(best), left)
     if out.save_argmax:
-        cell = select(best > splat(best, 0), cell, splat(best, NOT_POSITIVE))
-        store_row(out.argmax, at, convert(cell, out.argmax), left)
+        store_row(out.argmax, at, convert(positive_cell(best, cell), out.argmax), left)
+
+
+@inline
+def positive_cell(best, cell):
+    """The argmax of a pool whose maximum is `best`."""
+    return select(best > splat(best, 0), cell, splat(best, NOT_POSITIVE))
 
 
 @inline
@@ -79,13 +84,18 @@ def relu(v):
 
 @inline
 def pool_four(p, right, down):
-    """The maximum and argmax (0 to 3) of the vectors at p[0], p[right], p[down], p[down + right].
+    """`larger_of` the vectors at p[0], p[right], p[down], p[down + right]."""
+    best, cell = load(p, 0), splat(p, 0)
+    for q in range(1, 4):
+        best, cell = larger_of(best, cell, load(p, q % 2 * right + q // 2 * down), q)
+    return best, cell
+
+
+@inline
+def larger_of(best, cell, value, q):
+    """The maximum so far and its cell, after one more value, that of cell q.
 
     Of equal values the first is taken; NaN counts as the maximum.
     """
-    best, cell = load(p, 0), splat(p, 0)
-    for q in range(1, 4):
-        value = load(p, q % 2 * right + q // 2 * down)
-        larger = ((value > best) | (value != value)) & (best == best)
-        best, cell = select(larger, value, best), select(larger, splat(p, q), cell)
-    return best, cell
+    larger = ((value > best) | (value != value)) & (best == best)
+    return select(larger, value, best), select(larger, splat(best, q), cell)

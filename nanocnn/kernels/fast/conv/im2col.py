@@ -102,7 +102,7 @@ def backward(
     source, geometry = prepared(source_of(x)), prepared(window)
     tables = pixel_table(window, C), tap_table(window, C)
     dY = dy.reshape(N * P, F)
-    parts = count_partials(N, P * weight.size)
+    parts = count_partials(N, P * weight.size, weight.size)
     # per part (K+1, F): dweight and, in the last row, dbias
     partial = scratch("dweights", parts * (K + 1) * F, x.dtype)[: parts * (K + 1) * F]
     partial = partial.reshape(parts, K + 1, F)

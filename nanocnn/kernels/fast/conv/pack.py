@@ -5,14 +5,13 @@ the order in which the microkernel reads them, padded with zeros to whole vector
 """
 
 from functools import lru_cache
-from math import gcd
 from typing import Any
 
 import numba
 import numpy as np
 
 from ....common.arrays import Array
-from ....jit import pool, threads
+from ....jit import pool
 from ....jit.compile import kernel
 from ....jit.scratch import plain, scratch
 from ....jit.simd import lanes, load_row, pointer, store
@@ -21,26 +20,37 @@ from ...geometry import Window
 from .microkernel import panel_width
 
 MAX_PARTS = 16  # small enough parts that one delayed thread does not delay the others by much
-MAX_PARTIALS = 8  # the same for parts that each have partial sums to be added up
-MIN_WORK = 4e6  # multiply-adds; with less, a second thread costs more than it saves
+MAX_PARTIALS = 8  # the same for parts that each have many partial sums to be added up
+PARTIAL_ITEMS = 1 << 18  # partial sums that are always worth the memory
+MAX_THREADS = 64  # that share a layer without one of them waiting long for another
+PART_WORK = 1 << 20  # multiply-adds, about 10 microseconds
 
 
 def split_work(N: int, rows: int, work: float) -> tuple[int, int]:
-    """Split N samples of `rows` output rows and `work` multiply-adds each between threads.
+    """Split N samples of `rows` output rows and `work` multiply-adds each into parts.
 
     Returns the number of parts, and of strips per sample: 1 unless there are few samples. Each
-    output is summed within one part, so the bits do not depend on the number of threads.
+    output is summed within one part, so its bits do not depend on how many there are.
     """
-    if N * work < MIN_WORK:
-        return 1, 1
-    n = threads.get_num_threads()
-    strips = min(rows, n // gcd(N, n)) if N < MAX_PARTS else 1
-    return min(N * strips, n if N * work < 16 * MIN_WORK else max(MAX_PARTS, n)), strips
+    parts = count_parts(N * rows, work / rows)
+    strips = min(rows, -(-parts // max(N, 1)))
+    return max(1, min(parts, N * strips)), strips
 
 
-def count_partials(N: int, work: float) -> int:
-    """The number of parts, each with partial sums, of N samples of `work` multiply-adds each."""
-    return 1 if N * work < MIN_WORK else min(N, MAX_PARTIALS)
+def count_partials(N: int, work: float, size: int) -> int:
+    """The number of parts of N samples, of `work` multiply-adds each, with `size` partial sums.
+
+    Fewer where adding up the partial sums would take long.
+    """
+    return max(1, min(count_parts(N, work / 2), max(MAX_PARTIALS, PARTIAL_ITEMS // size)))
+
+
+def count_parts(items: int, work: float) -> int:
+    """The number of parts of `items`, of `work` multiply-adds each, none of which spans two parts.
+
+    It depends on the shape only: enough parts for many threads, each worth handing over.
+    """
+    return max(1, min(items, MAX_THREADS, int(items * work / PART_WORK)))
 
 
 def padded_size(window: Window, C: int) -> int:
@@ -114,19 +124,27 @@ def panel_size(F: int, dtype: Any) -> int:
     return sum(panels(F, dtype)[-1])
 
 
-def pack(weight: Array, transposed: bool) -> Array:
-    """Pack weight (T,C,F) into panels (T*C, width), in this thread's work memory.
+def weight_strides(
+    weight: Array, transposed: bool
+) -> tuple[tuple[int, int, int], int, tuple[int, int, int]]:
+    """The shape (T, C, F) of weight (...,C,F) as used, the offset of its first item, its strides.
 
-    `transposed`, for the input gradient: reverse the first axis and exchange C and F.
+    `transposed`, for the input gradient: reverse the first axes and exchange C and F.
     """
-    T, C, F = weight.shape
-    first, steps = 0, (C * F, F, 1)  # offset of the first item; strides of T, C, F
+    C, F = weight.shape[-2:]
+    T = weight.size // (C * F)
     if transposed:
-        C, F = F, C
-        first, steps = (T - 1) * C * F, (-C * F, 1, C)
+        return (T, F, C), (T - 1) * C * F, (-C * F, 1, F)
+    return (T, C, F), 0, (C * F, F, 1)
+
+
+def pack(weight: Array, transposed: bool) -> Array:
+    """Pack weight (T,C,F) into panels (T*C, width), in this thread's work memory."""
+    shape, first, steps = weight_strides(weight, transposed)
+    T, C, F = shape
     packed = scratch("weights", T * C * panel_size(F, weight.dtype), weight.dtype)
     flat = plain(weight).reshape(-1)
-    pool.run(_pack, 1, flat, packed, (T, C, F), first, steps)
+    pool.run(_pack, 1, flat, packed, shape, first, steps)
     return packed
 
 
