@@ -140,7 +140,7 @@ def _supported(algorithm: str, window: Window, pooled: bool, dx: bool) -> set[st
     if algorithm == "scatter":
         return {"dx"} if pooled and scatter.supports(window) else set()
     if algorithm == "planar":
-        return ({"forward", "dx"} if transposable else {"forward"}) if planar.supports(window) else set()
+        return ({"forward", "dweight", "dx"} if transposable else {"forward", "dweight"}) if planar.supports(window) else set()
     if transposable:
         return {"forward", "dweight", "dx"}
     return {"forward"} if dx else {"forward", "dweight"}  # im2col computes dweight along with dx

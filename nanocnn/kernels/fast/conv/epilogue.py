@@ -5,6 +5,8 @@ The sums of a tile are still in the first-level cache, so this costs no pass ove
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ....common.arrays import Array
 from ....jit.inline import inline
 from ....jit.scratch import scratch
@@ -62,8 +64,10 @@ def write(out, at, sums, bias, left):
 
 @inline
 def write_pooled(out, at, sums, right, down, bias, left):
-    """Store the maximum of four vectors of sums (see `pool_four`) and its argmax."""
-    best, cell = pool_four(sums, right, down)
+    """Store the maximum of the vectors at sums[0], [right], [down], [down + right]; its argmax."""
+    lower = sums + down
+    four = load(sums, 0), load(sums, right), load(lower, 0), load(lower, right)
+    best, cell = pool_four(*four)
     best = best + bias
     store_row(out.y, at, relu(best), left)
     if out.save_argmax:
@@ -83,19 +87,13 @@ def relu(v):
 
 
 @inline
-def pool_four(p, right, down):
-    """`larger_of` the vectors at p[0], p[right], p[down], p[down + right]."""
-    best, cell = load(p, 0), splat(p, 0)
-    for q in range(1, 4):
-        best, cell = larger_of(best, cell, load(p, q % 2 * right + q // 2 * down), q)
-    return best, cell
+def pool_four(a, b, c, d):
+    """The maximum of four vectors and its cell, 0 to 3, in each lane.
 
-
-@inline
-def larger_of(best, cell, value, q):
-    """The maximum so far and its cell, after one more value, that of cell q.
-
-    Of equal values the first is taken; NaN counts as the maximum.
+    Of equal values the first is taken; the maximum is NaN where a value is.
     """
-    larger = ((value > best) | (value != value)) & (best == best)
-    return select(larger, value, best), select(larger, splat(best, q), cell)
+    best, zero = maximum(maximum(a, b), maximum(c, d)), splat(a, 0)
+    later = select(c == best, splat(a, 2), splat(a, 3))
+    cell = select(a == best, zero, select(b == best, splat(a, 1), later))
+    ordered = (a == a) & (b == b) & (c == c) & (d == d)
+    return select(ordered, best, splat(a, np.nan)), cell

@@ -172,27 +172,6 @@ def _pack(part, parts, weight, packed, shape, first, steps):
         done += width // n
 
 
-def add_partials(partials: Array, total: Array) -> None:
-    """total = the sum of the rows of `partials`, in their order.
-
-    The same bits as `np.add.reduce`, which allocates a buffer of 8,192 items before NumPy 2.3.
-    """
-    total[...] = partials[0]
-    for partial in partials[1:]:
-        total += partial
-
-
-def unpack_sum(partials: Array, parts: int, weight: Array) -> None:
-    """weight (K,F) = the sum, in their order, of `parts` partial weights in panels (K, width)."""
-    K, F = weight.shape
-    size = K * panel_size(F, weight.dtype)
-    total = scratch("sum", size, weight.dtype)[:size]
-    add_partials(partials[: parts * size].reshape(parts, size), total)
-    for f, width in panels(F, weight.dtype):
-        panel = total[f * K : (f + width) * K].reshape(K, width)
-        weight[:, f : f + width] = panel[:, : F - f]
-
-
 def packed_weights(weight: Array, transposed: bool = False) -> Array:
     """Pack the weights (KH,KW,C,F) of a layer into panels (KH*KW*C, width)."""
     KH, KW, C, F = weight.shape

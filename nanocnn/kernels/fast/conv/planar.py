@@ -31,14 +31,15 @@ from ....jit.simd import (
     transpose,
 )
 from ...geometry import Window
-from .epilogue import Epilogue, epilogue_pointers, larger_of, positive_cell, relu
+from .epilogue import Epilogue, epilogue_pointers, pool_four, positive_cell, relu
 from .pack import padded_size, split_work, weight_strides
+from .planar_dweight import weight_gradient
 from .planes import CELLS, Planes, plane_table, planes_of, planes_size, split_planes, supports
 from .source import PLAIN, Source, copy, read_padded, source_pointers
 
-__all__ = ["correlate", "is_faster", "supports"]
+__all__ = ["correlate", "is_faster", "supports", "weight_gradient"]
 
-FILTERS = (6, 5, 4) if cpu.registers == 32 else (3, 2)  # tiles; one is compiled for each in use
+FILTERS = (6, 5, 4, 3, 2, 1) if cpu.registers == 32 else (3, 2, 1)  # tiles; one is compiled for each in use
 CACHE_BYTES = 24 * 1024  # results of a band: they stay in the first-level cache
 
 
@@ -49,7 +50,7 @@ def is_faster(window: Window, C: int, F: int, pooled: bool) -> bool:
 
 def filters_per_tile(F: int) -> int:
     """The number of filters of a tile that leaves the fewest unused."""
-    return min(FILTERS, key=lambda n: -(-F // n) * n)
+    return min(FILTERS, key=lambda n: -(-F // n) * (n + 1))
 
 
 def correlate(
@@ -139,9 +140,7 @@ def planar_kernel(FILTERS: int) -> Any:
                         bias = splat(b, out.bias[min(f + i, F - 1)])
                         to = (f + i) * pixels + p
                         if out.pool:
-                            best, cell = acc[i, 0], splat(b, 0)
-                            for q in range(1, CELLS):
-                                best, cell = larger_of(best, cell, acc[i, q], q)
+                            best, cell = pool_four(acc[i, 0], acc[i, 1], acc[i, 2], acc[i, 3])
                             best = best + bias
                             store(y, to, relu(best))
                             if out.save_argmax:

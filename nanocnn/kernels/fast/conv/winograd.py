@@ -43,7 +43,7 @@ from ....jit.threads import single_threaded_blas
 from ...geometry import Window
 from . import direct
 from .epilogue import Epilogue, epilogue_pointers, write, write_pooled
-from .microkernel import ROWS2, ROWS3, panel_width
+from .microkernel import ROWS1, ROWS2, ROWS3, panel_width
 from .pack import MAX_PARTS, pack, padded_size, panel_size
 from .source import Source, read_padded, source_pointers
 
@@ -241,8 +241,10 @@ def _winograd(part, parts, buffers, source, weight, epilogue, window, group, hei
                 right = w + point * C * width * n
                 if width == 3:
                     multiply(tile(ROWS3, 3, b), left, CP, count, C, right, to)
-                else:
+                elif width == 2:
                     multiply(tile(ROWS2, 2, b), left, CP, count, C, right, to)
+                else:
+                    multiply(tile(ROWS1, 1, b), left, CP, count, C, right, to)
             for t in range(count):
                 h, v = (top + t % per_sample // TW) * m // cells, t % TW * m // cells
                 to = (((sample + t // per_sample) * rows + h) * columns + v) * F
