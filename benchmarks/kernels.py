@@ -79,10 +79,10 @@ def made_by(case: Any, algorithm: str | None) -> str:
 
     backward = case.operation.endswith("backward")
     window = next(arg for arg in case.args if isinstance(arg, Window))
-    x, weight = case.args[backward], case.args[backward + 1]
+    weight = case.args[backward + 1]
     products = conv.BACKWARD if backward else ("forward",)
     pooled = "pool" in case.operation
-    choice = conv.choose(window, *weight.shape[2:], len(x), pooled, algorithm, products)
+    choice = conv.choose(window, *weight.shape[2:], pooled, algorithm, products)
     made = ", ".join(getattr(choice, product) for product in products)
     return made if algorithm else f"chosen: {made}"
 

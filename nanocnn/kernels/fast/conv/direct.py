@@ -6,11 +6,10 @@ as large as the input, is neither written nor read. Bias, ReLU and 2x2 max-pool 
 that are still in the first-level cache. Only the order of the sums changes.
 """
 
-from ....jit import pool
 from ....jit.compile import kernel, part_range
 from ....jit.inline import noinline
 from ....jit.scratch import run, scratch
-from ....jit.simd import lanes, load, load_row, pointer, splat, store, store_row, tile
+from ....jit.simd import lanes, load, load_row, pointer, splat, store, tile
 from ...geometry import Window
 from ..outputs import Array
 from .epilogue import Epilogue, epilogue_pointers, write, write_pooled
@@ -26,12 +25,12 @@ from .microkernel import (
 )
 from .pack import (
     count_partials,
-    count_parts,
     packed_weights,
     padded_size,
     panel_size,
     pixel_table,
     split_work,
+    sum_panels,
     tap_table,
 )
 from .source import (
@@ -127,7 +126,7 @@ def weight_gradient(dy: Source, x: Array, window: Window, dweight: Array, dbias:
     sums = scratch("dweights", parts * (K + 1) * size, x.dtype)
     buffers = {"padded": padded_size(window, C), "panel": P * 48}
     run(_weight_gradient, parts, buffers, dy, x, sums, F, tables, window)
-    pool.run(_sum_panels, count_parts(K + 1, parts * size), sums, parts, dweight, dbias)
+    sum_panels(sums, parts, dweight, dbias)
 
 
 @kernel
@@ -180,24 +179,3 @@ def add_rows(total, panel, width, P):
         for p in range(whole, P):
             a = a + load(column, p * width)
         store(total, j, load(total, j) + ((a + b) + (c + d)))
-
-
-@kernel
-def _sum_panels(part, parts, sums, count, dweight, dbias):
-    """dweight (KH,KW,C,F) and dbias (F,) = the sum of `count` partial sums, in their order."""
-    ps, F, n = pointer(sums), dbias.size, lanes(pointer(sums))
-    K, vectors = dweight.size // F, (F + n - 1) // n
-    step = (K + 1) * vectors * n
-    first, last = part_range(part, parts, K + 1)
-    for k in range(first, last):
-        to = pointer(dbias) if k == K else pointer(dweight) + k * F
-        done = 0
-        while done < vectors:
-            width, f = panel_width(vectors - done), done * n
-            at = k * vectors * n + f if k == K else f * K + k * width * n
-            for j in range(0, width * n, n):
-                value = load(ps, at + j)
-                for p in range(1, count):
-                    value = value + load(ps, p * step + at + j)
-                store_row(to, f + j, value, F - f - j)
-            done += width

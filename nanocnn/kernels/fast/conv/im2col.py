@@ -17,7 +17,7 @@ from ....jit.simd import pointer
 from ....jit.threads import single_threaded_blas
 from ...geometry import Window
 from .pack import count_partials, padded_size, pixel_table, split_work, tap_table
-from .source import Source, copy, fill_zeros, read_padded, source_of, source_pointers
+from .source import MASKED, Source, copy, fill_zeros, read_padded, source_of, source_pointers
 
 GROUP = 1024  # rows of the matrix that are built at a time
 
@@ -92,10 +92,13 @@ def forward(
 
 
 def backward(
-    dy: Array, x: Array, weight: Array, window: Window, dx: Array | None, dweight: Array,
+    gradient: Source, x: Array, weight: Array, window: Window, dx: Array | None, dweight: Array,
     dbias: Array,
 ) -> None:  # fmt: skip
     """dx (N,H,W,C) or None, dweight (KH,KW,C,F) and dbias (F,) from the same matrix."""
+    dy = gradient.x
+    if gradient.mode == MASKED:
+        dy = np.where(gradient.mask > 0, dy, dy.dtype.type(0))
     N, P, (*_, C, F) = len(x), window.OH * window.OW, weight.shape
     matrix = weight.reshape(-1, F)
     K = len(matrix)

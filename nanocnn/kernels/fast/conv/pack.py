@@ -12,9 +12,9 @@ import numpy as np
 
 from ....common.arrays import Array
 from ....jit import pool
-from ....jit.compile import kernel
+from ....jit.compile import kernel, part_range
 from ....jit.scratch import plain, scratch
-from ....jit.simd import lanes, load_row, pointer, store
+from ....jit.simd import lanes, load, load_row, pointer, store, store_row
 from ....jit.simd_types import lane_count
 from ...geometry import Window
 from .microkernel import panel_width
@@ -170,6 +170,37 @@ def _pack(part, parts, weight, packed, shape, first, steps):
                         target[j] = row[j * step_f] if j < left else 0
                 target = target + width
         done += width // n
+
+
+def sum_panels(sums: Array, parts: int, dweight: Array, dbias: Array) -> None:
+    """dweight (KH,KW,C,F) and dbias (F,) = the sum, in their order, of `parts` partial sums.
+
+    Each is dweight in panels (K, width), then dbias padded to whole vectors.
+    """
+    K, F = dweight.size // dbias.size, dbias.size
+    cut = count_parts(K + 1, parts * panel_size(F, dweight.dtype))
+    pool.run(_sum_panels, cut, sums, parts, dweight, dbias)
+
+
+@kernel
+def _sum_panels(part, parts, sums, count, dweight, dbias):
+    """dweight (KH,KW,C,F) and dbias (F,) = the sum of `count` partial sums, in their order."""
+    ps, F, n = pointer(sums), dbias.size, lanes(pointer(sums))
+    K, vectors = dweight.size // F, (F + n - 1) // n
+    step = (K + 1) * vectors * n
+    first, last = part_range(part, parts, K + 1)
+    for k in range(first, last):
+        to = pointer(dbias) if k == K else pointer(dweight) + k * F
+        done = 0
+        while done < vectors:
+            width, f = panel_width(vectors - done), done * n
+            at = k * vectors * n + f if k == K else f * K + k * width * n
+            for j in range(0, width * n, n):
+                value = load(ps, at + j)
+                for p in range(1, count):
+                    value = value + load(ps, p * step + at + j)
+                store_row(to, f + j, value, F - f - j)
+            done += width
 
 
 def packed_weights(weight: Array, transposed: bool = False) -> Array:

@@ -9,6 +9,8 @@ cells of one vector of pools. The results of a band are transposed to NHWC at th
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from ....common.arrays import Array
 from ....jit import pool
 from ....jit.compile import kernel, part_range
@@ -20,7 +22,6 @@ from ....jit.simd import (
     fma,
     lanes,
     load,
-    maximum,
     pointer,
     rows,
     splat,
@@ -32,20 +33,23 @@ from ....jit.simd import (
 )
 from ...geometry import Window
 from .epilogue import Epilogue, epilogue_pointers, pool_four, positive_cell, relu
-from .pack import padded_size, split_work, weight_strides
+from .pack import lanes_of, padded_size, split_work, weight_strides
 from .planar_dweight import weight_gradient
 from .planes import CELLS, Planes, plane_table, planes_of, planes_size, split_planes, supports
 from .source import PLAIN, Source, copy, read_padded, source_pointers
 
 __all__ = ["correlate", "is_faster", "supports", "weight_gradient"]
 
-FILTERS = (6, 5, 4, 3, 2, 1) if cpu.registers == 32 else (3, 2, 1)  # tiles; one is compiled for each in use
+FILTERS = (
+    (6, 5, 4, 3, 2, 1) if cpu.registers == 32 else (3, 2, 1)
+)  # tiles; one is compiled for each in use
 CACHE_BYTES = 24 * 1024  # results of a band: they stay in the first-level cache
 
 
-def is_faster(window: Window, C: int, F: int, pooled: bool) -> bool:
-    """Whether this is faster than the direct kernel."""
-    return supports(window) and (C <= 3 and (pooled or F <= 4) or F <= 3)
+def is_faster(window: Window, C: int, F: int) -> bool:
+    """Whether this is faster than the direct kernel, half of whose lanes or more would be empty."""
+    lanes = lanes_of(np.float32)
+    return supports(window) and F <= lanes // 2 and (C <= 3 or F <= 3)
 
 
 def filters_per_tile(F: int) -> int:
@@ -68,7 +72,9 @@ def correlate(
     most = max(1, min(CACHE_BYTES // row_bytes, -(-rows // strips)))
     planes = planes_of(window, pooled, weight.dtype, most)
     packed = scratch("weights", blocks * n * K, weight.dtype)
-    pool.run(_pack_filters, 1, plain(weight).reshape(-1), packed, n, *weight_strides(weight, transposed))
+    pool.run(
+        _pack_filters, 1, plain(weight).reshape(-1), packed, n, *weight_strides(weight, transposed)
+    )
     result = blocks * n * planes.pixels
     buffers = {"padded": padded_size(window, C), "planes": planes_size(planes, C, pooled),
                "y": result, "cells": result * epilogue.save_argmax}  # fmt: skip

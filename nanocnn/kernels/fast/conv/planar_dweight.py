@@ -1,8 +1,8 @@
 """The weight gradient with lanes along pixels, for layers whose channels do not fill them.
 
-For a layer with ReLU and 2x2 max-pool. What differs from the reference: x is split into planes, and
-dy into four planes for each filter, one for each cell of the pools (planes.py). A sum over pixels is
-kept as a vector of sums, a tile of taps x filters of them in registers.
+For a layer with ReLU and 2x2 max-pool. What differs from the reference: x is split into planes,
+and dy into four planes for each filter, one for each cell of the pools (planes.py). A sum over
+pixels is kept as a vector of sums, a tile of taps x filters of them in registers.
 
 An item between two rows of outputs is multiplied by a zero. If x is not finite, the direct kernel
 computes the layer again.

@@ -17,7 +17,8 @@ import numpy as np
 
 from ....common.arrays import Array
 from ....jit.inline import noinline
-from ....jit.simd import every_second, lanes, load, load_row, store_row
+from ....jit.simd import lanes, load_row, store_row
+from ....jit.simd_lanes import every_second
 from ...geometry import Window
 from .pack import lanes_of
 
@@ -55,7 +56,9 @@ def planes_of(window: Window, pool: bool, dtype: Any, rows: int) -> Planes:
     pitch = -(-(window.left + window.W + window.right) // cells)
     high = cells * rows + (window.KH - 1) * window.DH
     step = lanes_of(dtype) * (1 if pool else CELLS)
-    return Planes(bands, rows, pitch, -(-high // cells) * pitch, step, -(-rows * pitch // step) * step)
+    return Planes(
+        bands, rows, pitch, -(-high // cells) * pitch, step, -(-rows * pitch // step) * step
+    )
 
 
 def planes_size(planes: Planes, C: int, pool: bool) -> int:
@@ -65,7 +68,7 @@ def planes_size(planes: Planes, C: int, pool: bool) -> int:
 
 @lru_cache(maxsize=256)
 def plane_table(window: Window, C: int, pool: bool, planes: Planes) -> Array:
-    """The offset of weight (kh,kw,c) from output pixel 0, for each of a tile's vectors: (K*CELLS,)."""
+    """The offset of weight (kh,kw,c) from pixel 0 for each of a tile's vectors: (K*CELLS,)."""
     kh, kw, c, q = np.ogrid[: window.KH, : window.KW, :C, :CELLS]
     if pool:
         h, w = kh * window.DH + q // 2, kw * window.DW + q % 2

@@ -22,34 +22,32 @@ from ....jit.compile import kernel, part_range
 from ....jit.inline import inline
 from ....jit.scratch import plain, run, scratch
 from ....jit.simd import (
-    bits,
     columns,
     fma,
     lanes,
     load,
     load_row,
-    lowest_bit,
     pointer,
     rows,
-    select,
     splat,
     store,
     tile,
     total,
 )
+from ....jit.simd_lanes import bits, lowest_bit
 from ...geometry import Window
 from . import direct
 from .epilogue import epilogue_of
 from .pack import count_parts, padded_size, transposed_window
 from .source import Source, argmax_row, copy, fill_zeros, source_pointers
-from .window_rows import WindowTiles, supports, window_tiles
+from .window_rows import supports, window_tiles
 
 __all__ = ["input_gradient", "is_faster", "supports"]
 
 
 def is_faster(window: Window, C: int) -> bool:
-    """Whether this is faster than the direct kernel."""
-    return supports(window) and C < 64
+    """Whether this is faster than the direct kernel, and no slower than Winograd."""
+    return supports(window) and C <= 32
 
 
 def input_gradient(dy: Source, weight: Array, window: Window, dx: Array) -> None:
@@ -119,7 +117,11 @@ def scatter_kernel(ROWS: int, VECTORS: int) -> Any:
         """
         dy, window = Source(*dy), Window(*window)
         (N, PH, PW, F), C, read = dy.x.shape, dx.shape[3], source_pointers(dy)
-        b, n, pitch = pointer(buffers[0]), lanes(read.x), (window.left + window.W + window.right) * C
+        b, n, pitch = (
+            pointer(buffers[0]),
+            lanes(read.x),
+            (window.left + window.W + window.right) * C,
+        )
         acc, size = tile(ROWS, VECTORS, b), (window.top + window.H + window.bottom) * pitch
         zero, nonfinite = splat(b, 0), splat(b, 0)
         begin, end = part_range(part, parts, N)

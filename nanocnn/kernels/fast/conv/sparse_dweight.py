@@ -50,7 +50,7 @@ CACHE_BYTES = 24 * 1024  # bytes of x per band: they stay in the first-level cac
 
 def is_faster(window: Window, C: int) -> bool:
     """Whether this is faster than the direct kernel."""
-    return supports(window) and window.KW * C >= 5
+    return supports(window) and window.KW * C >= 12
 
 
 def band_rows(window: Window, C: int, dtype: Any) -> int:

@@ -62,15 +62,14 @@ def supports(window: Window) -> bool:
     return window[2:8] in ((3, 3, 1, 1, 1, 1), (5, 5, 1, 1, 1, 1))
 
 
-def is_faster(window: Window, C: int, F: int, N: int) -> bool:
+def is_faster(window: Window, C: int, F: int) -> bool:
     """Whether this is faster than the direct kernel: measured, with a margin."""
     if not supports(window) or min(C, F) < 12:
         return False
     m = outputs_per_patch.py_func(window.KH)
     taps, pixels = window.KH * window.KW, window.OH * window.OW
     patches = -(-window.OH // m) * -(-window.OW // m)
-    # Patches overhang the border, and transforming the kernels takes time even for few pixels.
-    return patches * POINTS < 0.6 * pixels * taps and N * pixels * taps > 15_000
+    return patches * POINTS < 0.6 * pixels * taps  # patches overhang the border
 
 
 @lru_cache(maxsize=16)
