@@ -3,7 +3,7 @@
 import numpy as np
 
 from nanocnn.kernels import fast
-from nanocnn.kernels.fast.conv import conv2d as conv
+from nanocnn.kernels.fast.conv import conv2d as conv, planar_dweight
 from nanocnn.kernels.geometry import sliding_window
 
 
@@ -15,7 +15,8 @@ def kernels_of(module):
 def test_no_kernel_takes_more_than_ten_arguments():
     modules = [module for module in vars(fast.conv).values() if hasattr(module, "__file__")]
     found = [kernel for module in modules for kernel in kernels_of(module)]
-    found.append(conv.sparse_dweight.weight_kernel(4))
+    found += [conv.sparse_dweight.weight_kernel(3, 2), conv.scatter.scatter_kernel(3, 2)]
+    found += [conv.planar.planar_kernel(3), planar_dweight.dweight_kernel(3, 5)]
     assert {"_correlate", "_winograd", "_sparse", "_gather", "sum_products"} <= {
         kernel.__name__ for kernel in found
     }
@@ -37,7 +38,7 @@ def test_arrays_inside_named_tuples_are_made_plain():
         )
         given = change(pooled), change(x), change(weight), change(argmax), window, pool
         found = [y, pooled, argmax, *conv.conv2d_backward(*masked, relu_output=change(y))]
-        for algorithm in ("direct", "sparse", "winograd"):
+        for algorithm in ("direct", "sparse", "winograd", "planar", "scatter"):
             found += conv.conv2d_relu_pool_backward(*given, algorithm=algorithm)
         found.append(conv.conv2d_forward(*masked[1:3], None, window, algorithm="im2col"))
         return [array.tobytes() for array in found]
