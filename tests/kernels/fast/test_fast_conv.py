@@ -342,14 +342,3 @@ def test_a_forced_algorithm_is_what_runs(monkeypatch):
     )
     conv.conv2d_relu_pool_backward(y, x, weight, argmax, window, pool, algorithm="sparse")
     assert called  # though 3 channels are too few for it to be chosen
-
-
-def test_bad_arguments_are_named():
-    x, weight = np.zeros((1, 6, 6, 2), np.float32), np.zeros((3, 3, 2, 4), np.float64)
-    window = sliding_window((6, 6), (3, 3))
-    with pytest.raises(ValueError, match="weight"):
-        conv.conv2d_forward(x, weight, None, window)
-    with pytest.raises(ValueError, match="pool"):
-        conv.conv2d_relu_pool_forward(
-            x, weight.astype("f"), None, window, sliding_window((4, 4), (3, 3))
-        )

@@ -1,6 +1,7 @@
 """What the convolution kernels are called with: few arguments, and named tuples of plain arrays."""
 
 import numpy as np
+import pytest
 
 from nanocnn.kernels import fast
 from nanocnn.kernels.fast.conv import conv2d as conv, planar_dweight
@@ -56,3 +57,14 @@ def test_arrays_inside_named_tuples_are_made_plain():
     compiled = [len(kernel.signatures) for module in modules for kernel in kernels_of(module)]
     assert results(frozen) == expected and results(strided) == expected
     assert compiled == [len(k.signatures) for module in modules for k in kernels_of(module)]
+
+
+def test_bad_arguments_are_named():
+    x, weight = np.zeros((1, 6, 6, 2), np.float32), np.zeros((3, 3, 2, 4), np.float64)
+    window = sliding_window((6, 6), (3, 3))
+    with pytest.raises(ValueError, match="weight"):
+        conv.conv2d_forward(x, weight, None, window)
+    with pytest.raises(ValueError, match="pool"):
+        conv.conv2d_relu_pool_forward(
+            x, weight.astype("f"), None, window, sliding_window((4, 4), (3, 3))
+        )
