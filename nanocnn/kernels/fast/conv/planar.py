@@ -18,25 +18,21 @@ from ....jit.cpu import cpu
 from ....jit.inline import inline, noinline
 from ....jit.scratch import plain, run, scratch
 from ....jit.simd import (
-    convert,
     fma,
     lanes,
     load,
     pointer,
     rows,
     splat,
-    square,
     store,
-    store_row,
     tile,
-    transpose,
 )
 from ...geometry import Window
 from .epilogue import Epilogue, epilogue_pointers, pool_four, positive_cell, relu
 from .pack import lanes_of, padded_size, split_work, weight_strides
 from .planar_dweight import weight_gradient
 from .planes import CELLS, Planes, plane_table, planes_of, planes_size, split_planes, supports
-from .source import PLAIN, Source, copy, read_padded, source_pointers
+from .source import PLAIN, Source, read_padded, source_pointers
 
 __all__ = ["correlate", "is_faster", "supports", "weight_gradient"]
 
@@ -48,8 +44,8 @@ CACHE_BYTES = 24 * 1024  # results of a band: they stay in the first-level cache
 
 def is_faster(window: Window, C: int, F: int) -> bool:
     """Whether this is faster than the direct kernel, half of whose lanes or more would be empty."""
-    lanes = lanes_of(np.float32)
-    return supports(window) and F <= lanes // 2 and (C <= 3 or F <= 3)
+    few = lanes_of(np.float32) // 2
+    return supports(window) and F <= few and (C <= 3 or F <= 3)
 
 
 def filters_per_tile(F: int) -> int:
@@ -159,7 +155,7 @@ def planar_kernel(FILTERS: int) -> Any:
                 at = ((sample * rows + first + row) * columns) * F
                 write_row(out.y + at, y + row * planes.pitch, pixels, columns, F)
                 if out.save_argmax:
-                    write_cells(out.argmax + at, argmax + row * planes.pitch, pixels, columns, F)
+                    write_row(out.argmax + at, argmax + row * planes.pitch, pixels, columns, F)
 
     return _planar
 
@@ -167,28 +163,7 @@ def planar_kernel(FILTERS: int) -> Any:
 @noinline
 def write_row(target, source, size, columns, F):
     """target (columns, F) = the transpose of source: F rows, `size` apart, of `columns` items."""
-    if F == 1:
-        copy(target, source, columns)
-    else:
-        lines, n = square(source), lanes(source)
-        for w in range(0, columns, n):
-            for f in range(0, F, n):
-                for i in range(n):
-                    lines[i, 0] = load(source, min(f + i, F - 1) * size + w)
-                transpose(lines)
-                for i in range(n):
-                    store_row(target, (w + i) * F + f, lines[i, 0], F - f if w + i < columns else 0)
-
-
-@noinline
-def write_cells(target, source, size, columns, F):
-    """`write_row` of whole numbers."""
-    lines, n = square(source), lanes(source)
-    for w in range(0, columns, n):
-        for f in range(0, F, n):
-            for i in range(n):
-                lines[i, 0] = load(source, min(f + i, F - 1) * size + w)
-            transpose(lines)
-            for i in range(n):
-                left = F - f if w + i < columns else 0
-                store_row(target, (w + i) * F + f, convert(lines[i, 0], target), left)
+    for w in range(columns):
+        for f in range(F):
+            target[f] = source[f * size + w]
+        target = target + F
