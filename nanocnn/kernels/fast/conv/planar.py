@@ -44,8 +44,7 @@ CACHE_BYTES = 24 * 1024  # results of a band: they stay in the first-level cache
 
 def is_faster(window: Window, C: int, F: int) -> bool:
     """Whether this is faster than the direct kernel, half of whose lanes or more would be empty."""
-    few = lanes_of(np.float32) // 2
-    return supports(window) and F <= few and (C <= 3 or F <= 3)
+    return supports(window) and lanes_of(np.float32) >= 2 * F and (C <= 3 or F <= 3)
 
 
 def filters_per_tile(F: int) -> int:
