@@ -110,17 +110,18 @@ def choose(
     if not _transposable(window):
         return Choice("direct", "direct", "im2col")
     forward = dweight = dx = "direct"
-    if winograd.is_faster(window, C, F):
-        forward = "winograd"
-    if winograd.is_faster(transposed_window(window), F, C):
-        dx = "winograd"
+    transposed = transposed_window(window)
     if pooled and planar.is_faster(window, C, F):
         forward = dweight = "planar"
-    elif pooled and sparse_dweight.is_faster(window, C):
+    elif winograd.is_faster(window, C, F):
+        forward = "winograd"
+    if pooled and dweight == "direct" and sparse_dweight.is_faster(window, C):
         dweight = "sparse"
-    if pooled and scatter.is_faster(window, C):
+    if winograd.is_faster(transposed, F, C):
+        dx = "winograd"
+    elif pooled and scatter.is_faster(window):
         dx = "scatter"
-    elif planar.is_faster(transposed_window(window), F, C):
+    elif planar.is_faster(transposed, F, C):
         dx = "planar"
     return Choice(forward, dweight, dx)
 

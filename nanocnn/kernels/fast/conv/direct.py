@@ -30,13 +30,14 @@ from .pack import (
     panel_size,
     pixel_table,
     split_work,
-    sum_panels,
+    sum_partials,
     tap_table,
 )
 from .source import (
     PLAIN,
     UNPOOLED,
     Source,
+    copy,
     fill_zeros,
     plain_source,
     read_padded,
@@ -123,25 +124,24 @@ def weight_gradient(dy: Source, x: Array, window: Window, dweight: Array, dbias:
     tables = pixel_table(window, C, dy.mode == UNPOOLED), tap_table(window, C)
     P, K, size = len(tables[0]), len(tables[1]), panel_size(F, x.dtype)
     parts = count_partials(len(x), P * K * F, K * F)
-    sums = scratch("dweights", parts * (K + 1) * size, x.dtype)
-    buffers = {"padded": padded_size(window, C), "panel": P * 48}
+    sums = scratch("dweights", parts * (K + 1) * F, x.dtype)
+    buffers = {"padded": padded_size(window, C), "panel": P * 48, "sums": (K + 1) * size}
     run(_weight_gradient, parts, buffers, dy, x, sums, F, tables, window)
-    sum_panels(sums, parts, dweight, dbias)
+    sum_partials(sums, parts, dweight, dbias)
 
 
 @kernel
 def _weight_gradient(part, parts, buffers, dy, x, sums, F, tables, window):
-    """sums[part] (K + 1, F): dweight in panels (K, width), then dbias, over this part's samples."""
+    """sums[part] (K + 1, F): dweight and dbias, over this part's samples."""
     dy, window = Source(*dy), Window(*window)
     (N, rows, columns, _), C = dy.x.shape, x.shape[3]
-    (padded, panel), read, px = buffers, source_pointers(dy), pointer(x)
+    (padded, panel, mine), read, px = buffers, source_pointers(dy), pointer(x)
     pixel, tap, K = pointer(tables[0]), pointer(tables[1]), tables[1].size
     pd, n = pointer(panel), lanes(px)
     vectors, R = (F + n - 1) // n, rows * columns
     P = 4 * R if read.mode == UNPOOLED else R
     size = vectors * n
-    dw = pointer(sums) + part * (K + 1) * size
-    db = dw + K * size
+    dw, db = pointer(mine), pointer(mine) + K * size  # dweight in panels (K, width), and dbias
     fill_zeros(dw, (K + 1) * size)
     begin, end = part_range(part, parts, N)
     for sample in range(begin, end):
@@ -165,6 +165,14 @@ def _weight_gradient(part, parts, buffers, dy, x, sums, F, tables, window):
                 else:
                     sum_products(tile(ROWS1, 1, px), source, tap, 0, K, at, count, dyp, to, True)
             done += width
+
+    to, done = pointer(sums) + part * (K + 1) * F, 0
+    copy(to + K * F, db, F)
+    while done < vectors:
+        width, f = panel_width(vectors - done), done * n
+        for k in range(K):
+            copy(to + (k * F + f), dw + (f * K + k * width * n), min(width * n, F - f))
+        done += width
 
 
 @noinline

@@ -13,6 +13,7 @@ import numpy as np
 from ....common.arrays import Array
 from ....jit import pool
 from ....jit.compile import kernel, part_range
+from ....jit.inline import inline
 from ....jit.scratch import plain, scratch
 from ....jit.simd import lanes, load, load_row, pointer, store, store_row
 from ....jit.simd_types import lane_count
@@ -138,69 +139,66 @@ def weight_strides(
     return (T, C, F), 0, (C * F, F, 1)
 
 
-def pack(weight: Array, transposed: bool) -> Array:
-    """Pack weight (T,C,F) into panels (T*C, width), in this thread's work memory."""
+def pack(weight: Array, transposed: bool, width: int = 0) -> Array:
+    """Pack weight (...,C,F) into panels (T*C, width), in this thread's work memory.
+
+    width  filters of a panel, the same for all; by default, those of `panels`
+    """
     shape, first, steps = weight_strides(weight, transposed)
     T, C, F = shape
-    packed = scratch("weights", T * C * panel_size(F, weight.dtype), weight.dtype)
-    flat = plain(weight).reshape(-1)
-    pool.run(_pack, 1, flat, packed, shape, first, steps)
+    size = -(-F // width) * width if width else panel_size(F, weight.dtype)
+    packed = scratch("weights", T * C * size, weight.dtype)
+    pool.run(_pack, 1, plain(weight).reshape(-1), packed, shape, first, steps, width)
     return packed
 
 
 @kernel
-def _pack(part, parts, weight, packed, shape, first, steps):
+def _pack(part, parts, weight, packed, shape, first, steps, fixed):
     """packed = panels (T*C, width) of weight; its item (t,c,f) is at first + (t,c,f) . steps."""
     (T, C, F), (step_t, step_c, step_f) = shape, steps
     source, target = pointer(weight) + first, pointer(packed)
-    n = lanes(source)
-    vectors, done = (F + n - 1) // n, 0
-    while done < vectors:
-        width = panel_width(vectors - done) * n
-        f = done * n
+    n, f = lanes(source), 0
+    while f < F:
         left = F - f
+        width = fixed if fixed > 0 else panel_width((left + n - 1) // n) * n
         for t in range(T):
             for c in range(C):
                 row = source + (t * step_t + c * step_c + f * step_f)
-                if step_f == 1:
+                if step_f == 1:  # what is written past the width is overwritten by the next row
                     for j in range(0, width, n):
                         store(target, j, load_row(row, j, left - j))
                 else:
                     for j in range(width):
                         target[j] = row[j * step_f] if j < left else 0
                 target = target + width
-        done += width // n
+        f += width
 
 
-def sum_panels(sums: Array, parts: int, dweight: Array, dbias: Array) -> None:
-    """dweight (KH,KW,C,F) and dbias (F,) = the sum, in their order, of `parts` partial sums.
-
-    Each is dweight in panels (K, width), then dbias padded to whole vectors.
-    """
-    K, F = dweight.size // dbias.size, dbias.size
-    cut = count_parts(K + 1, parts * panel_size(F, dweight.dtype))
-    pool.run(_sum_panels, cut, sums, parts, dweight, dbias)
+def sum_partials(sums: Array, parts: int, dweight: Array, dbias: Array) -> None:
+    """dweight, dbias = the sum, in their order, of `parts` partial ones: sums (parts, sizes)."""
+    cut = count_parts(dweight.size, parts)
+    pool.run(_sum_partials, cut, sums, parts, dweight, dbias)
 
 
 @kernel
-def _sum_panels(part, parts, sums, count, dweight, dbias):
-    """dweight (KH,KW,C,F) and dbias (F,) = the sum of `count` partial sums, in their order."""
-    ps, F, n = pointer(sums), dbias.size, lanes(pointer(sums))
-    K, vectors = dweight.size // F, (F + n - 1) // n
-    step = (K + 1) * vectors * n
-    first, last = part_range(part, parts, K + 1)
-    for k in range(first, last):
-        to = pointer(dbias) if k == K else pointer(dweight) + k * F
-        done = 0
-        while done < vectors:
-            width, f = panel_width(vectors - done), done * n
-            at = k * vectors * n + f if k == K else f * K + k * width * n
-            for j in range(0, width * n, n):
-                value = load(ps, at + j)
-                for p in range(1, count):
-                    value = value + load(ps, p * step + at + j)
-                store_row(to, f + j, value, F - f - j)
-            done += width
+def _sum_partials(part, parts, sums, count, dweight, dbias):
+    ps, pw, pb, n = pointer(sums), pointer(dweight), pointer(dbias), lanes(pointer(sums))
+    size, F = dweight.size, dbias.size
+    first, last = part_range(part, parts, (size + n - 1) // n)
+    for i in range(first * n, last * n, n):
+        store_row(pw, i, sum_vectors(ps + i, size + F, count), size - i)
+    first, last = part_range(part, parts, (F + n - 1) // n)
+    for i in range(first * n, last * n, n):
+        store_row(pb, i, sum_vectors(ps + (size + i), size + F, count), F - i)
+
+
+@inline
+def sum_vectors(p, step, count):
+    """p[0] + p[step] + ..., a vector."""
+    value = load(p, 0)
+    for i in range(1, count):
+        value = value + load(p, i * step)
+    return value
 
 
 def packed_weights(weight: Array, transposed: bool = False) -> Array:

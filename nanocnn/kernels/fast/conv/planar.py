@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from ....common.arrays import Array
-from ....jit import pool
 from ....jit.compile import kernel, part_range
 from ....jit.cpu import cpu
 from ....jit.inline import inline, noinline
-from ....jit.scratch import plain, run, scratch
+from ....jit.scratch import run
 from ....jit.simd import (
     fma,
     lanes,
@@ -29,7 +28,7 @@ from ....jit.simd import (
 )
 from ...geometry import Window
 from .epilogue import Epilogue, epilogue_pointers, pool_four, positive_cell, relu
-from .pack import lanes_of, padded_size, split_work, weight_strides
+from .pack import lanes_of, pack, padded_size, split_work
 from .planar_dweight import weight_gradient
 from .planes import CELLS, Planes, plane_table, planes_of, planes_size, split_planes, supports
 from .source import PLAIN, Source, read_padded, source_pointers
@@ -66,29 +65,12 @@ def correlate(
     row_bytes = columns * blocks * n * (1 + epilogue.save_argmax) * weight.itemsize
     most = max(1, min(CACHE_BYTES // row_bytes, -(-rows // strips)))
     planes = planes_of(window, pooled, weight.dtype, most)
-    packed = scratch("weights", blocks * n * K, weight.dtype)
-    pool.run(
-        _pack_filters, 1, plain(weight).reshape(-1), packed, n, *weight_strides(weight, transposed)
-    )
+    packed = pack(weight, transposed, n)
     result = blocks * n * planes.pixels
     buffers = {"padded": padded_size(window, C), "planes": planes_size(planes, C, pooled),
                "y": result, "cells": result * epilogue.save_argmax}  # fmt: skip
     table = plane_table(window, C, pooled, planes)
     run(planar_kernel(n), parts, buffers, source, packed, epilogue, table, window, tuple(planes))
-
-
-@kernel
-def _pack_filters(part, parts, weight, packed, n, shape, first, steps):
-    """packed (blocks, K, n) = weight, whose item (t,c,f) is at first + (t,c,f) . steps."""
-    (T, C, F), (step_t, step_c, step_f) = shape, steps
-    source, target = pointer(weight) + first, pointer(packed)
-    for block in range((F + n - 1) // n):
-        for t in range(T):
-            for c in range(C):
-                for i in range(n):
-                    f = block * n + i
-                    target[i] = source[t * step_t + c * step_c + f * step_f] if f < F else 0
-                target = target + n
 
 
 @inline
@@ -113,7 +95,7 @@ def planar_kernel(FILTERS: int) -> Any:
 
     @kernel
     def _planar(part, parts, buffers, source, weight, epilogue, table, window, planes):
-        """Convolve this part's bands of samples; weight as `_pack_filters` packs it."""
+        """Convolve this part's bands of samples; weight as in panels (K, FILTERS)."""
         source, epilogue, window = Source(*source), Epilogue(*epilogue), Window(*window)
         (N, rows, columns, F), C, planes = epilogue.y.shape, source.x.shape[3], Planes(*planes)
         padded, planar, result, cells = buffers

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from ....common.arrays import Array
-from ....jit import pool
 from ....jit.capture import when
 from ....jit.compile import kernel, part_range
 from ....jit.cpu import cpu
@@ -36,7 +35,7 @@ from ....jit.simd import (
 )
 from ...geometry import Window
 from . import direct
-from .pack import count_partials, count_parts, lanes_of, padded_size
+from .pack import count_partials, lanes_of, padded_size, sum_partials
 from .planes import CELLS, Planes, plane_table, planes_of, planes_size, split_planes
 from .source import Source, fill_zeros, plain_source, read_padded, source_pointers
 
@@ -65,7 +64,7 @@ def weight_gradient(dy: Source, x: Array, window: Window, dweight: Array, dbias:
     planes = planes_of(window, True, x.dtype, max(1, CACHE_BYTES // row_bytes))
     parts = count_partials(N, window.OH * window.OW * K * F, K * F)
     size = (-(-K // taps) * taps + 1) * width
-    sums = scratch("dweights", parts * size, x.dtype)
+    sums = scratch("dweights", parts * (K + 1) * F, x.dtype)
     flags = scratch("flags", parts, np.intp)[:parts]
     buffers = {"padded": padded_size(window, C), "planes": planes_size(planes, C, True),
                "gradients": (CELLS + 1) * width * planes.pixels,
@@ -73,7 +72,7 @@ def weight_gradient(dy: Source, x: Array, window: Window, dweight: Array, dbias:
     table = plane_table(window, C, True, planes)
     given = window, tuple(planes)
     run(dweight_kernel(taps, filters), parts, buffers, dy, x, sums, flags, table, *given)
-    pool.run(_sum_tiles, count_parts(K, parts * F), sums, parts, (taps, filters), dweight, dbias)
+    sum_partials(sums, parts, dweight, dbias)
     when(flags, direct.weight_gradient, dy, x, window, dweight, dbias)
 
 
@@ -114,7 +113,7 @@ def dweight_kernel(TAPS: int, FILTERS: int) -> Any:
 
     @kernel
     def _planar_dweight(part, parts, buffers, dy, x, sums, flags, table, window, planes):
-        """sums[part]: dweight in tiles (TAPS, FILTERS) and dbias (F,), over this part's samples.
+        """sums[part] (K + 1, F): dweight and dbias, over this part's samples.
 
         flags[part] is 1 if x is not finite.
         """
@@ -163,33 +162,16 @@ def dweight_kernel(TAPS: int, FILTERS: int) -> Any:
                 for p in range(0, CELLS * pixels, n):
                     value = value + load(g, p)
                 store(to, f * n, value)
-        for i in range(size + width):
-            sums[part * (size + width) + i] = total(load(mine, i * n))
+        to = pointer(sums) + part * (K + 1) * F
+        for f in range(0, width, FILTERS):
+            for k in range(0, K, TAPS):
+                for i in range(min(TAPS, K - k)):
+                    for j in range(min(FILTERS, F - f)):
+                        place = to + ((k + i) * F + f + j)
+                        place[0] = total(load(mine, (i * FILTERS + j) * n))
+                mine = mine + TAPS * FILTERS * n
+        for f in range(F):
+            to[K * F + f] = total(load(mine, f * n))
         flags[part] = total(nonfinite) != 0
 
     return _planar_dweight
-
-
-@kernel
-def _sum_tiles(part, parts, sums, count, shape, dweight, dbias):
-    """dweight (KH,KW,C,F) and dbias (F,) = the sum of `count` partial sums, in their order."""
-    (taps, filters), (KH, KW, C, F), pw = shape, dweight.shape, pointer(dweight)
-    K = KH * KW * C
-    high, width = (K + taps - 1) // taps, (F + filters - 1) // filters * filters
-    size = high * taps * width
-    step = size + width
-    first, last = part_range(part, parts, K)
-    for k in range(first, last):
-        for f in range(F):
-            block = f // filters * high + k // taps
-            at = (block * taps + k % taps) * filters + f % filters
-            value = sums[at]
-            for p in range(1, count):
-                value += sums[p * step + at]
-            pw[k * F + f] = value
-    first, last = part_range(part, parts, F)
-    for f in range(first, last):
-        value = sums[size + f]
-        for p in range(1, count):
-            value += sums[p * step + size + f]
-        dbias[f] = value

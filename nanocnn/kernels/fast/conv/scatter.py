@@ -45,9 +45,9 @@ from .window_rows import supports, window_tiles
 __all__ = ["input_gradient", "is_faster", "supports"]
 
 
-def is_faster(window: Window, C: int) -> bool:
-    """Whether this is faster than the direct kernel, and no slower than Winograd."""
-    return supports(window) and C <= 32
+def is_faster(window: Window) -> bool:
+    """Whether this is faster than the direct kernel."""
+    return supports(window)
 
 
 def input_gradient(dy: Source, weight: Array, window: Window, dx: Array) -> None:

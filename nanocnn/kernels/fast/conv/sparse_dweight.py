@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from ....common.arrays import Array
-from ....jit import pool
 from ....jit.capture import when
 from ....jit.compile import kernel, part_range
 from ....jit.inline import inline, noinline
@@ -39,7 +38,7 @@ from ....jit.simd import (
 from ...geometry import Window
 from . import direct
 from .epilogue import NOT_POSITIVE
-from .pack import count_partials, count_parts, padded_size
+from .pack import count_partials, padded_size, sum_partials
 from .source import Source, fill_zeros, plain_source, read_padded, source_pointers
 from .window_rows import supports, window_tiles
 
@@ -108,20 +107,21 @@ def weight_kernel(ROWS: int, VECTORS: int) -> Any:
 
     @kernel
     def _sparse(part, parts, buffers, dy, x, sums, flags, window, band, tiles):
-        """sums[part]: dweight (F, tiles, ROWS, VECTORS * lanes) and dbias (F,) of this part.
+        """sums[part] (KH*KW*C + 1, F): dweight and dbias, over this part's samples.
 
         flags[part] is 1 if x is not finite.
         """
         dy, window = Source(*dy), Window(*window)
         (N, PH, PW, F), C, gradient, px = dy.x.shape, x.shape[3], source_pointers(dy), pointer(x)
-        padded, value, where, counts = buffers
+        padded, value, where, counts, tiled = buffers
         pb, pv, pw, pc = pointer(padded), pointer(value), pointer(where), pointer(counts)
         pitch, width = (window.left + window.W + window.right) * C, VECTORS * lanes(px)
-        acc, (down, across) = tile(ROWS, VECTORS, px), tiles
-        size = down * across * ROWS * width
-        mine = pointer(sums) + part * F * (size + 1)
-        dbias = mine + F * size
-        fill_zeros(mine, F * (size + 1))
+        acc, (down, across), row = tile(ROWS, VECTORS, px), tiles, window.KW * C
+        mine, size = pointer(tiled), down * across * ROWS * width  # (F, tiles, ROWS, width)
+        to = pointer(sums) + part * (window.KH * row + 1) * F
+        dbias = to + window.KH * row * F
+        fill_zeros(mine, F * size)
+        fill_zeros(dbias, F)
         nonfinite = splat(px, 0)
         bands = (PH + band - 1) // band
         begin, end = part_range(part, parts, N * bands)
@@ -142,9 +142,18 @@ def weight_kernel(ROWS: int, VECTORS: int) -> Any:
                     add_windows(acc, source, pitch, pw + f * R, pv + f * R, pc[f])
                     for i in range(ROWS):
                         for j in range(VECTORS):
-                            to = i * width + j * lanes(px)
-                            store(dw, to, load(dw, to) + acc[i, j])
+                            place = i * width + j * lanes(px)
+                            store(dw, place, load(dw, place) + acc[i, j])
                     dw = dw + ROWS * width
+        dw = mine
+        for f in range(F):
+            for t in range(down * across):
+                top, left = t // across * ROWS, t % across * width
+                for i in range(ROWS):
+                    start = to + ((top + i) * row + left) * F + f
+                    for k in range(min(width, row - left) if top + i < window.KH else 0):
+                        start[k * F] = dw[k]
+                    dw = dw + width
         flags[part] = total(nonfinite) != 0
 
     return _sparse
@@ -156,41 +165,14 @@ def weight_gradient(dy: Source, x: Array, window: Window, dweight: Array, dbias:
     tiles, R = window_tiles(window, C, x.dtype), PH * PW
     pitch = (window.left + window.W + window.right) * C
     parts = count_partials(N, R * F * tiles.items, F * tiles.items)
-    sums = scratch("dweights", parts * F * (tiles.items + 1), x.dtype)
+    sums = scratch("dweights", parts * (dweight.size + F), x.dtype)
     flags = scratch("flags", parts, np.intp)[:parts]
     beyond = (tiles.down * tiles.rows - window.KH) * pitch + tiles.across * tiles.width
     run(
         weight_kernel(tiles.rows, tiles.vectors), parts,
-        {"padded": padded_size(window, C) + beyond, "value": F * R, "where": F * R, "counts": F},
+        {"padded": padded_size(window, C) + beyond, "value": F * R, "where": F * R, "counts": F,
+         "sums": F * tiles.items},
         dy, x, sums, flags, window, band_rows(window, C, x.dtype), (tiles.down, tiles.across),
     )  # fmt: skip
-    summing = count_parts(F, parts * tiles.items)
-    pool.run(_sum_windows, summing, sums, parts, dweight, dbias, tuple(tiles))
+    sum_partials(sums, parts, dweight, dbias)
     when(flags, direct.weight_gradient, dy, x, window, dweight, dbias)
-
-
-@kernel
-def _sum_windows(part, parts, sums, count, dweight, dbias, tiles):
-    """dweight (KH,KW,C,F) and dbias (F,) = the sum of `count` partial sums, in their order."""
-    high, _, down, across, width = tiles
-    (KH, KW, C, F), ps, pw = dweight.shape, pointer(sums), pointer(dweight)
-    size = high * down * across * width
-    step, n = F * (size + 1), lanes(ps)
-    first, last = part_range(part, parts, F)
-    for f in range(first, last):
-        mine = ps + f * size
-        for i in range(0, size, n):
-            value = load(mine, i)
-            for p in range(1, count):
-                value = value + load(mine, p * step + i)
-            store(mine, i, value)
-        for t in range(down * across):
-            top, left = t // across * high, t % across * width
-            for i in range(min(high, KH - top)):
-                row = pw + ((top + i) * KW * C + left) * F + f
-                for k in range(min(width, KW * C - left)):
-                    row[k * F] = mine[(t * high + i) * width + k]
-        bias = ps[F * size + f]
-        for p in range(1, count):
-            bias += ps[p * step + F * size + f]
-        dbias[f] = bias
