@@ -14,7 +14,7 @@ infinity and the order of sums are preserved.
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache, update_wrapper
+from functools import cache, update_wrapper
 from operator import attrgetter
 from typing import Any
 
@@ -111,7 +111,7 @@ def variants(make: Callable[..., Kernel]) -> Callable[..., Kernel]:
     Its arguments can be pickled, and the kernel with them.
     """
 
-    @lru_cache(maxsize=None)
+    @cache
     def made(*constants: Any) -> Kernel:
         found = make(*constants)
         found.maker = made, constants

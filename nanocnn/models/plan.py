@@ -41,13 +41,13 @@ class Stage:
         """dL/dx of the last forward with this memory; fills the layers' `grads`."""
         return self.layers[0].run_backward(dy, need_dx, memory)
 
-    def kernel(self, batch: int) -> str:
-        """What runs for a batch of this size, in a few words."""
+    def kernel(self) -> str:
+        """What runs, in a few words."""
         layer = self.layers[0]
         if layer.is_custom:
             return f"{type(layer).__name__}, its own methods"
         if isinstance(layer, Conv2D) and ability(layer.kernels, "chooses"):
-            return f"Conv2D: {chosen(layer, batch)}"
+            return f"Conv2D: {chosen(layer)}"
         return type(layer).__name__
 
 
@@ -77,9 +77,9 @@ class LinearRelu(Stage):
         (y,) = memory.saved(self)
         return self.layers[0].transform_backward(dy, need_dx, memory, relu_output=y)
 
-    def kernel(self, batch: int) -> str:
+    def kernel(self) -> str:
         layer = self.layers[0]
-        choice = f": {chosen(layer, batch)}" if isinstance(layer, Conv2D) else ""
+        choice = f": {chosen(layer)}" if isinstance(layer, Conv2D) else ""
         return f"{type(layer).__name__}, ReLU{choice}"
 
 
@@ -115,8 +115,8 @@ class ConvReluPool(Stage):
         conv.set_gradients(dweight, dbias)
         return dx
 
-    def kernel(self, batch: int) -> str:
-        return f"Conv2D, ReLU, pool: {chosen(self.layers[0], batch, pooled=True)}"
+    def kernel(self) -> str:
+        return f"Conv2D, ReLU, pool: {chosen(self.layers[0], pooled=True)}"
 
 
 class InPlaceDropout(Stage):
@@ -149,13 +149,13 @@ class InPlaceDropout(Stage):
         assert d is not None
         return self.stage.backward(d, need_dx, memory)
 
-    def kernel(self, batch: int) -> str:
-        return f"{self.stage.kernel(batch)}, dropout"
+    def kernel(self) -> str:
+        return f"{self.stage.kernel()}, dropout"
 
 
-def chosen(conv: Conv2D, batch: int, pooled: bool = False) -> str:
+def chosen(conv: Conv2D, pooled: bool = False) -> str:
     """The algorithm of each of a convolution's three products."""
-    choice = conv.kernels.choose(conv.window, conv.input_shape[2], conv.filters, batch, pooled)
+    choice = conv.kernels.choose(conv.window, conv.input_shape[2], conv.filters, pooled)
     return f"{choice.forward} / {choice.dweight} / {choice.dx}"
 
 
@@ -333,7 +333,7 @@ def describe(plan: Plan, memory: Memory | None, batch: int) -> str:
     for stage in plan.stages:
         shape = (batch, *stage.layers[-1].output_shape)
         mflop, size = flops(stage) * batch / 1e6, prod(shape) * plan.dtype.itemsize / 2**20
-        rows.append((stage.name, stage.kernel(batch), str(shape), f"{mflop:,.1f}", f"{size:.2f}"))
+        rows.append((stage.name, stage.kernel(), str(shape), f"{mflop:,.1f}", f"{size:.2f}"))
     if (final := plan.final) is not None:
         kernel = f"{final.activation}, with the loss"
         rows.append((final.name, kernel, rows[-1][2], "0.0", rows[-1][4]))

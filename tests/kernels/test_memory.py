@@ -135,7 +135,7 @@ def test_a_module_of_some_functions_is_used_as_a_plain_set():
     plan = make_plan([layer], mine, "float32")
     x = np.random.default_rng(0).random((3, 6, 6, 1), np.float32)
     assert type(plan.memory()) is Memory and plan.uses_blas
-    assert plan.stages[0].kernel(3) == "Conv2D"
+    assert plan.stages[0].kernel() == "Conv2D"
     memory = plan.memory()
     y = plan.forward(x, True, memory)
     plan.backward(np.ones_like(y), memory)

@@ -19,7 +19,7 @@ from ....common.arrays import Array
 from ....jit import threads
 from ....jit.compile import kernel, part_range
 from ....jit.inline import inline, noinline
-from ....jit.scratch import lasting, run, scratch
+from ....jit.scratch import lasting, run
 from ....jit.simd import (
     columns,
     fma,
