@@ -53,12 +53,18 @@ def relu_pool_forward(
 
 
 def relu_pool_backward(
-    dy: Array, x: Array, weight: Array, argmax: Array, window: Window, pool: Window
+    dy: Array,
+    x: Array,
+    weight: Array,
+    argmax: Array,
+    window: Window,
+    pool: Window,
+    need_dx: bool = True,
 ) -> Any:
     """What the fused backward computes, for the argmax of the fused forward."""
     dy = np.where(argmax < NOT_POSITIVE, dy, 0)
     dz = reference.max_pool_backward(dy, np.where(argmax < NOT_POSITIVE, argmax, 0), pool)
-    return reference.conv2d_backward(dz, x, weight, window)
+    return reference.conv2d_backward(dz, x, weight, window, need_dx)
 
 
 def cases(fast: Any, N: int, dtype: Any) -> Iterator[Case]:

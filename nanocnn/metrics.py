@@ -7,6 +7,7 @@ of its samples. Model files cannot store custom functions; copies and pickles ke
 
 import math
 from collections.abc import Callable, Collection
+from functools import partial
 from itertools import count
 from typing import Any
 

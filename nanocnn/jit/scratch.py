@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from . import pool
 from .arguments import ALIGN, SLACK, Arguments
-from .capture import capturing
+from .capture import capturing, keeps_weights
 from .compile import Kernel
 
 Array = NDArray[Any]
@@ -25,23 +25,23 @@ INTEGER = ("where", "counts")  # the names of buffers of integers
 FREE = 3  # references to a buffer that is not in use: the list's, `found` and getrefcount's own
 
 _mine = threading.local()
+_zeros: dict[Any, Array] = {}
 
 
-def scratch(name: str, size: int, dtype: Any, kept: bool = False) -> Array:
+def scratch(name: str, size: int, dtype: Any) -> Array:
     """A buffer of that name: `size` items and SLACK, uninitialised; the caller's while it is held.
 
     It is used again when nothing refers to it any more, nor to a part of it. So code that runs
     between two kernels (a signal handler or a finalizer that predicts) gets another one. What is
-    captured gets buffers of its program's own, shared by its kernels in the same way. `kept`: a
-    replay reads what the one before has left in it (zeros at first), so it is not shared.
+    captured gets buffers of its program's own, shared by its kernels in the same way.
     """
     dtype = np.dtype(dtype)
     if (calls := capturing()) is not None:
         # one that is too small stays as it is: kernels that were captured before use it
-        found = None if kept else _free(calls.buffers, size + SLACK, dtype)
+        found = _free(calls.buffers, size + SLACK, dtype)
         if found is None:
             found = _new_buffer(size, dtype)
-            (calls.kept if kept else calls.buffers).append(found)
+            calls.buffers.append(found)
         return found
     buffers = _mine.__dict__.setdefault(name + dtype.char, [])
     found = _free(buffers, 0, dtype)
@@ -50,6 +50,22 @@ def scratch(name: str, size: int, dtype: Any, kept: bool = False) -> Array:
         found = _new_buffer(size, dtype)
         buffers.append(found)
     return found
+
+
+def lasting(name: str, size: int, dtype: Any) -> Array:
+    """`scratch`; where weights are kept (`keeps_weights`), zeros that no other kernel writes to.
+
+    For what is computed from weights alone: it is there in the next replay.
+    """
+    return _new_buffer(size, np.dtype(dtype)) if keeps_weights() else scratch(name, size, dtype)
+
+
+def zeros(size: int, dtype: Any) -> Array:
+    """At least `size` zeros, which nobody may write to."""
+    dtype = np.dtype(dtype)
+    if dtype not in _zeros or _zeros[dtype].size < size:
+        _zeros[dtype] = _new_buffer(max(size, 1024), dtype)
+    return _zeros[dtype]
 
 
 def _free(buffers: list[Array], size: int, dtype: Any) -> Array | None:

@@ -55,7 +55,7 @@ from .reference_training import (
 )
 
 fuses = writes_into = chooses = False  # what a kernel set can do: see kernels/__init__.py
-calls_blas = True
+calls_blas, CAPTURABLE = True, dict[str, Any]()
 
 
 # --- Dense ----------------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ def batch_norm_backward(
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """dy (..., C) -> dx (..., C), dgamma (C,), dbeta (C,).
 
-    `frozen`: mean and variance are constants, not those of x, so that dx = gamma * s * dy.
+    `frozen`: mean and variance are constants, not those of x; then dx is gamma * s * dy.
     """
     axes = tuple(range(x.ndim - 1))
     M = x.size // x.shape[-1]

@@ -147,9 +147,7 @@ def binary_cross_entropy_forward(p: Array, target: Array, epsilon: float) -> Arr
 
 
 # dL/dp = (1-t)/(1-p) - t/p = (p - t) / (p * (1-p)), and 0 where p was clipped
-def binary_cross_entropy_backward(
-    p: Array, target: Array, weight: Array, epsilon: float
-) -> Array:
+def binary_cross_entropy_backward(p: Array, target: Array, weight: Array, epsilon: float) -> Array:
     """dp (N, ...) = (p - t) / (p * (1-p)), weighted."""
     inside = (p >= epsilon) & (p <= 1 - epsilon)
     dp = np.where(inside, (p - target) / np.where(inside, p * (1 - p), 1), 0)
@@ -164,4 +162,3 @@ def mean_squared_error_forward(x: Array, target: Array) -> Array:
 def mean_squared_error_backward(x: Array, target: Array, weight: Array) -> Array:
     """dx (N, ...) = 2 * (x - t), weighted."""
     return (x - target) * (2 * _element_weights(weight, x))
-

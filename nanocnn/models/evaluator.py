@@ -134,9 +134,11 @@ class Evaluator(Structure):
     def _step(self, data: Data, index: slice | Array, memory: Memory, training: bool) -> Step:
         """One pass over the samples at `index`: see `Step.run`."""
         n = index.stop - index.start if isinstance(index, slice) else len(index)
+        plan, optimizer = self.execution_plan, self.optimizer if training else None
         step: Step = remembered(
-            memory, (n, training), lambda: Step(self, n, memory, training)
-        )
+            memory, (n, training), plan,
+            lambda: Step(self, self.loss, self.metrics, optimizer, n, memory),
+        )  # fmt: skip
         step.run(data, index)
         return step
 

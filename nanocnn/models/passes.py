@@ -7,14 +7,10 @@ This file says which passes may be captured, and when they must be captured agai
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from math import inf
 from operator import is_, itemgetter
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from ..common.arrays import Array, quietly
 from ..jit.capture import capture
 from ..jit.threads import get_num_threads
 from ..kernels import ability
@@ -31,9 +27,6 @@ from ..layers import (
     MaxPooling2D,
 )
 from ..layers.linear import Linear
-
-if TYPE_CHECKING:
-    from .plan import Plan
 
 PACKAGE = __name__.partition(".models.")[0]
 METHODS = (  # of a layer
@@ -149,61 +142,12 @@ def captured(functions: Sequence[Run], memory: Arena, keeps: bool = False) -> Se
     return [program.replay for program in programs(captures)]
 
 
-def remembered(memory: Memory, key: object, make: Callable[[], Any]) -> Any:
-    """The pass that `memory` keeps as `key` if it still fits, or a new one."""
+def remembered(memory: Memory, key: object, plan: object, make: Callable[[], Any]) -> Any:
+    """The pass of `plan` that `memory` keeps as `key` if it still fits, or a new one."""
     found = memory.passes.get(key)
-    if found is None or not found.fits():
+    if found is None or found.plan is not plan or not found.guard.holds():
         memory.passes.pop(key, None)
         found = memory.passes[key] = make()
         while len(memory.passes) > MOST:
             del memory.passes[next(iter(memory.passes))]
     return found
-
-
-class Inference:
-    """The output for any `x` of one batch size: set x, call `run`, and read `y`.
-
-    `run` overwrites y. `largest`: the largest absolute values of x and of y, or NaN.
-    """
-
-    def __init__(self, plan: "Plan", samples: int, memory: Memory) -> None:
-        self.plan = plan
-        self.memory = memory
-        layers = plan.layers
-        self.x = np.zeros((samples, *layers[0].input_shape), plan.dtype)
-        self.largest = np.zeros(2)
-        self.y: Array
-        self.run: Run = self._run_quietly
-        self.guard = Guard(
-            [*read_of(layers, False), read_of_kernels(plan.kernels, layers, False)]
-        )
-        self.is_captured = False
-        if (
-            isinstance(memory, Arena)
-            and are_capturable(plan.kernels)
-            and all(is_capturable(layer, plan.kernels) for layer in layers)
-        ):
-            (self.run,) = captured([self._run_quietly], memory, keeps=True)
-            self.is_captured = self.run != self._run_quietly
-
-    def fits(self) -> bool:
-        """Whether the model is still as it was; of the plan, see `Plan.fits`."""
-        return self.guard.holds()
-
-    def is_finite(self) -> bool:
-        """Whether x and y hold neither NaN nor infinity."""
-        x, y = self.largest.tolist()
-        return x < inf and y < inf
-
-    def release(self) -> None:
-        """Nothing: x and y are its own."""
-
-    def _run_quietly(self) -> None:
-        quietly(self._run)
-
-    def _run(self) -> None:
-        kernels, plan = self.plan.kernels, self.plan
-        kernels.largest(self.x, out=self.largest[:1])
-        y = plan.forward(self.x, False, self.memory)
-        self.y = y if plan.final is None else plan.final._forward(y, False, self.memory)
-        kernels.largest(self.y, out=self.largest[1:])

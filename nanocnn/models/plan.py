@@ -23,7 +23,7 @@ from ..kernels import ability
 from ..kernels.memory import Arena, Memory
 from ..layers import Activation, Conv2D, Dropout, Flatten, Input, Layer, MaxPooling2D, is_builtin
 from ..layers.linear import Linear
-from .passes import Inference, is_known, remembered
+from .passes import is_known
 
 
 class Stage:
@@ -41,13 +41,13 @@ class Stage:
         """dL/dx of the last forward with this memory; fills the layers' `grads`."""
         return self.layers[0].run_backward(dy, need_dx, memory)
 
-    def kernel(self, batch: int) -> str:
-        """What runs for a batch of this size, in a few words."""
+    def kernel(self) -> str:
+        """What runs, in a few words."""
         layer = self.layers[0]
         if layer.is_custom:
             return f"{type(layer).__name__}, its own methods"
         if isinstance(layer, Conv2D) and ability(layer.kernels, "chooses"):
-            return f"Conv2D: {chosen(layer, batch)}"
+            return f"Conv2D: {chosen(layer)}"
         return type(layer).__name__
 
 
@@ -74,15 +74,12 @@ class LinearRelu(Stage):
         return y
 
     def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        layer, (y,) = self.layers[0], memory.saved(self)
-        if isinstance(layer, Conv2D):
-            return layer.transform_backward(dy, need_dx, memory, relu_output=y)
-        dz = layer.kernels.relu_backward(dy, y, **memory.out(self, dz=y.shape))
-        return layer.transform_backward(dz, need_dx, memory)
+        (y,) = memory.saved(self)
+        return self.layers[0].transform_backward(dy, need_dx, memory, relu_output=y)
 
-    def kernel(self, batch: int) -> str:
+    def kernel(self) -> str:
         layer = self.layers[0]
-        choice = f": {chosen(layer, batch)}" if isinstance(layer, Conv2D) else ""
+        choice = f": {chosen(layer)}" if isinstance(layer, Conv2D) else ""
         return f"{type(layer).__name__}, ReLU{choice}"
 
 
@@ -118,8 +115,8 @@ class ConvReluPool(Stage):
         conv.set_gradients(dweight, dbias)
         return dx
 
-    def kernel(self, batch: int) -> str:
-        return f"Conv2D, ReLU, pool: {chosen(self.layers[0], batch, pooled=True)}"
+    def kernel(self) -> str:
+        return f"Conv2D, ReLU, pool: {chosen(self.layers[0], pooled=True)}"
 
 
 class InPlaceDropout(Stage):
@@ -152,13 +149,13 @@ class InPlaceDropout(Stage):
         assert d is not None
         return self.stage.backward(d, need_dx, memory)
 
-    def kernel(self, batch: int) -> str:
-        return f"{self.stage.kernel(batch)}, dropout"
+    def kernel(self) -> str:
+        return f"{self.stage.kernel()}, dropout"
 
 
-def chosen(conv: Conv2D, batch: int, pooled: bool = False) -> str:
+def chosen(conv: Conv2D, pooled: bool = False) -> str:
     """The algorithm of each of a convolution's three products."""
-    choice = conv.kernels.choose(conv.window, conv.input_shape[2], conv.filters, batch, pooled)
+    choice = conv.kernels.choose(conv.window, conv.input_shape[2], conv.filters, pooled)
     return f"{choice.forward} / {choice.dweight} / {choice.dx}"
 
 
@@ -221,10 +218,6 @@ class Plan:
     def _same_bits(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function`, with BLAS on one thread: its bits depend on the number of threads."""
         return single_threaded_blas(function, *args) if self.uses_blas else function(*args)
-
-    def inference(self, samples: int, memory: Memory) -> Inference:
-        """The pass that computes the output, `final` included, for so many samples."""
-        return remembered(memory, samples, lambda: Inference(self, samples, memory))
 
     def backward(self, dy: Array, memory: Memory) -> None:
         """From dL/d(output of `forward`) to the gradients of all parameters.
@@ -340,7 +333,7 @@ def describe(plan: Plan, memory: Memory | None, batch: int) -> str:
     for stage in plan.stages:
         shape = (batch, *stage.layers[-1].output_shape)
         mflop, size = flops(stage) * batch / 1e6, prod(shape) * plan.dtype.itemsize / 2**20
-        rows.append((stage.name, stage.kernel(batch), str(shape), f"{mflop:,.1f}", f"{size:.2f}"))
+        rows.append((stage.name, stage.kernel(), str(shape), f"{mflop:,.1f}", f"{size:.2f}"))
     if (final := plan.final) is not None:
         kernel = f"{final.activation}, with the loss"
         rows.append((final.name, kernel, rows[-1][2], "0.0", rows[-1][4]))

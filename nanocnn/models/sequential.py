@@ -22,6 +22,7 @@ from ..metrics import custom_metrics, warn_not_stored
 from ..storage.snapshot import Snapshot
 from .evaluator import INFERENCE_BATCH
 from .history import Progress
+from .inference import inference
 from .plan import describe
 from .record import record
 from .trainer import Trainer
@@ -89,19 +90,18 @@ class Sequential(Trainer):
                 if callback_list:
                     callback_list.call("on_predict_batch_begin", number, {})
                 n = len(result[index])
-                inference = self.execution_plan.inference(n, memory)
-                take(images, index, self.dtype, inference.x)
-                inference.run()
-                result[index] = inference.y
-                if not inference.is_finite():
+                found = inference(self.execution_plan, n, memory)
+                take(images, index, self.dtype, found.x)
+                found.run()
+                result[index] = found.y
+                if not found.is_finite():
                     raise NonFiniteError(
-                        f"predict: NaN or infinity, first seen in "
-                        f"{self._first_nonfinite(inference.x)}"
+                        f"predict: NaN or infinity, first seen in {self._first_nonfinite(found.x)}"
                     )
                 progress.update(n, {})
                 if callback_list:
-                    outputs = inference.y.copy()
-                    callback_list.call("on_predict_batch_end", number, {"outputs": outputs})
+                    outputs = {"outputs": found.y.copy()}
+                    callback_list.call("on_predict_batch_end", number, outputs)
             progress.end({})
         if callback_list:
             callback_list.call("on_predict_end", {})
@@ -119,12 +119,12 @@ class Sequential(Trainer):
         if x.dtype != self.dtype or (self.unit_range is not None and not self._range_said):
             return None
         with self.borrowed_memory() as memory:
-            inference = self.execution_plan.inference(len(x), memory)
-            if not inference.is_captured:
+            found = inference(self.execution_plan, len(x), memory)
+            if not found.is_captured:
                 return None
-            np.copyto(inference.x, x)
-            inference.run()
-            return inference.y.copy() if inference.is_finite() else None
+            np.copyto(found.x, x)
+            found.run()
+            return found.y.copy() if found.is_finite() else None
 
     # --- Looks inside ---
 

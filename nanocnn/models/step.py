@@ -6,35 +6,42 @@ of these is a program (passes.py); otherwise the same functions run as they are.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..common.arrays import Array, quietly
 from ..common.errors import NonFiniteError
 from ..kernels.memory import Arena, Memory
-from ..losses import LOSSES
-from ..metrics import accuracy
-from ..optimizers import OPTIMIZERS
+from ..losses import LOSSES, Loss
+from ..metrics import Metric, accuracy
+from ..optimizers import OPTIMIZERS, Optimizer
 from .inputs import Data
 from .passes import Guard, Run, are_capturable, captured, is_capturable, read_of, read_of_kernels
-
-if TYPE_CHECKING:
-    from .evaluator import Evaluator
+from .structure import Structure
 
 CHANGING = {"iterations", "_learning_rate", "_model"}  # attributes of an optimizer
 
 
 class Step:
-    """Passes of a compiled model over batches of `samples`; `training`: with updates.
+    """Passes of a model over batches of `samples`, with updates if there is an `optimizer`.
 
     After `run`: `loss`, the mean over the batch and the L2 penalty; `target` and `prediction`; and
     `correct`, how many predictions are right, if accuracy is a metric. The next run overwrites the
     arrays.
     """
 
-    def __init__(self, model: "Evaluator", samples: int, memory: Memory, training: bool) -> None:
-        self.model, self.memory, self.training = model, memory, training
+    def __init__(
+        self,
+        model: Structure,
+        loss: Loss,
+        metrics: Mapping[str, Metric],
+        optimizer: Optimizer | None,
+        samples: int,
+        memory: Memory,
+    ) -> None:
+        self.model, self.memory = model, memory
+        self.loss_function, self.metrics, self.optimizer = loss, metrics, optimizer
         self.plan = model.execution_plan
         self.index = np.arange(samples)
         self.x = np.empty((samples, *model.input_shape), model.dtype)
@@ -42,13 +49,13 @@ class Step:
         self.share = np.empty(samples, model.dtype)
         self.prediction: Array
         self._mean, self._penalty, self._correct = np.zeros(2), np.zeros(1), np.zeros(1)
-        self._counts = accuracy in model.metrics.values() and self.target.ndim == 2
+        self._counts = accuracy in metrics.values() and self.target.ndim == 2
         self._data: Data | None = None
-        if training:
-            model.optimizer.allocate(model.trained())
+        if optimizer is not None:
+            optimizer.allocate(model.trained())
         self.guard = Guard(self._places())
         functions = [self._forward]
-        if training:
+        if optimizer is not None:
             functions += self._backward, self._update
         self._parts: Sequence[Run] = [partial(quietly, function) for function in functions]
         self.is_captured = False
@@ -56,10 +63,6 @@ class Step:
             uncaptured, self._parts = self._parts, captured(self._parts, memory)
             self.is_captured = self._parts is not uncaptured
         self._filled: Run | None = None
-
-    def fits(self) -> bool:
-        """Whether the model is still as it was."""
-        return self.plan is self.model.execution_plan and self.guard.holds()
 
     def run(self, data: Data, index: slice | Array) -> None:
         """The loss of the samples at `index`, and an update if this is a training.
@@ -73,13 +76,12 @@ class Step:
         self.correct = float(self._correct[0]) if self._counts else None
         if not np.isfinite(self.loss):
             raise NonFiniteError(f"the loss is {self.loss}")
-        if self.training:
+        if self.optimizer is not None:
             backward, update = rest
             backward()
-            optimizer = self.model.optimizer
-            optimizer.prepare()
+            self.optimizer.prepare()
             update()
-            optimizer.advance()
+            self.optimizer.advance()
 
     def release(self) -> None:
         """Let go of the data that was filled in last."""
@@ -107,61 +109,60 @@ class Step:
         kernels, data = self.model.kernels, self._data
         assert data is not None
         kernels.take_images(data.x, self.index, out=self.x)
-        self.model.loss.fill_target(data.labels, self.index, kernels, self.target)
+        self.loss_function.fill_target(data.labels, self.index, kernels, self.target)
         kernels.shares(data.weight, self.index, 1 / len(self.index), out=self.share)
 
     # --- What is captured ---
 
     def _forward(self) -> None:
-        model, kernels, plan = self.model, self.model.kernels, self.plan
-        y = plan.forward(self.x, self.training, self.memory)
-        losses, self.prediction = model.loss.forward(
+        model, kernels, plan, loss = self.model, self.model.kernels, self.plan, self.loss_function
+        training = self.optimizer is not None
+        y = plan.forward(self.x, training, self.memory)
+        losses, self.prediction = loss.forward(
             y, self.target, kernels, self.memory, plan.final is not None
         )
         kernels.mean_loss(losses, self.share, out=self._mean)
-        if self.training and (factors := model.penalties()):
+        if training and (factors := model.penalties()):
             weights = model.weights
             params = [weights[name] for name in factors]
             kernels.l2_penalty(params, np.array([*factors.values()]), out=self._penalty)
         if self._counts:
-            threshold = model.loss.threshold
-            kernels.count_correct(self.target, self.prediction, threshold, out=self._correct)
+            args = self.target, self.prediction, loss.threshold
+            kernels.count_correct(*args, out=self._correct)
 
     def _backward(self) -> None:
-        model = self.model
-        dy = model.loss.backward(self.share, model.kernels, self.memory)
+        dy = self.loss_function.backward(self.share, self.model.kernels, self.memory)
         self.plan.backward(dy, self.memory)
 
     def _update(self) -> None:
-        self.model.optimizer.update(*self.model.parameters(), self.model.kernels)
+        assert self.optimizer is not None
+        self.optimizer.update(*self.model.parameters(), self.model.kernels)
 
     def _is_capturable(self) -> bool:
-        model, kernels = self.model, self.model.kernels
-        parts: list[tuple[Any, Mapping[str, type]]] = [(model.loss, LOSSES)]
-        if self.training:
-            parts.append((model.optimizer, OPTIMIZERS))
+        kernels = self.model.kernels
         return (
             are_capturable(kernels)
             and all(is_capturable(layer, kernels) for layer in self.plan.layers)
-            and all(_is_known(part, known) for part, known in parts)
+            and _is_known(self.loss_function, LOSSES)
+            and (self.optimizer is None or _is_known(self.optimizer, OPTIMIZERS))
         )
 
     def _places(self) -> Iterator[tuple[Mapping[str, Any], Iterable[str]]]:
-        model = self.model
-        yield from read_of(self.plan.layers, True)
-        yield read_of_kernels(model.kernels, self.plan.layers, True)
+        model, loss, optimizer = self.model, self.loss_function, self.optimizer
+        training = optimizer is not None
+        yield from read_of(self.plan.layers, training)
+        yield read_of_kernels(model.kernels, self.plan.layers, training)
         yield vars(model), ("loss", "optimizer", "metrics", "kernels")
-        yield vars(model.loss), vars(model.loss).keys()
-        yield model.metrics, model.metrics.keys()
-        for layer in model.layers:
+        yield vars(loss), vars(loss).keys()
+        yield self.metrics, self.metrics.keys()
+        for layer in model.layers if training else ():
             yield layer.penalties, layer.penalties.keys()
-        if self.training:
-            yield vars(model.optimizer), vars(model.optimizer).keys() - CHANGING
-            yield model.optimizer.slots, model.optimizer.slots.keys()
+        if optimizer is not None:
+            yield vars(optimizer), vars(optimizer).keys() - CHANGING
+            yield optimizer.slots, optimizer.slots.keys()
 
 
 def _is_known(part: Any, known: Mapping[str, type]) -> bool:
     """Whether it is of a class of ours, and its methods are not patched."""
     kind = type(part)
-    return kind in known.values() and not any(hasattr(kind, name) for name in vars(part))
-
+    return kind in known.values() and not any(callable(getattr(kind, n, None)) for n in vars(part))

@@ -114,11 +114,11 @@ class Structure:
     @contextmanager
     def borrowed_memory(self) -> Iterator[Memory]:
         """A memory for inference that no other thread has at the same time."""
-        spare = self._spare
+        plan, spare = self.execution_plan, self._spare  # a new plan has no spare memories
         try:
             memory = spare.pop()
         except IndexError:
-            memory = self.execution_plan.memory()
+            memory = plan.memory()
         try:
             yield memory
         finally:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..callbacks import Callback, CallbackList, ModelCheckpoint
-from ..common.arrays import Array
 from ..common.errors import ModelFileError, NonFiniteError, warn
 from ..common.terminal import say
 from ..common.validate import flag, integer

@@ -202,7 +202,7 @@ def test_what_a_later_replay_reads_is_in_no_other_use():
         before = scratch.scratch("other", 100, "f8")
         pool.run(add, 1, before, 1.0)
         del before
-        kept = scratch.scratch("kept", 4, "f8", kept=True)
+        kept = scratch.lasting("kept", 4, "f8")
         assert not kept.any()
         places.append(place(kept))
         each_time(renew, kept[:4])
@@ -212,11 +212,13 @@ def test_what_a_later_replay_reads_is_in_no_other_use():
         assert place(after) not in places
         pool.run(add, 1, after, 1.0)
 
-    made = program(steps)
+    made = program(steps, keeps=True)
     for _ in range(3):
         result[:] = 0
         made.replay()
         assert result[0] == 28
+    before = place(scratch.scratch("kept", 4, "f8"))
+    assert place(scratch.lasting("kept", 4, "f8")) == before  # elsewhere it is ordinary
 
 
 def test_eager_work_memory_is_the_callers_while_it_is_held():
@@ -229,3 +231,10 @@ def test_eager_work_memory_is_the_callers_while_it_is_held():
     assert place(c) not in (where, place(b))  # a part of it is in use
     del view, c
     assert place(scratch.scratch("name", 10, "f4")) == where
+
+
+def test_zeros_are_shared_and_long_enough():
+    for size, dtype in ((5, np.float32), (5000, np.float32), (10, np.float64)):
+        found = scratch.zeros(size, dtype)
+        assert found.size >= size and found.dtype == dtype and not found.any()
+    assert scratch.zeros(5, np.float32) is scratch.zeros(5000, np.float32)

@@ -23,6 +23,14 @@ from .conv.conv2d import (
     conv2d_relu_pool_forward,
 )
 from .dense import dense_backward, dense_forward
+from .element_loss import (
+    binary_cross_entropy_backward,
+    binary_cross_entropy_forward,
+    mean_squared_error_backward,
+    mean_squared_error_forward,
+    sigmoid_cross_entropy_backward,
+    sigmoid_cross_entropy_forward,
+)
 from .elementwise import (
     dropout_backward,
     dropout_forward,
@@ -32,14 +40,6 @@ from .elementwise import (
     sigmoid_forward,
     tanh_backward,
     tanh_forward,
-)
-from .element_loss import (
-    binary_cross_entropy_backward,
-    binary_cross_entropy_forward,
-    mean_squared_error_backward,
-    mean_squared_error_forward,
-    sigmoid_cross_entropy_backward,
-    sigmoid_cross_entropy_forward,
 )
 from .loss import (
     categorical_cross_entropy_backward,
@@ -83,9 +83,9 @@ __all__ = [
     "dropout_backward",
     "dropout_forward",
     "fuses",
-    "largest",
     "l2_gradient",
     "l2_penalty",
+    "largest",
     "max_pool_backward",
     "max_pool_forward",
     "mean_loss",

@@ -8,7 +8,6 @@ import numpy as np
 
 from ...jit.compile import kernel, part_range, unsigned_range
 from ...jit.pool import run
-from ...jit.simd import lanes, load_row, pointer, splat, store_row
 from .outputs import Array, as_rows, check_arrays, count_parts, result
 
 
@@ -81,10 +80,11 @@ def smooth(x: Array, scale: float, shift: float, out: Array) -> Array:
 @kernel
 def _smooth(part, parts, x, scale, shift, out):
     start, stop = part_range(part, parts, x.size)
-    px, to = pointer(x), pointer(out)
-    factor, term = splat(px, scale), splat(px, shift)
-    for i in range(start, stop, lanes(px)):  # vectors, since LLVM would fuse scalars to an fma
-        store_row(to, i, load_row(px, i, stop - i) * factor + term, stop - i)
+    factor, term = x.dtype.type(scale), x.dtype.type(shift)
+    for i in unsigned_range(start, stop):
+        out[i] = x[i] * factor
+    for i in unsigned_range(start, stop):  # in one loop the two would be fused, and round once
+        out[i] += term
 
 
 def shares(weight: Array | None, index: Array, each: float, out: Array) -> Array:

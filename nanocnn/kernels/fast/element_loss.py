@@ -19,8 +19,13 @@ from .outputs import MIN_EXPS, MIN_WORK, Array, as_rows, check_arrays, count_par
 from .rows import WIDTH, clip, load_wide, store_wide, zeros
 
 
-def _kernels(loss: Any, gradient: Any, activates: bool = False) -> tuple[Any, Any]:
-    """The kernels of a loss; loss(x, t, epsilon) returns it and, if it `activates` x, y."""
+def _kernels(
+    loss: Any, gradient: Any, activates: bool = False, factor: float = 1.0
+) -> tuple[Any, Any]:
+    """The kernels of a loss; loss(x, t, epsilon) returns it and, if it `activates` x, y.
+
+    Its derivative is factor * gradient(x, t, epsilon).
+    """
 
     @kernel
     def _loss_forward(part, parts, x, target, epsilon, losses, y):
@@ -42,7 +47,7 @@ def _kernels(loss: Any, gradient: Any, activates: bool = False) -> tuple[Any, An
     def _loss_backward(part, parts, x, target, weight, epsilon, dx):
         D, px, pt, to = x.shape[1], pointer(x), pointer(target), pointer(dx)
         start, stop = part_range(part, parts, len(x))
-        limit, each = splat(px, epsilon), x.dtype.type(1 / D)
+        limit, each = splat(px, epsilon), x.dtype.type(factor / D)
         for n in range(start, stop):
             share = splat(px, weight[n] * each)
             for k in range(0, D, lanes(px)):
@@ -151,12 +156,7 @@ def _squared_error(x, t, epsilon):
     return (x - t) * (x - t), x
 
 
-@inline
-def _twice_the_difference(x, t, epsilon):
-    return splat(x, 2) * (x - t)
-
-
-_squared_forward, _squared_backward = _kernels(_squared_error, _twice_the_difference)
+_squared_forward, _squared_backward = _kernels(_squared_error, _difference, factor=2.0)
 
 
 def mean_squared_error_forward(x: Array, target: Array, out: Array | None = None) -> Array:

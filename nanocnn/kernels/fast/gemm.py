@@ -8,9 +8,9 @@ otherwise it is packed too, in blocks TILES tiles high, for the second-level cac
 few rows, reading B takes longer than the multiply-adds; `few_rows.py` computes these.
 
 Each item of C is bias + s0 + s1 + ..., added in this order, where s0 is the sum over the first
-DEPTH items of K, s1 over the next DEPTH, and so on; each of these begins with 0 and adds one product
-after the other. So the bits of an item depend neither on the other rows and columns nor on the
-number of threads nor on the width of the registers.
+DEPTH items of K, s1 over the next DEPTH, and so on; each of these sums begins with 0 and adds one
+product after the other. So the bits of an item depend neither on the other rows and columns nor on
+the number of threads nor on the width of the registers.
 """
 
 import math
@@ -22,7 +22,7 @@ from ...jit import pool, threads
 from ...jit.compile import kernel, part_range
 from ...jit.cpu import cpu
 from ...jit.inline import inline, noinline
-from ...jit.scratch import run, scratch
+from ...jit.scratch import run, scratch, zeros
 from ...jit.simd import (
     columns,
     fma,
@@ -49,9 +49,13 @@ ROWS, VECTORS = (6, 2) if cpu.registers < 32 else (8, 2)
 TILES = 48  # per block of A: it fits the second-level cache
 DEPTH = 256  # rows of a panel of B, and products that are summed before they are added to C
 MIN_WORK = 1 << 15  # multiply-adds that are worth a part of their own
+MUCH_WORK = 1 << 20  # the same if there are more parts than threads
 PACKING = 4  # how many rows of a panel take as long as packing it
-FEW = 4  # rows of C, at most, that `_few_rows` computes
-COLUMNS = 64  # of a product of few rows: a part's are a multiple
+# A panel of B is also read in place if it is read at most IN_PLACE times, or if its rows are so few
+# bytes apart that its lines do not compete for the same places in the caches.
+IN_PLACE, NEAR = 8, 2048
+FEW = 2  # rows of C, at most, that `_few_rows` computes
+COLUMNS = 64  # parts that divide few rows have multiples of so many columns: whole cache lines
 
 
 def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool = False) -> None:
@@ -59,7 +63,7 @@ def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool =
     (M, K), N = a.shape, b.shape[1]
     A, a_row, a_column = _strided(a)
     B, b_row, b_column = _strided(b)
-    bias = scratch("zeros", N, c.dtype) if bias is None else bias
+    bias = zeros(N, c.dtype) if bias is None else bias
     operands, n = (A, a_row, a_column, B, b_row, b_column), cpu.bytes // c.itemsize
     if M <= FEW:
         chunks, parts = -(-K // DEPTH), min(max(M * K * N // MIN_WORK, 1), MAX_PARTS)
@@ -72,8 +76,9 @@ def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool =
         if down > 1:
             pool.run(_add_chunks, across, sums, pitch, chunks, c, bias, relu)
         return
-    packs_a = a_column != 1 and N > VECTORS * n
-    across, down = _grid(M, N, K, VECTORS * n, packs_a, threads.get_num_threads())
+    wide = VECTORS * n
+    packs_a = a_column != 1 and wide < N
+    across, down = _grid(M, N, K, wide, packs_a, threads.get_num_threads())
     buffers = {"panel": DEPTH * VECTORS * n + n * n, "sums": ROWS * VECTORS * n,
                "block": (ROWS * DEPTH + n) * TILES if packs_a else 0}  # fmt: skip
     run(_matmul, across * down, buffers, *operands, c, bias, K, across, packs_a, relu)
@@ -86,13 +91,15 @@ def _grid(M: int, N: int, K: int, wide: int, packs_a: bool, cores: int) -> tuple
     Time is counted in rows of a panel. Each part packs its panels, and its rows if `packs_a`.
     """
     panels, tiles = -(-N // wide), -(-M // ROWS)
-    limit = max(min(M * K * N // MIN_WORK, 4 * cores), 1)
+    work = M * K * N
+    limit = max(min(work // MIN_WORK, cores), min(work // MUCH_WORK, 4 * cores), 1)
     best, sizes = math.inf, (1, 1)
     for across in range(1, min(panels, limit) + 1):
         for down in range(1, min(tiles, limit // across) + 1):
             w, h = -(-panels // across), -(-tiles // down)
             rounds = -(-across * down // cores)
             time = rounds * (w * h * ROWS + w * PACKING + (h if packs_a else 0))
+            time *= 1 + 1 / (4 * rounds)  # some cores may be late, or have other work
             if time < best:
                 best, sizes = time, (across, down)
     return sizes
@@ -151,15 +158,15 @@ def _pack_block(block, pitch, A, a_column, height, depth):
 
 
 @inline
-def _multiply(acc, a, at, step, b, depth):
-    """acc[i] = the sum over k < depth of a[at[i] + k * step] * b[k], b (depth, columns of acc)."""
+def _multiply(acc, a, at, step, b, b_row, depth):
+    """acc[i] = the sum over k < depth of a[at[i] + k * step] * b[k]; rows of b are b_row apart."""
     for i in range(rows(acc)):
         for j in range(columns(acc)):
             acc[i, j] = splat(b, 0)
     row, n = tile(1, VECTORS, b), lanes(b)
     for k in range(depth):
         for j in range(columns(acc)):
-            row[0, j] = load(b, (k * columns(acc) + j) * n)
+            row[0, j] = load(b, k * b_row + j * n)
         for i in range(rows(acc)):
             item = splat(a, a[at[i] + k * step])
             for j in range(columns(acc)):
@@ -216,9 +223,12 @@ def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bia
             for p in range(first, end):
                 column = p * wide
                 width = min(wide, N - column)
-                width_packed = wide if width > n else n
-                b = pb + (k0 * b_row + column * b_column)
-                _pack_panel(panel, width_packed, b, b_row, b_column, width, depth)
+                b, b_step = pb + (k0 * b_row + column * b_column), b_row
+                often = bottom - top > IN_PLACE and b_row * C.itemsize > NEAR
+                if b_column != 1 or width < wide or often:
+                    b_step = wide if width > n else n
+                    _pack_panel(panel, b_step, b, b_row, b_column, width, depth)
+                    b = panel
                 for t in range(t0, t1):
                     row = t * ROWS
                     if packs_a:
@@ -232,10 +242,10 @@ def _matmul(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, bia
                     c = pc + (row * N + column)
                     start, start_step = (pointer(bias) + column, 0) if k0 == 0 else (c, N)
                     if width > n:
-                        _multiply(acc, a, at, step, panel, depth)
+                        _multiply(acc, a, at, step, b, b_step, depth)
                         _store_tile(acc, sums, c, N, start, start_step, M - row, width, lower)
                     else:
-                        _multiply(narrow, a, at, step, panel, depth)
+                        _multiply(narrow, a, at, step, b, b_step, depth)
                         _store_tile(narrow, sums, c, N, start, start_step, M - row, width, lower)
 
 
@@ -308,7 +318,9 @@ def _few_rows(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, b
         for column in range(first, end, wide if b_column != 1 else max(end - first, 1)):
             to = ps + (chunk * M * pitch + column)
             if b_column == 1:
-                _sum_products(to, pitch, M, a, a_row, a_column, b + column, b_row, depth, end - column)
+                _sum_products(
+                    to, pitch, M, a, a_row, a_column, b + column, b_row, depth, end - column
+                )
             else:
                 width = min(wide, end - column)
                 _pack_panel(panel, wide, b + column * b_column, b_row, b_column, width, depth)

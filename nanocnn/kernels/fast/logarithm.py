@@ -1,8 +1,8 @@
 """log and log1p of vectors (jit/simd.py), in float32 and float64, with errors of about two ulp.
 
-With s = f / (2 + f) it is log(1 + f) = 2 artanh(s) = 2s + s z P(z), z = s^2, where P is a polynomial
-that interpolates at Chebyshev's nodes for z up to 1/9, so for f from -1/2 to 1. log(x) is
-n ln(2) + log(m) for x = 2^n m.
+With s = f / (2 + f) and z = s^2, log(1 + f) = 2 artanh(s) = 2s + s z P(z). P is a polynomial that
+interpolates at Chebyshev's nodes for z up to 1/9, so for f from -1/2 to 1. log(x) is n ln(2) +
+log(m) for x = 2^n m.
 """
 
 from ...jit.inline import inline

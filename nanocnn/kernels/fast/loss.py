@@ -7,12 +7,12 @@ import numpy as np
 from ...jit.compile import kernel, part_range
 from ...jit.inline import inline
 from ...jit.pool import run
-from ...jit.simd import fma, lanes, load_row, maximum, pointer, select, splat, store_row, total
+from ...jit.simd import lanes, load_row, maximum, pointer, select, splat, store_row, total
 from ...jit.simd_lanes import head, highest, widen
 from . import logarithm
 from .exponential import exp
 from .outputs import MIN_EXPS, Array, as_matrix, check_arrays, count_parts, result, results
-from .rows import WIDTH, clip, load_wide, store_wide, zeros
+from .rows import WIDTH, clip, load_wide, row_total, store_wide, zeros
 
 log_of = logarithm.log
 
@@ -35,15 +35,6 @@ def _softmax_row(x, y, K):
     for k in range(0, K, lanes(y)):
         store_row(y, k, load_row(y, k, K - k) / splat(y, whole), K - k)
     return largest, log(whole)
-
-
-@inline
-def _row_total(x, K):
-    """The sum of K numbers."""
-    acc = widen(zeros(x))
-    for k in range(0, K, WIDTH):
-        acc = acc + widen(load_wide(x, k, K - k))
-    return total(acc)
 
 
 def softmax_forward(x: Array, out: Array | None = None) -> Array:
@@ -77,8 +68,7 @@ def _softmax_backward(part, parts, dy, y, dx):
         pdy, py, to = pointer(dy) + n * K, pointer(y) + n * K, pointer(dx) + n * K
         acc = widen(zeros(py))
         for k in range(0, K, WIDTH):
-            d, p = load_wide(pdy, k, K - k), load_wide(py, k, K - k)
-            acc = fma(widen(d), widen(p), acc)
+            acc = acc + widen(load_wide(pdy, k, K - k) * load_wide(py, k, K - k))
         mean = splat(py, total(acc))
         for k in range(0, K, lanes(py)):
             d, p = load_row(pdy, k, K - k), load_row(py, k, K - k)
@@ -132,7 +122,7 @@ def _cross_entropy_backward(part, parts, p, target, weight, dlogits):
     K = p.shape[1]
     for n in range(start, stop):
         pp, pt, to = pointer(p) + n * K, pointer(target) + n * K, pointer(dlogits) + n * K
-        whole, share = splat(pp, _row_total(pt, K)), splat(pp, weight[n])
+        whole, share = splat(pp, row_total(pt, K)), splat(pp, weight[n])
         for k in range(0, K, lanes(pp)):
             d = load_row(pp, k, K - k) * whole - load_row(pt, k, K - k)
             store_row(to, k, d * share, K - k)
@@ -157,7 +147,7 @@ def _categorical_forward(part, parts, q, target, epsilon, losses):
     for n in range(start, stop):
         pq, pt = pointer(q) + n * K, pointer(target) + n * K
         zero = zeros(pq)
-        whole, acc = splat(zero, _row_total(pq, K)), widen(zero)
+        whole, acc = splat(zero, row_total(pq, K)), widen(zero)
         for k in range(0, K, WIDTH):
             p = clip(load_wide(pq, k, K - k) / whole, splat(zero, epsilon))
             acc = acc - widen(load_wide(pt, k, K - k) * log_of(p))
@@ -183,13 +173,13 @@ def _categorical_backward(part, parts, q, target, weight, epsilon, dq):
     for n in range(start, stop):
         pq, pt, to = pointer(q) + n * K, pointer(target) + n * K, pointer(dq) + n * K
         zero = zeros(pq)
-        whole, share, acc = splat(zero, _row_total(pq, K)), splat(zero, weight[n]), widen(zero)
+        whole, share, acc = splat(zero, row_total(pq, K)), splat(zero, weight[n]), widen(zero)
         low = splat(zero, epsilon)
         high = splat(zero, 1) - low
         for k in range(0, K, WIDTH):
             p, t = load_wide(pq, k, K - k) / whole, load_wide(pt, k, K - k)
             g = select((p >= low) & (p <= high), (zero - t) / p * share, zero)
-            acc = fma(widen(g), widen(p), acc)
+            acc = acc + widen(g * p)
             store_wide(to, k, g, K - k)
         mean = splat(zero, total(acc))
         for k in range(0, K, WIDTH):

@@ -5,10 +5,11 @@ from math import isfinite
 import numpy as np
 
 from ...jit.compile import kernel, part_range, unsigned_range
-from ...jit.inline import inline
 from ...jit.pool import run
 from ...jit.scratch import scratch
+from ...jit.simd import pointer
 from .outputs import Array, as_matrix, check_arrays, count_parts, result
+from .rows import row_argmax
 
 
 def mean_loss(losses: Array, shares: Array, out: Array) -> Array:
@@ -42,17 +43,6 @@ def count_correct(target: Array, prediction: Array, threshold: float, out: Array
     return out
 
 
-@inline
-def _argmax(x, n):
-    """The column of the first maximum of row n; NaN counts as the maximum."""
-    best, at = x[n, 0], 0
-    for k in range(1, x.shape[1]):
-        value = x[n, k]
-        if value > best or (value != value and best == best):
-            best, at = value, k
-    return at
-
-
 @kernel
 def _count_correct(part, parts, target, prediction, threshold, counts):
     start, stop = part_range(part, parts, len(target))
@@ -61,7 +51,9 @@ def _count_correct(part, parts, target, prediction, threshold, counts):
         if target.shape[1] == 1:
             count += (prediction[n, 0] > limit) == (target[n, 0] > 0.5)
         else:
-            count += _argmax(prediction, n) == _argmax(target, n)
+            first = n * target.shape[1]
+            column = row_argmax(pointer(prediction) + first, target.shape[1])
+            count += column == row_argmax(pointer(target) + first, target.shape[1])
     counts[part] = count
 
 

@@ -43,25 +43,27 @@ def _step(
 
 @inline
 def _changes(numbers, scales, row, scaled, clips):
-    """What `_read` does to the parameters and gradients of this row."""
+    """What `_read` does to the parameters and gradients of this row; first, whether anything."""
     scale, limit = scales[row] if scaled else 1.0, numbers[CLIPVALUE] if clips else np.inf
-    return scaled or clips, scale, limit, numbers[DECAY], numbers[SHRINK]
+    decay, shrink, clips = numbers[DECAY], numbers[SHRINK], scaled or clips
+    return clips or decay != 0 or shrink != 0, clips, scale, limit, decay, shrink
 
 
 @inline
 def _read(param, grad, i, left, changes):
     """The vectors param[i] and grad[i]: the gradient clipped, also in memory, and both decayed."""
-    clips, scale, limit, decay, shrink = changes
+    any_change, clips, scale, limit, decay, shrink = changes
     w, g = load_row(param, i, left), load_row(grad, i, left)
-    if clips:
-        g = g * splat(g, scale)
-        g = select(g > splat(g, limit), splat(g, limit), g)  # NaN stays NaN
-        g = select(g < splat(g, -limit), splat(g, -limit), g)
-        store_row(grad, i, g, left)
-    if decay != 0:
-        g = g + w * splat(w, decay)
-    if shrink != 0:
-        w = w - w * splat(w, shrink)
+    if any_change:
+        if clips:
+            g = g * splat(g, scale)
+            g = select(g > splat(g, limit), splat(g, limit), g)  # NaN stays NaN
+            g = select(g < splat(g, -limit), splat(g, -limit), g)
+            store_row(grad, i, g, left)
+        if decay != 0:
+            g = g + w * splat(w, decay)
+        if shrink != 0:
+            w = w - w * splat(w, shrink)
     return w, g
 
 
@@ -98,23 +100,41 @@ def _sgd(
 ):
     p = pointer(like)
     rate, momentum, _, _, _ = _own_numbers(p, numbers)
-    inside, outside = (rate, splat(p, 1)) if rate_inside else (splat(p, 1), rate)
+    inside, outside = splat(p, 1), splat(p, 1)
+    if rate_inside or not has_velocity:
+        inside = rate
+    else:
+        outside = rate
+    own, flags = (momentum, inside, outside), (has_velocity, nesterov)
     first, last = row_range(part, parts, table)
     for row in range(first, last):
+        arrays = row_pointers(p, table, row)
         changes = _changes(numbers, scales, row, scaled, clips)
-        param, grad, velocity, _, _ = row_pointers(p, table, row)
         start, stop = item_range(part, parts, table, row)
-        for i in range(start, stop, lanes(p)):
-            left = stop - i
-            w, g = _read(param, grad, i, left, changes)
-            if has_velocity:
-                v = momentum * load_row(velocity, i, left) - inside * g
-                store_row(velocity, i, v, left)
-                v = momentum * v - inside * g if nesterov else v
-                w = w + outside * v
-            else:
-                w = w - rate * g
-            store_row(param, i, w, left)
+        left = max(stop - start, 0) % lanes(p)  # items of the last vector, if it is incomplete
+        for i in range(start, stop - left, lanes(p)):
+            _sgd_vector(arrays, i, lanes(p), changes, own, flags)
+        if left > 0:
+            _sgd_vector(arrays, stop - left, left, changes, own, flags)
+
+
+@inline
+def _sgd_vector(arrays, i, left, changes, own, flags):
+    # Twice in its kernel, because checking `left` takes a third of its time; those of the others,
+    # which divide, have it once, to compile faster.
+    param, grad, velocity, _, _ = arrays
+    momentum, inside, outside = own
+    has_velocity, nesterov = flags
+    w, g = _read(param, grad, i, left, changes)
+    step = inside * g
+    if has_velocity:
+        v = momentum * load_row(velocity, i, left) - step
+        store_row(velocity, i, v, left)
+        v = momentum * v - step if nesterov else v
+        w = w + outside * v
+    else:
+        w = w - step
+    store_row(param, i, w, left)
 
 
 def rmsprop_update(
@@ -141,23 +161,27 @@ def _rmsprop(
 ):
     p = pointer(like)
     rate, rho, momentum, epsilon, _ = _own_numbers(p, numbers)
-    zero, one = splat(p, 0), splat(p, 1)
-    inside, outside = (rate, one) if epsilon_inside else (one, rate)
-    under_root, beside_root = (epsilon, zero) if epsilon_inside else (zero, epsilon)
+    inside, outside = splat(p, 1), splat(p, 1)
+    under_root, beside_root = splat(p, 0), splat(p, 0)
+    if epsilon_inside:
+        inside, under_root = rate, epsilon
+    else:
+        outside, beside_root = rate, epsilon
+    decay = splat(p, 1) - rho
     first, last = row_range(part, parts, table)
     for row in range(first, last):
-        changes = _changes(numbers, scales, row, scaled, clips)
         param, grad, v, average, buffer = row_pointers(p, table, row)
+        changes = _changes(numbers, scales, row, scaled, clips)
         start, stop = item_range(part, parts, table, row)
         for i in range(start, stop, lanes(p)):
             left = stop - i
             w, g = _read(param, grad, i, left, changes)
             moment = load_row(v, i, left)
-            moment = moment + (g * g - moment) * (one - rho)
+            moment = moment + (g * g - moment) * decay
             store_row(v, i, moment, left)
             if centered:
                 mean = load_row(average, i, left)
-                mean = mean + (g - mean) * (one - rho)
+                mean = mean + (g - mean) * decay
                 store_row(average, i, mean, left)
                 moment = moment - mean * mean
             step = inside * g / (sqrt(moment + under_root) + beside_root)
@@ -186,18 +210,18 @@ def adam_update(
 def _adam(part, parts, table, like, numbers, scales, scaled, clips, amsgrad):
     p = pointer(like)
     step_size, v_scale, beta1, beta2, epsilon = _own_numbers(p, numbers)
-    one = splat(p, 1)
+    decay1, decay2 = splat(p, 1) - beta1, splat(p, 1) - beta2
     first, last = row_range(part, parts, table)
     for row in range(first, last):
-        changes = _changes(numbers, scales, row, scaled, clips)
         param, grad, m, v, vmax = row_pointers(p, table, row)
+        changes = _changes(numbers, scales, row, scaled, clips)
         start, stop = item_range(part, parts, table, row)
         for i in range(start, stop, lanes(p)):
             left = stop - i
             w, g = _read(param, grad, i, left, changes)
             mean, moment = load_row(m, i, left), load_row(v, i, left)
-            mean = mean + (g - mean) * (one - beta1)
-            moment = moment + (g * g - moment) * (one - beta2)
+            mean = mean + (g - mean) * decay1
+            moment = moment + (g * g - moment) * decay2
             store_row(m, i, mean, left)
             store_row(v, i, moment, left)
             if amsgrad:

@@ -46,6 +46,11 @@ def as_matrix(x: Array) -> Array:
     return np.ascontiguousarray(x).reshape(prod(x.shape[:-1]), x.shape[-1])
 
 
+def flat(x: Array) -> Array:
+    """x as a vector."""
+    return np.ascontiguousarray(x).reshape(-1)
+
+
 def as_rows(x: Array) -> Array:
     """x (N, ...) as a matrix (N, D)."""
     return np.ascontiguousarray(x).reshape(len(x), prod(x.shape[1:]))

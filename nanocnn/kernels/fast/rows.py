@@ -3,8 +3,21 @@
 The order of a sum, and with it the last bit, is then the same on every processor.
 """
 
+import numpy as np
+
 from ...jit.inline import inline
-from ...jit.simd import load, load_partial, select, splat, store, store_partial
+from ...jit.simd import (
+    lanes,
+    load,
+    load_partial,
+    maximum,
+    select,
+    splat,
+    store,
+    store_partial,
+    total,
+)
+from ...jit.simd_lanes import head, highest, widen
 
 WIDTH = 16
 
@@ -28,6 +41,40 @@ def store_wide(p, i, vector, left):
         store(p, i, vector)
     else:
         store_partial(p, i, vector, left)
+
+
+@inline
+def load_as(p, i, left, vector):
+    """The vector at p[i] with as many lanes as `vector`, a register of its type; see `load_row`."""
+    return load(p, i, vector) if left >= lanes(vector) else load_partial(p, i, left, vector)
+
+
+@inline
+def row_total(x, K):
+    """The sum of the K numbers at x, in float64."""
+    acc = widen(zeros(x))
+    for k in range(0, K, WIDTH):
+        acc = acc + widen(load_wide(x, k, K - k))
+    return total(acc)
+
+
+@inline
+def row_argmax(x, K):
+    """Where the first maximum of the K numbers at x is; NaN counts as the maximum."""
+    zero, lowest = zeros(x), splat(zeros(x), -np.inf)
+    top, nans, at = lowest, zero, 0
+    for k in range(0, K, WIDTH):
+        value = head(load_wide(x, k, K - k), K - k, lowest)
+        top = maximum(value, top)  # not of NaN
+        nans = select(value != value, splat(zero, 1), nans)
+    if highest(nans) > 0:
+        while x[at] == x[at]:
+            at += 1
+    else:
+        best = highest(top)
+        while x[at] != best:
+            at += 1
+    return at
 
 
 @inline

@@ -1,9 +1,10 @@
 """What the convolution kernels are called with: few arguments, and named tuples of plain arrays."""
 
 import numpy as np
+import pytest
 
 from nanocnn.kernels import fast
-from nanocnn.kernels.fast.conv import conv2d as conv
+from nanocnn.kernels.fast.conv import conv2d as conv, planar_dweight
 from nanocnn.kernels.geometry import sliding_window
 
 
@@ -15,7 +16,8 @@ def kernels_of(module):
 def test_no_kernel_takes_more_than_ten_arguments():
     modules = [module for module in vars(fast.conv).values() if hasattr(module, "__file__")]
     found = [kernel for module in modules for kernel in kernels_of(module)]
-    found.append(conv.sparse_dweight.weight_kernel(4))
+    found += [conv.sparse_dweight.weight_kernel(3, 2), conv.scatter.scatter_kernel(3, 2)]
+    found += [conv.planar.planar_kernel(3), planar_dweight.dweight_kernel(3, 5)]
     assert {"_correlate", "_winograd", "_sparse", "gather", "sum_products"} <= {
         kernel.__name__ for kernel in found
     }
@@ -37,7 +39,7 @@ def test_arrays_inside_named_tuples_are_made_plain():
         )
         given = change(pooled), change(x), change(weight), change(argmax), window, pool
         found = [y, pooled, argmax, *conv.conv2d_backward(*masked, relu_output=change(y))]
-        for algorithm in ("direct", "sparse", "winograd"):
+        for algorithm in ("direct", "sparse", "winograd", "planar", "scatter"):
             found += conv.conv2d_relu_pool_backward(*given, algorithm=algorithm)
         found.append(conv.conv2d_forward(*masked[1:3], None, window, algorithm="im2col"))
         return [array.tobytes() for array in found]
@@ -55,3 +57,14 @@ def test_arrays_inside_named_tuples_are_made_plain():
     compiled = [len(kernel.signatures) for module in modules for kernel in kernels_of(module)]
     assert results(frozen) == expected and results(strided) == expected
     assert compiled == [len(k.signatures) for module in modules for k in kernels_of(module)]
+
+
+def test_bad_arguments_are_named():
+    x, weight = np.zeros((1, 6, 6, 2), np.float32), np.zeros((3, 3, 2, 4), np.float64)
+    window = sliding_window((6, 6), (3, 3))
+    with pytest.raises(ValueError, match="weight"):
+        conv.conv2d_forward(x, weight, None, window)
+    with pytest.raises(ValueError, match="pool"):
+        conv.conv2d_relu_pool_forward(
+            x, weight.astype("f"), None, window, sliding_window((4, 4), (3, 3))
+        )

@@ -17,11 +17,10 @@ from ....jit.inline import inline, noinline
 from ....jit.scratch import run, scratch
 from ....jit.simd import lanes, load_row, pointer, store_row, tile
 from ...geometry import Window
-from .direct import BLOCK, PIXELS, add_rows, write_chunk
+from .direct import BLOCK, PIXELS, add_rows, in_order, write_chunk
 from .epilogue import Epilogue, epilogue_of, epilogue_pointers
-from .microkernel import CHUNK, ROWS2, ROWS3, panel_width, sum_products
+from .microkernel import CHUNK, ROWS1, ROWS2, ROWS3, panel_width, sum_products
 from .pack import (
-    add_partials,
     count_partials,
     pack,
     packed_weights,
@@ -29,8 +28,8 @@ from .pack import (
     panel_size,
     pixel_table,
     split_work,
+    sum_partials,
     tap_table,
-    unpack_sum,
 )
 from .source import (
     MASKED,
@@ -95,29 +94,28 @@ def _forward(part, parts, buffers, source, weight, epilogue, tables, window, gro
 def weight_gradient(dy: Source, x: Array, window: Window, dweight: Array, dbias: Array) -> None:
     """dweight (KH,KW,C,F) = im2col(x)^T @ dy and dbias (F,); dy is PLAIN or MASKED."""
     (N, *_, C), F, P, K = x.shape, dbias.size, window.OH * window.OW, dweight[..., 0].size
-    parts, size = count_partials(N, P * K * F), panel_size(F, x.dtype)
+    parts, size = count_partials(N, P * K * F, K * F), panel_size(F, x.dtype)
     group = _samples(N, parts, K * x.itemsize, P)
-    dweights = scratch("dweights", parts * K * size, x.dtype)
-    dbiases = scratch("dbiases", parts * size, x.dtype)[: parts * size]
+    partial = scratch("dweights", parts * (K + 1) * F, x.dtype)
     tables = *_tables(window, C), _multiples(K, group * P), _multiples(1, K)
-    buffers = {"padded": padded_size(window, C), "cols": group * P * K, "panel": PIXELS * 48}
-    run(_weight_gradient, parts, buffers, dy, x, (dweights, dbiases), tables, window, group)
-    unpack_sum(dweights, parts, dweight.reshape(K, F))
-    add_partials(dbiases.reshape(parts, size)[:, :F], dbias)
+    buffers = {"padded": padded_size(window, C), "cols": group * P * K, "panel": PIXELS * 48,
+               "sums": (K + 1) * size}  # fmt: skip
+    run(_weight_gradient, parts, buffers, dy, x, partial, F, tables, window, group)
+    sum_partials(partial, parts, dweight, dbias)
 
 
 @kernel
-def _weight_gradient(part, parts, buffers, dy, x, partials, tables, window, group):
-    """dweights[part] in panels (K, width) and dbiases[part] (F,): sums over this part's samples."""
-    dy, window, (dweights, dbiases) = Source(*dy), Window(*window), partials
-    (N, OH, OW, F), C, K = dy.x.shape, x.shape[3], tables[1].size
-    (padded, cols, panel), read, P = buffers, source_pointers(dy), OH * OW
+def _weight_gradient(part, parts, buffers, dy, x, partial, F, tables, window, group):
+    """partial[part] (K + 1, F): dweight and dbias, over this part's samples."""
+    dy, window = Source(*dy), Window(*window)
+    (N, OH, OW, _), C, K = dy.x.shape, x.shape[3], tables[1].size
+    (padded, cols, panel, mine), read, P = buffers, source_pointers(dy), OH * OW
     _, _, lines, items = tables
     pb, pc, pd, n = pointer(padded), pointer(cols), pointer(panel), lanes(read.x)
-    vectors, size = (F + n - 1) // n, dbiases.size // parts
-    dw, db = pointer(dweights) + part * K * size, pointer(dbiases) + part * size
-    fill_zeros(dw, K * size)
-    fill_zeros(db, size)
+    vectors = (F + n - 1) // n
+    size = vectors * n
+    dw, db = pointer(mine), pointer(mine) + K * size
+    fill_zeros(dw, (K + 1) * size)
     begin, end = part_range(part, parts, N)
     for sample in range(begin, end, group):
         R = min(group, end - sample) * P
@@ -133,6 +131,7 @@ def _weight_gradient(part, parts, buffers, dy, x, partials, tables, window, grou
                 add_rows(db + f, pd, width * n, count)
                 sums(width, pc, pointer(items), 0, K, inner, count, pd, to, True)
             done += width
+    in_order(pointer(partial) + part * (K + 1) * F, dw, db, K, F)
 
 
 def input_gradient(dy: Source, weight: Array, window: Window, dx: Array) -> None:
@@ -223,5 +222,7 @@ def sums(width, x, outer, first, end, inner, count, w, to, accumulate):
     """`sum_products` of a panel that is `width` vectors wide."""
     if width == 3:
         sum_products(tile(ROWS3, 3, x), x, outer, first, end, inner, count, w, to, accumulate)
-    else:
+    elif width == 2:
         sum_products(tile(ROWS2, 2, x), x, outer, first, end, inner, count, w, to, accumulate)
+    else:
+        sum_products(tile(ROWS1, 1, x), x, outer, first, end, inner, count, w, to, accumulate)

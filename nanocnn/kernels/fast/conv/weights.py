@@ -9,7 +9,7 @@ from ....common.arrays import Array
 from ....jit import pool, threads
 from ....jit.capture import keeps_weights, when
 from ....jit.compile import kernel, part_range
-from ....jit.scratch import scratch
+from ....jit.scratch import lasting
 from ....jit.simd import lanes, load_row, pointer, select, splat, store_row, total
 
 GRAIN = 16384  # items that are worth a part of their own
@@ -19,15 +19,15 @@ def if_changed(weight: Array, function: Callable[..., object], *args: Any) -> No
     """function(weight, *args), which computes a result from the weights alone.
 
     Where a program is captured that keeps its weights, it will do so only when they differ from
-    those of the time before, so the results must be in work memory that is `kept`. It is zero at
-    first: for weights of zeros, results must be zeros. A NaN is never the same.
+    those of the time before. Its buffers are zeros at first: for weights of zeros, results must be
+    zeros. A NaN is never the same.
     """
     if not keeps_weights():
         function(weight, *args)
         return
-    copy = scratch("copy", weight.size, weight.dtype, kept=True)
+    copy = lasting("copy", weight.size, weight.dtype)
     parts = min(max(weight.size // GRAIN, 1), threads.get_num_threads())
-    changed = scratch("changed", parts, np.intp)[:parts]
+    changed = lasting("changed", parts, np.intp)[:parts]
     pool.run(_compare, parts, weight.reshape(-1), copy, changed)
     when(changed, _renew, weight, copy, function, args)
 

@@ -40,7 +40,7 @@ from ...geometry import Window
 from ..outputs import Array
 from . import direct
 from .epilogue import Epilogue, epilogue_pointers, write, write_pooled
-from .microkernel import ROWS2, ROWS3, panel_width
+from .microkernel import ROWS1, ROWS2, ROWS3, panel_width
 from .pack import MAX_PARTS, padded_size, panel_size
 from .source import Source, read_padded, source_pointers
 from .winograd_transform import (
@@ -153,11 +153,13 @@ def _winograd(part, parts, buffers, source, weight, epilogue, window, unit, flag
                     right, to = w + point * C * width * n, M + point * pitch
                     if width == 3:
                         multiply(tile(ROWS3, 3, b), left, CP, count, C, right, to)
-                    else:
+                    elif width == 2:
                         multiply(tile(ROWS2, 2, b), left, CP, count, C, right, to)
+                    else:
+                        multiply(tile(ROWS1, 1, b), left, CP, count, C, right, to)
                 for t in range(count):
                     at, high, wide = place_of(block + t, out, window, m)
-                    for j in range(min(width, vectors - done)):
+                    for j in range(width):
                         product = M + (t * width + j) * n
                         if m == 2:
                             inverse_transform(tile(6, 2, b), tile(1, 2, b), product, pitch, tmp)

@@ -17,10 +17,9 @@ in the last one.
 
 from ....common.arrays import Array
 from ....jit import threads
-from ....jit.capture import keeps_weights
 from ....jit.compile import kernel, part_range
 from ....jit.inline import inline, noinline
-from ....jit.scratch import run, scratch
+from ....jit.scratch import lasting, run
 from ....jit.simd import (
     columns,
     fma,
@@ -51,7 +50,7 @@ def transformed_weights(weight: Array, transposed: bool) -> Array:
     _, _, C, F = weight.shape
     inputs, outputs = (F, C) if transposed else (C, F)
     size = POINTS * inputs * panel_size(outputs, weight.dtype)
-    packed = scratch("weights", size, weight.dtype, kept=keeps_weights())
+    packed = lasting("weights", size, weight.dtype)
     if_changed(weight, _transform, packed, transposed)
     return packed
 
@@ -59,41 +58,44 @@ def transformed_weights(weight: Array, transposed: bool) -> Array:
 def _transform(weight: Array, packed: Array, transposed: bool) -> None:
     _, _, C, F = weight.shape
     parts = threads.get_num_threads() if C * F > WORTH_A_THREAD else 1
-    buffers = {"temp": POINTS * MAX_LANES * (MAX_LANES + 1)}
+    buffers = {"temp": 30 * MAX_LANES, "squares": POINTS * MAX_LANES * (MAX_LANES + 1)}
     run(_transform_kernels, parts, buffers, weight, packed, transposed)
 
 
 @kernel
 def _transform_kernels(part, parts, buffers, weight, packed, transposed):
-    """Transform and pack the kernels of this part's input channels; lanes run over F."""
+    """Transform and pack the kernels of this part's input channels; lanes run over F.
+
+    Squares of as many channels as lanes are transformed; each is then stored point by point.
+    """
     K, _, C, F = weight.shape
-    w, tmp, squares = pointer(weight), pointer(buffers[0]), pointer(buffers[0]) + POINTS * MAX_LANES
-    rows, n = square(w), lanes(w)
-    inputs, outputs = (F, C) if transposed else (C, F)
-    block = n if transposed else 1  # input channels at a time
-    vectors = (outputs + n - 1) // n
-    begin, end = part_range(part, parts, (inputs + block - 1) // block)
-    for first in range(begin * block, end * block, block):
-        done = 0
+    w, tmp, squares = pointer(weight), pointer(buffers[0]), pointer(buffers[1])
+    rows, n, step = square(w), lanes(w), C * F
+    inputs, outputs = C, F
+    if transposed:
+        inputs, outputs, w, step = F, C, w + (K * K - 1) * C * F, -C * F
+    vectors, pitch = (outputs + n - 1) // n, n * n + n
+    begin, end = part_range(part, parts, (inputs + n - 1) // n)
+    for first in range(begin * n, end * n, n):
+        count, done = min(n, inputs - first), 0
         while done < vectors:
             width = panel_width(vectors - done)
-            panel, pitch = pointer(packed) + done * n * POINTS * inputs, inputs * width * n
+            panel = pointer(packed) + (done * inputs * POINTS + first * width) * n
             for j in range(min(width, vectors - done)):
-                to, output = panel + (first * width + j) * n, (done + j) * n
-                if transposed:
+                output = (done + j) * n
+                c, f = (output, first) if transposed else (first, output)
+                for i in range(n if transposed else count):
+                    source = w + (min(c + i, C - 1) * F + f)
+                    transform_kernel(source, step, F - f, K, tmp, squares + i * n, pitch)
+                for p in range(POINTS):
                     for i in range(n):
-                        source = w + (min(output + i, C - 1) * F + first + (K * K - 1) * C * F)
-                        transform_kernel(source, -C * F, F - first, K, tmp, squares + i * n, n * n)
-                    for p in range(POINTS):
-                        for i in range(n):
-                            rows[i, 0] = load(squares, (p * n + i) * n)
+                        rows[i, 0] = load(squares, p * pitch + i * n)
+                    if transposed:
                         transpose(rows)
-                        for i in range(n):
-                            if first + i < inputs:
-                                store(to, p * pitch + i * width * n, rows[i, 0])
-                else:
-                    source = w + (first * F + output)
-                    transform_kernel(source, C * F, F - output, K, tmp, to, pitch)
+                    to = panel + (p * inputs * width + j) * n
+                    for i in range(n):
+                        if i < count:
+                            store(to, i * width * n, rows[i, 0])
             done += width
 
 
