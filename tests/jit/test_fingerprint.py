@@ -84,14 +84,18 @@ def test_only_edits_that_change_machine_code_change_the_fingerprint(mini):
 
 
 def kernels_and_their_parts():
-    """(module, name, AST) of every function of the fast kernels that becomes machine code."""
+    """Of each function of the fast kernels that becomes machine code: module, AST, global names."""
     for path in sorted((KERNELS / "fast").rglob("*.py")):
         module = ".".join(["nanocnn.kernels", *path.relative_to(KERNELS).with_suffix("").parts])
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef):
-                decorators = {ast.unparse(each) for each in node.decorator_list}
-                if decorators & {"kernel", "inline", "noinline"}:
-                    yield module, node
+        nodes = ast.walk(ast.parse(path.read_text()))
+        functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+        for node in functions:
+            decorators = {ast.unparse(each) for each in node.decorator_list}
+            if decorators & {"kernel", "inline", "noinline"}:
+                around = [each for each in functions if node in each.body]
+                local = {each.arg for function in around for each in function.args.args}
+                names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+                yield module, node, names - local
 
 
 def is_filled(function):
@@ -106,10 +110,10 @@ def test_every_compiled_function_and_constant_is_in_a_fingerprint():
     hashed = "\0".join(part for parts in walks for part in parts)
     found = list(kernels_and_their_parts())
     assert len(found) > 60
-    for module, node in found:
+    for module, node, names in found:
         assert re.search(f"\0{module}\0([\\w<>.]*\\.)?{node.name}\0", f"\0{hashed}"), node.name
         space = vars(sys.modules[module])
-        for name in {each.id for each in ast.walk(node) if isinstance(each, ast.Name)} & set(space):
+        for name in names & set(space):
             value = space[name]
             if isinstance(value, bool | int | float | str):
                 part = f"\0{name}\0{type(value).__qualname__}\0{value!r}\0"
