@@ -68,10 +68,10 @@ def work(slot, memory):
 @inline
 def any_set(flags, count):
     """Whether one of `count` words at `flags` is not 0."""
+    found = 0
     for i in range(count):
-        if read(flags + 8 * i) != 0:
-            return True
-    return False
+        found |= read(flags + 8 * i)
+    return found != 0
 
 
 @native

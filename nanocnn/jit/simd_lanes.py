@@ -1,4 +1,4 @@
-"""Operations on the lanes of vectors (simd.py): the first, the largest, every second; other forms."""
+"""Operations on the lanes of vectors (simd.py): the first, the largest, masks, other types."""
 
 from llvmlite import ir
 from numba.core import types
