@@ -21,7 +21,7 @@ from ..kernels.memory import Memory
 from ..layers import Activation, Layer, MaxPooling2D
 from ..layers.linear import Linear
 from ..losses import Loss
-from ..models.plan import Stage
+from ..models.stages import Stage
 from ..models.record import unchanged
 from ..models.sequential import Sequential
 
