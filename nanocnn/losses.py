@@ -288,7 +288,7 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
             raise ValueError(
                 f"{where}[{first}] is {y[first]}, expected a class from 0 to {K - 1}{hint}"
             )
-        return y
+        return y.astype(np.int64, copy=False)
 
     def fill_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> None:
         factor, term = self._smoothing(out)
