@@ -284,7 +284,7 @@ def batch_norm_backward(
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """dy (..., C) -> dx (..., C), dgamma (C,), dbeta (C,).
 
-    `frozen`: mean and variance are constants, not those of x, so that dx = gamma * s * dy.
+    `frozen`: mean and variance are constants, not those of x, so that y is linear in x.
     """
     axes = tuple(range(x.ndim - 1))
     M = x.size // x.shape[-1]
