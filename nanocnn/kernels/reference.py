@@ -1,5 +1,6 @@
 """The reference kernels: the mathematics of every operation in plain NumPy. Read top to bottom.
 
+Losses and optimizers are in `reference_losses.py` and `reference_training.py`.
 Each forward function is followed by the derivation of its gradient and by its backward function.
 Nothing is optimized: `kernels/fast` has functions of the same names and is tested against this
 file, and this file is tested against plain loops (`tests/support/naive.py`).
@@ -43,6 +44,11 @@ from .reference_losses import (
     softmax_cross_entropy_forward as softmax_cross_entropy_forward,
     take_images as take_images,
     take_rows as take_rows,
+)
+from .reference_training import (
+    adam_update as adam_update,
+    rmsprop_update as rmsprop_update,
+    sgd_update as sgd_update,
 )
 
 fuses = writes_into = chooses = False  # what a kernel set can do: see kernels/__init__.py
@@ -312,64 +318,3 @@ def batch_norm_inference(
     """The same y for a given mean and variance: the moving averages of the training."""
     s = 1 / np.sqrt(variance + epsilon)
     return gamma * ((x - mean) * s) + beta
-
-
-# --- Optimizers -----------------------------------------------------------------------------------
-# One step for one parameter, in place. All arrays have the parameter's shape and dtype.
-def sgd_update(
-    param: Array, grad: Array, velocity: Array | None, learning_rate: float, momentum: float,
-    nesterov: bool, rate_inside: bool = True,
-) -> None:  # fmt: skip
-    """velocity = momentum*velocity - learning_rate*grad; param += velocity.
-
-    Nesterov: param += momentum*velocity - learning_rate*grad. With `rate_inside` False (PyTorch)
-    the rate multiplies the step, not the gradient: the same as long as the rate is constant.
-    """
-    if velocity is None:
-        param -= learning_rate * grad
-        return
-    inside, outside = (learning_rate, 1) if rate_inside else (1, learning_rate)
-    velocity *= momentum
-    velocity -= inside * grad
-    param += outside * (momentum * velocity - inside * grad if nesterov else velocity)
-
-
-def rmsprop_update(
-    param: Array, grad: Array, v: Array, average: Array | None, buffer: Array | None,
-    learning_rate: float, rho: float, momentum: float, epsilon: float, epsilon_inside: bool,
-) -> None:  # fmt: skip
-    """v = rho*v + (1-rho)*grad^2; param -= learning_rate * grad / sqrt(v + epsilon).
-
-    With `average` (centered) v - average^2 replaces v; with `buffer` the step has momentum.
-    `epsilon_inside` (Keras): epsilon is under the root and the learning rate inside the buffer;
-    otherwise (PyTorch) both are outside.
-    """
-    inside, outside = (learning_rate, 1) if epsilon_inside else (1, learning_rate)
-    decay = 1 - param.dtype.type(rho)  # in this dtype, so that both kernel sets round alike
-    v += (grad * grad - v) * decay
-    if average is not None:
-        average += (grad - average) * decay
-        v = v - average * average
-    root = np.sqrt(v + epsilon) if epsilon_inside else np.sqrt(v) + epsilon
-    step = inside * grad / root
-    if buffer is not None:
-        buffer *= momentum
-        buffer += step
-        step = buffer
-    param -= outside * step
-
-
-def adam_update(
-    param: Array, grad: Array, m: Array, v: Array, vmax: Array | None,
-    step_size: float, beta1: float, beta2: float, epsilon: float, v_scale: float,
-) -> None:  # fmt: skip
-    """m, v: moving averages of grad, grad^2; param -= step_size * m / (sqrt(v)*v_scale + epsilon).
-
-    The caller puts the bias corrections into step_size and v_scale: Keras (v_scale = 1) and PyTorch
-    differ there. With `vmax` (AMSGrad) the maximum of v so far is used. Source: Kingma & Ba 2015.
-    """
-    m += (grad - m) * (1 - param.dtype.type(beta1))
-    v += (grad * grad - v) * (1 - param.dtype.type(beta2))
-    if vmax is not None:
-        v = np.maximum(vmax, v, out=vmax)
-    param -= step_size * m / (np.sqrt(v) * v_scale + epsilon)

@@ -3,7 +3,6 @@
 import inspect
 import re
 from functools import cache
-from pathlib import Path
 
 from ..kernels import reference
 
@@ -61,4 +60,5 @@ def where(operation: str, result: str = "") -> str:
     lines, start = inspect.getsourcelines(function)
     assigns = re.compile(rf'^ +[^=#"]*\b{result}\b[^=:]*=[^=]')
     offset = next((i for i, line in enumerate(lines) if result and assigns.match(line)), 0)
-    return f"{operation}, {Path(inspect.getfile(function)).name}:{start + offset}"
+    file = function.__module__.rpartition(".")[2]
+    return f"{operation}, {file}.py:{start + offset}"
