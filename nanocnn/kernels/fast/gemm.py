@@ -98,7 +98,7 @@ def _grid(M: int, N: int, K: int, wide: int, packs_a: bool, cores: int) -> tuple
         for down in range(1, min(tiles, limit // across) + 1):
             w, h = -(-panels // across), -(-tiles // down)
             rounds = -(-across * down // cores)
-            time = rounds * (w * h * ROWS + w * PACKING + (h if packs_a else 0))
+            time: float = rounds * (w * h * ROWS + w * PACKING + (h if packs_a else 0))
             time *= 1 + 1 / (4 * rounds)  # some cores may be late, or have other work
             if time < best:
                 best, sizes = time, (across, down)
