@@ -76,10 +76,6 @@ class Loss(Configured):
         kernels.take_rows(labels, index, out)
         return out
 
-    def fill_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> None:
-        """out (n, *output_shape) = the target of the labels at `index` (n,), int64."""
-        kernels.take_rows(labels, index, out=out)
-
     def forward(
         self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
     ) -> tuple[Array, Array]:
@@ -149,18 +145,6 @@ class Crossentropy(Loss):
     def _smoothing(self, out: Array) -> tuple[float, float]:
         """What targets are multiplied by, and what is added then."""
         return 1 - self.label_smoothing, self.label_smoothing / self._classes(out.shape[1:])
-
-    def fill_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> None:
-        kernels.take_rows(labels, index, out=out)
-        if self.label_smoothing:
-            kernels.smooth(out, *self._smoothing(out), out=out)
-
-    def _smoothing(self, target: Array) -> tuple[float, float]:
-        """The factor and the term of label smoothing, rounded to the target's dtype."""
-        rounded = target.dtype.type
-        K = self._classes(target.shape[1:])
-        factor, term = rounded(1 - self.label_smoothing), rounded(self.label_smoothing / K)
-        return float(factor), float(term)
 
     def check_activation(self, activation: str, output_shape: tuple[int, ...]) -> str:
         kind, right = type(self).__name__, self.output_activation
@@ -304,11 +288,7 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
             raise ValueError(
                 f"{where}[{first}] is {y[first]}, expected a class from 0 to {K - 1}{hint}"
             )
-        return y.astype(np.int64, copy=False)
-
-    def fill_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> None:
-        factor, term = self._smoothing(out)
-        kernels.one_hot(labels, index, float(out.dtype.type(factor + term)), term, out=out)
+        return y
 
     def prepared(self, labels: Array, dtype: Any) -> Array:
         return np.ascontiguousarray(labels, np.int64)
@@ -352,6 +332,11 @@ LOSSES: dict[str, type[Loss]] = {
     "mean_squared_error": MeanSquaredError,
     "mse": MeanSquaredError,
 }
+
+
+def is_builtin(loss: Loss) -> bool:
+    """Whether the loss is of a class above, so that kernels compute all of it."""
+    return type(loss) in LOSSES.values()
 
 
 def get_loss(spec: str | Loss | dict[str, Any]) -> Loss:

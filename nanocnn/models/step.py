@@ -12,7 +12,7 @@ import numpy as np
 from ..common.arrays import Array, quiet
 from ..common.errors import NonFiniteError
 from ..kernels.memory import Arena, Memory
-from ..losses import LOSSES, Loss
+from ..losses import LOSSES, Loss, is_builtin
 from ..metrics import Metric, accuracy
 from ..optimizers import OPTIMIZERS, Optimizer
 from .inputs import Data
@@ -108,7 +108,11 @@ class Step:
         kernels, data = self.model.kernels, self._data
         assert data is not None
         kernels.take_images(data.x, self.index, out=self.x)
-        self.loss_function.fill_target(data.labels, self.index, kernels, self.target)
+        loss, labels = self.loss_function, data.labels
+        if is_builtin(loss):
+            loss.take_target(labels, self.index, kernels, self.target)
+        else:
+            self.target[...] = loss.target(labels[self.index], self.target.shape[1:], self.target.dtype)
         kernels.shares(data.weight, self.index, 1 / len(self.index), out=self.share)
 
     # --- What is captured ---
