@@ -44,7 +44,8 @@ From a call to the multiply-add are four hops:
     -> sum_products  the inner loop                                   microkernel.py
 
 Reading order: microkernel.py; direct.py; source.py and epilogue.py, which it calls; pack.py, with
-the tables and packed weights. Each of the other algorithms is one file that can be skipped.
+the tables and packed weights. Each of the other algorithms can be skipped; Winograd's is two files,
+winograd_transform.py and winograd.py.
 kernels/fast/README.md measures what each step gains.
 
 All algorithms agree with `reference` up to rounding: the order of the sums differs, and Winograd's

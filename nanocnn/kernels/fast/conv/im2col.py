@@ -223,5 +223,7 @@ def sums(width, x, outer, first, end, inner, count, w, to, accumulate):
     """`sum_products` of a panel that is `width` vectors wide."""
     if width == 3:
         sum_products(tile(ROWS3, 3, x), x, outer, first, end, inner, count, w, to, accumulate)
-    else:
+    elif width == 2:
         sum_products(tile(ROWS2, 2, x), x, outer, first, end, inner, count, w, to, accumulate)
+    else:
+        sum_products(tile(ROWS2, 1, x), x, outer, first, end, inner, count, w, to, accumulate)
