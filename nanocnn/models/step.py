@@ -112,7 +112,8 @@ class Step:
         if is_builtin(loss):
             loss.take_target(labels, self.index, kernels, self.target)
         else:
-            self.target[...] = loss.target(labels[self.index], self.target.shape[1:], self.target.dtype)
+            shape, dtype = self.target.shape[1:], self.target.dtype
+            self.target[...] = loss.target(labels[self.index], shape, dtype)
         kernels.shares(data.weight, self.index, 1 / len(self.index), out=self.share)
 
     # --- What is captured ---
