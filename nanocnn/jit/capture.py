@@ -114,8 +114,7 @@ def when(flags: NDArray[Any], function: Callable[..., object], *args: Any) -> No
 def keep(*objects: Any) -> None:
     """Keep `objects` alive as long as the program that is captured, if any: its kernels use them.
 
-    For arrays that a kernel reaches by their addresses alone, and for work memory whose content is
-    read by a later replay.
+    For arrays that a kernel reaches by their addresses alone.
     """
     if (calls := capturing()) is not None:
         calls.kept.extend(objects)

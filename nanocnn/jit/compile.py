@@ -12,10 +12,16 @@ infinity and the order of sums are preserved.
 """
 
 import gc
+import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, update_wrapper
-from operator import attrgetter
+from functools import cache, update_wrapper, wraps
+from importlib import import_module
+from pathlib import Path
+from pickle import PicklingError
+from types import FrameType
 from typing import Any
 
 import numba
@@ -23,7 +29,7 @@ import numpy as np
 from numba.core import types
 
 from . import claims, numba_private
-from .arguments import Arguments, reader
+from .arguments import Arguments, Types, reader
 from .cache import KernelCache, cache_folder, counts
 from .inline import inline
 
@@ -42,7 +48,8 @@ class Kernel:
         self.function = function
         self.maker: tuple[Any, tuple[Any, ...]] | None = None  # see `variants`
         self.cache = KernelCache(function, cache_folder())
-        self.entries: dict[Any, Any] = {}  # compiled C callbacks; they must stay alive
+        self.entries: dict[Any, int] = {}  # addresses
+        self._callbacks: list[Any] = []  # the code at these; it must stay alive
         self._inlined = inline(function)
 
     def __call__(self, part: int, parts: int, *arguments: Any) -> None:
@@ -57,16 +64,30 @@ class Kernel:
         if self.maker is not None:
             function, arguments = self.maker
             return function, arguments
-        return _find, (self.function.__module__, self.function.__qualname__)
+        module, name = self.function.__module__, self.function.__qualname__
+        known = module in sys.modules and module != "__main__"
+        if not known or _find(module, name) is not self:
+            raise PicklingError(f"{module}.{name} cannot be imported")
+        return _find, (module, name)
 
-    def address(self, kinds: tuple[Any, ...], buffers: int) -> int:
+    def address(self, kinds: Types, buffers: int) -> int:
         """The entry for these argument types, the first of which is work memory if `buffers`."""
-        key = kinds, buffers
-        if key not in self.entries:
-            self.entries[key] = self._compile(kinds, buffers)
-        return int(self.entries[key].address)
+        found = self.entries.get((kinds, buffers))
+        return self._compiled(kinds, buffers) if found is None else found
 
-    def _compile(self, kinds: tuple[Any, ...], buffers: int) -> Any:
+    def _compiled(self, kinds: Types, buffers: int) -> int:
+        key = kinds, buffers
+        with numba_private.compiler_lock():  # threads that need it at the same time wait for one
+            if key not in self.entries:
+                try:
+                    callback = self._compile(kinds, buffers)
+                finally:
+                    self.cache.drop()  # other processes must not wait for the entry
+                self._callbacks.append(callback)
+                self.entries[key] = callback.address
+            return self.entries[key]
+
+    def _compile(self, kinds: Types, buffers: int) -> Any:
         function, arguments = self._inlined, reader(kinds, buffers)
 
         def entry(part, parts, block, memory):
@@ -76,24 +97,33 @@ class Kernel:
         store = _Store(self.cache, (kinds, buffers))
         return numba_private.cached_cfunc(entry, ENTRY, OPTIONS, store)
 
-    def compile_ahead(self, kinds: tuple[Any, ...], buffers: int) -> None:
+    def compile_ahead(self, kinds: Types, buffers: int) -> None:
         """Compile for these types unless another process does or has done so."""
-        entry = self.cache.entry((kinds, buffers))
+        entry = self._entry(kinds, buffers)
         if entry is not None and not entry.exists() and claims.take(entry):
-            self.address(kinds, buffers)
+            try:
+                self.address(kinds, buffers)
+            finally:
+                claims.drop(entry)
 
-    def is_cached(self, kinds: tuple[Any, ...], buffers: int) -> bool:
+    def is_cached(self, kinds: Types, buffers: int) -> bool:
         """Whether this need not be compiled: it is in this process, or on disk."""
         if (kinds, buffers) in self.entries:
             return True
-        entry = self.cache.entry((kinds, buffers))
+        entry = self._entry(kinds, buffers)
         return entry is not None and entry.exists()
+
+    def _entry(self, kinds: Types, buffers: int) -> Path | None:
+        with numba_private.fallback(numba_private.CACHE):
+            return self.cache.entry((kinds, buffers))
+        return None
 
 
 def _find(module: str, name: str) -> Any:
-    from importlib import import_module
-
-    return attrgetter(name)(import_module(module))
+    found: Any = import_module(module)
+    for each in name.split("."):
+        found = getattr(found, each, None)
+    return found
 
 
 def kernel(function: Any) -> Kernel:
@@ -112,6 +142,7 @@ def variants(make: Callable[..., Kernel]) -> Callable[..., Kernel]:
     """
 
     @cache
+    @wraps(make)  # which is pickled by its name
     def made(*constants: Any) -> Kernel:
         found = make(*constants)
         found.maker = made, constants
@@ -127,14 +158,14 @@ class _Store:
         self.cache, self.key = cache, key
 
     def load(self, signature: Any, unpack: Callable[[bytes], Any]) -> Any:
-        return self.cache.load(self.key, unpack)
+        return self.cache.load(self.key, deferring_handlers()(unpack))
 
     def save(self, signature: Any, pack: Callable[[], bytes | None]) -> None:
         self.cache.save(self.key, pack)
 
     @contextmanager
     def compiling(self) -> Iterator[None]:
-        """While numba compiles: no garbage collection, and the watchers are told.
+        """While numba compiles: no garbage collection, no signals, and the watchers are told.
 
         The collector would take a tenth of the compile time and find little.
         """
@@ -143,16 +174,45 @@ class _Store:
         for watch in watchers:
             watch(True)
         try:
-            yield
-            counts["compiled"] += 1
-        except BaseException:
-            self.cache.drop()  # other processes must not wait for the entry
-            raise
+            with deferring_handlers():
+                yield
+                counts["compiled"] += 1
         finally:
             for watch in watchers:
                 watch(False)
             if collecting:
                 gc.enable()
+
+
+@contextmanager
+def deferring_handlers() -> Iterator[None]:
+    """Call Python's signal handlers afterwards: numba cannot be interrupted, by Ctrl-C for example.
+
+    Python calls them on the main thread only.
+    """
+    handlers: dict[int, Any] = {}
+    arrived: list[tuple[int, FrameType | None]] = []
+    deferred = True
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if deferred:
+            arrived.append((number, frame))
+        else:  # one handler raised while the others were put back
+            handlers[number](number, frame)
+
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for each in signal.valid_signals():
+                if callable(handler := signal.getsignal(each)):
+                    handlers[each] = handler
+                    signal.signal(each, note)
+        yield
+    finally:
+        deferred = False
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number, frame in arrived:
+            handlers[number](number, frame)
 
 
 def native(function: Any) -> Any:
@@ -181,4 +241,4 @@ def part_range(part, parts, n):
     return part * n // parts, (part + 1) * n // parts
 
 
-numba_private.wait_with_forks()
+numba_private.compiler_lock()  # from now on forks wait for it

@@ -6,6 +6,7 @@ numba with a one-line warning: results stay correct, only compilation or start-u
 
 import os
 import pickle
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -50,11 +51,15 @@ def attach(kernel: Any, store: Any) -> None:
     if only this process could use them.
     """
     with fallback(CACHE):
-        from numba.core.caching import NullCache
+        _set_cache(kernel, store)
 
-        if not isinstance(kernel._cache, NullCache):
-            raise TypeError(f"a dispatcher's cache is {type(kernel._cache)}")
-        kernel._cache = _cache_class()(store)
+
+def _set_cache(compiled: Any, store: Any) -> None:
+    from numba.core.caching import NullCache
+
+    if not isinstance(compiled._cache, NullCache):
+        raise TypeError(f"its cache is {type(compiled._cache)}")
+    compiled._cache = _cache_class()(store)
 
 
 @cache
@@ -97,7 +102,8 @@ def _callback(function: Any, signature: Any, options: dict[str, Any], store: Any
     from numba.core.ccallback import CFunc
 
     callback = CFunc(function, (signature.args, signature.return_type), {}, options)
-    callback._cache, compile = _cache_class()(store), callback._compile_uncached
+    _set_cache(callback, store)
+    compile = callback._compile_uncached
 
     def compile_uncached() -> Any:
         with store.compiling():
@@ -207,14 +213,24 @@ def _define_inline_compiler() -> Any:
     return InlineCompiler
 
 
-# --- Forking ---
+# --- Threads and forks ---
 
 
-def wait_with_forks() -> None:
-    """Let a fork wait until nobody compiles: a child could never finish what a thread had begun."""
-    with fallback(FORK) if hasattr(os, "register_at_fork") else suppress(AttributeError):
-        from numba.core.compiler_lock import global_compiler_lock as lock
+@cache
+def compiler_lock() -> Any:
+    """The lock that numba holds while it compiles; reentrant.
 
-        os.register_at_fork(
-            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
-        )
+    A fork waits until nobody holds it: a child could never finish what a thread had begun.
+    """
+    lock: Any = threading.RLock()
+    with fallback(FORK):
+        from numba.core.compiler_lock import global_compiler_lock
+
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=global_compiler_lock.acquire,
+                after_in_parent=global_compiler_lock.release,
+                after_in_child=global_compiler_lock.release,
+            )
+        lock = global_compiler_lock
+    return lock

@@ -8,10 +8,12 @@ call kernels at once without a deadlock.
 """
 
 import atexit
-import ctypes
+import itertools
 import os
 import threading
 import time
+from array import array
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -19,14 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import executor, threads
-from .arguments import Arguments
+from .arguments import Arguments, address_of
 from .capture import KernelCall, capturing
 from .compile import Kernel
 
 NAME = __name__.partition(".")[0]  # of the threads, before their number
-IDLE = 0.002  # seconds that a helper watches for work before it sleeps
+SPIN = 50e-6  # seconds that a thread spins before it lets others run
+SLEEPS = 20  # of 0.05 to 0.1 milliseconds, in which a helper looks for work before it sleeps longer
 LOOK = 0.1  # seconds between two looks at how many cores there are
-GRAIN = 1 << 20  # bytes: work memory grows in these steps
+GRAIN = 1 << 16  # bytes: work memory grows in these steps
 
 
 class Pool:
@@ -34,103 +37,116 @@ class Pool:
 
     def __init__(self, size: int, cores: int | None = None) -> None:
         self.size, self.cores = size, cores or threads.allowed_cores()
-        self.state = aligned(executor.HELPERS + 8 * size)
-        self.address = self.state.ctypes.data
+        self.quota = min(threads.cgroup_cores(), default=self.cores)
+        state = aligned(executor.SIZE)
+        self.address = address_of(state)
+        self.state: Any = memoryview(state)  # type: ignore[arg-type]  # which is quicker to read
         self.free = list(range(executor.SLOTS))[::-1]  # slots
-        self.memory = 0  # bytes that each helper has
-        self.kept: list[NDArray[Any]] = []  # old memory too: a helper may still use it
-        self.starting = threading.RLock()
-        self.threads: dict[int, threading.Thread] = {}
+        self.lock = threading.RLock()  # reentrant: a signal handler may take it again
+        self.threads: list[threading.Thread] = []
+        self.numbers = itertools.count(1)  # of the helpers
         self.sleeping: dict[int, threading.Lock] = {}
         self.started = self.stopped = False
-        self.helpers, self.next_look = size, 0.0
+        self.next_look = 0.0
 
     def start(self) -> None:
         """Start the threads; with fewer, or none, the callers do the work that is left to them."""
-        with self.starting:
-            for i in () if self.started else range(self.size):
-                if i not in self.threads:
-                    thread = threading.Thread(
-                        target=self.serve, args=(i,), name=f"{NAME}-{i}", daemon=True
-                    )
-                    try:
-                        thread.start()
-                    except RuntimeError:  # a limit of the system, or the interpreter is ending
-                        break
-                    self.threads[i] = thread
-            self.started = True
-            self.look()
+        with (
+            self.lock,
+            suppress(RuntimeError),
+        ):  # a limit of the system, or the interpreter is ending
+            while not self.started:
+                i = len(self.threads)
+                if i == self.size:
+                    break
+                thread = threading.Thread(target=self.serve, name=f"{NAME}-{i}", daemon=True)
+                thread.start()
+                self.threads.append(thread)
+        self.started = True
 
     def look(self) -> None:
         """See how many helpers have cores to run on: the process may have been pinned to fewer."""
         self.next_look = time.monotonic() + LOOK
-        most, cores = len(self.threads) if self.started else self.size, threads.allowed_cores()
-        self.helpers = most if cores >= self.cores else min(most, cores - 1)
-        self._set(executor.LIMIT, 0 if self.stopped else self.helpers)
+        most, cores = len(self.threads), threads.allowed_cores()
+        wanted = most if cores >= self.cores else min(most, cores - 1)
+        crowded = wanted >= min(cores, self.quota)  # who spins takes a core from another thread
+        self._set(executor.POLLS, polls() // 10 if crowded else polls())
+        self._set(executor.LIMIT, 0 if self.stopped else wanted)
 
-    def serve(self, i: int) -> None:
-        while not self.stopped:
-            executor.help_others(self.address, i, polls())
-            asleep = threading.Lock()
-            asleep.acquire()
-            self.sleeping[i] = asleep
+    def serve(self) -> None:
+        number, asleep = next(self.numbers), threading.Lock()
+        asleep.acquire()
+        while not self.stopped and number <= self.size:
+            executor.help_others(self.address, number, SLEEPS)
+            self.sleeping[number] = asleep
+            # whoever has looked for sleepers before this line may publish a moment later
+            executor.help_others(self.address, number, 1)
             if not self.stopped:
                 asleep.acquire()  # until `wake` releases it
+            del self.sleeping[number]
 
     def wake(self, count: int) -> None:
         """Wake the first `count` helpers."""
-        for i in range(count):
-            asleep = self.sleeping.pop(i, None)
+        for number in range(1, count + 1):
+            asleep = self.sleeping.get(number)
             if asleep is not None:
-                asleep.release()
+                with suppress(RuntimeError):  # somebody else has just done so
+                    asleep.release()
 
-    def ready(self, memory: int) -> None:
-        """Before helpers are needed: let there be threads, awake, with `memory` bytes each."""
+    def ready(self) -> None:
+        """Before helpers are needed: let there be threads that are awake."""
         if not self.started:
             self.start()
         if time.monotonic() > self.next_look:
             self.look()
-        if memory > self.memory:
-            with self.starting:
-                for i in range(self.size):
-                    self.kept.append(aligned(memory + GRAIN))
-                    self._set(executor.HELPERS + 8 * i, self.kept[-1].ctypes.data)
-                self.memory = memory + GRAIN
         if self.sleeping:
-            self.wake(self.helpers)
+            self.wake(self.state[executor.LIMIT // 8])
 
     def stop(self) -> list[threading.Thread]:
         """Let the threads end when they have finished what they are doing, and start no more."""
-        with self.starting:
+        with self.lock:
             self.started = self.stopped = True
             self._set(executor.LIMIT, 0)
             self.wake(self.size)
-            return list(self.threads.values())
+            return self.threads
+
+    def slot(self) -> int:
+        """An unused slot; -1 if there is none."""
+        with self.lock:
+            if not self.free:
+                return -1
+            found = self.free.pop()
+            self._set(executor.USED, max(self.state[executor.USED // 8], found + 1))
+            return found
 
     def _set(self, at: int, value: int) -> None:
         self.state[at // 8] = value
 
 
 class Slot:
-    """Where one calling thread publishes its work, and its own work memory."""
+    """Where one calling thread publishes its work, and work memory for it and for each helper.
+
+    A signal handler may run kernels between any two lines, and enlarge the memory: who uses it
+    holds it by a variable of its own.
+    """
+
+    index = -1
 
     def __init__(self, pool: Pool) -> None:
-        self.pool, self.memory = pool, 0
-        self.kept: NDArray[Any] | None = None
-        try:
-            self.index = pool.free.pop()
-        except IndexError:  # more threads than slots: nobody looks here
-            self.index, self.state = -1, aligned(executor.LINE)
-            self.address = self.state.ctypes.data
-        else:
-            self.address = pool.address + executor.FIRST_SLOT + executor.LINE * self.index
-            pool._set(executor.USED, max(pool.state[executor.USED // 8], self.index + 1))
+        self.pool = pool
+        self.grow(0)
+        self.index = pool.slot()
+        self.address = pool.address + executor.FIRST_SLOT + executor.LINE * self.index
+        if self.index < 0:  # more threads than slots: nobody looks here
+            self.own = aligned(executor.LINE)
+            self.address = address_of(self.own)
 
-    def grow(self, memory: int) -> None:
-        """Give this thread `memory` bytes."""
-        self.kept = aligned(memory)
-        ctypes.c_int64.from_address(self.address + executor.MEMORY).value = self.kept.ctypes.data
-        self.memory = memory
+    def grow(self, size: int) -> tuple[NDArray[Any], int, int]:
+        """New memory, its address, and how far apart the threads' are: at least `size` bytes."""
+        stride = -(-size // GRAIN) * GRAIN
+        memory = aligned(stride * (self.pool.size + 1))
+        self.memory = memory, address_of(memory), stride
+        return self.memory
 
     def __del__(self) -> None:
         if self.index >= 0:
@@ -140,23 +156,24 @@ class Slot:
 def aligned(size: int) -> NDArray[np.int64]:
     """At least `size` bytes, zero, from the beginning of a cache line on."""
     raw = np.zeros(size // 8 + 16, np.int64)
-    first = -raw.ctypes.data % executor.LINE // 8
+    first = -address_of(raw) % executor.LINE // 8
     return raw[first:]
 
 
 @cache
 def polls() -> int:
-    """How often a helper looks for work within IDLE."""
-    state, count, best = aligned(executor.HELPERS), 2000, 1.0
+    """How often a helper looks for work within SPIN."""
+    state, times, best = aligned(executor.SIZE), 2000, 1.0
     state[executor.LIMIT // 8] = state[executor.USED // 8] = 1
+    state[executor.POLLS // 8] = times
     for _ in range(4):
         start = time.perf_counter()
-        executor.help_others(state.ctypes.data, 0, count)
+        executor.help_others(address_of(state), 1, 0)
         best = min(best, time.perf_counter() - start)
-    return int(IDLE * count / best)
+    return int(SPIN * times / best)
 
 
-_lock = threading.RLock()  # reentrant: a signal handler may take it again
+_lock = threading.RLock()
 _pool = Pool(threads.get_num_threads() - 1)
 _mine = threading.local()  # .slot
 
@@ -173,12 +190,13 @@ def run(kernel: Kernel, parts: int, *args: Any) -> None:
 def start(kernel: Kernel, parts: int, arguments: Arguments, depth: int) -> None:
     """`run` of a kernel with these arguments, for a caller's caller `depth` frames above."""
     if (calls := capturing(depth)) is not None:
-        calls.aborted |= not arguments.contiguous  # a replay would not copy them again
-        calls.calls.append(KernelCall(kernel, parts, arguments.captured(calls.buffers)))
+        calls.aborted |= arguments.is_copied  # a replay would not copy it again
+        arguments.release(calls.buffers)
+        calls.calls.append(KernelCall(kernel, parts, arguments))
         return
     entry = kernel.address(arguments.types, arguments.buffers)
-    record = np.array([entry, arguments.address, parts], np.int64)
-    execute(record.ctypes.data, 0, 1, parts, arguments.memory)
+    record = array("q", (entry, arguments.address, parts))
+    execute(record.buffer_info()[0], 0, 1, parts, arguments.memory)
 
 
 def execute(records: int, first: int, count: int, parts: int, memory: int) -> int:
@@ -190,11 +208,12 @@ def execute(records: int, first: int, count: int, parts: int, memory: int) -> in
     slot = getattr(_mine, "slot", None)
     if slot is None or slot.pool is not pool:
         slot = _mine.slot = Slot(pool)
-    if memory > slot.memory:
-        slot.grow(memory)
+    own = slot.memory
+    if memory > own[2]:
+        own = slot.grow(memory)
     if parts > 1 and pool.size:
-        pool.ready(memory)
-    done: int = executor.execute(records, first, count, pool.address, slot.address)
+        pool.ready()
+    done: int = executor.execute(records, first, count, pool.address, slot.address, own[1], own[2])
     return done
 
 

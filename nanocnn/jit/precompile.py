@@ -45,16 +45,23 @@ def start(kernels: list[Any]) -> None:
     global second
     if (second is not None and second.poll() is None) or threads.get_num_threads() == 1:
         return
-    with suppress(pickle.PicklingError, AttributeError, TypeError):  # of a function within another
-        text = base64.b64encode(pickle.dumps(kernels)).decode()
-        if len(text) <= MOST:
-            nowhere = subprocess.DEVNULL
-            second = child_process.start(
-                CODE, text, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere
-            )
+    known = set(filter(_is_known_elsewhere, {each[0] for each in kernels}))
+    text = base64.b64encode(pickle.dumps([each for each in kernels if each[0] in known])).decode()
+    if not known or len(text) > MOST:
+        return
+    nowhere = subprocess.DEVNULL
+    second = child_process.start(CODE, text, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere)
     if second is not None:
         with suppress(RuntimeError):  # no more threads: `_stop` waits for it
             threading.Thread(target=_reap, args=(second,), daemon=True).start()
+
+
+def _is_known_elsewhere(kernel: Any) -> bool:
+    try:
+        pickle.dumps(kernel)
+    except (pickle.PicklingError, AttributeError, TypeError):  # it has no name that can be imported
+        return False
+    return True
 
 
 def work(text: str) -> None:
