@@ -15,6 +15,7 @@ from .common.config import Configured, deserialize
 from .common.errors import NonFiniteError, ShapeError
 from .common.tables import sizes
 from .common.validate import as_array, flag, number
+from .kernels import reference
 from .kernels.memory import Memory
 
 # Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
@@ -59,11 +60,21 @@ class Loss(Configured):
 
     def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
         """Return the dense target (N, *output_shape) for checked labels."""
-        return labels.astype(dtype)
+        out = np.empty((len(labels), *output_shape), dtype)
+        everyone = np.arange(len(labels), dtype=np.int64)
+        return self.take_target(self.prepared(labels, dtype), everyone, reference, out)
 
-    def fill_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> None:
-        """out (n, *output_shape) = the target of the labels at `index` (n,), int64."""
-        kernels.take_rows(labels, index, out=out)
+    def prepared(self, labels: Array, dtype: Any) -> Array:
+        """Return the checked labels of a data set as `take_target` reads them."""
+        return np.ascontiguousarray(labels, dtype)
+
+    def take_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> Array:
+        """Write the target of labels[index] to `out` (N, *output_shape), by kernels alone.
+
+        `labels` are `prepared` for the dtype of `out`; index (N,) is int64.
+        """
+        kernels.take_rows(labels, index, out)
+        return out
 
     def forward(
         self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
@@ -84,8 +95,6 @@ class Loss(Configured):
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         """Return the mean loss of predictions `y_pred` (N, ...) against `y_true`, a float."""
-        from .kernels import reference
-
         prediction = as_array(y_pred, "y_pred")
         if prediction.dtype.kind not in "buif" or not prediction.size:
             raise ValueError(
@@ -127,24 +136,15 @@ class Crossentropy(Loss):
             label_smoothing, f"{kind}: label_smoothing", lambda a: 0 <= a <= 1, "from 0 to 1"
         )
 
-    def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
-        target = labels.astype(dtype)
+    def take_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> Array:
+        super().take_target(labels, index, kernels, out)
         if self.label_smoothing:
-            target *= target.dtype.type(1 - self.label_smoothing)
-            target += target.dtype.type(self.label_smoothing / self._classes(output_shape))
-        return target
+            kernels.smooth(out, *self._smoothing(out), out)
+        return out
 
-    def fill_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> None:
-        kernels.take_rows(labels, index, out=out)
-        if self.label_smoothing:
-            kernels.smooth(out, *self._smoothing(out), out=out)
-
-    def _smoothing(self, target: Array) -> tuple[float, float]:
-        """The factor and the term of label smoothing, rounded to the target's dtype."""
-        rounded = target.dtype.type
-        K = self._classes(target.shape[1:])
-        factor, term = rounded(1 - self.label_smoothing), rounded(self.label_smoothing / K)
-        return float(factor), float(term)
+    def _smoothing(self, out: Array) -> tuple[float, float]:
+        """What targets are multiplied by, and what is added then."""
+        return 1 - self.label_smoothing, self.label_smoothing / self._classes(out.shape[1:])
 
     def check_activation(self, activation: str, output_shape: tuple[int, ...]) -> str:
         kind, right = type(self).__name__, self.output_activation
@@ -290,14 +290,12 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
             )
         return y
 
-    def fill_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> None:
-        factor, term = self._smoothing(out)
-        kernels.one_hot(labels, index, float(out.dtype.type(factor + term)), term, out=out)
+    def prepared(self, labels: Array, dtype: Any) -> Array:
+        return np.ascontiguousarray(labels, np.int64)
 
-    def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
-        one_hot = np.zeros((len(labels), output_shape[-1]), dtype)
-        one_hot[np.arange(len(labels)), labels.astype(np.intp, copy=False)] = 1
-        return super().target(one_hot, output_shape, dtype)
+    def take_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> Array:
+        scale, off = map(out.dtype.type, self._smoothing(out))
+        return kernels.one_hot(labels, index, float(scale + off), float(off), out)
 
 
 class MeanSquaredError(Loss):
@@ -334,6 +332,11 @@ LOSSES: dict[str, type[Loss]] = {
     "mean_squared_error": MeanSquaredError,
     "mse": MeanSquaredError,
 }
+
+
+def is_builtin(loss: Loss) -> bool:
+    """Whether the loss is of a class above, so that kernels compute all of it."""
+    return type(loss) in LOSSES.values()
 
 
 def get_loss(spec: str | Loss | dict[str, Any]) -> Loss:

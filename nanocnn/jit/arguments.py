@@ -178,9 +178,8 @@ def _value(context: Any, builder: Any, kind: Any, words: Iterator[Any], base: An
     word = next(words)
     if isinstance(kind, types.Array):
         address = word if base is None else builder.add(base, word)
-        return _array_value(
-            context, builder, kind, address, [next(words) for _ in range(kind.ndim)]
-        )
+        shape = [next(words) for _ in range(kind.ndim)]
+        return _array_value(context, builder, kind, address, shape)
     if isinstance(kind, types.Boolean):
         return builder.trunc(word, ir.IntType(1))
     narrow = word if kind.bitwidth == 64 else builder.trunc(word, ir.IntType(kind.bitwidth))

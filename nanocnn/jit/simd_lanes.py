@@ -1,10 +1,10 @@
-"""Operations on the lanes of vectors (simd.py): the first, the largest, every second; other forms."""
+"""Operations on the lanes of vectors (simd.py): the first, the largest, masks, other types."""
 
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .simd import INT32
+from .simd import INT32, _call
 from .simd_types import Vector, intp, llvm_type
 
 
@@ -98,3 +98,26 @@ def every_second(typingctx, a, b, first):
 
     if a == b and isinstance(first, types.IntegerLiteral):
         return a(a, b, first), emit
+
+
+@intrinsic
+def copysign(typingctx, a, b):
+    """The absolute value of `a` with the sign of `b`."""
+    return (a(a, a), _call("copysign")) if a == b else None
+
+
+@intrinsic
+def exp2(typingctx, vector):
+    """2**n for lanes that are whole numbers n in the range of the exponents of normal numbers."""
+    bits = vector.dtype.bitwidth
+    fraction = 23 if bits == 32 else 52
+    whole = ir.VectorType(ir.IntType(bits), vector.count)
+
+    def emit(context, builder, sig, args):
+        # The sum's unit in the last place is 1, so that its last bits are n plus the bias
+        bias = 1.5 * 2**fraction + 2 ** (bits - fraction - 2) - 1
+        moved = builder.fadd(args[0], ir.Constant(llvm_type(vector), [bias] * vector.count))
+        shift = ir.Constant(whole, [fraction] * vector.count)
+        return builder.bitcast(builder.shl(builder.bitcast(moved, whole), shift), args[0].type)
+
+    return (vector(vector), emit) if isinstance(vector.dtype, types.Float) else None

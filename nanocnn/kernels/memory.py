@@ -96,5 +96,5 @@ class Arena(Memory):
     @property
     def nbytes(self) -> int:
         """Bytes in all buffers."""
-        work = sum(each.nbytes for each in self.buffers)
-        return work + sum(each.nbytes for named in self._buffers.values() for each in named.values())
+        named = [each for arrays in self._buffers.values() for each in arrays.values()]
+        return sum(each.nbytes for each in (*self.buffers, *named))

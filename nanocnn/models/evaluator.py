@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..callbacks import Callback, CallbackList
 from ..common.arrays import Array
 from ..common.config import serialize
@@ -11,11 +13,11 @@ from ..common.validate import flag, integer
 from ..data.batches import batches
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
-from ..losses import Loss, get_loss
+from ..losses import Loss, get_loss, is_builtin
 from ..metrics import Means, Metric, custom_metrics, get_metrics
 from ..optimizers import Optimizer, get_optimizer
 from .history import Progress
-from .inputs import Data, checked_weight, compiled_for
+from .inputs import Data, checked_weight
 from .passes import remembered
 from .plan import last_activation, make_plan
 from .step import Step
@@ -154,7 +156,9 @@ class Evaluator(Structure):
                 "expected as many labels as images"
             )
         weight = checked_weight(sample_weight, len(images), self.dtype)
-        return Data(*(compiled_for(each, self.dtype) for each in (images, labels, weight)))
+        if is_builtin(self.loss):
+            labels = self.loss.prepared(labels, self.dtype)
+        return Data(np.ascontiguousarray(images), labels, weight)
 
     def _ready(self, x: Any) -> None:
         """Raise RuntimeError where nothing is compiled; build the model for `x` if it is not."""

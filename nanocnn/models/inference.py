@@ -21,9 +21,7 @@ from .plan import Plan
 
 def inference(plan: Plan, samples: int, memory: Memory) -> "Inference":
     """The pass with this memory, made or remembered."""
-    found: Inference = remembered(
-        memory, samples, plan, lambda: Inference(plan, samples, memory)
-    )
+    found: Inference = remembered(memory, samples, plan, lambda: Inference(plan, samples, memory))
     return found
 
 
@@ -41,9 +39,7 @@ class Inference:
         self.largest = np.zeros(2)
         self.y: Array
         self.run: Run = self._run_quietly
-        self.guard = Guard(
-            [*read_of(layers, False), read_of_kernels(plan.kernels, layers, False)]
-        )
+        self.guard = Guard([*read_of(layers, False), read_of_kernels(plan.kernels, layers, False)])
         self.is_captured = False
         if (
             isinstance(memory, Arena)

@@ -16,7 +16,7 @@ from ..losses import Loss
 class Data(NamedTuple):
     """Checked arrays of equal length: images, labels, and a weight for each sample or None.
 
-    All are contiguous and of types that kernels are compiled for.
+    The images are contiguous; the labels are `Loss.prepared` for one of our losses.
     """
 
     x: Array
@@ -37,14 +37,6 @@ class Data(NamedTuple):
         return Data(*first), Data(*second)
 
 
-def compiled_for(x: Array | None, dtype: DTypeLike) -> Any:
-    """`x` contiguous, and of `dtype`, uint8 or, if it has other integers, int64."""
-    if x is None or (x.flags.c_contiguous and x.dtype in (np.uint8, np.int64, dtype)):
-        return x
-    kind = np.int64 if x.dtype.kind in "iub" and x.dtype != np.uint8 else x.dtype
-    return np.ascontiguousarray(x, kind if kind in (np.uint8, np.int64) else dtype)
-
-
 def checked_weight(sample_weight: Any, samples: int, dtype: DTypeLike) -> Array | None:
     """`sample_weight` as an array of `dtype`; ValueError unless it has one number per sample."""
     if sample_weight is None:
@@ -57,7 +49,7 @@ def checked_weight(sample_weight: Any, samples: int, dtype: DTypeLike) -> Array 
         raise ValueError(f"sample_weight: expected a number a sample, got dtype {weight.dtype}")
     if weight.shape != (samples,):
         raise ShapeError(f"sample_weight: shape {weight.shape}, expected ({samples},)")
-    weight = quietly(weight.astype, dtype)  # 1e300 has no float32
+    weight = quietly(np.ascontiguousarray, weight, dtype)  # 1e300 has no float32
     if not np.isfinite(weight).all():
         raise NonFiniteError("sample_weight: NaN or infinity, expected finite numbers")
     return weight

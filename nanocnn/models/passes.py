@@ -2,8 +2,8 @@
 
 For few images the kernels of a small network take less time than the Python code that chooses them,
 checks shapes and prepares their arguments. The result of all that is the same every time, so it is
-done once: the calls are captured with their arguments, and later passes replay them (jit/program.py).
-This file says which passes may be captured, and when they must be captured again.
+done once: the calls are captured with their arguments, and later passes replay them
+(jit/program.py). This file says which passes may be captured, and when they must be again.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -65,7 +65,7 @@ def is_capturable(layer: Layer, kernels: ModuleType) -> bool:
 
 
 def are_capturable(kernels: ModuleType) -> bool:
-    """Whether the calls of these kernels may be captured: their module says so, and is as it was."""
+    """Whether calls of these kernels may be captured: their module says so, and is as it was."""
     functions: Mapping[str, Any] = ability(kernels, "CAPTURABLE")
     own = vars(kernels)
     return bool(functions) and all(own.get(name) is each for name, each in functions.items())

@@ -5,15 +5,14 @@ of these is a program (passes.py); otherwise the same functions run as they are.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..common.arrays import Array, quietly
+from ..common.arrays import Array, quiet
 from ..common.errors import NonFiniteError
 from ..kernels.memory import Arena, Memory
-from ..losses import LOSSES, Loss
+from ..losses import LOSSES, Loss, is_builtin
 from ..metrics import Metric, accuracy
 from ..optimizers import OPTIMIZERS, Optimizer
 from .inputs import Data
@@ -57,7 +56,7 @@ class Step:
         functions = [self._forward]
         if optimizer is not None:
             functions += self._backward, self._update
-        self._parts: Sequence[Run] = [partial(quietly, function) for function in functions]
+        self._parts: Sequence[Run] = [quiet(function) for function in functions]
         self.is_captured = False
         if isinstance(memory, Arena) and self._is_capturable():
             uncaptured, self._parts = self._parts, captured(self._parts, memory)
@@ -96,10 +95,10 @@ class Step:
             self.index[...] = index
         if data is not self._data:
             self._data, self._filled = data, None
-            quietly(self._fill)
+            quiet(self._fill)()
         else:
             if self._filled is None:  # the second batch of this data: there will be more
-                self._filled = partial(quietly, self._fill)
+                self._filled = quiet(self._fill)
                 if self.is_captured:
                     assert isinstance(self.memory, Arena)
                     (self._filled,) = captured([self._filled], self.memory)
@@ -109,7 +108,12 @@ class Step:
         kernels, data = self.model.kernels, self._data
         assert data is not None
         kernels.take_images(data.x, self.index, out=self.x)
-        self.loss_function.fill_target(data.labels, self.index, kernels, self.target)
+        loss, labels = self.loss_function, data.labels
+        if is_builtin(loss):
+            loss.take_target(labels, self.index, kernels, self.target)
+        else:
+            shape, dtype = self.target.shape[1:], self.target.dtype
+            self.target[...] = loss.target(labels[self.index], shape, dtype)
         kernels.shares(data.weight, self.index, 1 / len(self.index), out=self.share)
 
     # --- What is captured ---

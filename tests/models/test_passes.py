@@ -1,4 +1,4 @@
-"""Passes are captured and replayed: the results are those of passes that are not, to the last bit."""
+"""Passes are captured and replayed: the results have the bits of passes that are not."""
 
 import functools
 import threading

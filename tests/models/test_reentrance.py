@@ -311,7 +311,8 @@ def test_a_process_pinned_to_one_core_is_noticed(monkeypatch, set_threads):
         mine.next_look = 0.0  # the last look may be that of a moment ago
         arrived = np.zeros(1, int)
         # One thread cannot do two of these parts: it waits in the first for the second
-        meeting = threading.Thread(target=pool.run, args=(meet, 2, arrived.ctypes.data), daemon=True)
+        arguments = meet, 2, arrived.ctypes.data
+        meeting = threading.Thread(target=pool.run, args=arguments, daemon=True)
         meeting.start()
         meeting.join(60 if helpers else 0.5)
         assert meeting.is_alive() == (helpers == 0)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...jit.compile import kernel, part_range, unsigned_range
-from ...jit.inline import inline
+from ...jit.inline import inline, noinline
 from ...jit.pool import run
 from ...jit.scratch import scratch
 from ...jit.simd import fma, lanes, load_row, pointer, store_row
@@ -88,7 +88,7 @@ def _part_statistics(part, parts, x, C, partial):
     _gather(squares, C, width)
 
 
-@inline
+@noinline
 def _add_lines(px, start, stop, left, width, squared, means, sums):
     """sums[j] = the sum of x, or of (x - means[j])^2, over these lines."""
     n = lanes(sums)

@@ -41,12 +41,11 @@ def dense_backward(
     check_arrays((N, U), x.dtype, dy=dy, relu_output=relu_output)
     dx, dweight, dbias = (None, None, None) if out is None else out
     dweight, dbias = results((dweight, dbias), ((D, U), x.dtype), ((U,), x.dtype))
-    dy = dz = dy
-    masked = relu_output is not None
-    if masked:
-        dz = scratch("dz", N * U, x.dtype)[: N * U].reshape(N, U)
+    y = dz = dy
+    if relu_output is not None:
+        y, dz = relu_output, scratch("dz", N * U, x.dtype)[: N * U].reshape(N, U)
     parts = max(min(-(-U // COLUMNS), N * U // MIN_WORK), 1)
-    run(_sum_columns, parts, dy, relu_output if masked else dy, masked, dz, dbias)
+    run(_sum_columns, parts, dy, y, relu_output is not None, dz, dbias)
     matmul(x.T, dz, dweight)
     if need_dx:
         dx = result(dx, (N, D), x.dtype)

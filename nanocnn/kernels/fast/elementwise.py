@@ -10,7 +10,8 @@ import numpy as np
 from ...jit.compile import kernel, part_range, unsigned_range
 from ...jit.inline import inline
 from ...jit.pool import run
-from ...jit.simd import copysign, lanes, load_row, pointer, select, splat, store_row
+from ...jit.simd import lanes, load_row, pointer, select, splat, store_row
+from ...jit.simd_lanes import copysign
 from .exponential import exp, tanh
 from .outputs import MIN_EXPS, MIN_WORK, Array, check_arrays, count_parts, result
 

@@ -7,7 +7,8 @@ few bits that n times it is exact (Cody & Waite).
 """
 
 from ...jit.inline import inline
-from ...jit.simd import copysign, exp2, fma, item_bits, select, splat
+from ...jit.simd import fma, item_bits, select, splat
+from ...jit.simd_lanes import copysign, exp2
 
 LOG2E = 1.4426950408889634
 # Per dtype: the two parts of ln 2; what to add to a number, and subtract again, to round it; the

@@ -55,7 +55,7 @@ PACKING = 4  # how many rows of a panel take as long as packing it
 # bytes apart that its lines do not compete for the same places in the caches.
 IN_PLACE, NEAR = 8, 2048
 FEW = 2  # rows of C, at most, that `_few_rows` computes
-COLUMNS = 64  # parts that divide few rows have multiples of so many columns: whole cache lines
+COLUMNS = 64  # of its panels; its parts have multiples of so many columns: whole cache lines
 
 
 def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool = False) -> None:
@@ -71,7 +71,7 @@ def matmul(a: Array, b: Array, c: Array, bias: Array | None = None, relu: bool =
         across = max(min(parts // down, N // COLUMNS), 1)
         pitch = -(-N // COLUMNS) * COLUMNS
         sums = scratch("sums", chunks * M * pitch, c.dtype)
-        buffers = {"panel": DEPTH * VECTORS * n + n * n if b_column != 1 else 0}
+        buffers = {"panel": (DEPTH + n) * COLUMNS if b_column != 1 else 0}
         run(_few_rows, across * down, buffers, *operands, c, bias, sums, pitch, K, across, relu)
         if down > 1:
             pool.run(_add_chunks, across, sums, pitch, chunks, c, bias, relu)
@@ -98,7 +98,7 @@ def _grid(M: int, N: int, K: int, wide: int, packs_a: bool, cores: int) -> tuple
         for down in range(1, min(tiles, limit // across) + 1):
             w, h = -(-panels // across), -(-tiles // down)
             rounds = -(-across * down // cores)
-            time = rounds * (w * h * ROWS + w * PACKING + (h if packs_a else 0))
+            time: float = rounds * (w * h * ROWS + w * PACKING + (h if packs_a else 0))
             time *= 1 + 1 / (4 * rounds)  # some cores may be late, or have other work
             if time < best:
                 best, sizes = time, (across, down)
@@ -307,7 +307,7 @@ def _few_rows(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, b
     If the part has all chunks of its columns, it computes C too.
     """
     (M, N), pa, pb, ps = C.shape, pointer(A), pointer(B), pointer(sums)
-    panel, wide = pointer(buffers[0]), VECTORS * lanes(pa)
+    panel = pointer(buffers[0])
     chunks = (K + DEPTH - 1) // DEPTH
     top, bottom = part_range(part // across, parts // across, chunks)
     first, end = part_range(part % across, across, (N + COLUMNS - 1) // COLUMNS)
@@ -315,16 +315,14 @@ def _few_rows(part, parts, buffers, A, a_row, a_column, B, b_row, b_column, C, b
     for chunk in range(top, bottom):
         depth = min(DEPTH, K - chunk * DEPTH)
         a, b = pa + chunk * DEPTH * a_column, pb + chunk * DEPTH * b_row
-        for column in range(first, end, wide if b_column != 1 else max(end - first, 1)):
+        at_once = end - first if b_column == 1 else COLUMNS
+        for column in range(first, end, max(at_once, 1)):
+            right, step, width = b + column * b_column, b_row, min(at_once, end - column)
+            if b_column != 1:
+                _pack_panel(panel, COLUMNS, right, b_row, b_column, width, depth)
+                right, step = panel, COLUMNS
             to = ps + (chunk * M * pitch + column)
-            if b_column == 1:
-                _sum_products(
-                    to, pitch, M, a, a_row, a_column, b + column, b_row, depth, end - column
-                )
-            else:
-                width = min(wide, end - column)
-                _pack_panel(panel, wide, b + column * b_column, b_row, b_column, width, depth)
-                _sum_products(to, pitch, M, a, a_row, a_column, panel, wide, depth, width)
+            _sum_products(to, pitch, M, a, a_row, a_column, right, step, depth, width)
     if parts == across:
         _add_sums(C, sums, pitch, chunks, bias, first, end, relu)
 

@@ -6,8 +6,8 @@ log(m) for x = 2^n m.
 """
 
 from ...jit.inline import inline
-from ...jit.simd import exp2, fma, item_bits, splat
-from ...jit.simd_lanes import exponent
+from ...jit.simd import fma, item_bits, splat
+from ...jit.simd_lanes import exp2, exponent
 from .exponential import LN2_32, LN2_64, polynomial
 
 P_32 = (

@@ -5,7 +5,7 @@ The order of a sum, and with it the last bit, is then the same on every processo
 
 import numpy as np
 
-from ...jit.inline import inline
+from ...jit.inline import inline, noinline
 from ...jit.simd import (
     lanes,
     load,
@@ -58,7 +58,7 @@ def row_total(x, K):
     return total(acc)
 
 
-@inline
+@noinline
 def row_argmax(x, K):
     """Where the first maximum of the K numbers at x is; NaN counts as the maximum."""
     zero, lowest = zeros(x), splat(zeros(x), -np.inf)

@@ -206,3 +206,13 @@ def test_groups_of_samples_of_the_matrix_give_the_same_bits(monkeypatch):
         np.testing.assert_allclose(dweight, conv.conv2d_backward(y, x, weight, window)[1])
         np.testing.assert_allclose(dbias, y.sum((0, 1, 2)))
     assert len(set(results)) == 1
+
+
+@pytest.mark.parametrize("algorithm", ["winograd", "im2col"])
+def test_an_empty_batch(algorithm):
+    window = sliding_window((9, 9), (3, 3), (1, 1), "same")
+    x, weight = np.zeros((0, 9, 9, 16), "f"), np.ones((3, 3, 16, 20), "f")
+    y = conv.conv2d_forward(x, weight, None, window, algorithm=algorithm)
+    dx, dweight, dbias = conv.conv2d_backward(y, x, weight, window, algorithm=algorithm)
+    assert y.shape == (0, 9, 9, 20) and dx.shape == x.shape
+    assert not dweight.any() and not dbias.any()

@@ -50,7 +50,7 @@ From a call to the multiply-add are four hops:
 
 Reading order: microkernel.py; direct.py; source.py and epilogue.py, which it calls; pack.py, with
 the tables and packed weights. Each of the other algorithms can be skipped; planes.py belongs to
-planar, window_rows.py to sparse and scatter.
+planar, window_rows.py to sparse and scatter, winograd_transform.py and weights.py to winograd.
 kernels/fast/README.md measures what each step gains.
 
 All algorithms agree with `reference` up to rounding: the order of the sums differs, and Winograd's

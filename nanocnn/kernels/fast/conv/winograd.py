@@ -53,7 +53,7 @@ from .winograd_transform import (
 )
 
 PATCH_BYTES = 1 << 18  # transformed patches at a time: they stay in the second-level cache
-MIN_WORK = 400_000  # multiply-adds; with less, a second thread costs more than it saves
+MIN_WORK = 250_000  # multiply-adds; with less, a second thread costs more than it saves
 
 
 @inline
@@ -71,8 +71,7 @@ def is_faster(window: Window, C: int, F: int) -> bool:
     """Whether this is faster than the direct kernel: measured, with a margin."""
     if not supports(window) or min(C, F) < 12:
         return False
-    # Patches overhang the border
-    TH, TW = _patches(window)
+    TH, TW = _patches(window)  # they overhang the border
     return TH * TW * POINTS < 0.6 * window.OH * window.OW * window.KH * window.KW
 
 
@@ -96,8 +95,7 @@ def correlate(
         right=m * TW + window.KW - 1 - window.W - window.left,
     )
     CP = panel_size(C, x.dtype)
-    patches = N * TH * TW
-    unit, parts = _split(patches, POINTS * CP * x.itemsize, POINTS * C * F)
+    unit, parts = _split(N * TH * TW, POINTS * CP * x.itemsize, POINTS * C * F)
     flags = scratch("flags", parts, np.intp)[:parts]
     buffers = {
         "padded": padded_size(extended, C),
@@ -115,6 +113,7 @@ def _split(patches: int, size: int, work: int) -> tuple[int, int]:
 
     The units are equal shares for all threads, and whole tiles.
     """
+    patches = max(patches, 1)  # of an empty batch
     n = min(threads.get_num_threads(), max(1, patches * work // MIN_WORK))
     units = -(-patches * size // PATCH_BYTES)
     units = -(-units // n) * n
@@ -162,9 +161,9 @@ def _winograd(part, parts, buffers, source, weight, epilogue, window, unit, flag
                     for j in range(width):
                         product = M + (t * width + j) * n
                         if m == 2:
-                            inverse_transform(tile(6, 2, b), tile(1, 2, b), product, pitch, tmp)
+                            inverse_transform(tile(7, 2, b), product, pitch, tmp)
                         else:
-                            inverse_transform(tile(6, 4, b), tile(1, 4, b), product, pitch, tmp)
+                            inverse_transform(tile(7, 4, b), product, pitch, tmp)
                         # every product is in one of the corners
                         corners = load(tmp, 0) + load(tmp, (m - 1) * n)
                         corners = corners + load(tmp, m * (m - 1) * n) + load(tmp, (m * m - 1) * n)

@@ -39,7 +39,7 @@ from .weights import if_changed
 POINTS = 36
 BLOCK = 8 if ROWS2 == 8 else CHUNK
 MAX_LANES = 16
-WORTH_A_THREAD = 1000  # kernels; transforming fewer takes less time than a second thread saves
+WORTH_A_THREAD = 500  # kernels; transforming fewer takes less time than a second thread saves
 
 
 def transformed_weights(weight: Array, transposed: bool) -> Array:
@@ -173,23 +173,22 @@ def block_pitch(width, like):
 
 
 @inline
-def inverse_transform(half, row, source, pitch, target):
+def inverse_transform(acc, source, pitch, target):
     """target (m, m, lanes) = A' product A, of 36 points `pitch` apart.
 
-    half (6, m) and row (1, m) are tiles of registers for values in between.
+    acc (7, m): registers for the six rows of product A and for a row of the result.
     """
-    n = lanes(target)
-    for j in range(6):
-        at = source + j * pitch
-        p0, p1, p2 = load(at, 0), load(at, 6 * pitch), load(at, 12 * pitch)
-        p3, p4, p5 = load(at, 18 * pitch), load(at, 24 * pitch), load(at, 30 * pitch)
-        inverse_points(half, j, p0, p1, p2, p3, p4, p5)
-    for i in range(columns(half)):
-        p0, p1, p2 = half[0, i], half[1, i], half[2, i]
-        p3, p4, p5 = half[3, i], half[4, i], half[5, i]
-        inverse_points(row, 0, p0, p1, p2, p3, p4, p5)
-        for j in range(columns(half)):
-            store(target, (i * columns(half) + j) * n, row[0, j])
+    for i in range(6):
+        row = source + 6 * i * pitch
+        p0, p1, p2 = load(row, 0), load(row, pitch), load(row, 2 * pitch)
+        p3, p4, p5 = load(row, 3 * pitch), load(row, 4 * pitch), load(row, 5 * pitch)
+        inverse_points(acc, i, p0, p1, p2, p3, p4, p5)
+    for j in range(columns(acc)):
+        p0, p1, p2 = acc[0, j], acc[1, j], acc[2, j]
+        p3, p4, p5 = acc[3, j], acc[4, j], acc[5, j]
+        inverse_points(acc, 6, p0, p1, p2, p3, p4, p5)
+        for i in range(columns(acc)):
+            store(target, (i * columns(acc) + j) * lanes(target), acc[6, i])
 
 
 @inline
