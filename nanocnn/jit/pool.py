@@ -99,7 +99,7 @@ class Pool:
         if time.monotonic() > self.next_look:
             self.look()
         if self.sleeping:
-            self.wake(self.state[executor.LIMIT // 8])
+            self.wake(self.helpers)
 
     def stop(self) -> list[threading.Thread]:
         """Let the threads end when they have finished what they are doing, and start no more."""
@@ -117,6 +117,11 @@ class Pool:
             found = self.free.pop()
             self._set(executor.USED, max(self.state[executor.USED // 8], found + 1))
             return found
+
+    @property
+    def helpers(self) -> int:
+        """How many threads help now."""
+        return int(self.state[executor.LIMIT // 8])
 
     def _set(self, at: int, value: int) -> None:
         self.state[at // 8] = value
