@@ -51,18 +51,16 @@ class Pool:
 
     def start(self) -> None:
         """Start the threads; with fewer, or none, the callers do the work that is left to them."""
-        with (
-            self.lock,
-            suppress(RuntimeError),
-        ):  # a limit of the system, or the interpreter is ending
-            while not self.started:
-                i = len(self.threads)
-                if i == self.size:
+        with self.lock:
+            while not self.started and len(self.threads) < self.size:
+                name = f"{NAME}-{len(self.threads)}"
+                thread = threading.Thread(target=self.serve, name=name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # a limit of the system, or the interpreter is ending
                     break
-                thread = threading.Thread(target=self.serve, name=f"{NAME}-{i}", daemon=True)
-                thread.start()
                 self.threads.append(thread)
-        self.started = True
+            self.started = True
 
     def look(self) -> None:
         """See how many helpers have cores to run on: the process may have been pinned to fewer."""
@@ -74,6 +72,7 @@ class Pool:
         self._set(executor.LIMIT, 0 if self.stopped else wanted)
 
     def serve(self) -> None:
+        """What a helper does. One too many, after an interruption of `start`, ends at once."""
         number, asleep = next(self.numbers), threading.Lock()
         asleep.acquire()
         while not self.stopped and number <= self.size:
@@ -100,7 +99,7 @@ class Pool:
         if time.monotonic() > self.next_look:
             self.look()
         if self.sleeping:
-            self.wake(self.state[executor.LIMIT // 8])
+            self.wake(self.helpers)
 
     def stop(self) -> list[threading.Thread]:
         """Let the threads end when they have finished what they are doing, and start no more."""
@@ -118,6 +117,11 @@ class Pool:
             found = self.free.pop()
             self._set(executor.USED, max(self.state[executor.USED // 8], found + 1))
             return found
+
+    @property
+    def helpers(self) -> int:
+        """How many threads help now."""
+        return int(self.state[executor.LIMIT // 8])
 
     def _set(self, at: int, value: int) -> None:
         self.state[at // 8] = value

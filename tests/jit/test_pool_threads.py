@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from nanocnn.jit import executor, pool as pools, threads
+from nanocnn.jit import pool as pools, threads
 from nanocnn.jit.compile import kernel
 from support.pool_kernels import all_meet, count, together, within
 from support.processes import ENVIRONMENT
@@ -24,7 +24,7 @@ def pool(set_threads, request):
 def python(code):
     """Run `code` in a new process, with these kernels; it must print "fine"."""
     start = "import os, sys, threading, time\nimport numpy as np\n"
-    start += "from nanocnn.jit import executor, pool, threads\n"
+    start += "from nanocnn.jit import pool, threads\n"
     start += "from support.pool_kernels import all_meet, count, slowly, within\n"
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", start + code],
@@ -110,7 +110,7 @@ def test_a_process_that_is_pinned_to_fewer_cores():
             done = np.zeros(8, int)
             pool.run(count, 8, done)
             assert (done == 1).all()
-            assert pool._pool.state[executor.LIMIT // 8] == helpers
+            assert pool._pool.helpers == helpers
         assert all_meet(2)
         print("fine")""")
 
@@ -125,7 +125,7 @@ def test_without_threads_the_caller_does_all(set_threads, monkeypatch):
     set_threads(5)
     done = np.zeros(8, int)
     pools.run(count, 8, done)
-    assert (done == 1).all() and pools._pool.state[executor.LIMIT // 8] == 0
+    assert (done == 1).all() and pools._pool.helpers == 0
 
 
 # --- Processes ---
