@@ -25,7 +25,7 @@ import numpy as np
 from cases import Case, relu_pool_backward, relu_pool_forward
 from harness import repeat_for, say
 from scaling import Call, recording
-from verify import algorithms, chosen, prepare
+from verify import algorithms, arrays_in, chosen, prepare
 
 from nanocnn.jit.compile import kernel
 from nanocnn.jit.cpu import cpu
@@ -201,7 +201,7 @@ def measure(fast: Any, text: str, top: dict[str, float], options: Any) -> list[d
                 way.call()
             idle = hand_over(calls, options.seconds / 10)
             product = "dx" if name == "both" else name
-            arrays = [*cases[name].arrays(), *way.results]
+            arrays = [*arrays_in(cases[name].args), *way.results]
             if name == "both":
                 dweight = samples.get(("dweight", way.made[:1]))
                 if dweight is None or ("dx", made) in [(r["product"], r["by"]) for r in found]:

@@ -16,6 +16,7 @@ shape. A roofline picture is written beside the JSON file.
 
 import os
 import time
+from copy import deepcopy
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -29,7 +30,7 @@ from verify import (
     WINOGRAD_TOLERANCE,
     Wrong,
     algorithms,
-    copies,
+    arrays_in,
     largest_error,
     made_by,
     prepare,
@@ -51,14 +52,14 @@ def measure(fast: Any, case: Any, options: Any) -> list[dict[str, Any]]:
             if algorithm is None:
                 raise
             say(f"  {algorithm} does not apply: {error}")
-    nbytes = sum(a.nbytes for a in case.arrays())
+    nbytes = sum(a.nbytes for a in arrays_in(case.args))
     nbytes += sum(a.nbytes for a in results)
     repeat = {name: partial(repeat_for, call, options.seconds) for name, call in calls.items()}
     for turn in repeat.values():
         turn()
     time.sleep(0.1)  # BLAS threads spin for a while after the reference run of the previous case
     samples = harness.interleave(repeat, options.rounds, pause=0.001, quiet=True)
-    reference = partial(repeat_for, partial(case.expected, *copies(case.args)), 0)
+    reference = partial(repeat_for, partial(case.expected, *deepcopy(case.args)), 0)
     samples |= harness.interleave({"reference": reference}, options.rounds, 0.001, quiet=True)
     return [
         {

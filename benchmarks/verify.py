@@ -5,7 +5,10 @@ NumPy is loaded by the functions: a benchmark sets BLAS's threads before that.
 
 import inspect
 import sys
+from collections.abc import Iterable
+from copy import deepcopy
 from functools import partial
+from itertools import chain
 from typing import Any
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
@@ -36,11 +39,15 @@ def largest_error(actual: Any, expected: Any) -> float:
 
 def float64(arg: Any) -> Any:
     """The argument for the reference: float32 arrays as float64, all others unchanged."""
+    if isinstance(arg, list):
+        return [float64(a) for a in arg]
     return arg.astype("float64") if getattr(arg, "dtype", None) == "float32" else arg
 
 
-def copies(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(a.copy() if hasattr(a, "copy") else a for a in args)
+def arrays_in(args: Iterable[Any]) -> list[Any]:
+    """The arrays in `args` and in the lists of it."""
+    flat = chain.from_iterable(a if isinstance(a, list) else [a] for a in args)
+    return [a for a in flat if hasattr(a, "shape")]
 
 
 def algorithms(function: Any) -> tuple[str | None, ...]:
@@ -82,13 +89,13 @@ def prepare(function: Any, case: Any, algorithm: str | None) -> tuple[Any, float
     support this shape.
     """
     extra = {"algorithm": algorithm} if algorithm else {}
-    wide = tuple(float64(a) for a in copies(case.args))
+    wide = tuple(float64(a) for a in deepcopy(case.args))
     if case.in_place:
-        mine = copies(case.args)
+        mine = deepcopy(case.args)
         function(*mine, **extra)
         case.expected(*wide)
-        results = [a for a in mine if hasattr(a, "shape")]
-        error = largest_error(tuple(results), tuple(a for a in wide if hasattr(a, "shape")))
+        results = arrays_in(mine)
+        error = largest_error(tuple(results), tuple(arrays_in(wide)))
         call = partial(function, *mine, **extra)
     else:
         out = function(*case.args, **extra)
@@ -96,7 +103,7 @@ def prepare(function: Any, case: Any, algorithm: str | None) -> tuple[Any, float
         error = largest_error(out, case.expected(*wide))
         results = [a for a in as_tuple(out) if a is not None]
         call = partial(function, *case.args, out=out, **extra)
-    dtype = str(case.arrays()[0].dtype)
+    dtype = str(arrays_in(case.args)[0].dtype)
     allowed = TOLERANCE[dtype]
     if algorithm in (None, "winograd") and case.group.endswith("convolution"):
         allowed = max(allowed, WINOGRAD_TOLERANCE)

@@ -61,6 +61,10 @@ class Loss(Configured):
         """Return the dense target (N, *output_shape) for checked labels."""
         return labels.astype(dtype)
 
+    def fill_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> None:
+        """out (n, *output_shape) = the target of the labels at `index` (n,), int64."""
+        kernels.take_rows(labels, index, out=out)
+
     def forward(
         self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
     ) -> tuple[Array, Array]:
@@ -130,6 +134,18 @@ class Crossentropy(Loss):
             target += target.dtype.type(self.label_smoothing / self._classes(output_shape))
         return target
 
+    def fill_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> None:
+        kernels.take_rows(labels, index, out=out)
+        if self.label_smoothing:
+            kernels.smooth(out, *self._smoothing(out), out=out)
+
+    def _smoothing(self, target: Array) -> tuple[float, float]:
+        """The factor and the term of label smoothing, rounded to the target's dtype."""
+        rounded = target.dtype.type
+        K = self._classes(target.shape[1:])
+        factor, term = rounded(1 - self.label_smoothing), rounded(self.label_smoothing / K)
+        return float(factor), float(term)
+
     def check_activation(self, activation: str, output_shape: tuple[int, ...]) -> str:
         kind, right = type(self).__name__, self.output_activation
         if activation == "softmax" and right == "sigmoid" and output_shape[-1:] == (1,):
@@ -175,24 +191,20 @@ class CategoricalCrossentropy(Crossentropy):
             )
             memory.save(self, True, probabilities, target)
             return losses, probabilities if logits else prediction
-        p = prediction / prediction.sum(axis=-1, keepdims=True)
         memory.save(self, False, prediction, target)
-        return -(target * np.log(np.clip(p, EPSILON, 1 - EPSILON))).sum(axis=-1), prediction
+        losses = kernels.categorical_cross_entropy_forward(
+            prediction, target, EPSILON, **memory.out(self, losses=prediction.shape[:-1])
+        )
+        return losses, prediction
 
-    # Without logits: p = q / S with S = sum(q), so dL/dq_i = (g_i - sum_j g_j p_j) / S, where
-    # g = dL/dp = -t/p, and 0 where p was clipped.
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
         fused, prediction, target = memory.saved(self)
+        out = memory.out(self, dx=prediction.shape)
         if fused:
-            return kernels.softmax_cross_entropy_backward(
-                prediction, target, weight, **memory.out(self, dx=prediction.shape)
-            )
-        total = prediction.sum(axis=-1, keepdims=True)
-        p = prediction / total
-        inside = (p >= EPSILON) & (p <= 1 - EPSILON)
-        g = np.where(inside, -target / np.where(inside, p, 1), 0) * weight[:, None]
-        dx = (g - (g * p).sum(axis=-1, keepdims=True)) / total
-        return dx.astype(prediction.dtype, copy=False)
+            return kernels.softmax_cross_entropy_backward(prediction, target, weight, **out)
+        return kernels.categorical_cross_entropy_backward(
+            prediction, target, weight, EPSILON, **out
+        )
 
     def _hint(self) -> str:
         return "; for integer labels use 'sparse_categorical_crossentropy'"
@@ -217,28 +229,28 @@ class BinaryCrossentropy(Crossentropy):
             raise ValueError(f"{where}[{index}] is {y[index]}, expected 0 or 1" + self._hint())
         return y
 
-    # With logits z: log(1 + exp(z)) - t*z, so that nothing overflows; its gradient is p - t.
     def forward(
         self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
     ) -> tuple[Array, Array]:
-        p = prediction
-        if fused := logits or self.from_logits:
-            p = kernels.sigmoid_forward(prediction, **memory.out(self, p=prediction.shape))
-            losses = np.maximum(prediction, 0) - target * prediction
-            losses += np.log1p(np.exp(-np.abs(prediction)))
-        else:
-            q = np.clip(p, EPSILON, 1 - EPSILON)
-            losses = -(target * np.log(q) + (1 - target) * np.log(1 - q))
-        memory.save(self, fused, p, target)
-        return losses.reshape(len(p), -1).mean(axis=1), p if logits else prediction
+        N, shape = len(prediction), prediction.shape
+        if logits or self.from_logits:
+            losses, p = kernels.sigmoid_cross_entropy_forward(
+                prediction, target, **memory.out(self, losses=(N,), p=shape)
+            )
+            memory.save(self, True, p, target)
+            return losses, p if logits else prediction
+        memory.save(self, False, prediction, target)
+        losses = kernels.binary_cross_entropy_forward(
+            prediction, target, EPSILON, **memory.out(self, losses=(N,))
+        )
+        return losses, prediction
 
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
         fused, p, target = memory.saved(self)
-        dx: Array = p - target
-        if not fused:
-            inside = (p >= EPSILON) & (p <= 1 - EPSILON)
-            dx = np.where(inside, dx / np.where(inside, p * (1 - p), 1), 0)
-        return (dx * _element_weights(weight, p)).astype(p.dtype, copy=False)
+        out = memory.out(self, dx=p.shape)
+        if fused:
+            return kernels.sigmoid_cross_entropy_backward(p, target, weight, **out)
+        return kernels.binary_cross_entropy_backward(p, target, weight, EPSILON, **out)
 
     def _classes(self, output_shape: tuple[int, ...]) -> int:
         return 2
@@ -278,6 +290,10 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
             )
         return y
 
+    def fill_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> None:
+        factor, term = self._smoothing(out)
+        kernels.one_hot(labels, index, float(out.dtype.type(factor + term)), term, out=out)
+
     def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
         one_hot = np.zeros((len(labels), output_shape[-1]), dtype)
         one_hot[np.arange(len(labels)), labels.astype(np.intp, copy=False)] = 1
@@ -294,18 +310,16 @@ class MeanSquaredError(Loss):
         self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
     ) -> tuple[Array, Array]:
         memory.save(self, prediction, target)
-        squares = np.square(prediction - target).reshape(len(prediction), -1)
-        return squares.mean(axis=1), prediction
+        losses = kernels.mean_squared_error_forward(
+            prediction, target, **memory.out(self, losses=prediction.shape[:1])
+        )
+        return losses, prediction
 
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
         prediction, target = memory.saved(self)
-        return (prediction - target) * (2 * _element_weights(weight, prediction))
-
-
-def _element_weights(weight: Array, prediction: Array) -> Array:
-    """Each sample's weight divided by its number of elements, to broadcast against (N, ...)."""
-    share = weight * weight.dtype.type(len(prediction) / prediction.size)
-    return share.reshape(-1, *[1] * (prediction.ndim - 1))
+        return kernels.mean_squared_error_backward(
+            prediction, target, weight, **memory.out(self, dx=prediction.shape)
+        )
 
 
 def _text_hint(y: Array) -> str:

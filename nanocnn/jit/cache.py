@@ -25,7 +25,7 @@ from weakref import WeakSet
 
 import numba
 
-from . import claims, precompile
+from . import claims
 from .cpu import target
 from .fingerprint import fingerprint, functions_within, package_hash
 
@@ -44,8 +44,8 @@ _caches: WeakSet["KernelCache"] = WeakSet()
 class KernelCache:
     """The compiled forms of one function on disk."""
 
-    def __init__(self, function: Any, folder: Path | None) -> None:
-        self.function, self.folder = function, folder
+    def __init__(self, function: Any, folder: Path | None, counted: bool = True) -> None:
+        self.function, self.folder, self.counted = function, folder, counted
         self.claimed: Path | None = None  # what this process is compiling
         _caches.add(self)
 
@@ -74,16 +74,14 @@ class KernelCache:
         if content is None:
             if claims.take(entry):
                 self.claimed = entry
-                precompile.start()
             else:
-                precompile.withdraw()  # the process with the claim has started a second one
                 claims.wait(entry)
             content = read(entry)  # it may be there by now
         if content is None:
             return None
         found = unpack(content)
         self.drop()
-        counts["loaded"] += 1
+        counts["loaded"] += self.counted
         return found
 
     def save(self, signature: Any, pack: Callable[[], bytes | None]) -> None:

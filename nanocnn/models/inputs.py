@@ -14,16 +14,18 @@ from ..losses import Loss
 
 
 class Data(NamedTuple):
-    """Checked arrays of equal length: images, labels, and a weight for each sample or None."""
+    """Checked arrays of equal length: images, labels, and a weight for each sample or None.
+
+    All are contiguous and of types that kernels are compiled for.
+    """
 
     x: Array
     labels: Array
     weight: Array | None
 
-    def batch(self, index: slice | Array, dtype: DTypeLike, out: Array | None = None) -> "Data":
-        """The samples at `index`, their images as the model computes with them: see `take`."""
-        weight = None if self.weight is None else self.weight[index]
-        return Data(take(self.x, index, dtype, out), self.labels[index], weight)
+    def images(self, index: slice | Array, dtype: DTypeLike) -> Array:
+        """The images at `index`, as the model computes with them: see `take`."""
+        return take(self.x, index, dtype)
 
     def split(self, fraction: Any) -> tuple["Data", "Data | None"]:
         """(training, validation): validation is the last `fraction`, or None without any."""
@@ -33,6 +35,14 @@ class Data(NamedTuple):
             return self, None
         first, second = split(fraction, *self)
         return Data(*first), Data(*second)
+
+
+def compiled_for(x: Array | None, dtype: DTypeLike) -> Any:
+    """`x` contiguous, and of `dtype`, uint8 or, if it has other integers, int64."""
+    if x is None or (x.flags.c_contiguous and x.dtype in (np.uint8, np.int64, dtype)):
+        return x
+    kind = np.int64 if x.dtype.kind in "iub" and x.dtype != np.uint8 else x.dtype
+    return np.ascontiguousarray(x, kind if kind in (np.uint8, np.int64) else dtype)
 
 
 def checked_weight(sample_weight: Any, samples: int, dtype: DTypeLike) -> Array | None:

@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from ..common.arrays import Array, quietly
+from ..common.arrays import Array
 from ..common.tables import table
 from ..jit.threads import single_threaded_blas
 from ..kernels import ability
 from ..kernels.memory import Arena, Memory
 from ..layers import Activation, Conv2D, Dropout, Flatten, Input, Layer, MaxPooling2D, is_builtin
 from ..layers.linear import Linear
-from .replay import MAX_REPLAY_BATCH, Replay, is_known
+from .passes import Inference, is_known, remembered
 
 
 class Stage:
@@ -122,6 +122,40 @@ class ConvReluPool(Stage):
         return f"Conv2D, ReLU, pool: {chosen(self.layers[0], batch, pooled=True)}"
 
 
+class InPlaceDropout(Stage):
+    """A stage and the dropout of its output, which needs no other buffer.
+
+    The ReLU in it keeps its output: where dropout makes that 0, the gradient is 0 too.
+    """
+
+    def __init__(self, stage: Stage, *others: Layer) -> None:
+        super().__init__(*stage.layers, *others)
+        self.stage, self.others = stage, others
+
+    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        y = self.stage.forward(x, training, memory)
+        for layer in self.others:
+            if isinstance(layer, Dropout):
+                y = layer.drop(y, training, memory, out=y)
+            else:
+                y = layer._forward(y, training, memory)
+        return y
+
+    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        d: Array | None = dy
+        for layer in reversed(self.others):
+            assert d is not None
+            if isinstance(layer, Dropout):
+                d = layer.drop_gradient(d, memory, out=d)
+            else:
+                d = layer._backward(d, True, memory)
+        assert d is not None
+        return self.stage.backward(d, need_dx, memory)
+
+    def kernel(self, batch: int) -> str:
+        return f"{self.stage.kernel(batch)}, dropout"
+
+
 def chosen(conv: Conv2D, batch: int, pooled: bool = False) -> str:
     """The algorithm of each of a convolution's three products."""
     choice = conv.kernels.choose(conv.window, conv.input_shape[2], conv.filters, batch, pooled)
@@ -174,6 +208,11 @@ class Plan:
         return x
 
     @cached_property
+    def layers(self) -> list[Layer]:
+        """The layers of all stages; those that a stage computes together too."""
+        return [layer for _, layer in self.decides]
+
+    @cached_property
     def uses_blas(self) -> bool:
         """Whether the layers may call BLAS: reference kernels do, and custom layers might."""
         layers = (layer for stage in self.stages for layer in stage.layers)
@@ -183,24 +222,9 @@ class Plan:
         """Call `function`, with BLAS on one thread: its bits depend on the number of threads."""
         return single_threaded_blas(function, *args) if self.uses_blas else function(*args)
 
-    def predict(self, x: Array, memory: Memory) -> Array:
-        """x (N, *input_shape) -> the model's output, `final` included."""
-
-        def forward(x: Array) -> Array:
-            return quietly(self._infer, x, memory)  # the caller checks the result
-
-        if len(x) > MAX_REPLAY_BATCH or not isinstance(memory, Arena):
-            return forward(x)
-        replay: Replay | None = memory.programs.get(len(x))
-        if replay is None or replay.plan is not self or not replay.fits():
-            layers = [layer for _, layer in self.decides]
-            replay = memory.programs[len(x)] = Replay(self, forward, x, layers)
-            return replay.y
-        return replay.replay(x) if replay.program.calls else forward(x)
-
-    def _infer(self, x: Array, memory: Memory) -> Array:
-        y = self.forward(x, False, memory)
-        return y if self.final is None else self.final._forward(y, False, memory)
+    def inference(self, samples: int, memory: Memory) -> Inference:
+        """The pass that computes the output, `final` included, for so many samples."""
+        return remembered(memory, samples, lambda: Inference(self, samples, memory))
 
     def backward(self, dy: Array, memory: Memory) -> None:
         """From dL/d(output of `forward`) to the gradients of all parameters.
@@ -287,9 +311,19 @@ def fused(rest: Sequence[Layer]) -> Stage | None:
     if not ability(first.kernels, "fuses"):
         return None
     pool = others[0] if others else None
+    stage: Stage = LinearRelu(first)
     if isinstance(first, Conv2D) and isinstance(pool, MaxPooling2D) and poolable(first, pool):
-        return ConvReluPool(first, pool)
-    return LinearRelu(first)
+        stage = ConvReluPool(first, pool)
+    return with_dropout(stage, rest[len(stage.layers) :])
+
+
+def with_dropout(stage: Stage, rest: Sequence[Layer]) -> Stage:
+    """The stage and the dropout that follows, after a Flatten or not; or the stage as it is."""
+    flatten = [layer for layer in rest[:1] if isinstance(layer, Flatten)]
+    others = [*flatten, *rest[len(flatten) : len(flatten) + 1]]
+    if others and isinstance(others[-1], Dropout) and all(map(is_known, others)):
+        return InPlaceDropout(stage, *others)
+    return stage
 
 
 def poolable(conv: Conv2D, pool: MaxPooling2D) -> bool:

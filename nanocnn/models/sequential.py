@@ -69,6 +69,10 @@ class Sequential(Trainer):
         overflow on the way.
         """
         verbosity(verbose)
+        if batch_size is None and not verbose and callbacks is None:
+            result = self._predict_at_once(x)
+            if result is not None:
+                return result
         self._build_for(x)
         images = self._images(x)
         size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
@@ -84,19 +88,43 @@ class Sequential(Trainer):
             for number, index in enumerate(batches(len(images), size)):
                 if callback_list:
                     callback_list.call("on_predict_batch_begin", number, {})
-                batch = take(images, index, self.dtype)
-                result[index] = y = self.execution_plan.predict(batch, memory)
-                if not np.isfinite(y).all():
+                n = len(result[index])
+                inference = self.execution_plan.inference(n, memory)
+                take(images, index, self.dtype, inference.x)
+                inference.run()
+                result[index] = inference.y
+                if not inference.is_finite():
                     raise NonFiniteError(
-                        f"predict: NaN or infinity, first seen in {self._first_nonfinite(batch)}"
+                        f"predict: NaN or infinity, first seen in "
+                        f"{self._first_nonfinite(inference.x)}"
                     )
-                progress.update(len(batch), {})
+                progress.update(n, {})
                 if callback_list:
-                    callback_list.call("on_predict_batch_end", number, {"outputs": y.copy()})
+                    outputs = inference.y.copy()
+                    callback_list.call("on_predict_batch_end", number, {"outputs": outputs})
             progress.end({})
         if callback_list:
             callback_list.call("on_predict_end", {})
         return result
+
+    def _predict_at_once(self, x: Any) -> Array | None:
+        """`predict` of one batch of the model's own type and shape, the checks done by kernels.
+
+        None if it is another, or if there is something to say of it.
+        """
+        if not (self.built and type(x) is np.ndarray and 0 < len(x) <= INFERENCE_BATCH):
+            return None
+        if x.shape[1:] != self.input_shape or self.layers != self._built_layers:
+            return None
+        if x.dtype != self.dtype or (self.unit_range is not None and not self._range_said):
+            return None
+        with self.borrowed_memory() as memory:
+            inference = self.execution_plan.inference(len(x), memory)
+            if not inference.is_captured:
+                return None
+            np.copyto(inference.x, x)
+            inference.run()
+            return inference.y.copy() if inference.is_finite() else None
 
     # --- Looks inside ---
 

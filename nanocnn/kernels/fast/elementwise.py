@@ -128,26 +128,29 @@ def _mix(h):
     return np.uint32(h ^ (h >> np.uint32(16)))
 
 
-def dropout_forward(x: Array, rate: float, key: int, out: Array | None = None) -> Array:
-    """y = x / (1 - rate) where the mask is True, else 0; mask[i] is a hash of (key, i)."""
+def dropout_forward(
+    x: Array, rate: float, key: int | Array, out: Array | None = None
+) -> Array:
+    """y = x / (1 - rate) where the mask is True, else 0; mask[i] is a hash of (key, i).
+
+    `key`: a number, or an array (1,), uint64, that holds it. `out` may be x.
+    """
     kept = int((1 - rate) * 2**32)  # hashes, of 2**32, of an element that is kept
-    if kept == 0:
-        y = result(out, x.shape, x.dtype)
-        y[...] = 0
-        return y
-    lo, hi = np.uint32(key & 0xFFFFFFFF), np.uint32(key >> 32)
-    last, scale = np.uint32(kept - 1), x.dtype.type(1 / (1 - rate))
-    return _map(_dropout, out, MIN_HASHES, x, scalars=(lo, hi, last, scale))
+    keys = key if isinstance(key, np.ndarray) else np.array([key], np.uint64)
+    scale = x.dtype.type(1 / (1 - rate) if kept else 0)
+    return _map(_dropout, out, MIN_HASHES, x, scalars=(keys, kept, scale))
 
 
 dropout_backward = dropout_forward
 
 
 @kernel
-def _dropout(part, parts, x, y, lo, hi, last, scale):
+def _dropout(part, parts, x, y, keys, kept, scale):
     start, stop = part_range(part, parts, x.size)
     zero = x.dtype.type(0)
+    lo, hi = np.uint32(keys[0] & np.uint64(0xFFFFFFFF)), np.uint32(keys[0] >> np.uint64(32))
+    last, any_kept = np.uint32(kept - 1), kept > 0
     for i in unsigned_range(start, stop):
         h = _mix(np.uint32(_mix(np.uint32(np.uint32(i) ^ lo)) ^ hi))
         value = x[i] * scale
-        y[i] = value if h <= last else zero
+        y[i] = value if any_kept & (h <= last) else zero

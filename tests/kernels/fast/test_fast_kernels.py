@@ -4,6 +4,8 @@ That both sets compute the same on ordinary input is tested in test_reference.py
 compared where a compiled, blocked, threaded loop could go wrong.
 """
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings, strategies as st
@@ -13,6 +15,7 @@ from nanocnn.kernels import fast, reference
 from nanocnn.kernels.fast import gemm
 from nanocnn.kernels.geometry import sliding_window
 from support.compare import TOLERANCE, assert_close
+from support.updates import numbers
 
 KEY = 0x0123456789ABCDEF
 
@@ -28,7 +31,10 @@ def cases(rng, dtype):
     weight, bias, dy = array(700, 77), array(77), array(130, 77)
     logits, target = array(300, 40), rng.dirichlet(np.ones(40), 300).astype(dtype)
     C = array(33), array(33), array(33), positive(33)
-    big = (90_000,)
+    many = lambda *least: [  # noqa: E731  (parameters; `least`: all of them positive)
+        positive(*shape) + np.dtype(dtype).type(least[0]) if least else array(*shape)
+        for shape in ((90_001,), (3,), (7, 5, 11, 13))
+    ]
     yield from [
         ("dense_forward", (dense, weight, bias), ()),
         ("dense_forward", (dense[:1], weight, None), ()),
@@ -48,33 +54,43 @@ def cases(rng, dtype):
         ("softmax_cross_entropy_backward", (target, target[::-1].copy(), array(300)), ()),
         *[(f"{f}_forward", (x,), ()) for f in ("relu", "sigmoid", "tanh")],
         *[(f"{f}_backward", (x, np.tanh(x)), ()) for f in ("relu", "sigmoid", "tanh")],
-        ("sgd_update", (array(*big), array(*big), None, 0.1, 0.9, False), (0,)),
-        ("sgd_update", (array(*big), array(*big), array(*big), 0.1, 0.9, True), (0, 2)),
-        ("sgd_update", (array(*big), array(*big), array(*big), 0.1, 0.9, True, False), (0, 2)),
-        ("rmsprop_update", (array(*big), array(*big), positive(*big), None, None, 1e-2, 0.9, 0.0,
-                            1e-7, True), (0, 2)),
-        ("rmsprop_update", (array(*big), array(*big), positive(*big) + 99, array(*big), array(*big),
-                            1e-2, 0.9, 0.5, 1e-7, False), (0, 2, 3, 4)),
-        ("adam_update", (array(*big), array(*big), array(*big), positive(*big), None, 1e-3, 0.9,
-                         0.999, 1e-7, 1.0), (0, 2, 3)),
-        ("adam_update", (array(*big), array(*big), array(*big), positive(*big), positive(*big),
-                         1e-3, 0.9, 0.999, 1e-8, 1.3), (0, 2, 3, 4)),
+        ("sgd_update", (many(), many(), [], numbers(0.1)), (0,)),
+        ("sgd_update", (many(), many(), many(), numbers(0.1, 0.9), True), (0, 2)),
+        ("sgd_update", (many(), many(), many(), numbers(0.1, 0.9), True, False), (0, 2)),
+        ("rmsprop_update", (many(), many(), many(0), [], [], numbers(1e-2, 0.9, 0.0, 1e-7)),
+         (0, 2)),
+        ("rmsprop_update", (many(), many(), many(99), many(), many(),
+                            numbers(1e-2, 0.9, 0.5, 1e-7), False), (0, 2, 3, 4)),
+        ("adam_update", (many(), many(), many(), many(0), [],
+                         numbers(1e-3, 1.0, 0.9, 0.999, 1e-7)), (0, 2, 3)),
+        ("adam_update", (many(), many(), many(), many(0), many(0),
+                         numbers(1e-3, 1.3, 0.9, 0.999, 1e-8)), (0, 2, 3, 4)),
+        ("l2_penalty", (many(), np.array([0.5, 0.0, 2.0])), ()),
+        ("l2_gradient", (many(), many(), np.array([0.5, 0.0, 2.0])), (1,)),
+        ("clip_scales", (many(), numbers(clipnorm=0.5), False, np.zeros(3)), (3,)),
+        ("clip_scales", (many(), numbers(clipnorm=0.5), True, np.zeros(3)), (3,)),
     ]  # fmt: skip
+
+
+def flat(argument):
+    """The arrays of an argument: itself, those of a list, or none."""
+    arrays = argument if isinstance(argument, list) else [argument]
+    return [array for array in arrays if isinstance(array, np.ndarray)]
 
 
 def call(kernels, name, arguments, written, frozen=False):
     """The results of an operation as a tuple; what it may not write to is left as it was."""
-    prepared = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+    prepared = [deepcopy(a) if isinstance(a, np.ndarray | list) else a for a in arguments]
     for i, value in enumerate(prepared):
-        if isinstance(value, np.ndarray) and frozen:
-            value.flags.writeable = i in written
+        for array in flat(value) if frozen else ():
+            array.flags.writeable = i in written
     returned = getattr(kernels, name)(*prepared)
     for i, (value, before) in enumerate(zip(prepared, arguments, strict=True)):
-        if isinstance(value, np.ndarray) and i not in written:
-            assert value.tobytes() == before.tobytes(), f"{name} wrote to argument {i}"
+        for array, old in zip(flat(value), flat(before), strict=True):
+            assert i in written or array.tobytes() == old.tobytes(), f"{name} wrote to argument {i}"
     if written:
         assert returned is None
-        return tuple(prepared[i] for i in written)
+        return tuple(array for i in written for array in flat(prepared[i]))
     return returned if isinstance(returned, tuple) else (returned,)
 
 
@@ -144,9 +160,17 @@ def test_out_that_does_not_fit(rng):
     lambda x: fast.max_pool_forward(x[None, ..., None], sliding_window((9, 9), (2, 2))),
     lambda x: fast.batch_norm_forward(x, np.zeros(3), np.zeros(4), 1e-3),
     lambda x: fast.batch_norm_inference(x, *[np.zeros(4)] * 3, np.zeros(5), 1e-3),
-    lambda x: fast.sgd_update(x, x[:2], None, 0.1, 0.0, False),
-    lambda x: fast.sgd_update(x.T, x.T.copy(), None, 0.1, 0.0, False),
-    lambda x: fast.adam_update(x, x, x.astype("float32"), x, None, 1.0, 0.9, 0.9, 1e-7, 1.0),
+    lambda x: fast.sgd_update([x], [x[:2]], [], numbers(0.1)),
+    lambda x: fast.sgd_update([x.T], [x.T.copy()], [], numbers(0.1)),
+    lambda x: fast.sgd_update([x, x], [x], [], numbers(0.1)),
+    lambda x: fast.sgd_update([x, x], [x, x], [x], numbers(0.1)),
+    lambda x: fast.sgd_update([x], [x], [], numbers(0.1)[:8]),
+    lambda x: fast.sgd_update([x], [x], [], numbers(0.1), scales=np.ones(2)),
+    lambda x: fast.sgd_update([x, x.astype("float32")], [x, x.astype("float32")], [], numbers(0.1)),
+    lambda x: fast.adam_update([x], [x], [x.astype("float32")], [x], [], numbers(1.0)),
+    lambda x: fast.l2_penalty([x, x], np.ones(1)),
+    lambda x: fast.l2_gradient([x], [x[:2]], np.ones(1)),
+    lambda x: fast.clip_scales([x], numbers(), False, np.ones(2)),
 ])  # fmt: skip
 def test_arrays_that_do_not_fit_are_refused_before_any_loop_runs(bad):
     with pytest.raises(ShapeError):

@@ -26,7 +26,7 @@ Four algorithms compute them; `choose` picks the fastest one for a shape:
     direct     sums in registers, by the tables; dx for strides 1     direct.py
     winograd   3x3 and 5x5 kernels of strides 1, fewer multiplies     winograd.py
     sparse     dweight if ReLU and 2x2 max-pool follow; skips zeros   sparse_dweight.py
-    im2col     any shape: writes the matrix, multiplies by BLAS       im2col.py
+    im2col     any shape: writes the matrix, then multiplies it       im2col.py
 
 Two named tuples tell a kernel what to read and what to do with a sum, so that ReLU and pooling need
 no pass of their own, neither forward nor backward:
@@ -102,7 +102,7 @@ def choose(
     if not _transposable(window):
         return Choice("direct", "direct", "im2col")
     transposed = transposed_window(window)
-    faster = winograd.is_faster(window, C, F, N), winograd.is_faster(transposed, F, C, N)
+    faster = winograd.is_faster(window, C, F), winograd.is_faster(transposed, F, C)
     forward, dx = ("winograd" if each else "direct" for each in faster)
     sparse = pooled and sparse_dweight.is_faster(window, C)
     return Choice(forward, "sparse" if sparse else "direct", dx)
@@ -138,7 +138,7 @@ def _supported(algorithm: str, window: Window, pooled: bool, dx: bool) -> set[st
         return {"dweight"} if pooled and sparse_dweight.supports(window) else set()
     if transposable:
         return {"forward", "dweight", "dx"}
-    return {"forward"} if dx else {"forward", "dweight"}  # im2col computes dweight along with dx
+    return {"forward"} if dx else {"forward", "dweight"}  # im2col computes dx
 
 
 def _transposable(window: Window) -> bool:
@@ -185,12 +185,7 @@ def conv2d_backward(
     check_dtype(x.dtype, dy=dy, weight=weight, relu_output=relu_output)
     chosen = choose(window, C, F, len(x), False, algorithm, BACKWARD if need_dx else BACKWARD[:1])
     gradients = _outputs(out, x, weight, need_dx)
-    if "im2col" in chosen.dweight + chosen.dx * need_dx:
-        if relu_output is not None:
-            dy = np.where(relu_output > 0, dy, dy.dtype.type(0))
-        im2col.backward(dy, x, weight, window, *gradients)
-    else:
-        _backward(chosen, source_of(dy, mask=relu_output), x, weight, window, gradients)
+    _backward(chosen, source_of(dy, mask=relu_output), x, weight, window, gradients)
     return gradients
 
 
@@ -247,7 +242,9 @@ def _backward(
 ) -> None:
     dx, dweight, dbias = gradients
     MODULES[chosen.dweight].weight_gradient(dy, x, window, dweight, dbias)
-    if dx is not None:
+    if dx is not None and chosen.dx == "im2col":
+        im2col.input_gradient(dy, weight, window, dx)
+    elif dx is not None:
         transposed = transposed_window(window)
         MODULES[chosen.dx].correlate(dy, weight, transposed, epilogue_of(dx), transposed=True)
 

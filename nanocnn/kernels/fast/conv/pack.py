@@ -14,7 +14,7 @@ import numpy as np
 from ....common.arrays import Array
 from ....jit import pool, threads
 from ....jit.compile import kernel
-from ....jit.scratch import plain, scratch
+from ....jit.scratch import scratch
 from ....jit.simd import lanes, load_row, pointer, store
 from ....jit.simd_types import lane_count
 from ...geometry import Window
@@ -125,7 +125,7 @@ def pack(weight: Array, transposed: bool) -> Array:
         C, F = F, C
         first, steps = (T - 1) * C * F, (-C * F, 1, C)
     packed = scratch("weights", T * C * panel_size(F, weight.dtype), weight.dtype)
-    flat = plain(weight).reshape(-1)
+    flat = np.ascontiguousarray(weight).reshape(-1)
     pool.run(_pack, 1, flat, packed, (T, C, F), first, steps)
     return packed
 
