@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
+from inspect import unwrap
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
@@ -146,7 +147,7 @@ def _names(code: CodeType) -> tuple[str, ...]:
 
 def functions_within(module: ModuleType) -> Iterator[FunctionType]:
     """Those that functions of the module make when they are called, without their closures."""
-    found = (getattr(value, "__wrapped__", value) for value in vars(module).values())
+    found = map(unwrap, vars(module).values())
     codes = [value.__code__ for value in found if isinstance(value, FunctionType)]
     for code in codes:
         inner = [each for each in code.co_consts if isinstance(each, CodeType)]

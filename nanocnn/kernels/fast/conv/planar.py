@@ -6,13 +6,12 @@ registers is summed over the window; an item of weight is broadcast. With a pool
 cells of one vector of pools. The results of a band are transposed to NHWC at the end.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ....common.arrays import Array
-from ....jit.compile import kernel, part_range
+from ....jit.compile import kernel, part_range, variants
 from ....jit.cpu import cpu
 from ....jit.inline import inline, noinline
 from ....jit.scratch import run
@@ -89,7 +88,7 @@ def sum_planes(acc, x, table, K, w):
                 acc[i, j] = fma(a, pixels[0, j], acc[i, j])
 
 
-@lru_cache(maxsize=16)
+@variants
 def planar_kernel(FILTERS: int) -> Any:
     """The kernel whose register tile is FILTERS x CELLS."""
 

@@ -8,14 +8,13 @@ An item between two rows of outputs is multiplied by a zero. If x is not finite,
 computes the layer again.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ....common.arrays import Array
 from ....jit.capture import when
-from ....jit.compile import kernel, part_range
+from ....jit.compile import kernel, part_range, variants
 from ....jit.cpu import cpu
 from ....jit.inline import inline, noinline
 from ....jit.scratch import run, scratch
@@ -107,7 +106,7 @@ def add_pixels(acc, g, x, at, dy, step, size):
                 acc[i, j] = fma(a, g[0, j], acc[i, j])
 
 
-@lru_cache(maxsize=16)
+@variants
 def dweight_kernel(TAPS: int, FILTERS: int) -> Any:
     """The kernel whose register tile is TAPS x FILTERS."""
 

@@ -10,7 +10,6 @@ This skips 0 * inf and 0 * NaN, which are NaN. If weights or gradients are not f
 kernel computes the layer again.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy as np
 from ....common.arrays import Array
 from ....jit import pool
 from ....jit.capture import when
-from ....jit.compile import kernel, part_range
+from ....jit.compile import kernel, part_range, variants
 from ....jit.inline import inline
 from ....jit.scratch import run, scratch
 from ....jit.simd import (
@@ -105,7 +104,7 @@ def add_windows(acc, found, dy, weight):
                 acc[i, j] = fma(g, load(window, (i * columns(acc) + j) * n), acc[i, j])
 
 
-@lru_cache(maxsize=64)
+@variants
 def scatter_kernel(ROWS: int, VECTORS: int) -> Any:
     """The kernel whose register tile is ROWS x VECTORS."""
 

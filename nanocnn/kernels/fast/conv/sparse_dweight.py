@@ -10,14 +10,13 @@ This skips 0 * inf and 0 * NaN, which are NaN. If x is not finite, the direct ke
 layer again.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ....common.arrays import Array
 from ....jit.capture import when
-from ....jit.compile import kernel, part_range
+from ....jit.compile import kernel, part_range, variants
 from ....jit.inline import inline, noinline
 from ....jit.scratch import run, scratch
 from ....jit.simd import (
@@ -101,7 +100,7 @@ def add_windows(acc, x, pitch, where, value, count):
                 acc[i, j] = fma(g, load(source, at[i] + j * n), acc[i, j])
 
 
-@lru_cache(maxsize=64)
+@variants
 def weight_kernel(ROWS: int, VECTORS: int) -> Any:
     """The kernel whose register tile is ROWS x VECTORS."""
 
