@@ -13,9 +13,8 @@ hand-over between calls: a machine can only be slower.
 
 import contextlib
 import heapq
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -40,24 +39,43 @@ class Call(NamedTuple):
 def recording() -> Iterator[list[Call]]:
     """Let this thread alone run all kernels, part by part; yields the growing list of calls.
 
-    The one place that knows how kernels are called: by `pool.run`, whatever name it goes by.
+    The one place that knows how kernels are called: by `pool.start`, or by a program's replay.
     """
-    from nanocnn.jit import pool
+    from nanocnn.jit import capture, executor, pool, program
 
     calls: list[Call] = []
+    capturing, noted = capture.capturing, pool.start
+    memory = pool.aligned(0)
 
-    def run(kernel: Callable[..., object], parts: int, *args: Any) -> None:
+    def run(kernel: Any, parts: int, arguments: Any) -> None:
+        nonlocal memory
+        if memory.nbytes < arguments.memory:
+            memory = pool.aligned(arguments.memory)
+        entry = kernel.address(arguments.types, arguments.buffers)
         seconds = []
         for part in range(parts):
             start = time.perf_counter()
-            kernel(part, parts, *args)
+            executor.call(entry, part, parts, arguments.address, pool.address_of(memory))
             seconds.append(time.perf_counter() - start)
-        calls.append(Call(getattr(kernel, "kernel", kernel).__name__, seconds))
+        calls.append(Call(kernel.__name__, seconds))
 
-    with contextlib.ExitStack() as stack:
-        for module in [m for name, m in sys.modules.items() if name.startswith("nanocnn.")]:
-            for name in [name for name, value in vars(module).items() if value is pool.run]:
-                stack.enter_context(mock.patch.object(module, name, run))
+    def start(kernel: Any, parts: int, arguments: Any, depth: int) -> None:
+        if capturing(depth) is None:
+            run(kernel, parts, arguments)
+        else:
+            noted(kernel, parts, arguments, depth + 1)
+
+    def replay(self: program.Program) -> None:
+        for call in self.calls:
+            if isinstance(call, capture.KernelCall):
+                run(*call)
+            elif call.flags is None or call.flags.any():
+                call.function(*call.args)
+
+    with (
+        mock.patch.object(pool, "start", start),
+        mock.patch.object(program.Program, "replay", replay),
+    ):
         yield calls
 
 

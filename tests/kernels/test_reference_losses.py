@@ -215,3 +215,25 @@ def test_variance_about_a_large_mean(kernels, offset):
     _, mean, variance = kernels.batch_norm_forward(x, one, one, 1e-3)
     np.testing.assert_allclose(mean, x.mean(axis=0), rtol=1e-13, atol=1e-15)
     np.testing.assert_allclose(variance, x.var(axis=0), rtol=1e-11)
+
+
+def test_batches_and_measures_have_the_same_bits_for_any_number_of_threads(
+    kernels, dtype, rng, set_threads
+):
+    x, index = rng.integers(0, 256, (400, 900), dtype=np.uint8), rng.integers(0, 400, 300)
+    labels = rng.integers(0, 50, 400)
+    target, prediction = normal(4, dtype, (5000, 10), (5000, 10))
+    bits = set()
+    for count in (1, 2, 1, 2):
+        set_threads(count)
+        results = [
+            kernels.take_images(x, index, np.empty((300, 900), dtype)),
+            kernels.take_rows(x, index, np.empty((300, 900), dtype)),
+            kernels.one_hot(labels, index, 1.0, 0.0, np.empty((300, 50), dtype)),
+            kernels.smooth(target, 0.9, 0.01, np.empty_like(target)),
+            kernels.count_correct(target, prediction, 0.5, np.empty(1)),
+            kernels.largest(target, np.empty(1)),
+            kernels.mean_loss(target[:, 0].copy(), prediction[:, 0].copy(), np.empty(2)),
+        ]
+        bits.add(b"".join(each.tobytes() for each in results))
+    assert len(bits) == 1

@@ -21,7 +21,7 @@ from nanocnn.jit import threads
 from nanocnn.jit.program import Program
 from nanocnn.kernels import fast
 from nanocnn.layers import Layer
-from nanocnn.models import passes, step
+from nanocnn.models import inference, step
 
 X = np.random.default_rng(0).random((4, 12, 12, 1))
 
@@ -44,20 +44,12 @@ def layer_by_layer(model: Sequential, x: np.ndarray) -> np.ndarray:
 def ordinary(model: Sequential, x: np.ndarray) -> np.ndarray:
     """Without a capture."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passes, "are_capturable", lambda kernels: False)
-        return passes_of(model)(x)
-
-
-def passes_of(model: Sequential):
-    """`predict` with a new memory."""
-
-    def predict(x):
-        inference = model.execution_plan.inference(len(x), model.execution_plan.memory())
-        inference.x[...] = x
-        inference.run()
-        return inference.y.copy()
-
-    return predict
+        patch.setattr(inference, "are_capturable", lambda kernels: False)
+        plan = model.execution_plan
+        found = inference.Inference(plan, len(x), plan.memory())
+        found.x[...] = x
+        found.run()
+        return found.y.copy()
 
 
 def replays(monkeypatch) -> list[int]:
@@ -76,13 +68,13 @@ def replays(monkeypatch) -> list[int]:
 def captures(monkeypatch) -> list[int]:
     """The sizes of the batches of which passes are made from now on."""
     seen: list[int] = []
-    original = passes.Inference.__init__
+    original = inference.Inference.__init__
 
     def counted(self, plan, samples, memory):
         seen.append(samples)
         original(self, plan, samples, memory)
 
-    monkeypatch.setattr(passes.Inference, "__init__", counted)
+    monkeypatch.setattr(inference.Inference, "__init__", counted)
     return seen
 
 
@@ -325,7 +317,7 @@ def test_a_captured_training_has_the_bits_of_one_that_is_not(optimizer, dtype, m
     seen = replays(monkeypatch)
     weights, history = train()
     assert seen
-    for module in passes, step:
+    for module in inference, step:
         monkeypatch.setattr(module, "are_capturable", lambda kernels: False)
     seen.clear()
     eager, eager_history = train()
@@ -365,7 +357,7 @@ def test_what_is_changed_between_two_steps_is_seen(name, monkeypatch):
         return [*m.get_weights(), *map(np.array, numbers)]
 
     captured = train()
-    for module in passes, step:
+    for module in inference, step:
         monkeypatch.setattr(module, "are_capturable", lambda kernels: False)
     for a, b in zip(captured, train(), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -4,6 +4,8 @@
 type than `out` has a kernel compiled for its type.
 """
 
+from typing import Any
+
 import numpy as np
 
 from ...jit.compile import kernel, part_range, unsigned_range
@@ -11,10 +13,10 @@ from ...jit.pool import run
 from .outputs import Array, as_rows, check_arrays, count_parts, result
 
 
-def _check(x: Array, index: Array, out: Array, row: tuple[int, ...]) -> Array:
-    """`out` if it has N rows of the shape `row` and x is contiguous, as a kernel reads it."""
+def _check(index: Array, out: Array, *row: int) -> None:
+    """Raise unless `out` has a row of this shape for each number of the index."""
     check_arrays((index.size,), np.int64, index=index)
-    return result(out, (len(index), *row), out.dtype)
+    result(out, (len(index), *row), out.dtype)
 
 
 def take_images(x: Array, index: Array, out: Array) -> Array:
@@ -27,8 +29,8 @@ def take_rows(x: Array, index: Array, out: Array) -> Array:
     return _take(_take_rows, x, index, out)
 
 
-def _take(kernel, x, index, out):
-    _check(x, index, out, x.shape[1:])
+def _take(kernel: Any, x: Array, index: Array, out: Array) -> Array:
+    _check(index, out, *x.shape[1:])
     run(kernel, count_parts(out.size), as_rows(x), index, as_rows(out))
     return out
 
@@ -54,9 +56,8 @@ def _take_rows(part, parts, x, index, out):
 
 def one_hot(labels: Array, index: Array, on: float, off: float, out: Array) -> Array:
     """out (N,K): `on` in column labels[index[n]] of row n, `off` elsewhere; labels are int64."""
-    check_arrays((index.size,), np.int64, index=index)
+    _check(index, out, out.shape[-1])
     check_arrays(labels.shape[:1], np.int64, labels=labels)
-    result(out, (len(index), out.shape[-1]), out.dtype)
     run(_one_hot, count_parts(out.size), labels, index, on, off, out)
     return out
 
@@ -89,8 +90,7 @@ def _smooth(part, parts, x, scale, shift, out):
 
 def shares(weight: Array | None, index: Array, each: float, out: Array) -> Array:
     """out (N,) = weight[index] * each: a sample's share in the mean; without `weight` it is 1."""
-    check_arrays((index.size,), np.int64, index=index)
-    result(out, index.shape, out.dtype)
+    _check(index, out)
     weights = out[:0] if weight is None else weight
     check_arrays(weights.shape[:1], out.dtype, weight=weights)
     run(_shares, count_parts(out.size), weights, index, each, out)

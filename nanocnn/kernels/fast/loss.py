@@ -7,7 +7,7 @@ import numpy as np
 from ...jit.compile import kernel, part_range
 from ...jit.inline import inline
 from ...jit.pool import run
-from ...jit.simd import lanes, load_row, maximum, pointer, select, splat, store_row, total
+from ...jit.simd import fma, lanes, load_row, maximum, pointer, select, splat, store_row, total
 from ...jit.simd_lanes import head, highest, widen
 from . import logarithm
 from .exponential import exp
@@ -99,7 +99,7 @@ def _cross_entropy_forward(part, parts, logits, target, losses, y):
         for k in range(0, K, WIDTH):
             t = widen(load_wide(pt, k, K - k))
             log_p = widen(load_wide(px, k, K - k) - shift) - constant
-            acc = acc - select(t != zero, t * log_p, zero)  # log_p may be -infinity
+            acc = select(t != zero, fma(zero - t, log_p, acc), acc)  # log_p may be -infinity
         losses[n] = total(acc)
 
 

@@ -5,15 +5,17 @@ import pytest
 
 from nanocnn.common.errors import ShapeError
 from nanocnn.jit.capture import capture
+from nanocnn.jit.program import programs
 from nanocnn.kernels import fast, reference
 
 
 def test_a_captured_dropout_reads_its_key_at_each_replay(dtype, rng):
     x = rng.standard_normal((40, 700)).astype(dtype)
     key, y, dx = np.zeros(1, np.uint64), np.empty_like(x), np.empty_like(x)
-    with capture() as program:
+    with capture() as calls:
         fast.dropout_forward(x, 0.4, key, out=y)
         fast.dropout_backward(x, 0.4, key, out=dx)
+    (program,) = programs([calls])
     for value in (0, 7, 2**32, 2**64 - 1):
         key[0] = value
         program.replay()
