@@ -66,17 +66,25 @@ class KernelCache:
 
     def load(self, signature: Any, unpack: Callable[[bytes], Any]) -> Any:
         """The kernel for these argument types, or None if this process has to compile it."""
+        self.claim(signature)
+        return self.fetch(signature, unpack)
+
+    def claim(self, signature: Any) -> None:
+        """Let other processes wait until this one has compiled the kernel, or wait for the other.
+
+        If this is interrupted, `drop` releases what was claimed.
+        """
         self.drop()
         entry = self.entry(signature)
-        if entry is None:
-            return None
-        content = read(entry)
-        if content is None:
-            if claims.take(entry):
-                self.claimed = entry
-            else:
+        if entry is not None and read(entry) is None:
+            self.claimed = entry
+            if not claims.take(entry):
                 claims.wait(entry)
-            content = read(entry)  # it may be there by now
+
+    def fetch(self, signature: Any, unpack: Callable[[bytes], Any]) -> Any:
+        """The kernel if it is there, or None."""
+        entry = self.entry(signature)
+        content = None if entry is None else read(entry)
         if content is None:
             return None
         found = unpack(content)

@@ -80,11 +80,14 @@ class Kernel:
         with numba_private.compiler_lock():  # threads that need it at the same time wait for one
             if key not in self.entries:
                 try:
-                    callback = self._compile(kinds, buffers)
+                    with numba_private.fallback(numba_private.CACHE):
+                        self.cache.claim(key)  # which may take long
+                    with deferring_handlers():
+                        callback = self._compile(kinds, buffers)
+                        self._callbacks.append(callback)
+                        self.entries[key] = callback.address
                 finally:
                     self.cache.drop()  # other processes must not wait for the entry
-                self._callbacks.append(callback)
-                self.entries[key] = callback.address
             return self.entries[key]
 
     def _compile(self, kinds: Types, buffers: int) -> Any:
@@ -152,20 +155,20 @@ def variants(make: Callable[..., Kernel]) -> Callable[..., Kernel]:
 
 
 class _Store:
-    """Where numba finds one entry of a kernel, and saves it."""
+    """Where numba finds one entry of a kernel, and saves it; for `cached_cfunc`."""
 
     def __init__(self, cache: KernelCache, key: Any) -> None:
         self.cache, self.key = cache, key
 
     def load(self, signature: Any, unpack: Callable[[bytes], Any]) -> Any:
-        return self.cache.load(self.key, deferring_handlers()(unpack))
+        return self.cache.fetch(self.key, unpack)
 
     def save(self, signature: Any, pack: Callable[[], bytes | None]) -> None:
         self.cache.save(self.key, pack)
 
     @contextmanager
     def compiling(self) -> Iterator[None]:
-        """While numba compiles: no garbage collection, no signals, and the watchers are told.
+        """While numba compiles: no garbage collection, and the watchers are told.
 
         The collector would take a tenth of the compile time and find little.
         """
@@ -174,9 +177,8 @@ class _Store:
         for watch in watchers:
             watch(True)
         try:
-            with deferring_handlers():
-                yield
-                counts["compiled"] += 1
+            yield
+            counts["compiled"] += 1
         finally:
             for watch in watchers:
                 watch(False)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -223,6 +224,28 @@ def test_numba_is_not_interrupted():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert interrupted >= 3
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
+def test_waiting_for_another_process_can_be_interrupted(monkeypatch, tmp_path):
+    def press(number, frame):
+        raise KeyboardInterrupt
+
+    fresh, x = new_kernel(3), np.zeros(1)
+    fresh.cache.folder = tmp_path
+    before = signal.signal(signal.SIGALRM, press)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(claims, "take", lambda entry: False)  # claimed elsewhere
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            start = time.monotonic()
+            fresh(0, 1, x)
+        assert time.monotonic() - start < claims.TIMEOUT / 2 and not fresh.entries
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    fresh(0, 1, x)
+    assert x[0] == 3 and not claims._held
 
 
 @pytest.mark.skipif(not hasattr(signal, "raise_signal"), reason="needs signals")
