@@ -194,13 +194,9 @@ def deferring_handlers() -> Iterator[None]:
     """
     handlers: dict[int, Any] = {}
     arrived: list[tuple[int, FrameType | None]] = []
-    deferred = True
 
     def note(number: int, frame: FrameType | None) -> None:
-        if deferred:
-            arrived.append((number, frame))
-        else:  # one handler raised while the others were put back
-            handlers[number](number, frame)
+        arrived.append((number, frame))
 
     try:
         if threading.current_thread() is threading.main_thread():
@@ -210,11 +206,22 @@ def deferring_handlers() -> Iterator[None]:
                     signal.signal(each, note)
         yield
     finally:
-        deferred = False
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for number, frame in arrived:
-            handlers[number](number, frame)
+        try:
+            _put_back(list(handlers.items()))
+        finally:
+            for number, frame in arrived:
+                handlers[number](number, frame)
+
+
+def _put_back(handlers: list[tuple[int, Any]]) -> None:
+    """Set all of them, even if one of them is called meanwhile and raises."""
+    try:
+        while handlers:
+            signal.signal(*handlers[-1])
+            handlers.pop()
+    finally:
+        if handlers:
+            _put_back(handlers)
 
 
 def native(function: Any) -> Any:

@@ -274,6 +274,33 @@ def test_deferred_handlers_are_called_afterwards_and_put_back():
             signal.signal(number, handler)
 
 
+@pytest.mark.skipif(not hasattr(signal, "raise_signal"), reason="needs signals")
+def test_a_handler_that_raises_while_the_others_are_put_back(monkeypatch):
+    called, once, put = [], set(), signal.signal
+
+    def fail(number, frame):
+        called.append(number)
+        raise ArithmeticError
+
+    def interrupted(number, handler):
+        found = put(number, handler)
+        if handler is fail and number not in once:
+            once.add(number)
+            signal.raise_signal(number)
+        return found
+
+    before = {n: put(n, fail) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        monkeypatch.setattr(signal, "signal", interrupted)
+        with pytest.raises(ArithmeticError), compiler.deferring_handlers():
+            signal.raise_signal(signal.SIGTERM)
+        assert sorted(called) == [signal.SIGINT, signal.SIGTERM, signal.SIGTERM]
+        assert all(signal.getsignal(n) is fail for n in before)
+    finally:
+        for number, handler in before.items():
+            put(number, handler)
+
+
 def elsewhere():
     with compiler.deferring_handlers():
         return True
