@@ -66,9 +66,9 @@ def execute(records, first, count, state, slot, memory, stride):
     """Run the records from `first` on; returns `count`, or the index of a PYTHON record.
 
     `records`, `state`, `slot` and `memory` are addresses; the work memory of the next thread begins
-    `stride` bytes later.
+    `stride` bytes later. While there are as many callers as threads, each works alone.
     """
-    alone = add(state + RUNNING, 1) > read(state + LIMIT)  # as many callers as threads
+    add(state + RUNNING, 1)
     write(slot + MEMORY, memory)
     write(slot + STRIDE, stride)
     i = first
@@ -82,7 +82,7 @@ def execute(records, first, count, state, slot, memory, stride):
         elif entry == PYTHON:
             i -= 1
             break
-        elif alone or parts == 1:
+        elif parts == 1 or read(state + RUNNING) > read(state + LIMIT):  # callers, helpers
             for part in range(parts):
                 call_entry(entry, part, parts, block, memory)
         else:

@@ -98,7 +98,7 @@ class Pool:
             self.start()
         if time.monotonic() > self.next_look:
             self.look()
-        if self.sleeping:
+        if self.sleeping and self.state[executor.RUNNING // 8] < self.helpers:
             self.wake(self.helpers)
 
     def stop(self) -> list[threading.Thread]:
