@@ -28,12 +28,12 @@ class Dropout(Layer):
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         out = memory.out(self, y=x.shape) if training and self.rate else {}
-        return self.drop(x, training, memory, **out)
+        return self._drop(x, training, memory, **out)
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        return self.drop_gradient(dy, memory, **memory.out(self, dx=dy.shape))
+        return self._drop_gradient(dy, memory, **memory.out(self, dx=dy.shape))
 
-    def drop(self, x: Array, training: bool, memory: Memory, **out: Array) -> Array:
+    def _drop(self, x: Array, training: bool, memory: Memory, **out: Array) -> Array:
         """The forward pass; `out` may be x."""
         if not (training and self.rate):
             memory.save(self, None)
@@ -43,7 +43,7 @@ class Dropout(Layer):
         memory.save(self, key)
         return self.kernels.dropout_forward(x, self.rate, key, **out)
 
-    def drop_gradient(self, dy: Array, memory: Memory, **out: Array) -> Array:
+    def _drop_gradient(self, dy: Array, memory: Memory, **out: Array) -> Array:
         """The backward pass; `out` may be dy."""
         (key,) = memory.saved(self)
         return dy if key is None else self.kernels.dropout_backward(dy, self.rate, key, **out)

@@ -190,10 +190,15 @@ def test_a_table_names_the_algorithms_that_ran_and_leaves_out_those_that_cannot(
     chosen = {name: rows.pop("chosen") for name, rows in found.items()}
     both = {"direct": "direct, direct", "winograd": "direct, winograd"}
     assert found == {
-        "conv2d_forward": {name: name for name in ("direct", "im2col", "winograd")},
-        "conv2d_backward": {**both, "im2col": "im2col, im2col"},
-        "conv2d_relu_pool_forward": {"direct": "direct", "winograd": "winograd"},
-        "conv2d_relu_pool_backward": {**both, "sparse": "sparse, direct"},
+        "conv2d_forward": {name: name for name in ("direct", "im2col", "planar", "winograd")},
+        "conv2d_backward": {**both, "im2col": "im2col, im2col", "planar": "direct, planar"},
+        "conv2d_relu_pool_forward": {name: name for name in ("direct", "planar", "winograd")},
+        "conv2d_relu_pool_backward": {
+            **both,
+            "planar": "planar, planar",
+            "scatter": "direct, scatter",
+            "sparse": "sparse, direct",
+        },
     }
     assert all(words.startswith("chosen: ") for words in chosen.values())
 

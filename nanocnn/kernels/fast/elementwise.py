@@ -128,22 +128,35 @@ def dropout_forward(x: Array, rate: float, key: int | Array, out: Array | None =
     keys = key if isinstance(key, np.ndarray) else np.array([key], np.uint64)
     check_arrays((1,), np.uint64, key=keys)
     kept = int((1 - rate) * 2**32)  # hashes, of 2**32, of an element that is kept
-    scale = 1 / (1 - rate) if kept else 0.0
-    return _map(_dropout, out, MIN_HASHES, x, scalars=(keys, kept, scale))
+    scalars = keys, kept, x.dtype.type(1 / (1 - rate) if kept else 0)
+    if out is not x:
+        return _map(_dropout, out, MIN_HASHES, x, scalars=scalars)
+    run(_dropout_in_place, count_parts(x.size, MIN_HASHES), x.reshape(-1), *scalars)
+    return x
 
 
 dropout_backward = dropout_forward
 
 
+@inline
+def _drop(value, i, lo, hi, any_kept, last, scale):
+    """Element i: value * scale, or 0. `last`: the largest hash of an element that is kept."""
+    h = _mix(np.uint32(_mix(np.uint32(np.uint32(i) ^ lo)) ^ hi))
+    return value * scale if any_kept & (h <= last) else type(value)(0)
+
+
 @kernel
 def _dropout(part, parts, x, y, key, kept, scale):
     start, stop = part_range(part, parts, x.size)
-    zero, scale = x.dtype.type(0), x.dtype.type(scale)
-    if kept == 0:
-        y[start:stop] = zero
-        return
     lo, hi, last = np.uint32(key[0]), np.uint32(key[0] >> np.uint64(32)), np.uint32(kept - 1)
     for i in unsigned_range(start, stop):
-        h = _mix(np.uint32(_mix(np.uint32(np.uint32(i) ^ lo)) ^ hi))
-        value = x[i] * scale
-        y[i] = value if h <= last else zero
+        y[i] = _drop(x[i], i, lo, hi, kept > 0, last, scale)
+
+
+@kernel
+def _dropout_in_place(part, parts, x, key, kept, scale):
+    """A kernel of its own, since LLVM vectorizes `_dropout` for arrays that do not overlap only."""
+    start, stop = part_range(part, parts, x.size)
+    lo, hi, last = np.uint32(key[0]), np.uint32(key[0] >> np.uint64(32)), np.uint32(kept - 1)
+    for i in unsigned_range(start, stop):
+        x[i] = _drop(x[i], i, lo, hi, kept > 0, last, scale)

@@ -12,7 +12,7 @@ log, log1p = logarithm.log, logarithm.log1p
 
 
 @kernel
-def _logarithms(x, y, z):
+def _logarithms(part, parts, x, y, z):
     p, q, r = pointer(x), pointer(y), pointer(z)
     for i in range(0, x.size, lanes(p)):
         left = x.size - i
@@ -22,7 +22,7 @@ def _logarithms(x, y, z):
 
 def logarithms(x):
     results = np.empty_like(x), np.empty_like(x)
-    _logarithms(x, *results)
+    _logarithms(0, 1, x, *results)
     return results
 
 
@@ -51,7 +51,7 @@ def test_log1p(dtype, rng):
 
 
 @kernel
-def _lanes(x, count, other, y, wide):
+def _lanes(part, parts, x, count, other, y, wide):
     vector, p, q = load_row(pointer(x), 0, x.size), pointer(y), pointer(wide)
     n = lanes(p)
     store(p, 0, head(vector, count, splat(vector, other)))
@@ -66,7 +66,7 @@ def test_intrinsics_of_lanes(dtype, shift, rng):
     x = np.roll(rng.uniform(0.1, 9, n).astype(dtype), shift)
     y, wide = np.zeros(4 * n, dtype), np.zeros(n)
     for count in (-1, 0, 1, 3, n, n + 5):
-        _lanes(x, count, -7.0, y, wide)
+        _lanes(0, 1, x, count, -7.0, y, wide)
         m = int(np.count_nonzero(wide))  # of this processor's register
         kept = max(min(count, m), 0)
         assert y[:kept].tolist() == x[:kept].tolist() and (y[kept:m] == -7).all()

@@ -1,15 +1,13 @@
 """Winograd and im2col: transformed kernels, kept weights, a sample alone and in a batch."""
 
-import threading
-
 import numpy as np
 import pytest
 
 from nanocnn.jit import capture
+from nanocnn.jit.program import programs
 from nanocnn.kernels.fast.conv import (
     conv2d as conv,
     im2col,
-    weights,
     winograd,
     winograd_transform as transform,
 )
@@ -52,23 +50,6 @@ def test_kernels_are_transformed_and_packed(K, C, F, transposed, dtype, set_thre
     assert results[0] == results[1]
 
 
-def in_new_thread(function):
-    """Call `function` in a thread of its own, which has new work memory: zeros."""
-    errors = []
-
-    def work():
-        try:
-            function()
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-
-
 @pytest.mark.parametrize("threads", [1, 2])
 def test_kernels_are_transformed_only_if_the_weights_have_changed(
     monkeypatch, set_threads, threads
@@ -81,53 +62,46 @@ def test_kernels_are_transformed_only_if_the_weights_have_changed(
     x = rng.normal(size=(2, 9, 9, 40)).astype("f")
     weight = rng.normal(size=(3, 3, 40, 50)).astype("f")
 
+    y, want = np.empty((2, 9, 9, 50), "f"), np.empty((2, 9, 9, 50), "f")
+    with capture.capture(keeps=True) as captured:
+        conv.conv2d_forward(x, weight, None, window, out=y, algorithm="winograd")
+    (program,) = programs([captured])
+
     def pass_again(expected_calls):
         calls.clear()
-        y = conv.conv2d_forward(x, weight, None, window, algorithm="winograd")
+        program.replay()
         assert len(calls) == expected_calls
-        monkeypatch.setattr(weights, "keeps_weights", lambda: False)
-        want = conv.conv2d_forward(x, weight, None, window, algorithm="winograd")
-        monkeypatch.setattr(weights, "keeps_weights", lambda: True)
+        conv.conv2d_forward(x, weight, None, window, out=want, algorithm="winograd")
         assert y.tobytes() == want.tobytes()
 
-    def passes():
-        # the buffers of an eager pass are shared by all layers: this thread has one layer only
-        monkeypatch.setattr(weights, "keeps_weights", lambda: True)
-        monkeypatch.setattr(transform, "scratch", separate)
+    pass_again(1)
+    pass_again(0)
+    for i in (0, weight.size // 2, weight.size - 1):
+        weight.reshape(-1)[i] += 1
         pass_again(1)
         pass_again(0)
-        for i in (0, weight.size // 2, weight.size - 1):
-            weight.reshape(-1)[i] += 1
-            pass_again(1)
-            pass_again(0)
-        weight[1, 1, 7, 7] = np.nan  # never equal
-        pass_again(1)
-        pass_again(1)
-        weight[...] = 0
-        pass_again(1)
-        pass_again(0)
-
-    real_scratch = transform.scratch
-
-    def separate(name, size, dtype):
-        """Packed kernels of passes that keep their weights and of others in separate buffers."""
-        return real_scratch(f"{name}{weights.keeps_weights()}", size, dtype)
-
-    in_new_thread(passes)
+    weight[1, 1, 7, 7] = np.nan  # never equal
+    pass_again(1)
+    pass_again(1)
+    weight[...] = 0
+    pass_again(1)
+    pass_again(0)
 
 
-def test_new_buffers_hold_what_weights_of_zeros_give(monkeypatch):
-    weight = np.zeros((3, 3, 12, 16), "f")
-    monkeypatch.setattr(weights, "keeps_weights", lambda: True)
-    in_new_thread(lambda: not_zero(transform.transformed_weights(weight, False)))
-
-
-def not_zero(packed):
+def test_new_buffers_hold_what_weights_of_zeros_give():
+    with capture.capture(keeps=True) as captured:
+        packed = transform.transformed_weights(np.zeros((3, 3, 12, 16), "f"), False)
+    (program,) = programs([captured])
+    program.replay()
     assert not packed.any()
 
 
-def test_no_pass_keeps_its_weights_unless_it_is_captured():
+def test_no_pass_keeps_its_weights_unless_it_says_so():
     assert not capture.keeps_weights()
+    with capture.capture():
+        assert not capture.keeps_weights()
+    with capture.capture(keeps=True):
+        assert capture.keeps_weights()
 
 
 LAYERS = [  # H, W, C, F, K, padding, strides, dilation
