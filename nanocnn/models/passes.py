@@ -57,9 +57,9 @@ def is_known(layer: Layer) -> bool:
 
 def is_capturable(layer: Layer, kernels: ModuleType) -> bool:
     """Whether its passes may be captured: its kernels are the set's, and read weights in place."""
+    own = [layer, layer.activation] if isinstance(layer, Linear) else [layer]
     return (
-        is_known(layer)
-        and layer.kernels is kernels
+        all(is_known(each) and each.kernels is kernels for each in own)
         and all(weight.flags.c_contiguous for weight in layer.weights.values())  # else a copy is
     )
 
@@ -74,13 +74,16 @@ def are_capturable(kernels: ModuleType) -> bool:
 class Guard:
     """Tells whether what a pass was captured from is still the same: by identity.
 
-    `places`: (dict, names in it).
+    `places`: (dict, names in it). If these are all its names, new ones are noticed too.
     """
 
     def __init__(self, places: Iterable[tuple[Mapping[str, Any], Iterable[str]]]) -> None:
         self.seen = []
+        self.sizes = []
         for where, some in places:
             names = tuple(some)
+            if len(names) == len(where):
+                self.sizes.append((where, len(names)))
             if names:
                 get = itemgetter(*names, names[0])  # of two names or more: it returns a tuple
                 self.seen.append((get, where, get(where)))
@@ -91,7 +94,9 @@ class Guard:
         if self.threads != get_num_threads():
             return False
         try:
-            return all(all(map(is_, get(where), seen)) for get, where, seen in self.seen)
+            return all(all(map(is_, get(where), seen)) for get, where, seen in self.seen) and all(
+                len(where) == size for where, size in self.sizes
+            )
         except KeyError:
             return False
 

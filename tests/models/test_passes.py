@@ -362,4 +362,5 @@ def test_what_is_changed_between_two_steps_is_seen(name, monkeypatch):
     for a, b in zip(captured, train(), strict=True):
         np.testing.assert_array_equal(a, b)
     monkeypatch.setitem(TRAINING_CHANGES, name, lambda m: None)
-    assert name == "no metric" or not all(map(np.array_equal, captured, train()))
+    same = "no metric", "logits"  # the loss has had logits before: the softmax is left to it
+    assert name in same or not all(map(np.array_equal, captured, train()))
