@@ -198,7 +198,7 @@ def _no_link(path: str, flags: int) -> int:
 def known_functions() -> list[Any]:
     """The functions of all kernels, including those that factory functions have not made yet."""
     functions = [each.function for each in _caches]
-    folders = {_folder(function.__module__) for function in functions}
+    folders = {_folder(each.function.__module__) for each in _caches if each.counted}
     for name in list(sys.modules):
         if _folder(name) in folders:
             functions += functions_within(sys.modules[name])

@@ -25,6 +25,7 @@ from .history import Progress
 from .inference import inference
 from .plan import describe
 from .record import record
+from .structure import UNIT_RANGE
 from .trainer import Trainer
 from .worked_example import Trace
 
@@ -116,7 +117,7 @@ class Sequential(Trainer):
             return None
         if x.shape[1:] != self.input_shape or self.layers != self._built_layers:
             return None
-        if x.dtype != self.dtype or (self.unit_range is not None and not self._range_said):
+        if x.dtype != self.dtype:
             return None
         with self.borrowed_memory() as memory:
             found = inference(self.execution_plan, len(x), memory)
@@ -124,7 +125,9 @@ class Sequential(Trainer):
                 return None
             np.copyto(found.x, x)
             found.run()
-            return found.y.copy() if found.is_finite() else None
+            if not found.is_finite() or (self.unit_range and found.largest[0] > UNIT_RANGE):
+                return None
+            return found.y.copy()
 
     # --- Looks inside ---
 
