@@ -52,6 +52,15 @@ def geometric_mean(values: Iterable[float]) -> float:
     return math.exp(statistics.fmean(math.log(value) for value in values))
 
 
+def mean_and_worst(ratios: Mapping[str, float]) -> str:
+    """The geometric mean of the networks' ratios and the worst of them, as a sentence."""
+    worst = min(ratios, key=lambda name: ratios[name])
+    return (
+        f"Geometric mean over {', '.join(ratios)}: {geometric_mean(ratios.values()):.2f}x; "
+        f"the worst: {ratios[worst]:.2f}x ({worst})"
+    )
+
+
 def fastest(samples: Mapping[str, Sequence[float]], names: Iterable[str]) -> str | None:
     """The one of `names` with the smallest median; None if none of them was measured."""
     found = [name for name in names if name in samples]
@@ -92,6 +101,18 @@ def repeat_for(work: Callable[[], Any], seconds: float) -> float:
         elapsed = time.perf_counter() - start
         if elapsed >= seconds:
             return elapsed / calls
+
+
+def call_times(work: Callable[[], Any], seconds: float) -> list[float]:
+    """Seconds of each call of `work`, called repeatedly for about `seconds`."""
+    times: list[float] = []
+    before = start = time.perf_counter()
+    while before - start < seconds:
+        work()
+        after = time.perf_counter()
+        times.append(after - before)
+        before = after
+    return times
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -136,7 +157,8 @@ def machine(threads: int, isa: str = "native") -> dict[str, Any]:
     known = ("avx512f", "avx2", "avx", "asimd", "neon")
     simd = next((name for name in known if name in flags.split()), "unknown")
     versions = {}
-    for name in ("numpy", "numba", "nanocnn", "torch", "tensorflow", "tensorflow-cpu", "keras"):
+    for name in ("numpy", "numba", "nanocnn", "torch", "tensorflow", "tensorflow-cpu", "keras",
+                 "onnxruntime", "openvino"):  # fmt: skip
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -244,8 +266,11 @@ def contest(
     measure: Callable[[str, argparse.Namespace], Any],
     report: Callable[[str, Any, bool], None],
     conclude: Callable[[dict[str, Any]], Any],
-) -> None:
-    """Measure and report the networks one by one, then compare them, except with --quick."""
+) -> dict[str, Any]:
+    """Measure and report the networks one by one, then compare them, except with --quick.
+
+    Returns the "networks", each as `measure` gave it, and the "ratios" of `conclude`.
+    """
     options.contestants += ["torch-compile"] * options.compile
     host = machine(options.threads, options.isa)
     results: dict[str, Any] = {}
@@ -256,7 +281,9 @@ def contest(
     ratios = {} if options.quick else conclude(results)
     if options.quick:
         print(NO_VERDICT)
-    finish(benchmark, options.json, host, {"networks": results, "ratios": ratios})
+    found = {"networks": results, "ratios": ratios}
+    finish(benchmark, options.json, host, found)
+    return found
 
 
 NO_VERDICT = (

@@ -10,14 +10,13 @@ shape. A roofline picture is written beside the JSON file.
     python benchmarks/kernels.py
     python benchmarks/kernels.py --only convolution
     python benchmarks/kernels.py --stairs      # one layer, from plain loops to the fast kernels
+    python benchmarks/kernels.py --conv 56x56x64,3x3,128 28x28x1,5x5,20,same,pool
     python benchmarks/kernels.py --dtype float64 --rounds 3
 """
 
-import inspect
 import os
-import sys
-import threading
 import time
+from copy import deepcopy
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -25,96 +24,19 @@ from typing import Any
 
 import harness
 from harness import repeat_for, say
-from roofline import MARKS, picture, title_of
+from roofline import MARKS, peak, picture, title_of
+from verify import (
+    TOLERANCE,
+    WINOGRAD_TOLERANCE,
+    Wrong,
+    algorithms,
+    arrays_in,
+    largest_error,
+    made_by,
+    prepare,
+)
 
-TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
-WINOGRAD_TOLERANCE = 1e-4
 PRODUCTS = ("convolution", "fused convolution", "dense")
-
-
-class Wrong(Exception):
-    """The result of a fast kernel differs from the reference."""
-
-
-def as_tuple(result: Any) -> tuple[Any, ...]:
-    return result if isinstance(result, tuple) else (result,)
-
-
-def largest_error(actual: Any, expected: Any) -> float:
-    """Largest difference relative to the largest expected number, over all results."""
-    import numpy as np
-
-    errors = [0.0]
-    for got, wanted in zip(as_tuple(actual), as_tuple(expected), strict=True):
-        if wanted is not None:
-            if got.shape != wanted.shape:
-                raise Wrong(f"shape {got.shape}, expected {wanted.shape}")
-            scale = np.abs(wanted).max(initial=0) or 1
-            errors.append(float(np.abs(got.astype(np.float64) - wanted).max(initial=0) / scale))
-    return max(errors)
-
-
-def float64(arg: Any) -> Any:
-    """The argument for the reference: float32 arrays as float64, all others unchanged."""
-    return arg.astype("float64") if getattr(arg, "dtype", None) == "float32" else arg
-
-
-def copies(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(a.copy() if hasattr(a, "copy") else a for a in args)
-
-
-def algorithms(function: Any) -> tuple[str | None, ...]:
-    """The values of a kernel's `algorithm` argument; None is its own choice."""
-    choice = inspect.signature(function).parameters.get("algorithm")
-    names = getattr(sys.modules[function.__module__], "ALGORITHMS", ())
-    return (None, *names) if choice else (None,)
-
-
-def made_by(case: Any, algorithm: str | None) -> str:
-    """The algorithm of a case, such as "winograd"; two for a backward pass (dweight, dx)."""
-    if "convolution" not in case.group:
-        return algorithm or "chosen"
-    from nanocnn.kernels.fast.conv import conv2d as conv
-    from nanocnn.kernels.geometry import Window
-
-    backward = case.operation.endswith("backward")
-    window = next(arg for arg in case.args if isinstance(arg, Window))
-    x, weight = case.args[backward], case.args[backward + 1]
-    products = conv.BACKWARD if backward else ("forward",)
-    pooled = "pool" in case.operation
-    choice = conv.choose(window, *weight.shape[2:], len(x), pooled, algorithm, products)
-    made = ", ".join(getattr(choice, product) for product in products)
-    return made if algorithm else f"chosen: {made}"
-
-
-def prepare(function: Any, case: Any, algorithm: str | None) -> tuple[Any, float, list[Any]]:
-    """The call to time, which takes no arguments, its error, and its results.
-
-    Raises `Wrong` if the result differs from the reference, ValueError if the algorithm does not
-    support this shape.
-    """
-    extra = {"algorithm": algorithm} if algorithm else {}
-    wide = tuple(float64(a) for a in copies(case.args))
-    if case.in_place:
-        mine = copies(case.args)
-        function(*mine, **extra)
-        case.expected(*wide)
-        results = [a for a in mine if hasattr(a, "shape")]
-        error = largest_error(tuple(results), tuple(a for a in wide if hasattr(a, "shape")))
-        call = partial(function, *mine, **extra)
-    else:
-        out = function(*case.args, **extra)
-        function(*case.args, out=out, **extra)  # into existing arrays, as in training
-        error = largest_error(out, case.expected(*wide))
-        results = [a for a in as_tuple(out) if a is not None]
-        call = partial(function, *case.args, out=out, **extra)
-    dtype = str(case.arrays()[0].dtype)
-    allowed = TOLERANCE[dtype]
-    if algorithm in (None, "winograd") and case.group.endswith("convolution"):
-        allowed = max(allowed, WINOGRAD_TOLERANCE)
-    if not error <= allowed:
-        raise Wrong(f"differs from the reference by {error:.1e}, allowed {allowed:.0e}")
-    return call, error, results
 
 
 def measure(fast: Any, case: Any, options: Any) -> list[dict[str, Any]]:
@@ -130,14 +52,14 @@ def measure(fast: Any, case: Any, options: Any) -> list[dict[str, Any]]:
             if algorithm is None:
                 raise
             say(f"  {algorithm} does not apply: {error}")
-    nbytes = sum(a.nbytes for a in case.arrays())
+    nbytes = sum(a.nbytes for a in arrays_in(case.args))
     nbytes += sum(a.nbytes for a in results)
     repeat = {name: partial(repeat_for, call, options.seconds) for name, call in calls.items()}
     for turn in repeat.values():
         turn()
     time.sleep(0.1)  # BLAS threads spin for a while after the reference run of the previous case
     samples = harness.interleave(repeat, options.rounds, pause=0.001, quiet=True)
-    reference = partial(repeat_for, partial(case.expected, *copies(case.args)), 0)
+    reference = partial(repeat_for, partial(case.expected, *deepcopy(case.args)), 0)
     samples |= harness.interleave({"reference": reference}, options.rounds, 0.001, quiet=True)
     return [
         {
@@ -155,32 +77,6 @@ def measure(fast: Any, case: Any, options: Any) -> list[dict[str, Any]]:
         }
         for name in calls
     ]
-
-
-def peak(dtype: str, threads: int, seconds: float) -> dict[str, float]:
-    """The best FLOP/s of a large matrix product and bytes/s of copying, with all threads."""
-    import numpy as np
-
-    a, b = np.ones((1536, 1536), dtype), np.ones((1536, 1536), dtype)
-    out = np.empty_like(a)
-    flops = 2 * 1536**3
-    product = min(repeat_for(lambda: np.matmul(a, b, out=out), seconds / 5) for _ in range(5))
-    source, target = np.ones(2**25, dtype), np.ones(2**25, dtype)
-    pieces = list(
-        zip(np.array_split(source, threads), np.array_split(target, threads), strict=True)
-    )
-
-    def copy() -> float:
-        workers = [threading.Thread(target=np.copyto, args=(t, s)) for s, t in pieces]
-        start = time.perf_counter()
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        return time.perf_counter() - start
-
-    copying = min(copy() for _ in range(10))
-    return {"flops": flops / product, "bytes": 2 * source.nbytes / copying}
 
 
 def report(rows: list[dict[str, Any]], top: dict[str, float], compare: bool) -> None:
@@ -226,10 +122,32 @@ def climb_stairs(fast: Any, options: Any, host: dict[str, Any]) -> None:
     harness.finish("stairs", options.json, host, {"steps": rows})
 
 
+def measure_shapes(fast: Any, options: Any, host: dict[str, Any]) -> None:
+    """Time the convolutions of --conv and say what limits them (conv_shape.py)."""
+    import conv_shape
+
+    seconds = options.seconds * 10
+    top = peak(options.dtype, options.threads, seconds)
+    top["flops"] = conv_shape.multiply_add_peak(options.dtype, options.threads, seconds)
+    rows = [row for shape in options.conv for row in conv_shape.measure(fast, shape, top, options)]
+    conv_shape.report(rows, compare=not options.quick)
+    print(
+        f"\n{options.batch} images, {options.dtype}. Peak of multiply-adds: "
+        f"{top['flops'] / 1e9:.0f} GFLOP/s; copying: {top['bytes'] / 1e9:.1f} GB/s."
+    )
+    if options.quick:
+        print(harness.NO_VERDICT)
+    harness.finish("conv", options.json, host, {"peak": top, "products": rows})
+
+
 def main() -> None:
     options = harness.parser(__doc__, rounds=7)
     options.add_argument("--only", choices=MARKS, help="measure one group of operations")
     options.add_argument("--stairs", action="store_true", help="one layer, one idea at a time")
+    options.add_argument(
+        "--conv", nargs="+", metavar="SHAPE",
+        help="convolutions of your own instead: HxWxC,KHxKW,F[,strides2][,same][,pool]",
+    )  # fmt: skip
     options.add_argument("--batch", type=int, default=128, help="images (default: %(default)s)")
     options.add_argument(
         "--dtype", choices=TOLERANCE, default="float32", help="(default: %(default)s)"
@@ -252,8 +170,8 @@ def main() -> None:
 
     nanocnn.set_num_threads(options.threads)
     host = harness.machine(options.threads)
-    if options.stairs:
-        climb_stairs(fast, options, host)
+    if options.stairs or options.conv:
+        (climb_stairs if options.stairs else measure_shapes)(fast, options, host)
         return
     top = peak(options.dtype, options.threads, options.seconds * 10)
     rows: list[dict[str, Any]] = []

@@ -4,16 +4,19 @@ Each lives alone in a process of its own (workers.py) and offers
     fit(steps) -> loss      train on `steps` minibatches, shuffled, with loss and accuracy counted
     forms() -> {name: call} the ways to run the network on images, each on an array of NHWC
 Data is float32 NHWC in [0, 1] and int64 labels; what a library wants it in is arranged beforehand.
-The parity tests build their networks by `keras_layers` and `torch_layers` too: what is timed was
-found equal.
+ONNX Runtime and OpenVINO only predict.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
+from importlib import import_module
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from presets import Layer, Preset
+from networks import keras_layers, set_torch_weights, torch_layers
+from presets import Preset
 
 Form = Callable[[Any], Any]
 CONTESTANTS: dict[str, tuple[str, Callable[..., Any]]] = {}
@@ -21,13 +24,38 @@ CONTESTANTS: dict[str, tuple[str, Callable[..., Any]]] = {}
 
 OURS = "nanocnn"
 DEFAULT = ("nanocnn", "torch", "torch-cl", "keras", "keras-nojit")
+PREDICTORS = ("onnxruntime", "onnxruntime-1", "openvino", "openvino-1")
+"""Those without `fit`."""
+
+AVX2 = "nanocnn-avx2"
+HELD = {AVX2: "avx2"}
+"""Contestants whose process is limited to an instruction set, whatever --isa says."""
+
+NOT_HELD = ("onnxruntime", "onnxruntime-1")
+"""Those that nothing limits: ONNX Runtime looks at the processor alone."""
+
+
+class Task(NamedTuple):
+    """What a contestant gets: network, data, images per step, threads.
+
+    weights  of the whole network, in Keras's order and shapes; () for the library's own
+    folder   for files; shared by all contestants
+    """
+
+    preset: Preset
+    x: Any
+    y: Any
+    batch: int
+    threads: int
+    weights: Sequence[Any] = ()
+    folder: Path = Path()
 
 
 def contestant(name: str, title: str, **settings: Any) -> Callable[[type], type]:
-    """Enter a class under `name`; `settings` go to its constructor."""
+    """Enter a class under `name`; `settings` go to its constructor, after the task."""
 
     def enter(cls: type) -> type:
-        CONTESTANTS[name] = (title, lambda *args: cls(*args, **settings))
+        CONTESTANTS[name] = (title, lambda task: cls(task, **settings))
         return cls
 
     return enter
@@ -37,24 +65,21 @@ def title(name: str) -> str:
     return CONTESTANTS[name][0]
 
 
-def keras_layers(layers: Sequence[Layer], library: Any) -> list[Any]:
-    """The layers of a network in Keras or in nanocnn: `library` has the classes."""
-    return [getattr(library, kind)(**options) for kind, options in layers]
-
-
-@contestant("nanocnn", "nanocnn")
+@contestant(OURS, "nanocnn")
+@contestant(AVX2, "nanocnn, limited to AVX2")
 @contestant("nanocnn-reference", "nanocnn (reference, NumPy)", kernels="reference")
 class Nanocnn:
-    def __init__(
-        self, preset: Preset, x: Any, y: Any, batch: int, threads: int, kernels: str = "fast"
-    ) -> None:
+    def __init__(self, task: Task, kernels: str = "fast") -> None:
         import nanocnn
 
-        nanocnn.set_num_threads(threads)
-        self.x, self.y, self.batch = x, y, batch
-        layers = keras_layers(preset.layers, nanocnn)
+        nanocnn.set_num_threads(task.threads)
+        self.x, self.y, self.batch = task.x, task.y, task.batch
+        layers = keras_layers(task.preset.layers, nanocnn)
         self.model = nanocnn.Sequential(layers, seed=0, kernels=kernels)
-        optimizer = nanocnn.Adam(1e-3) if preset.optimizer == "adam" else nanocnn.RMSprop(1e-3)
+        if task.weights:
+            self.model.set_weights(task.weights)
+        adam = task.preset.optimizer == "adam"
+        optimizer = nanocnn.Adam(1e-3) if adam else nanocnn.RMSprop(1e-3)
         self.model.compile(
             optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"]
         )
@@ -73,22 +98,22 @@ class Nanocnn:
 class Keras:
     """`jit` "auto" is Keras's default: XLA wherever the model allows it."""
 
-    def __init__(
-        self, preset: Preset, x: Any, y: Any, batch: int, threads: int, jit: Any = "auto"
-    ) -> None:
+    def __init__(self, task: Task, jit: Any = "auto") -> None:
         import tensorflow
 
-        tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
-        tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
+        tensorflow.config.threading.set_intra_op_parallelism_threads(task.threads)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(task.threads)
         import keras
 
         self.tensorflow, self.jit = tensorflow, jit == "auto"
-        self.x, self.y, self.batch = x, y, batch
+        self.x, self.y, self.batch = task.x, task.y, task.batch
         keras.utils.set_random_seed(0)
-        self.model = keras.Sequential(keras_layers(preset.layers, keras.layers))
+        self.model = keras.Sequential(keras_layers(task.preset.layers, keras.layers))
+        if task.weights:
+            self.model.set_weights(task.weights)
         optimizers = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}
         self.model.compile(
-            optimizer=optimizers[preset.optimizer](1e-3),
+            optimizer=optimizers[task.preset.optimizer](1e-3),
             loss="sparse_categorical_crossentropy",
             metrics=["accuracy"],
             jit_compile=jit,
@@ -115,28 +140,21 @@ class Keras:
 class Torch:
     """Plain eager training loop; no DataLoader (it is slower), no waiting for numbers in a step."""
 
-    def __init__(
-        self,
-        preset: Preset,
-        x: Any,
-        y: Any,
-        batch: int,
-        threads: int,
-        channels_last: bool = False,
-        compiled: bool = False,
-    ) -> None:
+    def __init__(self, task: Task, channels_last: bool = False, compiled: bool = False) -> None:
         import torch
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(task.threads)
         torch.set_num_interop_threads(1)
         torch.manual_seed(0)
-        self.torch, self.batch = torch, batch
+        self.torch, self.batch = torch, task.batch
         self.format = torch.channels_last if channels_last else torch.contiguous_format
-        self.x, self.y = self.tensor(x), torch.from_numpy(y)
-        *layers, _ = torch_layers(preset.layers, torch.nn)  # the softmax is part of the loss
+        self.x, self.y = self.tensor(task.x), torch.from_numpy(task.y)
+        *layers, _ = torch_layers(task.preset.layers, torch.nn)  # the loss includes the softmax
         self.model = torch.nn.Sequential(*layers)
+        if task.weights:
+            set_torch_weights(self.model, task.weights, task.preset.shape, torch)
         self.model.to(memory_format=self.format)
-        if preset.optimizer == "adam":
+        if task.preset.optimizer == "adam":
             self.optimizer = torch.optim.Adam(
                 self.model.parameters(), 1e-3, fused=channels_last or None
             )
@@ -173,90 +191,83 @@ class Torch:
         return {"call": call}
 
 
-def torch_layers(layers: Sequence[Layer], nn: Any) -> list[Any]:
-    """The modules of a network in PyTorch, on images NCHW; it wants every input size written out.
+class OnnxPeer:
+    """A library that runs PyTorch's ONNX file of the network, compiled for each batch size.
 
-    Where Keras pads the two sides differently, and where PyTorch's own padding counts, the padding
-    is a module of its own.
+    The fixed size is what its users give it for speed. Images are NHWC; for one channel the change
+    to NCHW copies nothing.
     """
-    activations = {
-        "relu": partial(nn.ReLU, inplace=True), "softmax": partial(nn.Softmax, dim=1),
-        "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "linear": nn.Identity,
-    }  # fmt: skip
-    modules: list[Any] = []
-    *size, C = layers[0][1]["shape"]
-    for kind, options in layers[1:]:
-        if kind in ("Conv2D", "MaxPooling2D", "AveragePooling2D"):
-            conv = kind == "Conv2D"
-            kernel = pair(options["kernel_size"] if conv else options.get("pool_size", 2))
-            strides = pair(options.get("strides") or (1 if conv else kernel))
-            dilation = pair(options.get("dilation_rate", 1))
-            padding = options.get("padding", "valid")
-            sides, size = padded(size, kernel, strides, padding, dilation)
-        match kind:
-            case "Conv2D":
-                both = all(before == after for before, after in sides)
-                if not both:
-                    modules.append(nn.ZeroPad2d((*sides[1], *sides[0])))
-                modules.append(
-                    nn.Conv2d(
-                        C, options["filters"], kernel, strides,
-                        (sides[0][0], sides[1][0]) if both else 0, dilation,
-                        bias=options.get("use_bias", True),
-                    )
-                )  # fmt: skip
-                C = options["filters"]
-            case "MaxPooling2D":
-                if padding == "same":
-                    modules.append(nn.ConstantPad2d((*sides[1], *sides[0]), -math.inf))
-                modules.append(nn.MaxPool2d(kernel, strides))
-            case "AveragePooling2D":
-                modules.append(average_pool(nn, kernel, strides, (*sides[1], *sides[0])))
-            case "BatchNormalization":
-                norm = nn.BatchNorm2d if size else nn.BatchNorm1d
-                modules.append(
-                    norm(C, options.get("epsilon", 1e-3), 1 - options.get("momentum", 0.99))
-                )
-                modules[-1].weight.requires_grad_(options.get("scale", True))
-                modules[-1].bias.requires_grad_(options.get("center", True))
-            case "Dropout":
-                modules.append(nn.Dropout(options["rate"]))
-            case "Flatten":
-                modules.append(nn.Flatten())
-                C, size = C * math.prod(size), []
-            case "Dense":
-                modules.append(nn.Linear(C, options["units"], options.get("use_bias", True)))
-                C = options["units"]
-        if options.get("activation"):
-            modules.append(activations[options["activation"]]())
-    return modules
+
+    package: str
+
+    def __init__(self, task: Task, threads: int | None = None) -> None:
+        self.threads = threads or task.threads
+        self.shape = task.preset.shape
+        self.library = import_module(self.package)
+        self.file = task.folder / "network.onnx"
+        if not self.file.exists():  # by another process, so that PyTorch is not loaded in this one
+            with ProcessPoolExecutor(1, get_context("spawn")) as exporter:
+                exporter.submit(export, task.preset, task.weights, self.file).result()
+        self.compiled = cache(self.compile)
+
+    def forms(self) -> dict[str, Form]:
+        return {"call": lambda x: self.compiled(len(x))(x.transpose(0, 3, 1, 2))}
+
+    def compile(self, batch: int) -> Form:
+        """The network for `batch` images, as a function of an array NCHW."""
+        raise NotImplementedError
 
 
-def pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)
+def export(preset: Preset, weights: Sequence[Any], file: Path) -> None:
+    """Write the network in inference as ONNX, with PyTorch's exporter."""
+    import onnx  # noqa: F401  (the exporter needs both)
+    import onnxscript  # noqa: F401
+    import torch
+
+    network = torch.nn.Sequential(*torch_layers(preset.layers, torch.nn))
+    set_torch_weights(network, weights, preset.shape, torch)
+    H, W, C = preset.shape
+    torch.onnx.export(
+        network.eval(), (torch.zeros(2, C, H, W),), file, input_names=["x"], output_names=["y"],
+        dynamic_shapes=({0: torch.export.Dim("N")},), external_data=False, verbose=False,
+    )  # fmt: skip
 
 
-def padded(
-    size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], padding: str,
-    dilation: Sequence[int],
-) -> tuple[list[tuple[int, int]], list[int]]:  # fmt: skip
-    """How Keras pads an image: (top, bottom) and (left, right), and the size that comes out."""
-    sides, out = [], []
-    for n, k, s, d in zip(size, kernel, strides, dilation, strict=True):
-        extent = (k - 1) * d + 1
-        total = max((-(-n // s) - 1) * s + extent - n, 0) if padding == "same" else 0
-        sides.append((total // 2, total - total // 2))
-        out.append((n + total - extent) // s + 1)
-    return sides, out
+@contestant("onnxruntime", "ONNX Runtime")
+@contestant("onnxruntime-1", "ONNX Runtime, 1 thread", threads=1)
+class OnnxRuntime(OnnxPeer):
+    package = "onnxruntime"
+
+    def compile(self, batch: int) -> Form:
+        import numpy as np
+
+        options = self.library.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
+        options.add_free_dimension_override_by_name("N", batch)
+        session = self.library.InferenceSession(
+            self.file, options, providers=["CPUExecutionProvider"]
+        )
+        return lambda x: session.run(None, {"x": np.ascontiguousarray(x)})[0]
 
 
-def average_pool(nn: Any, kernel: Any, strides: Any, sides: tuple[int, ...]) -> Any:
-    """The mean of what lies inside the image, as in Keras."""
-    pad, pool = nn.ZeroPad2d(sides), nn.AvgPool2d(kernel, strides)
+@contestant("openvino", "OpenVINO")
+@contestant("openvino-1", "OpenVINO, 1 thread", threads=1)
+class OpenVino(OnnxPeer):
+    """In float32 as all others: by default OpenVINO takes bfloat16 where the processor has it."""
 
-    class AveragePool(nn.Module):
-        def forward(self, x: Any) -> Any:
-            inside = x.new_ones((1, 1, *x.shape[2:]))
-            return pool(pad(x)) / pool(pad(inside))
+    package = "openvino"
 
-    return AveragePool()
+    def compile(self, batch: int) -> Form:
+        import numpy as np
+
+        H, W, C = self.shape
+        model = self.library.convert_model(self.file)
+        model.reshape([batch, C, H, W])
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": self.threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        }  # fmt: skip
+        compiled = self.library.Core().compile_model(model, "CPU", settings)
+        request = compiled.create_infer_request()
+        infer = partial(request.infer, share_inputs=True)
+        return lambda x: infer({0: np.ascontiguousarray(x)})[0]

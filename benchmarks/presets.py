@@ -64,7 +64,7 @@ PRESETS = {
     ),
     "two-block": network(conv(32, 3), POOL, conv(64, 3), POOL, FLATTEN, dense(64)),
     # Networks that nothing was tuned for.
-    "cifar": network(
+    "vgg": network(
         conv(64, 3, "same"), conv(64, 3, "same"), POOL,
         conv(128, 3, "same"), conv(128, 3, "same"), POOL, FLATTEN, dense(128),
         shape=(32, 32, 3),
@@ -74,9 +74,15 @@ PRESETS = {
         shape=(29, 23, 3),
     ),
     "batchnorm": network(*norm_conv(24, 3), POOL, *norm_conv(48, 3), POOL, FLATTEN, dense(64)),
+    # Small ones, as the literature and other libraries time them.
+    "lenet5": network(conv(6, 5), POOL, conv(16, 5), POOL, FLATTEN, dense(120), dense(84)),
+    "quick": network(conv(24, 5), POOL, conv(32, 3), POOL, FLATTEN, dense(256)),
     # To test the benchmarks themselves.
     "tiny": network(conv(4, 3), POOL, FLATTEN, shape=(8, 8, 1)),
 }  # fmt: skip
 
 MNIST = ("simple", "lenet", "dropout")
-"""The three whose geometric mean is reported."""
+"""Those that inference.py measures."""
+
+NINE = tuple(name for name in PRESETS if name != "tiny")
+"""Those that training.py measures."""

@@ -1,14 +1,17 @@
-"""The roofline picture of kernels.py: the speed of each kernel and the limits of the machine.
+"""The limits of the machine, and the roofline picture of kernels.py: each kernel below them.
 
 python benchmarks/roofline.py results/kernels.json      draws it again from saved results
 """
 
 import json
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import harness
+from harness import repeat_for
 
 MARKS = {
     "convolution": "o",
@@ -23,6 +26,32 @@ OVER = (
     "a sparse weight gradient skips zeros, and arrays that stay in a cache\n"
     "move faster than memory."
 )
+
+
+def peak(dtype: str, threads: int, seconds: float) -> dict[str, float]:
+    """The best FLOP/s of a large matrix product and bytes/s of copying, with all threads."""
+    import numpy as np
+
+    a, b = np.ones((1536, 1536), dtype), np.ones((1536, 1536), dtype)
+    out = np.empty_like(a)
+    flops = 2 * 1536**3
+    product = min(repeat_for(lambda: np.matmul(a, b, out=out), seconds / 5) for _ in range(5))
+    source, target = np.ones(2**25, dtype), np.ones(2**25, dtype)
+    pieces = list(
+        zip(np.array_split(source, threads), np.array_split(target, threads), strict=True)
+    )
+
+    def copy() -> float:
+        workers = [threading.Thread(target=np.copyto, args=(t, s)) for s, t in pieces]
+        start = time.perf_counter()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        return time.perf_counter() - start
+
+    copying = min(copy() for _ in range(10))
+    return {"flops": flops / product, "bytes": 2 * source.nbytes / copying}
 
 
 def picture(rows: list[dict[str, Any]], top: dict[str, float], title: str) -> Any:

@@ -25,11 +25,11 @@ STEP = """
 import sys
 sys.path.insert(0, {here!r})
 import numpy as np
-from peers import CONTESTANTS
+from peers import CONTESTANTS, Task
 from presets import PRESETS
 preset = PRESETS[{preset!r}]
 x, y = np.ones(({batch}, *preset.shape), np.float32), np.arange({batch}) % 10
-CONTESTANTS[{name!r}][1](preset, x, y, {batch}, {threads}).fit(1)
+CONTESTANTS[{name!r}][1](Task(preset, x, y, {batch}, {threads})).fit(1)
 """
 
 
@@ -56,6 +56,18 @@ def seconds(code: str, env: dict[str, str]) -> float:
     return elapsed
 
 
+def step(name: str, preset: str, batch: int, threads: int) -> str:
+    """A program that makes one training step with the contestant `name`."""
+    here = str(Path(__file__).parent)
+    return STEP.format(here=here, name=name, preset=preset, batch=batch, threads=threads)
+
+
+def cold(code: str, env: dict[str, str]) -> float:
+    """`seconds` with no kernel compiled."""
+    with tempfile.TemporaryDirectory() as empty:
+        return seconds(code, {**env, "NUMBA_CACHE_DIR": empty})
+
+
 def main() -> None:
     options = harness.parser(__doc__, rounds=7)
     options.add_argument(
@@ -76,44 +88,41 @@ def main() -> None:
     host = harness.machine(options.threads)
     env = environment(options.threads)
 
-    def step(name: str) -> str:
-        here = str(Path(__file__).parent)
-        return STEP.format(here=here, name=name, **vars(options))
-
+    ours, torch, keras = (
+        step(name, options.preset, options.batch, options.threads)
+        for name in ("nanocnn", "torch", "keras")
+    )
     with tempfile.TemporaryDirectory() as cache:
         warm_env = {**env, "NUMBA_CACHE_DIR": cache}
         programs = {
             "python alone": partial(seconds, "", env),
             "import numpy": partial(seconds, "import numpy", env),
             "import nanocnn": partial(seconds, "import nanocnn", env),
-            "nanocnn, first step, warm": partial(seconds, step("nanocnn"), warm_env),
+            "nanocnn, first step, warm": partial(seconds, ours, warm_env),
         }
         if find_spec("torch"):
             programs["import torch"] = partial(seconds, "import torch", env)
-            programs["PyTorch, first step"] = partial(seconds, step("torch"), env)
+            programs["PyTorch, first step"] = partial(seconds, torch, env)
         else:
             say("torch is not installed: skipped")
         if find_spec("tensorflow"):
             programs["import tensorflow"] = partial(seconds, "import tensorflow", env)
-            programs["Keras, first step"] = partial(seconds, step("keras"), env)
+            programs["Keras, first step"] = partial(seconds, keras, env)
         else:
             say("tensorflow is not installed: skipped")
         for run in programs.values():
             run()
         samples = harness.interleave(programs, options.rounds)
 
-    def cold() -> float:
-        with tempfile.TemporaryDirectory() as empty:
-            return seconds(step("nanocnn"), {**env, "NUMBA_CACHE_DIR": empty})
-
-    samples |= harness.interleave({"nanocnn, first step, cold": cold}, options.cold_rounds)
+    nothing = {"nanocnn, first step, cold": partial(cold, ours, env)}
+    samples |= harness.interleave(nothing, options.cold_rounds)
 
     print(f"\n### start-up, {options.preset}\n")
-    torch = harness.summarize(samples["import torch"]).median if "import torch" in samples else None
+    alone = harness.summarize(samples["import torch"]).median if "import torch" in samples else None
     rows = []
     for name, times in samples.items():
         summary = harness.summarize(times)
-        ratio = f"{summary.median / torch:.2f}" if torch else ""
+        ratio = f"{summary.median / alone:.2f}" if alone else ""
         rows.append([name, summary.median, harness.spread(summary), ratio])
     shown = 3 if options.quick else 4
     header = ["from process start", "s", "quartiles", "of import torch"]

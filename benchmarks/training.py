@@ -7,19 +7,21 @@ The fixed cost of a call of fit is subtracted (measured by a fit of one step), s
 MNIST has 469 steps, not the dozens of a run here. Peak memory is that of the whole process,
 libraries included, minus its training data.
 
-    python benchmarks/training.py                        simple, lenet, dropout
-    python benchmarks/training.py --preset lenet cifar
+    python benchmarks/training.py                        all nine networks
+    python benchmarks/training.py --preset lenet vgg --rounds 3
     python benchmarks/training.py --isa avx2             all limited to AVX2
+    python benchmarks/training.py --widths               only nanocnn: is AVX-512 ever slower?
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import harness
 from harness import say
-from peers import CONTESTANTS, DEFAULT, OURS, title
-from presets import MNIST, PRESETS
+from peers import AVX2, CONTESTANTS, DEFAULT, OURS, PREDICTORS, title
+from presets import NINE, PRESETS
 from workers import CLOCKS, ISA_SETTINGS, Worker, workers
 
 
@@ -117,18 +119,38 @@ def conclude(results: dict[str, dict[str, Any]]) -> dict[str, float]:
     print("\n### compared with the fastest peer\n")
     header = ["network", "nanocnn ms", "fastest peer ms", "which", "ratio", "quartiles"]
     print(harness.table([*header, "ratio of bests", "memory / PyTorch's"], rows))
-    listed = [ratios[name] for name in MNIST if name in ratios]
-    if len(listed) == len(MNIST):
-        mean = harness.geometric_mean(listed)
-        print(
-            f"\nGeometric mean over {', '.join(MNIST)}: {mean:.2f}x; the worst: {min(listed):.2f}x"
-        )
+    print(f"\n{harness.mean_and_worst(ratios)}")
     return ratios
 
 
-def main() -> None:
+def compare_widths(results: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Print and return how much longer AVX2 takes than this processor's full width, by network."""
+    rows, ratios = [], {}
+    for name, result in results.items():
+        samples = result["step_seconds"]
+        ratio = harness.speed_up(samples[OURS], samples[AVX2])
+        ratios[name] = ratio.median
+        full, avx2 = (harness.summarize(samples[who]).median * 1e3 for who in (OURS, AVX2))
+        verdict = "slower" if ratio.high < 1 else "perhaps slower" if ratio.median < 1 else ""
+        of_bests = min(samples[AVX2]) / min(samples[OURS])
+        times = [f"{ratio.median:.2f}x", harness.spread(ratio), f"{of_bests:.2f}x"]
+        rows.append([name, full, avx2, *times, verdict])
+    print("\n### full width compared with AVX2, nanocnn alone\n")
+    header = ["network", "full width ms", "AVX2 ms", "ratio", "quartiles"]
+    print(harness.table([*header, "ratio of bests", "full width is"], rows))
+    print(f"\n{harness.mean_and_worst(ratios)}. Slower: also the upper quartile is below 1.")
+    return ratios
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options = harness.parser(__doc__, rounds=7)
-    harness.add_contest(options, PRESETS, MNIST, CONTESTANTS, DEFAULT, ISA_SETTINGS)
+    trainers = [name for name in CONTESTANTS if name not in PREDICTORS]
+    harness.add_contest(options, PRESETS, NINE, trainers, DEFAULT, ISA_SETTINGS)
+    options.add_argument(
+        "--widths",
+        action="store_true",
+        help="compare nanocnn with itself limited to AVX2, and with nobody else",
+    )
     options.add_argument(
         "--batch", type=int, default=128, help="images per step (default: %(default)s)"
     )
@@ -144,10 +166,13 @@ def main() -> None:
         default="wall",
         help="cpu: processor time, for a busy machine with --threads 1 (default: %(default)s)",
     )
-    options = options.parse_args()
+    options = options.parse_args(arguments)
     if options.quick:
         options.preset, options.rounds, options.batch = ["tiny"], 2, 16
-    harness.contest("training", options, measure, report, conclude)
+    if options.widths:
+        options.contestants = [OURS, AVX2]
+    end = compare_widths if options.widths else conclude
+    return harness.contest("training", options, measure, report, end)
 
 
 if __name__ == "__main__":

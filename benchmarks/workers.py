@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import repeat_for, say
-from peers import CONTESTANTS
+from harness import call_times, repeat_for, say
+from networks import keras_layers
+from peers import CONTESTANTS, HELD, NOT_HELD, Task
 from presets import PRESETS, Preset
 
 THREAD_VARIABLES = (
@@ -58,17 +59,31 @@ def environment(threads: int, isa: str = "native") -> dict[str, str]:
     return {**given, **quiet, **counts, **ISA_SETTINGS[isa]}
 
 
+OPTIONAL = ("torch", "tensorflow", "keras", "onnxruntime", "openvino", "onnx", "onnxscript")
+TOLERANCE = 1e-4  # between two libraries' predictions, of at most 1
+
+
 class Missing(Exception):
-    """A library that is not installed."""
+    """A library that is not installed, or cannot be measured as was asked."""
+
+
+class Wrong(Exception):
+    """Predictions that are not those of the reference kernels."""
 
 
 class Worker:
-    """A contestant in its own process. Raises `Missing` if its library is not installed."""
+    """A contestant in its own process.
+
+    Raises `Missing` if its library is not installed, or cannot be limited to `isa`.
+    """
 
     def __init__(
         self, name: str, preset: str, data: Path, batch: int, threads: int, isa: str = "native"
     ) -> None:
         self.name = name
+        isa = HELD.get(name, isa)
+        if isa != "native" and name in NOT_HELD:
+            raise Missing(f"nothing limits it to {isa}")
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, __file__],
@@ -106,12 +121,21 @@ class Worker:
 
 
 @contextlib.contextmanager
-def workers(names: list[str], preset: str, images: int, batch: int, threads: int, isa: str):
-    """A worker for each of `names` whose library is installed, all with the same data."""
+def workers(
+    names: list[str], preset: str, images: int, batch: int, threads: int, isa: str,
+    checked: int = 0,
+):  # fmt: skip
+    """A worker for each of `names` whose library is installed, all with the same data and weights.
+
+    `checked`: predictions of as many images are compared with the reference's, by each worker.
+    """
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         data = Path(folder, "data.npz")
         x, y = make_data(PRESETS[preset], images)
-        np.savez(data, x=x, y=y)
+        model = reference_model(PRESETS[preset])
+        weights = {f"weight{i}": array for i, array in enumerate(model.get_weights())}
+        expected = model.predict(x[:checked]) if checked else np.empty((0, 10), np.float32)
+        np.savez(data, x=x, y=y, expected=expected, **weights)
         started = {}
         for name in names:
             try:
@@ -123,16 +147,21 @@ def workers(names: list[str], preset: str, images: int, batch: int, threads: int
         yield started
 
 
+def reference_model(preset: Preset) -> Any:
+    """The network on the reference kernels, with the weights from which all begin."""
+    import nanocnn
+
+    layers = keras_layers(preset.layers, nanocnn)
+    return nanocnn.Sequential(layers, seed=0, kernels="reference")
+
+
 def make_data(preset: Preset, images: int) -> tuple[Any, Any]:
     """Digits of the package's sample, repeated, if they fit the network, else random numbers."""
     rng = np.random.default_rng(0)
     if preset.shape == (28, 28, 1):
-        import nanocnn.data
         from nanocnn.data import mnist
 
-        sample = Path(nanocnn.data.__file__).parent / "sample"
-        with contextlib.redirect_stdout(sys.stderr):
-            (x, y), _ = mnist.load(sample)
+        (x, y), _ = mnist.sample()
         rows = rng.permutation(np.arange(images) % len(x))
         return (x[rows, :, :, None] / np.float32(255)), y[rows].astype(np.int64)
     y = rng.integers(0, 10, images)
@@ -160,19 +189,23 @@ def serve() -> None:
         print(json.dumps(content), file=answers, flush=True)
 
     setup = json.loads(sys.stdin.readline())
-    with np.load(setup["data"]) as data:
-        x, y = data["x"], data["y"]
+    file = Path(setup["data"])
+    with np.load(file) as data:
+        x, y, expected = data["x"], data["y"], data["expected"]
+        weights = [data[f"weight{i}"] for i in range(len(data.files) - 3)]
     size = x.nbytes + y.nbytes
-    preset = PRESETS[setup["preset"]]
+    task = Task(
+        PRESETS[setup["preset"]], x, y, setup["batch"], setup["threads"], weights, file.parent
+    )
     try:
-        model = CONTESTANTS[setup["name"]][1](preset, x, y, setup["batch"], setup["threads"])
+        model = CONTESTANTS[setup["name"]][1](task)
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "tensorflow", "keras"):
+        if error.name not in OPTIONAL:
             raise
         answer(missing=str(error))
         return
     examples = x[:1024].copy()
-    del x, y
+    del x, y, task, weights
     # Reset the peak: only training counts, not the preparation of the data.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
@@ -191,9 +224,11 @@ def serve() -> None:
         elif request["do"] == "predict":
             images = np.resize(examples, (request["batch"], *examples.shape[1:]))
             if request["batch"] not in forms:
-                forms[request["batch"]] = pick(model.forms(), images)
+                forms[request["batch"]] = pick(model.forms(), images, expected)
             form, call = forms[request["batch"]]
-            answer(seconds=repeat_for(lambda: call(images), request["seconds"]), form=form)  # noqa: B023
+            times = call_times(lambda: call(images), request["seconds"])  # noqa: B023
+            middle, late = np.percentile(times, (50, 99))
+            answer(seconds=middle, p99=late, calls=len(times), form=form)
 
 
 def timed(clock: Callable[[], float], work: Callable[..., Any], *args: Any) -> tuple[float, Any]:
@@ -203,10 +238,17 @@ def timed(clock: Callable[[], float], work: Callable[..., Any], *args: Any) -> t
     return clock() - start, result
 
 
-def pick(forms: dict[str, Any], images: Any) -> tuple[str, Any]:
-    """The library's fastest form of prediction for these images, each after a warm-up."""
+def pick(forms: dict[str, Any], images: Any, expected: Any) -> tuple[str, Any]:
+    """The library's fastest form of prediction for these images, each after a warm-up.
+
+    Raises `Wrong` if one of them does not give the `expected` probabilities for the first images.
+    """
     times = {}
     for name, call in forms.items():
+        n = min(len(images), len(expected))
+        error = np.abs(call(images)[:n] - expected[:n]).max(initial=0)
+        if not error <= TOLERANCE:
+            raise Wrong(f"{name}: {error:.1e} from the reference, allowed {TOLERANCE:.0e}")
         repeat_for(lambda: call(images), 0.05)  # noqa: B023
         times[name] = repeat_for(lambda: call(images), 0.2)  # noqa: B023
     best = min(times, key=times.__getitem__)

@@ -15,6 +15,7 @@ from .common.config import Configured, deserialize
 from .common.errors import NonFiniteError, ShapeError
 from .common.tables import sizes
 from .common.validate import as_array, flag, number
+from .kernels import reference
 from .kernels.memory import Memory
 
 # Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
@@ -59,7 +60,21 @@ class Loss(Configured):
 
     def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
         """Return the dense target (N, *output_shape) for checked labels."""
-        return labels.astype(dtype)
+        out = np.empty((len(labels), *output_shape), dtype)
+        everyone = np.arange(len(labels), dtype=np.int64)
+        return self.take_target(self.prepared(labels, dtype), everyone, reference, out)
+
+    def prepared(self, labels: Array, dtype: Any) -> Array:
+        """Return the checked labels of a data set as `take_target` reads them."""
+        return np.ascontiguousarray(labels, dtype)
+
+    def take_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> Array:
+        """Write the target of labels[index] to `out` (N, *output_shape), by kernels alone.
+
+        `labels` are `prepared` for the dtype of `out`; index (N,) is int64.
+        """
+        kernels.take_rows(labels, index, out)
+        return out
 
     def forward(
         self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
@@ -80,8 +95,6 @@ class Loss(Configured):
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         """Return the mean loss of predictions `y_pred` (N, ...) against `y_true`, a float."""
-        from .kernels import reference
-
         prediction = as_array(y_pred, "y_pred")
         if prediction.dtype.kind not in "buif" or not prediction.size:
             raise ValueError(
@@ -123,12 +136,15 @@ class Crossentropy(Loss):
             label_smoothing, f"{kind}: label_smoothing", lambda a: 0 <= a <= 1, "from 0 to 1"
         )
 
-    def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
-        target = labels.astype(dtype)
+    def take_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> Array:
+        super().take_target(labels, index, kernels, out)
         if self.label_smoothing:
-            target *= target.dtype.type(1 - self.label_smoothing)
-            target += target.dtype.type(self.label_smoothing / self._classes(output_shape))
-        return target
+            kernels.smooth(out, *self._smoothing(out), out)
+        return out
+
+    def _smoothing(self, out: Array) -> tuple[float, float]:
+        """What targets are multiplied by, and what is added then."""
+        return 1 - self.label_smoothing, self.label_smoothing / self._classes(out.shape[1:])
 
     def check_activation(self, activation: str, output_shape: tuple[int, ...]) -> str:
         kind, right = type(self).__name__, self.output_activation
@@ -175,24 +191,20 @@ class CategoricalCrossentropy(Crossentropy):
             )
             memory.save(self, True, probabilities, target)
             return losses, probabilities if logits else prediction
-        p = prediction / prediction.sum(axis=-1, keepdims=True)
         memory.save(self, False, prediction, target)
-        return -(target * np.log(np.clip(p, EPSILON, 1 - EPSILON))).sum(axis=-1), prediction
+        losses = kernels.categorical_cross_entropy_forward(
+            prediction, target, EPSILON, **memory.out(self, losses=prediction.shape[:-1])
+        )
+        return losses, prediction
 
-    # Without logits: p = q / S with S = sum(q), so dL/dq_i = (g_i - sum_j g_j p_j) / S, where
-    # g = dL/dp = -t/p, and 0 where p was clipped.
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
         fused, prediction, target = memory.saved(self)
+        out = memory.out(self, dx=prediction.shape)
         if fused:
-            return kernels.softmax_cross_entropy_backward(
-                prediction, target, weight, **memory.out(self, dx=prediction.shape)
-            )
-        total = prediction.sum(axis=-1, keepdims=True)
-        p = prediction / total
-        inside = (p >= EPSILON) & (p <= 1 - EPSILON)
-        g = np.where(inside, -target / np.where(inside, p, 1), 0) * weight[:, None]
-        dx = (g - (g * p).sum(axis=-1, keepdims=True)) / total
-        return dx.astype(prediction.dtype, copy=False)
+            return kernels.softmax_cross_entropy_backward(prediction, target, weight, **out)
+        return kernels.categorical_cross_entropy_backward(
+            prediction, target, weight, EPSILON, **out
+        )
 
     def _hint(self) -> str:
         return "; for integer labels use 'sparse_categorical_crossentropy'"
@@ -217,28 +229,28 @@ class BinaryCrossentropy(Crossentropy):
             raise ValueError(f"{where}[{index}] is {y[index]}, expected 0 or 1" + self._hint())
         return y
 
-    # With logits z: log(1 + exp(z)) - t*z, so that nothing overflows; its gradient is p - t.
     def forward(
         self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
     ) -> tuple[Array, Array]:
-        p = prediction
-        if fused := logits or self.from_logits:
-            p = kernels.sigmoid_forward(prediction, **memory.out(self, p=prediction.shape))
-            losses = np.maximum(prediction, 0) - target * prediction
-            losses += np.log1p(np.exp(-np.abs(prediction)))
-        else:
-            q = np.clip(p, EPSILON, 1 - EPSILON)
-            losses = -(target * np.log(q) + (1 - target) * np.log(1 - q))
-        memory.save(self, fused, p, target)
-        return losses.reshape(len(p), -1).mean(axis=1), p if logits else prediction
+        N, shape = len(prediction), prediction.shape
+        if logits or self.from_logits:
+            losses, p = kernels.sigmoid_cross_entropy_forward(
+                prediction, target, **memory.out(self, losses=(N,), p=shape)
+            )
+            memory.save(self, True, p, target)
+            return losses, p if logits else prediction
+        memory.save(self, False, prediction, target)
+        losses = kernels.binary_cross_entropy_forward(
+            prediction, target, EPSILON, **memory.out(self, losses=(N,))
+        )
+        return losses, prediction
 
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
         fused, p, target = memory.saved(self)
-        dx: Array = p - target
-        if not fused:
-            inside = (p >= EPSILON) & (p <= 1 - EPSILON)
-            dx = np.where(inside, dx / np.where(inside, p * (1 - p), 1), 0)
-        return (dx * _element_weights(weight, p)).astype(p.dtype, copy=False)
+        out = memory.out(self, dx=p.shape)
+        if fused:
+            return kernels.sigmoid_cross_entropy_backward(p, target, weight, **out)
+        return kernels.binary_cross_entropy_backward(p, target, weight, EPSILON, **out)
 
     def _classes(self, output_shape: tuple[int, ...]) -> int:
         return 2
@@ -278,10 +290,12 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
             )
         return y
 
-    def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
-        one_hot = np.zeros((len(labels), output_shape[-1]), dtype)
-        one_hot[np.arange(len(labels)), labels.astype(np.intp, copy=False)] = 1
-        return super().target(one_hot, output_shape, dtype)
+    def prepared(self, labels: Array, dtype: Any) -> Array:
+        return np.ascontiguousarray(labels, np.int64)
+
+    def take_target(self, labels: Array, index: Array, kernels: ModuleType, out: Array) -> Array:
+        scale, off = map(out.dtype.type, self._smoothing(out))
+        return kernels.one_hot(labels, index, float(scale + off), float(off), out)
 
 
 class MeanSquaredError(Loss):
@@ -294,18 +308,16 @@ class MeanSquaredError(Loss):
         self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
     ) -> tuple[Array, Array]:
         memory.save(self, prediction, target)
-        squares = np.square(prediction - target).reshape(len(prediction), -1)
-        return squares.mean(axis=1), prediction
+        losses = kernels.mean_squared_error_forward(
+            prediction, target, **memory.out(self, losses=prediction.shape[:1])
+        )
+        return losses, prediction
 
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
         prediction, target = memory.saved(self)
-        return (prediction - target) * (2 * _element_weights(weight, prediction))
-
-
-def _element_weights(weight: Array, prediction: Array) -> Array:
-    """Each sample's weight divided by its number of elements, to broadcast against (N, ...)."""
-    share = weight * weight.dtype.type(len(prediction) / prediction.size)
-    return share.reshape(-1, *[1] * (prediction.ndim - 1))
+        return kernels.mean_squared_error_backward(
+            prediction, target, weight, **memory.out(self, dx=prediction.shape)
+        )
 
 
 def _text_hint(y: Array) -> str:
@@ -320,6 +332,11 @@ LOSSES: dict[str, type[Loss]] = {
     "mean_squared_error": MeanSquaredError,
     "mse": MeanSquaredError,
 }
+
+
+def is_builtin(loss: Loss) -> bool:
+    """Whether the loss is of a class above, so that kernels compute all of it."""
+    return type(loss) in LOSSES.values()
 
 
 def get_loss(spec: str | Loss | dict[str, Any]) -> Loss:

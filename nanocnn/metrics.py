@@ -137,21 +137,30 @@ class Means:
     """Running means of the loss and the metrics, weighted by the number of samples."""
 
     def __init__(self, metrics: dict[str, Metric], threshold: float) -> None:
-        yes_or_no = partial(accuracy, threshold=threshold)
+        self.threshold = threshold
         self.custom_metrics = custom_metrics(metrics)
-        self.metrics = {k: yes_or_no if v is accuracy else v for k, v in metrics.items()}
+        self.metrics = metrics
         self.count = 0
         self.sums = dict.fromkeys(("loss", *metrics), 0.0)
 
-    def add(self, loss: float, target: Array, prediction: Array) -> None:
-        """Add a batch and its mean loss; ValueError for a metric with an invalid result."""
+    def add(self, batch: Any) -> None:
+        """Add a batch: its `loss` (the mean), `target` and `prediction`.
+
+        `correct`, if it is not None: how many are right, the sum of `accuracy`. ValueError for a
+        metric with an invalid result.
+        """
+        target, prediction = batch.target, batch.prediction
         n = len(target)
         self.count += n
-        self.sums["loss"] += loss * n
+        self.sums["loss"] += batch.loss * n
         for name, metric in self.metrics.items():
+            if metric is accuracy and batch.correct is not None:
+                self.sums[name] += batch.correct
+                continue
             # The next batch overwrites these arrays, and a custom function may keep them.
             arrays = [a.copy() if name in self.custom_metrics else a for a in (target, prediction)]
-            self.sums[name] += _sum(name, metric(*arrays), n)
+            options = {"threshold": self.threshold} if metric is accuracy else {}
+            self.sums[name] += _sum(name, metric(*arrays, **options), n)
 
     def result(self) -> dict[str, float]:
         """Return the means so far."""

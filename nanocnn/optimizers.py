@@ -2,11 +2,12 @@
 
 `form="pytorch"` selects PyTorch's formula where it differs: epsilon outside the bias corrections,
 the learning rate outside the momentum buffer, weight decay as an L2 term of the gradient (AdamW's
-stays decoupled). The update is a kernel; corrections, clipping and state are in this module.
+stays decoupled). An update is one kernel call for all parameters; this module has the state and the
+numbers that change from step to step, such as the bias corrections.
 Sources: keras/src/optimizers/*.py, torch/optim/*.py.
 """
 
-from math import sqrt
+from math import inf, sqrt
 from types import ModuleType
 from typing import Any
 from weakref import ref
@@ -25,11 +26,15 @@ class Optimizer(Configured):
     `learning_rate`: a number or a `Schedule`. Clipping, at most one of: `clipnorm` (the L2 norm of
     each gradient), `global_clipnorm` (of all gradients together) or `clipvalue` (each element).
     `weight_decay`: each step first multiplies parameters by 1 - learning_rate * weight_decay.
-    State: `iterations`, and `slots`, arrays of the parameter's shape keyed "parameter name/slot".
+    State: `iterations`, and `slots`, arrays of the parameter's shape keyed "parameter name/slot":
+    another dict whenever an array of it is replaced. `numbers`: what a step reads that may change
+    before the next one (kernels/reference_training.py); always the same array.
     Raises ValueError for an argument out of range. Source: keras/src/optimizers/optimizer.py.
     """
 
-    slot_names: tuple[str, ...] = ()
+    operation = ""  # its kernel
+    all_slots: tuple[str, ...] = ()  # the kernel's, in order
+    slot_names: tuple[str, ...] = ()  # those that are used
 
     def __init__(
         self,
@@ -55,6 +60,7 @@ class Optimizer(Configured):
                 f"{type(self).__name__}: clipnorm={clipnorm}, clipvalue={clipvalue}, "
                 f"global_clipnorm={global_clipnorm}, expected at most one, more than 0"
             )
+        self.numbers = np.zeros(9)
         self.reset()
         self._model: ref[Any] | None = None
 
@@ -106,7 +112,7 @@ class Optimizer(Configured):
 
     def __getstate__(self) -> dict[str, Any]:  # a copy has its own state and no model yet
         slots = {name: array.copy() for name, array in self.slots.items()}
-        return {**self.__dict__, "slots": slots, "_model": None}
+        return {**self.__dict__, "slots": slots, "numbers": self.numbers.copy(), "_model": None}
 
     def rate(self) -> float:
         """Return the learning rate of the next update."""
@@ -118,20 +124,52 @@ class Optimizer(Configured):
 
         `params` and `grads` have the same keys; `kernels` is the kernel set to use.
         """
-        rate = self.rate()
-        self._clip(grads)
+        self.prepare()
+        self.update(params, grads, kernels)
+        self.advance()
+
+    def prepare(self) -> None:
+        """Set `numbers` for the next update; nothing else changes."""
+        rate, decay = self.rate(), self.weight_decay or 0.0
+        shrink = self.form == "keras" or isinstance(self, AdamW)  # the decay is not in the gradient
+        own = self._own_numbers(rate)
+        self.numbers[:4] = (
+            decay * rate if shrink else 0.0,
+            0.0 if shrink else decay,
+            inf if self.clipvalue is None else self.clipvalue,
+            self.clipnorm or self.global_clipnorm or inf,
+        )
+        self.numbers[4 : 4 + len(own)] = own
+
+    def update(
+        self, params: dict[str, Array], grads: dict[str, Array], kernels: ModuleType
+    ) -> None:
+        """The kernel calls of `apply`: all that changes from step to step is in `numbers`."""
+        self.allocate(params)
+        weights, gradients = list(params.values()), [grads[name] for name in params]
+        slots = [
+            [self.slots[f"{name}/{slot}"] for name in params] if slot in self.slot_names else []
+            for slot in self.all_slots
+        ]
+        scales = None
+        if self.clipnorm is not None or self.global_clipnorm is not None:
+            scales = np.empty(len(weights))
+            kernels.clip_scales(gradients, self.numbers, self.global_clipnorm is not None, scales)
+        getattr(kernels, self.operation)(
+            weights, gradients, *slots, self.numbers, *self._flags(),
+            scales=scales, clips=self.clipvalue is not None,
+        )  # fmt: skip
+
+    def advance(self) -> None:
+        """Count an update that took place."""
+        self.iterations += 1
+
+    def allocate(self, params: dict[str, Array]) -> None:
+        """Create the slots of these parameters that do not exist yet, as zeros."""
         for name, param in params.items():
-            grad = grads[name]
             for slot in self.slot_names:
                 if f"{name}/{slot}" not in self.slots:
                     self.slots[f"{name}/{slot}"] = np.zeros_like(param)
-            if self.weight_decay:
-                if self.form == "keras" or isinstance(self, AdamW):
-                    param -= param * param.dtype.type(self.weight_decay * rate)
-                else:
-                    grad = grad + param * param.dtype.type(self.weight_decay)
-            self._update(name, param, grad, rate, kernels)
-        self.iterations += 1
 
     def get_state(self) -> dict[str, Array]:
         """Return copies of `iteration` and every slot."""
@@ -143,22 +181,13 @@ class Optimizer(Configured):
         self.iterations = int(state.get("iteration", 0))
         self.slots = {name: array.copy() for name, array in state.items() if name != "iteration"}
 
-    def _update(
-        self, name: str, param: Array, grad: Array, rate: float, kernels: ModuleType
-    ) -> None:
+    def _own_numbers(self, rate: float) -> tuple[float, ...]:
+        """The numbers from `numbers[4]` on, for this learning rate."""
         raise NotImplementedError
 
-    def _clip(self, grads: dict[str, Array]) -> None:
-        if self.clipvalue is not None:
-            for grad in grads.values():
-                np.clip(grad, -self.clipvalue, self.clipvalue, out=grad)
-        elif self.clipnorm is not None:
-            for grad in grads.values():
-                grad *= grad.dtype.type(self.clipnorm / max(_norm(grad), self.clipnorm))
-        elif self.global_clipnorm is not None:
-            norm = sqrt(sum(_norm(grad) ** 2 for grad in grads.values()))
-            for grad in grads.values():
-                grad *= grad.dtype.type(self.global_clipnorm / max(norm, self.global_clipnorm))
+    def _flags(self) -> tuple[bool, ...]:
+        """The arguments of the kernel after `numbers`."""
+        return ()
 
     def _optional(self, name: str, value: Any) -> float | None:
         return None if value is None else self._number(name, value)
@@ -172,16 +201,14 @@ class Optimizer(Configured):
         )  # fmt: skip
 
 
-def _norm(grad: Array) -> float:
-    return sqrt(np.square(grad, dtype=np.float64).sum())  # without BLAS: the same bits everywhere
-
-
 class SGD(Optimizer):
     """Stochastic gradient descent: parameter -= learning_rate * gradient.
 
     `momentum` (>= 0) adds that fraction of the previous step; `nesterov` looks one step ahead.
     Source: keras/src/optimizers/sgd.py; Sutskever et al. 2013.
     """
+
+    operation, all_slots = "sgd_update", ("momentum",)
 
     def __init__(
         self,
@@ -195,13 +222,11 @@ class SGD(Optimizer):
         self.nesterov = flag(nesterov, f"{type(self).__name__}: nesterov")
         self.slot_names = ("momentum",) if self.momentum else ()
 
-    def _update(
-        self, name: str, param: Array, grad: Array, rate: float, kernels: ModuleType
-    ) -> None:
-        velocity = self.slots.get(f"{name}/momentum")
-        kernels.sgd_update(
-            param, grad, velocity, rate, self.momentum, self.nesterov, self.form == "keras"
-        )
+    def _own_numbers(self, rate: float) -> tuple[float, ...]:
+        return rate, self.momentum
+
+    def _flags(self) -> tuple[bool, ...]:
+        return self.nesterov, self.form == "keras"
 
 
 class RMSprop(Optimizer):
@@ -210,6 +235,8 @@ class RMSprop(Optimizer):
     `rho` is the decay of the mean; `centered` subtracts the square of the mean gradient;
     `momentum` accumulates the steps in a buffer.
     """
+
+    operation, all_slots = "rmsprop_update", ("v", "average", "buffer")
 
     def __init__(
         self,
@@ -227,16 +254,11 @@ class RMSprop(Optimizer):
         self.centered = flag(centered, f"{type(self).__name__}: centered")
         self.slot_names = ("v",) + ("average",) * self.centered + ("buffer",) * bool(self.momentum)
 
-    def _update(
-        self, name: str, param: Array, grad: Array, rate: float, kernels: ModuleType
-    ) -> None:
-        v, average, buffer = (
-            self.slots.get(f"{name}/{slot}") for slot in ("v", "average", "buffer")
-        )
-        inside = self.form == "keras"
-        kernels.rmsprop_update(
-            param, grad, v, average, buffer, rate, self.rho, self.momentum, self.epsilon, inside
-        )
+    def _own_numbers(self, rate: float) -> tuple[float, ...]:
+        return rate, self.rho, self.momentum, self.epsilon
+
+    def _flags(self) -> tuple[bool, ...]:
+        return (self.form == "keras",)
 
 
 class Adam(Optimizer):
@@ -245,6 +267,8 @@ class Adam(Optimizer):
     `amsgrad` divides by the largest mean square so far. Source: Kingma & Ba 2015 (Keras: the form
     with "epsilon hat"; PyTorch: algorithm 1); Reddi et al. 2018 for AMSGrad.
     """
+
+    operation, all_slots = "adam_update", ("m", "v", "vmax")
 
     def __init__(
         self,
@@ -262,19 +286,14 @@ class Adam(Optimizer):
         self.amsgrad = flag(amsgrad, f"{type(self).__name__}: amsgrad")
         self.slot_names = ("m", "v", "vmax") if self.amsgrad else ("m", "v")
 
-    def _update(
-        self, name: str, param: Array, grad: Array, rate: float, kernels: ModuleType
-    ) -> None:
+    def _own_numbers(self, rate: float) -> tuple[float, ...]:
         t = self.iterations + 1
-        m, v, vmax = (self.slots.get(f"{name}/{slot}") for slot in ("m", "v", "vmax"))
         m_correction, v_correction = 1 - self.beta_1**t, sqrt(1 - self.beta_2**t)
         if self.form == "keras":
             step_size, v_scale = rate * v_correction / m_correction, 1.0
         else:
             step_size, v_scale = rate / m_correction, 1 / v_correction
-        kernels.adam_update(
-            param, grad, m, v, vmax, step_size, self.beta_1, self.beta_2, self.epsilon, v_scale
-        )
+        return step_size, v_scale, self.beta_1, self.beta_2, self.epsilon
 
 
 class AdamW(Adam):

@@ -1,4 +1,4 @@
-"""Four small networks for MNIST, ready to train."""
+"""Five small networks for MNIST, ready to train."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -68,6 +68,21 @@ def two_block() -> list[Layer]:
     ]
 
 
+def lenet5() -> list[Layer]:
+    """LeNet-5 (LeCun et al. 1998), as libraries time it: ReLU, max-pooling, no padding."""
+    return [
+        Input((28, 28, 1)),
+        Conv2D(6, 5, activation="relu"),
+        MaxPooling2D(2),
+        Conv2D(16, 5, activation="relu"),
+        MaxPooling2D(2),
+        Flatten(),
+        Dense(120, activation="relu"),
+        Dense(84, activation="relu"),
+        Dense(10, activation="softmax"),
+    ]
+
+
 class Preset(NamedTuple):
     """A network, how it is trained, and the file name of the saved model."""
 
@@ -83,6 +98,7 @@ PRESETS = {
     "simple": Preset(simple, "mnist_simple.h5", epochs=8),
     "dropout": Preset(dropout, "cnn_model.h5", optimizer="rmsprop"),
     "two-block": Preset(two_block, "mnist_two_block.h5", loss="categorical_crossentropy"),
+    "lenet5": Preset(lenet5, "mnist_lenet5.h5"),
 }
 
 

@@ -28,8 +28,8 @@ from ..common.tables import sizes, table
 from ..common.validate import flag, integer, number
 from ..layers import Layer
 from ..losses import Loss
-from ..models.plan import Stage
 from ..models.sequential import Sequential
+from ..models.stages import Stage
 from . import scalar
 from .scalar import Scalar
 

@@ -21,9 +21,9 @@ from ..kernels.memory import Memory
 from ..layers import Activation, Layer, MaxPooling2D
 from ..layers.linear import Linear
 from ..losses import Loss
-from ..models.plan import Stage
 from ..models.record import unchanged
 from ..models.sequential import Sequential
+from ..models.stages import Stage
 
 
 class Scalar:

@@ -25,7 +25,7 @@ from weakref import WeakSet
 
 import numba
 
-from . import claims, precompile
+from . import claims
 from .cpu import target
 from .fingerprint import fingerprint, functions_within, package_hash
 
@@ -44,8 +44,8 @@ _caches: WeakSet["KernelCache"] = WeakSet()
 class KernelCache:
     """The compiled forms of one function on disk."""
 
-    def __init__(self, function: Any, folder: Path | None) -> None:
-        self.function, self.folder = function, folder
+    def __init__(self, function: Any, folder: Path | None, counted: bool = True) -> None:
+        self.function, self.folder, self.counted = function, folder, counted
         self.claimed: Path | None = None  # what this process is compiling
         _caches.add(self)
 
@@ -66,24 +66,30 @@ class KernelCache:
 
     def load(self, signature: Any, unpack: Callable[[bytes], Any]) -> Any:
         """The kernel for these argument types, or None if this process has to compile it."""
+        self.claim(signature)
+        return self.fetch(signature, unpack)
+
+    def claim(self, signature: Any) -> None:
+        """Let other processes wait until this one has compiled the kernel, or wait for the other.
+
+        If this is interrupted, `drop` releases what was claimed.
+        """
         self.drop()
         entry = self.entry(signature)
-        if entry is None:
-            return None
-        content = read(entry)
-        if content is None:
-            if claims.take(entry):
-                self.claimed = entry
-                precompile.start()
-            else:
-                precompile.withdraw()  # the process with the claim has started a second one
+        if entry is not None and read(entry) is None:
+            self.claimed = entry
+            if not claims.take(entry):
                 claims.wait(entry)
-            content = read(entry)  # it may be there by now
+
+    def fetch(self, signature: Any, unpack: Callable[[bytes], Any]) -> Any:
+        """The kernel if it is there, or None."""
+        entry = self.entry(signature)
+        content = None if entry is None else read(entry)
         if content is None:
             return None
         found = unpack(content)
         self.drop()
-        counts["loaded"] += 1
+        counts["loaded"] += self.counted
         return found
 
     def save(self, signature: Any, pack: Callable[[], bytes | None]) -> None:
@@ -192,7 +198,7 @@ def _no_link(path: str, flags: int) -> int:
 def known_functions() -> list[Any]:
     """The functions of all kernels, including those that factory functions have not made yet."""
     functions = [each.function for each in _caches]
-    folders = {_folder(function.__module__) for function in functions}
+    folders = {_folder(each.function.__module__) for each in _caches if each.counted}
     for name in list(sys.modules):
         if _folder(name) in folders:
             functions += functions_within(sys.modules[name])

@@ -44,13 +44,13 @@ def _place(entry: Path) -> int:
 def take(entry: Path) -> bool:
     """Claim `entry` until `drop(entry)`; False if another process has claimed it."""
     if entry not in _held:
+        _held.add(entry)  # before: after an interruption here `drop` must know of it
         try:
             _lock(_file(entry.parent), _place(entry), True)
-        except (BlockingIOError, PermissionError):
-            return False
-        except OSError:
-            return True  # no locks on this file system, or a full disk: each process compiles
-        _held.add(entry)
+        except OSError as error:
+            _held.remove(entry)
+            # else no locks on this file system, or a full disk: each process compiles
+            return not isinstance(error, BlockingIOError | PermissionError)
     return True
 
 

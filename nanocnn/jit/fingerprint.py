@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
+from inspect import unwrap
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
@@ -122,8 +123,8 @@ class _Walk:
                 self.value([each for each in vars(value).values() if callable(each)], scope)
 
 
-def _top(module: str) -> str:
-    return module.partition(".")[0]
+def _top(module: Any) -> str:
+    return module.partition(".")[0] if isinstance(module, str) else ""
 
 
 def _code(code: CodeType) -> str:
@@ -145,15 +146,19 @@ def _names(code: CodeType) -> tuple[str, ...]:
 
 
 def functions_within(module: ModuleType) -> Iterator[FunctionType]:
-    """Those that functions of the module make when they are called, without their closures."""
-    found = (getattr(value, "__wrapped__", value) for value in vars(module).values())
+    """The kernels that functions of the module make when they are called, without their closures.
+
+    A kernel is known by its first arguments, part and parts.
+    """
+    found = map(unwrap, vars(module).values())
     codes = [value.__code__ for value in found if isinstance(value, FunctionType)]
     for code in codes:
         inner = [each for each in code.co_consts if isinstance(each, CodeType)]
         codes += inner
         for each in inner:
-            cells = tuple(CellType() for _ in each.co_freevars)
-            yield FunctionType(each, vars(module), closure=cells)
+            if each.co_varnames[:2] == ("part", "parts"):
+                cells = tuple(CellType() for _ in each.co_freevars)
+                yield FunctionType(each, vars(module), closure=cells)
 
 
 # --- This package, as files ---

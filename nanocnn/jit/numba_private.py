@@ -6,6 +6,7 @@ numba with a one-line warning: results stay correct, only compilation or start-u
 
 import os
 import pickle
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -50,23 +51,66 @@ def attach(kernel: Any, store: Any) -> None:
     if only this process could use them.
     """
     with fallback(CACHE):
-        from numba.core.caching import NullCache
+        _set_cache(kernel, store)
 
-        if not isinstance(kernel._cache, NullCache):
-            raise TypeError(f"a dispatcher's cache is {type(kernel._cache)}")
 
-        class Cache(NullCache):
-            def load_overload(self, *args: Any) -> Any:
-                with fallback(CACHE):
-                    signature, target = args
-                    return store.load(signature, lambda content: _unpack(content, target))
+def _set_cache(compiled: Any, store: Any) -> None:
+    from numba.core.caching import NullCache
 
-            def save_overload(self, *args: Any) -> None:
-                with fallback(CACHE):
-                    signature, result = args
-                    store.save(signature, lambda: _pack(result))
+    if not isinstance(compiled._cache, NullCache):
+        raise TypeError(f"its cache is {type(compiled._cache)}")
+    compiled._cache = _cache_class()(store)
 
-        kernel._cache = Cache()
+
+@cache
+def _cache_class() -> Any:
+    from numba.core.caching import NullCache
+
+    class Cache(NullCache):
+        def __init__(self, store: Any) -> None:
+            self.store = store
+
+        def load_overload(self, *args: Any) -> Any:
+            with fallback(CACHE):
+                signature, target = args
+                return self.store.load(signature, lambda content: _unpack(content, target))
+
+        def save_overload(self, *args: Any) -> None:
+            with fallback(CACHE):
+                signature, result = args
+                self.store.save(signature, lambda: _pack(result))
+
+    return Cache
+
+
+def cached_cfunc(function: Any, signature: Any, options: dict[str, Any], store: Any) -> Any:
+    """`numba.cfunc(signature, **options)(function)`, loaded from `store` or saved there.
+
+    `store` as for `attach`; it also has `compiling()`, a context for the time that numba compiles.
+    """
+    callback = None
+    with fallback(CACHE):
+        callback = _callback(function, signature, options, store)
+    if callback is None:
+        with store.compiling():
+            return numba.cfunc(signature, **options)(function)
+    callback.compile()
+    return callback
+
+
+def _callback(function: Any, signature: Any, options: dict[str, Any], store: Any) -> Any:
+    from numba.core.ccallback import CFunc
+
+    callback = CFunc(function, (signature.args, signature.return_type), {}, options)
+    _set_cache(callback, store)
+    compile = callback._compile_uncached
+
+    def compile_uncached() -> Any:
+        with store.compiling():
+            return compile()
+
+    callback._compile_uncached = compile_uncached
+    return callback
 
 
 def _pack(result: Any) -> bytes | None:
@@ -169,14 +213,24 @@ def _define_inline_compiler() -> Any:
     return InlineCompiler
 
 
-# --- Forking ---
+# --- Threads and forks ---
 
 
-def wait_with_forks() -> None:
-    """Let a fork wait until nobody compiles: a child could never finish what a thread had begun."""
-    with fallback(FORK) if hasattr(os, "register_at_fork") else suppress(AttributeError):
-        from numba.core.compiler_lock import global_compiler_lock as lock
+@cache
+def compiler_lock() -> Any:
+    """The lock that numba holds while it compiles; reentrant.
 
-        os.register_at_fork(
-            before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
-        )
+    A fork waits until nobody holds it: a child could never finish what a thread had begun.
+    """
+    lock: Any = threading.RLock()
+    with fallback(FORK):
+        from numba.core.compiler_lock import global_compiler_lock
+
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=global_compiler_lock.acquire,
+                after_in_parent=global_compiler_lock.release,
+                after_in_child=global_compiler_lock.release,
+            )
+        lock = global_compiler_lock
+    return lock

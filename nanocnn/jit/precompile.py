@@ -1,70 +1,73 @@
-"""A second process that compiles kernels while this one does, in reverse order.
+"""Kernels that will be needed, compiled by two processes at the same time.
 
-numba compiles on a single core. A caller that knows which kernels it will need offers a function
-that compiles them (`offered`); the first kernel that has to be compiled starts this function in
-another process. That process skips kernels that are being compiled elsewhere (claims.py), and this
-one finds its results in the cache. If it fails or cannot be started, this process compiles
-everything itself. It ends when this process ends, whatever the cause.
+numba compiles on a single core. So a second process compiles the same kernels in reverse order; it
+skips those that are being compiled elsewhere (claims.py), and this one finds its results in the
+cache. If it fails or cannot be started, this process compiles everything itself. It ends when this
+process ends, whatever the cause.
 """
 
 import atexit
-import json
+import base64
 import os
+import pickle
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from . import child_process, threads
 
-# sys.argv: the function's module and name, and its arguments as JSON
+# sys.argv: the kernels and their argument types, pickled
 CODE = f"""
 from {__package__} import child_process
 child_process.end_with_parent()
-from importlib import import_module
-from operator import attrgetter
-attrgetter(sys.argv[2])(import_module(sys.argv[1]))(*json.loads(sys.argv[3]))
+from {__package__} import precompile
+precompile.work(sys.argv[1])
 """
+MOST = 100_000  # characters of an argument of a process
 
-_offer: tuple[str, str, str] | None = None
 second: subprocess.Popen[bytes] | None = None  # the second process
 
 
-@contextmanager
-def offered(function: Callable[..., object], *arguments: Any) -> Iterator[None]:
-    """In this context, the first kernel that has to be compiled starts the second process.
-
-    The second process imports the function's module and calls it with `arguments`, sent as JSON.
-    """
-    global _offer
-    _offer = function.__module__, function.__qualname__, json.dumps(arguments)
-    try:
-        yield
-    finally:
-        withdraw()
+def compile_all(calls: Iterable[tuple[Any, Any]]) -> None:
+    """Compile each kernel for its `Arguments`, or load it from the cache."""
+    needed = dict.fromkeys((kernel, args.types, args.buffers) for kernel, args in calls)
+    missing = [each for each in needed if not each[0].is_cached(*each[1:])]
+    if len(missing) > 1:
+        start(missing[::-1])
+    for kernel, types, buffers in needed:
+        kernel.address(types, buffers)
 
 
-def withdraw() -> None:
-    """Cancel the offer: it is no longer needed, or another process has started the second one."""
-    global _offer
-    _offer = None
-
-
-def start() -> None:
-    """Start the second process, at most once, if it is offered: a kernel has to be compiled."""
+def start(kernels: list[Any]) -> None:
+    """Start the second process, unless one is running."""
     global second
-    offer = _offer
-    withdraw()
-    if second is None and offer is not None and threads.get_num_threads() > 1:
-        nowhere = subprocess.DEVNULL
-        second = child_process.start(
-            CODE, *offer, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere
-        )
-        if second is not None:
-            atexit.register(_stop)
-            with suppress(RuntimeError):  # no more threads: `_stop` waits for it
-                threading.Thread(target=_reap, args=(second,), daemon=True).start()
+    if (second is not None and second.poll() is None) or threads.get_num_threads() == 1:
+        return
+    known = set(filter(_is_known_elsewhere, {each[0] for each in kernels}))
+    text = base64.b64encode(pickle.dumps([each for each in kernels if each[0] in known])).decode()
+    if not known or len(text) > MOST:
+        return
+    nowhere = subprocess.DEVNULL
+    second = child_process.start(CODE, text, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere)
+    if second is not None:
+        with suppress(RuntimeError):  # no more threads: `_stop` waits for it
+            threading.Thread(target=_reap, args=(second,), daemon=True).start()
+
+
+def _is_known_elsewhere(kernel: Any) -> bool:
+    try:
+        pickle.dumps(kernel)
+    except (pickle.PicklingError, AttributeError, TypeError):  # it has no name that can be imported
+        return False
+    return True
+
+
+def work(text: str) -> None:
+    """In the second process: compile what is not being compiled elsewhere."""
+    for kernel, types, buffers in pickle.loads(base64.b64decode(text)):
+        kernel.compile_ahead(types, buffers)
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:
@@ -89,5 +92,6 @@ def _disown() -> None:
     second = None
 
 
+atexit.register(_stop)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_disown)

@@ -1,12 +1,13 @@
 """Work memory for kernels: allocated once and reused by later calls.
 
-Each thread has its own buffers, by name; they only grow. A caller's buffers (packed weights,
-partial sums) are read and written by the threads that help it until `run` returns, and by no other
-thread, so any number of Python threads may use the kernels at once.
+`run` gives each running thread buffers of its own, which its parts use one after the other.
+`scratch` gives the caller buffers (packed weights, partial sums) that are read and written by the
+threads that help it until `run` returns, and by no other thread, so any number of Python threads
+may use the kernels at once.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from sys import getrefcount
 from typing import Any
 
@@ -14,74 +15,73 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import pool
-from .capture import is_capturing
+from .arguments import ALIGN, SLACK, Arguments
+from .capture import capturing, keeps_weights
+from .compile import Kernel
 
 Array = NDArray[Any]
 
-SLACK = 64  # items behind the end of each buffer, for reads of whole vectors
-LINE = 64  # bytes of a cache line; buffers begin at one, so that few vectors lie across two
 INTEGER = ("where", "counts")  # the names of buffers of integers
 FREE = 3  # references to a buffer that is not in use: the list's, `found` and getrefcount's own
 
 _mine = threading.local()
+_zeros: dict[Any, Array] = {}
 
 
 def scratch(name: str, size: int, dtype: Any) -> Array:
     """A buffer of that name: `size` items and SLACK, uninitialised; the caller's while it is held.
 
     It is used again when nothing refers to it any more, nor to a part of it. So code that runs
-    between two kernels (a signal handler or a finalizer that predicts) gets another one. A pass
-    that is captured gets new ones, which its program keeps.
+    between two kernels (a signal handler or a finalizer that predicts) gets another one. What is
+    captured gets buffers of its program's own, shared by its kernels in the same way.
     """
-    if is_capturing():
-        return _new_buffer(size, dtype)
-    buffers = _mine.__dict__.setdefault(name + np.dtype(dtype).char, [])
+    dtype = np.dtype(dtype)
+    if (calls := capturing()) is not None:
+        # one that is too small stays as it is: kernels that were captured before use it
+        found = _free(calls.buffers, size + SLACK, dtype)
+        if found is None:
+            found = _new_buffer(size, dtype)
+            calls.buffers.append(found)
+        return found
+    buffers = _mine.__dict__.setdefault(name + dtype.char, [])
+    found = _free(buffers, 0, dtype)
+    if found is None or found.size < size + SLACK:
+        buffers[:] = [each for each in buffers if each is not found]
+        found = _new_buffer(size, dtype)
+        buffers.append(found)
+    return found
+
+
+def lasting(name: str, size: int, dtype: Any) -> Array:
+    """`scratch`; where weights are kept (`keeps_weights`), zeros that no other kernel writes to.
+
+    For what is computed from weights alone: it is there in the next replay.
+    """
+    return _new_buffer(size, np.dtype(dtype)) if keeps_weights() else scratch(name, size, dtype)
+
+
+def zeros(size: int, dtype: Any) -> Array:
+    """At least `size` zeros, which nobody may write to."""
+    dtype = np.dtype(dtype)
+    if dtype not in _zeros or _zeros[dtype].size < size:
+        _zeros[dtype] = _new_buffer(max(size, 1024), dtype)
+    return _zeros[dtype]
+
+
+def _free(buffers: list[Array], size: int, dtype: Any) -> Array | None:
+    """One of `buffers` with room for `size` items that is not in use."""
     for i in range(len(buffers)):
         found: Array = buffers[i]  # first held, then counted: so only one can find it free
-        if getrefcount(buffers[i]) == FREE:
-            if found.size < size + SLACK:
-                found = buffers[i] = _new_buffer(size, dtype)
+        if getrefcount(buffers[i]) == FREE and found.size >= size and found.dtype == dtype:
             return found
-    buffers.append(_new_buffer(size, dtype))
-    return buffers[-1]
+    return None
 
 
 def _new_buffer(size: int, dtype: Any) -> Array:
-    raw = np.zeros((size + SLACK) * np.dtype(dtype).itemsize + LINE, np.uint8)
-    first = -raw.ctypes.data % LINE
+    raw = np.zeros((size + SLACK) * dtype.itemsize + ALIGN, np.uint8)
+    first = -raw.ctypes.data % ALIGN
     # Through a memoryview, a slice of the buffer refers to the buffer, whose references are counted
-    return np.frombuffer(raw.data[first : raw.size - LINE + first], dtype)
-
-
-class _Address:
-    """An array's `__array_interface__`, with its data marked as writable."""
-
-    def __init__(self, x: Array) -> None:
-        self.__array_interface__ = {**x.__array_interface__, "data": (x.ctypes.data, False)}
-
-
-def plain(x: Array) -> Array:
-    """`x` as all kernels are compiled for it: contiguous, and of a writable type.
-
-    numba would compile each kernel once more for each argument that is read-only. Kernels do not
-    write to their inputs, so they get a writable view.
-    """
-    x = np.ascontiguousarray(x)
-    return x if x.flags.writeable else np.asarray(_Address(x))
-
-
-def prepared(argument: Any) -> Any:
-    """An argument of a kernel in the form that is fastest to pass.
-
-    Arrays are `plain`, also those of a named tuple, which becomes a plain tuple: numba takes four
-    times as long to find out the type of a named one, at every call. The kernel makes it a named
-    one again, by `Window(*window)`.
-    """
-    if isinstance(argument, np.ndarray):
-        return plain(argument)
-    if isinstance(argument, tuple):
-        return tuple([plain(each) if isinstance(each, np.ndarray) else each for each in argument])
-    return argument
+    return np.frombuffer(raw.data[first : raw.size - ALIGN + first], dtype)
 
 
 def _float_type(args: Iterable[Any]) -> Any:
@@ -94,25 +94,8 @@ def _float_type(args: Iterable[Any]) -> Any:
     return None
 
 
-class Buffered:
-    """A kernel that gets a tuple of the running thread's buffers, of `sizes`, before `args`."""
-
-    def __init__(self, kernel: Callable[..., None], sizes: dict[str, int], *args: Any) -> None:
-        dtype = _float_type(args)
-        self.kernel = kernel
-        self.ready = [prepared(a) for a in args]
-        self.wanted = [
-            (name, n, np.intp if name in INTEGER else dtype) for name, n in sizes.items()
-        ]
-
-    def __call__(self, part: int, parts: int) -> None:
-        self.kernel(part, parts, *self.arguments())
-
-    def arguments(self) -> list[Any]:
-        """What the kernel is called with, after the part and the number of parts."""
-        return [tuple([scratch(*what) for what in self.wanted]), *self.ready]
-
-
-def run(kernel: Callable[..., None], parts: int, sizes: dict[str, int], *args: Any) -> None:
-    """`pool.run` of a `Buffered` kernel."""
-    pool.run(Buffered(kernel, sizes, *args), parts)
+def run(kernel: Kernel, parts: int, sizes: dict[str, int], *args: Any) -> None:
+    """`pool.run` of a kernel that gets a tuple of the running thread's buffers before `args`."""
+    dtype = _float_type(args)
+    wanted = [(n, np.intp if name in INTEGER else dtype) for name, n in sizes.items()]
+    pool.start(kernel, parts, Arguments(args, wanted), depth=2)

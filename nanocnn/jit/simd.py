@@ -19,9 +19,9 @@ How it works: a numba `@intrinsic` consists of two functions. The outer one runs
 inference and returns a signature; the inner one (`emit`) runs during code generation and emits LLVM
 instructions, here LLVM's vector instructions. Three new types are defined in simd_types.py:
 
-`Vector`   `<8 x float>` in LLVM: a value in a register. Vectors of the same type support `+ - *`
-           and `< <= > >= == !=`; a comparison returns a vector of booleans, which supports `& | ^`
-           and is used with `select`.
+`Vector`   `<8 x float>` in LLVM: a value in a register. Vectors of the same type support `+ - *`,
+           `/` (fractions) and `< <= > >= == !=`; a comparison returns a vector of booleans, which
+           supports `& | ^` and is used with `select`.
 `Pointer`  the address of an array's data: `p[i]` reads or writes one item, `p + n` is the address n
            items further. There is no bounds check, no wrap-around of negative indices and no
            reference count: use it only for arrays that are arguments of the function.
@@ -62,6 +62,16 @@ def pointer(typingctx, array):
 
     if isinstance(array, types.Array) and array.layout == "C":
         return Pointer(array.dtype)(array), emit
+
+
+@intrinsic
+def pointer_at(typingctx, p, address):
+    """The address `address`, an integer, as a pointer like `p`."""
+
+    def emit(context, builder, sig, args):
+        return builder.inttoptr(intp(context, builder, sig, args, 1), llvm_type(p))
+
+    return p(p, address), emit
 
 
 def _place(context, builder, sig, args, kind):
@@ -107,7 +117,8 @@ def load_partial(typingctx, p, i, count, like=None):
         place = _place(context, builder, sig, args, kind)
         return call("load", llvm_type(kind), place, align, mask, ir.Constant(llvm_type(kind), None))
 
-    return kind(p, i, count, types.none if like is None else like), emit
+    if not isinstance(like, types.Integer) or isinstance(like, types.IntegerLiteral):
+        return kind(p, i, count, types.none if like is None else like), emit
 
 
 @intrinsic
@@ -172,16 +183,28 @@ def splat(typingctx, like, value):
     return kind(like, value), emit
 
 
+def _call(name):
+    """A call of LLVM's function `name` for vectors of fractions."""
+
+    def emit(context, builder, sig, args):
+        kind = llvm_type(sig.return_type)
+        full = f"llvm.{name}.v{sig.return_type.count}f{sig.return_type.dtype.bitwidth}"
+        shape = ir.FunctionType(kind, [kind] * len(args))
+        return builder.call(cgutils.get_or_insert_function(builder.module, shape, full), args)
+
+    return emit
+
+
 @intrinsic
 def fma(typingctx, a, b, c):
     """a * b + c, rounded once where the processor can."""
+    return (a(a, a, a), _call("fmuladd")) if a == b == c else None
 
-    def emit(context, builder, sig, args):
-        name = f"llvm.fmuladd.v{a.count}f{a.dtype.bitwidth}"
-        shape = ir.FunctionType(llvm_type(a), [llvm_type(a)] * 3)
-        return builder.call(cgutils.get_or_insert_function(builder.module, shape, name), args)
 
-    return (a(a, a, a), emit) if a == b == c else None
+@intrinsic
+def sqrt(typingctx, vector):
+    """The square root of each lane; NaN of negative ones."""
+    return vector(vector), _call("sqrt")
 
 
 @intrinsic
@@ -209,15 +232,12 @@ def total(typingctx, vector):
     """The sum over the lanes, always by halves in the same order."""
 
     def emit(context, builder, sig, args):
-        value, count = args[0], vector.count
-        while count > 1:
-            count //= 2
-            order = ir.Constant(ir.VectorType(INT32, count), list(range(count)))
-            upper = ir.Constant(ir.VectorType(INT32, count), list(range(count, 2 * count)))
-            value = builder.fadd(
-                builder.shuffle_vector(value, value, order),
-                builder.shuffle_vector(value, value, upper),
-            )
+        value, n = args[0], vector.count
+        while n > 1:
+            n //= 2
+            halves = [list(range(n)), list(range(n, 2 * n))]
+            orders = [ir.Constant(ir.VectorType(INT32, n), half) for half in halves]
+            value = builder.fadd(*[builder.shuffle_vector(value, value, o) for o in orders])
         return builder.extract_element(value, INT32(0))
 
     return vector.dtype(vector), emit
@@ -225,11 +245,15 @@ def total(typingctx, vector):
 
 @intrinsic
 def convert(typingctx, vector, p):
-    """The lanes as items of pointer `p`'s whole-number type: fractions cut off, in its range."""
+    """The lanes as items of pointer `p`'s type; whole numbers: fractions cut off, in its range."""
     kind = Vector(p.dtype, vector.count)
 
     def emit(context, builder, sig, args):
         value, whole = args[0], ir.VectorType(INT32, vector.count)
+        if isinstance(p.dtype, types.Float):  # from another float type, or the same
+            wider = p.dtype.bitwidth - vector.dtype.bitwidth
+            cast = builder.fpext if wider > 0 else builder.fptrunc
+            return cast(value, llvm_type(kind)) if wider else value
         if isinstance(vector.dtype, types.Float):
             value = builder.fptosi(value, whole)
         return builder.trunc(value, llvm_type(kind)) if p.dtype.bitwidth < 32 else value
@@ -303,6 +327,12 @@ def _constant(value):
 def lanes(typingctx, p):
     """How many items of pointer `p` a register holds, known at compile time."""
     return types.intp(p), _constant(vector_of(p).count)
+
+
+@intrinsic
+def item_bits(typingctx, p):
+    """How many bits an item of a pointer or vector has, known at compile time."""
+    return types.intp(p), _constant(int(p.dtype.bitwidth))
 
 
 @intrinsic

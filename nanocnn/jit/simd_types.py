@@ -194,6 +194,7 @@ def _compare(symbol):
 
 for _symbol, _float, _int in (
     (operator.add, "fadd", "add"), (operator.sub, "fsub", "sub"), (operator.mul, "fmul", "mul"),
+    (operator.truediv, "fdiv", ""),
     (operator.and_, "", "and_"), (operator.or_, "", "or_"), (operator.xor, "", "xor"),
 ):  # fmt: skip
     teach(_symbol, _pair(lambda a: a), _calculate(_float, _int))

@@ -12,7 +12,8 @@ fuses         conv2d_relu_pool_forward and _backward, and `relu` as an argument 
 writes_into   every operation takes `out`, so that results go into buffers that are used again
 chooses       `choose` names the algorithm of each product of a convolution
 calls_blas    results depend on the number of threads of BLAS
-CAPTURABLE    the operations whose calls may be captured and replayed (models/replay.py)
+CAPTURABLE    {name: function} of the operations whose calls may be captured and replayed
+              (models/passes.py)
 """
 
 from importlib import import_module
@@ -33,8 +34,15 @@ OPERATIONS = (
     "tanh_forward", "tanh_backward",
     "softmax_forward", "softmax_backward",
     "dropout_forward", "dropout_backward",
-    "batch_norm_forward", "batch_norm_backward", "batch_norm_inference",
+    "batch_norm_forward", "batch_norm_backward", "batch_norm_inference", "batch_norm_update",
     "softmax_cross_entropy_forward", "softmax_cross_entropy_backward",
+    "categorical_cross_entropy_forward", "categorical_cross_entropy_backward",
+    "sigmoid_cross_entropy_forward", "sigmoid_cross_entropy_backward",
+    "binary_cross_entropy_forward", "binary_cross_entropy_backward",
+    "mean_squared_error_forward", "mean_squared_error_backward",
+    "take_images", "take_rows", "one_hot", "smooth", "shares",
+    "mean_loss", "count_correct", "largest",
+    "l2_penalty", "l2_gradient", "clip_scales",
     "sgd_update", "rmsprop_update", "adam_update",
 )  # fmt: skip
 
@@ -45,7 +53,7 @@ DEFAULTS: dict[str, Any] = {
     "writes_into": False,
     "chooses": False,
     "calls_blas": True,
-    "CAPTURABLE": frozenset(),
+    "CAPTURABLE": {},
 }
 
 

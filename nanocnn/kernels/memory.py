@@ -19,12 +19,15 @@ import numpy as np
 
 from ..common.arrays import Array
 
+DTYPES = {"argmax": np.uint8, "wide_argmax": np.int32, "key": np.uint64}  # by name
+
 
 class Memory:
     """A new array for every result."""
 
     def __init__(self) -> None:
         self._saved: WeakKeyDictionary[object, tuple[Any, ...]] = WeakKeyDictionary()
+        self.passes: dict[object, Any] = {}  # that use this memory, captured
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), ()
@@ -45,6 +48,11 @@ class Memory:
             name = getattr(owner, "name", owner)
             raise RuntimeError(f"{name}: backward was called before forward") from None
 
+    def release(self) -> None:
+        """Let go of the data that passes have read last."""
+        for each in self.passes.values():
+            each.release()
+
     def holds(self, owner: object) -> bool:
         """Whether `owner` has saved anything."""
         return owner in self._saved
@@ -57,7 +65,7 @@ class Arena(Memory):
         super().__init__()
         self.dtype = np.dtype(dtype)
         self._buffers: WeakKeyDictionary[object, dict[str, Array]] = WeakKeyDictionary()
-        self.programs: dict[int, Any] = {}  # captured passes, by the number of samples
+        self.buffers: list[Array] = []  # work memory of captured passes
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.dtype,)
@@ -66,7 +74,7 @@ class Arena(Memory):
         """`{"out": array}`, or a tuple of arrays when several shapes are named; None stays None.
 
         The arrays are `owner`'s buffers of these names, contiguous and of the arena's dtype, except
-        `argmax` (uint8) and `wide_argmax` (int32).
+        `argmax` (uint8), `wide_argmax` (int32) and `key` (uint64).
         """
         buffers = self._buffers.get(owner)
         if buffers is None:
@@ -81,11 +89,12 @@ class Arena(Memory):
         size = prod(shape)
         buffer = buffers.get(name)
         if buffer is None or buffer.size < size:
-            dtype = {"argmax": np.uint8, "wide_argmax": np.int32}.get(name, self.dtype)
+            dtype = DTYPES.get(name, self.dtype)
             buffer = buffers[name] = np.empty(size, dtype)
         return buffer[:size].reshape(shape)
 
     @property
     def nbytes(self) -> int:
         """Bytes in all buffers."""
-        return sum(each.nbytes for named in self._buffers.values() for each in named.values())
+        named = [each for arrays in self._buffers.values() for each in arrays.values()]
+        return sum(each.nbytes for each in (*self.buffers, *named))

@@ -1,5 +1,6 @@
 """The reference kernels: the mathematics of every operation in plain NumPy. Read top to bottom.
 
+Losses are in `reference_losses.py`, optimizers and L2 penalties in `reference_training.py`.
 Each forward function is followed by the derivation of its gradient and by its backward function.
 Nothing is optimized: `kernels/fast` has functions of the same names and is tested against this
 file, and this file is tested against plain loops (`tests/support/naive.py`).
@@ -24,9 +25,37 @@ from numpy.lib.stride_tricks import as_strided
 
 from ..common.arrays import Array
 from .geometry import Window
+from .reference_losses import (
+    binary_cross_entropy_backward as binary_cross_entropy_backward,
+    binary_cross_entropy_forward as binary_cross_entropy_forward,
+    categorical_cross_entropy_backward as categorical_cross_entropy_backward,
+    categorical_cross_entropy_forward as categorical_cross_entropy_forward,
+    count_correct as count_correct,
+    largest as largest,
+    mean_loss as mean_loss,
+    mean_squared_error_backward as mean_squared_error_backward,
+    mean_squared_error_forward as mean_squared_error_forward,
+    one_hot as one_hot,
+    shares as shares,
+    sigmoid_cross_entropy_backward as sigmoid_cross_entropy_backward,
+    sigmoid_cross_entropy_forward as sigmoid_cross_entropy_forward,
+    smooth as smooth,
+    softmax_cross_entropy_backward as softmax_cross_entropy_backward,
+    softmax_cross_entropy_forward as softmax_cross_entropy_forward,
+    take_images as take_images,
+    take_rows as take_rows,
+)
+from .reference_training import (
+    adam_update as adam_update,
+    clip_scales as clip_scales,
+    l2_gradient as l2_gradient,
+    l2_penalty as l2_penalty,
+    rmsprop_update as rmsprop_update,
+    sgd_update as sgd_update,
+)
 
 fuses = writes_into = chooses = False  # what a kernel set can do: see kernels/__init__.py
-calls_blas, CAPTURABLE = True, frozenset[Any]()
+calls_blas, CAPTURABLE = True, dict[str, Any]()
 
 
 # --- Dense ----------------------------------------------------------------------------------------
@@ -259,16 +288,31 @@ def batch_norm_forward(
 # dxhat/dvariance = -xhat*s^2/2 and dvariance/dx = 2*(x-mean)/M, the three terms sum to
 #     dx = s * (g - mean(g) - xhat * mean(g * xhat))
 def batch_norm_backward(
-    dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, epsilon: float
-) -> tuple[Array, Array, Array]:
-    """dy (..., C) -> dx (..., C), dgamma (C,), dbeta (C,)."""
+    dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, epsilon: float,
+    frozen: bool = False,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """dy (..., C) -> dx (..., C), dgamma (C,), dbeta (C,).
+
+    `frozen`: mean and variance are constants, not those of x; then dx is gamma * s * dy.
+    """
     axes = tuple(range(x.ndim - 1))
     M = x.size // x.shape[-1]
     s = 1 / np.sqrt(variance + epsilon)
     xhat = (x - mean) * s
     dbeta, dgamma = dy.sum(axis=axes), (dy * xhat).sum(axis=axes)
-    dx = gamma * s * (dy - (dbeta + xhat * dgamma) / M)
+    dx = gamma * s * (dy if frozen else dy - (dbeta + xhat * dgamma) / M)
     return dx, dgamma, dbeta
+
+
+def batch_norm_update(
+    moving_mean: Array, moving_variance: Array, mean: Array, variance: Array, momentum: float
+) -> None:
+    """moving = momentum * moving + (1-momentum) * batch's, in place; not if any is NaN or inf."""
+    keep = mean.dtype.type(momentum)
+    if np.isfinite(mean).all() and np.isfinite(variance).all():
+        for moving, value in ((moving_mean, mean), (moving_variance, variance)):
+            moving *= keep
+            moving += (1 - keep) * value
 
 
 def batch_norm_inference(
@@ -277,86 +321,3 @@ def batch_norm_inference(
     """The same y for a given mean and variance: the moving averages of the training."""
     s = 1 / np.sqrt(variance + epsilon)
     return gamma * ((x - mean) * s) + beta
-
-
-# --- Softmax and cross-entropy --------------------------------------------------------------------
-def softmax_cross_entropy_forward(logits: Array, target: Array) -> tuple[Array, Array]:
-    """L_n = -sum over k of target[n,k] * log softmax(logits)[n,k].
-
-    logits, target (N,K) -> losses (N,), probabilities (N,K). log softmax is computed as
-    x - max - log(sum(exp(x - max))), which stays finite where log(softmax(x)) would be log(0).
-    """
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    e = np.exp(shifted)
-    total = e.sum(axis=1, keepdims=True)
-    losses = -np.where(target != 0, target * (shifted - np.log(total)), 0).sum(axis=1)
-    return losses.astype(logits.dtype, copy=False), e / total
-
-
-# L = -sum_k t_k * (x_k - log sum_j exp(x_j)), and d log-sum-exp / dx_k = p_k, so
-#     dx_k = p_k * sum(t) - t_k          (p - t when the target sums to one)
-# As two operations it would be -t/p times p, which fails where p is 0.
-def softmax_cross_entropy_backward(probabilities: Array, target: Array, weight: Array) -> Array:
-    """dlogits (N,K) = (p * sum(t) - t) * weight. weight (N,): each sample's weight / N."""
-    return (probabilities * target.sum(axis=1, keepdims=True) - target) * weight[:, None]
-
-
-# --- Optimizers -----------------------------------------------------------------------------------
-# One step for one parameter, in place. All arrays have the parameter's shape and dtype.
-def sgd_update(
-    param: Array, grad: Array, velocity: Array | None, learning_rate: float, momentum: float,
-    nesterov: bool, rate_inside: bool = True,
-) -> None:  # fmt: skip
-    """velocity = momentum*velocity - learning_rate*grad; param += velocity.
-
-    Nesterov: param += momentum*velocity - learning_rate*grad. With `rate_inside` False (PyTorch)
-    the rate multiplies the step, not the gradient: the same as long as the rate is constant.
-    """
-    if velocity is None:
-        param -= learning_rate * grad
-        return
-    inside, outside = (learning_rate, 1) if rate_inside else (1, learning_rate)
-    velocity *= momentum
-    velocity -= inside * grad
-    param += outside * (momentum * velocity - inside * grad if nesterov else velocity)
-
-
-def rmsprop_update(
-    param: Array, grad: Array, v: Array, average: Array | None, buffer: Array | None,
-    learning_rate: float, rho: float, momentum: float, epsilon: float, epsilon_inside: bool,
-) -> None:  # fmt: skip
-    """v = rho*v + (1-rho)*grad^2; param -= learning_rate * grad / sqrt(v + epsilon).
-
-    With `average` (centered) v - average^2 replaces v; with `buffer` the step has momentum.
-    `epsilon_inside` (Keras): epsilon is under the root and the learning rate inside the buffer;
-    otherwise (PyTorch) both are outside.
-    """
-    inside, outside = (learning_rate, 1) if epsilon_inside else (1, learning_rate)
-    decay = 1 - param.dtype.type(rho)  # in this dtype, so that both kernel sets round alike
-    v += (grad * grad - v) * decay
-    if average is not None:
-        average += (grad - average) * decay
-        v = v - average * average
-    root = np.sqrt(v + epsilon) if epsilon_inside else np.sqrt(v) + epsilon
-    step = inside * grad / root
-    if buffer is not None:
-        buffer *= momentum
-        buffer += step
-        step = buffer
-    param -= outside * step
-
-
-def adam_update(
-    param: Array, grad: Array, m: Array, v: Array, vmax: Array | None,
-    step_size: float, beta1: float, beta2: float, epsilon: float, v_scale: float,
-) -> None:  # fmt: skip
-    """m, v: moving averages of grad, grad^2; param -= step_size * m / (sqrt(v)*v_scale + epsilon).
-
-    The caller puts the bias corrections into step_size and v_scale: Keras (v_scale = 1) and PyTorch
-    differ there. With `vmax` (AMSGrad) the maximum of v so far is used. Source: Kingma & Ba 2015.
-    """
-    m += (grad - m) * (1 - param.dtype.type(beta1))
-    v += (grad * grad - v) * (1 - param.dtype.type(beta2))
-    if vmax is not None:
-        v = np.maximum(vmax, v, out=vmax)
-    param -= step_size * m / (np.sqrt(v) * v_scale + epsilon)

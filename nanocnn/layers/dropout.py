@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import numpy as np
+
 from ..common.validate import number
+from ..jit.capture import each_time
 from ..kernels.memory import Memory
 from .base import Array, Layer
 
@@ -24,17 +27,29 @@ class Dropout(Layer):
         self.rate = number(rate, "Dropout: rate", lambda rate: 0 <= rate <= 1, "from 0 to 1")
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        key = int(self.rng.integers(2**64, dtype="uint64")) if training and self.rate else None
-        memory.save(self, key)
-        if key is None:
-            return x
-        return self.kernels.dropout_forward(x, self.rate, key, **memory.out(self, y=x.shape))
+        out = memory.out(self, y=x.shape) if training and self.rate else {}
+        return self._drop(x, training, memory, **out)
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        return self._drop_gradient(dy, memory, **memory.out(self, dx=dy.shape))
+
+    def _drop(self, x: Array, training: bool, memory: Memory, **out: Array) -> Array:
+        """The forward pass; `out` may be x."""
+        if not (training and self.rate):
+            memory.save(self, None)
+            return x
+        key = memory.out(self, key=(1,)).get("out", np.zeros(1, np.uint64))
+        each_time(self._draw, key)
+        memory.save(self, key)
+        return self.kernels.dropout_forward(x, self.rate, key, **out)
+
+    def _drop_gradient(self, dy: Array, memory: Memory, **out: Array) -> Array:
+        """The backward pass; `out` may be dy."""
         (key,) = memory.saved(self)
-        if key is None:
-            return dy
-        return self.kernels.dropout_backward(dy, self.rate, key, **memory.out(self, dx=dy.shape))
+        return dy if key is None else self.kernels.dropout_backward(dy, self.rate, key, **out)
+
+    def _draw(self, key: Array) -> None:
+        key[0] = self.rng.integers(2**64, dtype="uint64")
 
     def formula(self) -> str:
         return f"y = x * mask / {1 - self.rate:g}"

@@ -60,11 +60,8 @@ class BatchNormalization(Layer):
         if training:
             out = memory.out(self, y=x.shape, mean=gamma.shape, variance=gamma.shape)
             y, mean, variance = self.kernels.batch_norm_forward(x, gamma, beta, self.epsilon, **out)
-            keep = self.dtype.type(self.momentum)
-            if np.isfinite(mean).all() and np.isfinite(variance).all():
-                for name, value in (("moving_mean", mean), ("moving_variance", variance)):
-                    self.state[name] *= keep
-                    self.state[name] += (1 - keep) * value
+            moving = [self.state[name] for name in self.untrained]
+            self.kernels.batch_norm_update(*moving, mean, variance, self.momentum)
         else:
             mean, variance = self.state["moving_mean"], self.state["moving_variance"]
             y = self.kernels.batch_norm_inference(
@@ -78,12 +75,10 @@ class BatchNormalization(Layer):
         gamma = self.params.get("gamma", self._ones)
         out = memory.out(self, dx=x.shape, dgamma=gamma.shape, dbeta=gamma.shape)
         dx, dgamma, dbeta = self.kernels.batch_norm_backward(
-            dy, x, gamma, mean, variance, self.epsilon, **out
+            dy, x, gamma, mean, variance, self.epsilon, frozen=not training, **out
         )
         self.grads = {"gamma": dgamma, "beta": dbeta}
         self.grads = {name: self.grads[name] for name in self.params}
-        if not training:  # mean and variance are constants: y is linear in x
-            np.multiply(dy, gamma / np.sqrt(variance + self.dtype.type(self.epsilon)), out=dx)
         return dx
 
     def formula(self) -> str:

@@ -2,12 +2,13 @@
 
 structure.py    `Structure`: layers, their shapes and weights
 evaluator.py    `Evaluator`: with a loss and metrics it is measured
-trainer.py      `Trainer`: with an optimizer it is trained; start reading at `step`
+trainer.py      `Trainer`: with an optimizer it is trained
 sequential.py   `Sequential`: predicts, is saved and loaded, shows what is inside
 
-plan.py says in which stages the layers run, replay.py which passes are captured, warmup.py what is
-compiled ahead; inputs.py, history.py and interrupts.py serve the training; record.py,
-worked_example.py and formulas.py make the trace of one pass.
+Start reading at step.py, one training step. plan.py and stages.py say in which stages layers run,
+passes.py which passes are captured as programs; inference.py is the pass that predicts; inputs.py,
+history.py and interrupts.py serve the training; record.py, worked_example.py and formulas.py make
+the trace of one pass.
 """
 
 from .sequential import Sequential as Sequential, load_model as load_model

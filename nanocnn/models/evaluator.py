@@ -6,19 +6,21 @@ from typing import Any
 import numpy as np
 
 from ..callbacks import Callback, CallbackList
-from ..common.arrays import Array, quiet
+from ..common.arrays import Array
 from ..common.config import serialize
 from ..common.errors import NonFiniteError, ShapeError, warn
 from ..common.validate import flag, integer
 from ..data.batches import batches
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
-from ..losses import Loss, get_loss
+from ..losses import Loss, get_loss, is_builtin
 from ..metrics import Means, Metric, custom_metrics, get_metrics
 from ..optimizers import Optimizer, get_optimizer
 from .history import Progress
 from .inputs import Data, checked_weight
+from .passes import remembered
 from .plan import last_activation, make_plan
+from .step import Step
 from .structure import Structure
 
 INFERENCE_BATCH = 128  # large enough for the kernels, small enough for the cache
@@ -112,18 +114,18 @@ class Evaluator(Structure):
         with self.borrowed_memory() as memory:
             for number, index in enumerate(batches(len(data.x), batch_size)):
                 callbacks.call("on_test_batch_begin", number, {})
-                batch = data.batch(index, self.dtype)
-                loss, _, target, prediction = self._forward(batch, False, memory)
-                if not np.isfinite(loss):
+                try:
+                    step = self._step(data, index, memory, False)
+                except NonFiniteError as error:
                     raise NonFiniteError(
-                        f"batch {number + 1}: the loss is {loss}, first seen in "
-                        f"{self._first_nonfinite(batch.x)}"
-                    )
-                means.add(loss, target, prediction)
+                        f"batch {number + 1}: {error}, first seen in "
+                        f"{self._first_nonfinite(data.images(index, self.dtype))}"
+                    ) from None
+                means.add(step)
                 if callbacks.listeners["on_test_batch_end"]:
                     callbacks.call("on_test_batch_end", number, means.result())
                 if progress is not None and progress.bar is not None:
-                    progress.update(len(batch.x), means.result())
+                    progress.update(len(step.x), means.result())
         logs = means.result()
         logs["loss"] += self.penalty()
         if progress is not None:
@@ -131,20 +133,16 @@ class Evaluator(Structure):
         callbacks.call("on_test_end", dict(logs))
         return logs
 
-    @quiet  # infinity and NaN are found in the loss, with the layer named
-    def _forward(
-        self, batch: Data, training: bool, memory: Memory
-    ) -> tuple[float, Array, Array, Array]:
-        """One pass through model and loss: mean loss, each sample's share, target, prediction."""
-        target = self.loss.target(batch.labels, self.output_shape, self.dtype)
-        plan = self.execution_plan
-        y = plan.forward(batch.x, training, memory)
-        losses, prediction = self.loss.forward(
-            y, target, self.kernels, memory, plan.final is not None
-        )
-        each = self.dtype.type(1 / len(batch.x))
-        share = np.full(len(batch.x), each) if batch.weight is None else batch.weight * each
-        return float((losses * share).sum()), share, target, prediction
+    def _step(self, data: Data, index: slice | Array, memory: Memory, training: bool) -> Step:
+        """One pass over the samples at `index`: see `Step.run`."""
+        n = index.stop - index.start if isinstance(index, slice) else len(index)
+        plan, optimizer = self.execution_plan, self.optimizer if training else None
+        step: Step = remembered(
+            memory, (n, training), plan,
+            lambda: Step(self, self.loss, self.metrics, optimizer, n, memory),
+        )  # fmt: skip
+        step.run(data, index)
+        return step
 
     def _checked_data(
         self, x: Any, y: Any, sample_weight: Any = None, names: tuple[str, str] = ("x", "y")
@@ -157,7 +155,10 @@ class Evaluator(Structure):
                 f"{names[0]} has {len(images)} samples and {names[1]} has {len(labels)}, "
                 "expected as many labels as images"
             )
-        return Data(images, labels, checked_weight(sample_weight, len(images), self.dtype))
+        weight = checked_weight(sample_weight, len(images), self.dtype)
+        if is_builtin(self.loss):
+            labels = self.loss.prepared(labels, self.dtype)
+        return Data(np.ascontiguousarray(images), labels, weight)
 
     def _ready(self, x: Any) -> None:
         """Raise RuntimeError where nothing is compiled; build the model for `x` if it is not."""

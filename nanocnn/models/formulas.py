@@ -45,8 +45,8 @@ FUSED = {
         ("dz = (softmax(z) * sum(target) - target) / N", "softmax_cross_entropy_backward"),
     ),
     "sigmoid": (
-        ("L[n] = mean over k of log(1 + exp(z)) - target * z", "sigmoid_forward"),
-        ("dz = (sigmoid(z) - target) / (N * K)", "sigmoid_forward"),
+        ("L[n] = mean over k of log(1 + exp(z)) - target * z", "sigmoid_cross_entropy_forward"),
+        ("dz = (sigmoid(z) - target) / (N * K)", "sigmoid_cross_entropy_backward"),
     ),
 }
 
@@ -60,4 +60,5 @@ def where(operation: str, result: str = "") -> str:
     lines, start = inspect.getsourcelines(function)
     assigns = re.compile(rf'^ +[^=#"]*\b{result}\b[^=:]*=[^=]')
     offset = next((i for i, line in enumerate(lines) if result and assigns.match(line)), 0)
-    return f"{operation}, reference.py:{start + offset}"
+    file = function.__module__.rpartition(".")[2]
+    return f"{operation}, {file}.py:{start + offset}"

@@ -14,16 +14,18 @@ from ..losses import Loss
 
 
 class Data(NamedTuple):
-    """Checked arrays of equal length: images, labels, and a weight for each sample or None."""
+    """Checked arrays of equal length: images, labels, and a weight for each sample or None.
+
+    The images are contiguous; the labels are `Loss.prepared` for one of our losses.
+    """
 
     x: Array
     labels: Array
     weight: Array | None
 
-    def batch(self, index: slice | Array, dtype: DTypeLike, out: Array | None = None) -> "Data":
-        """The samples at `index`, their images as the model computes with them: see `take`."""
-        weight = None if self.weight is None else self.weight[index]
-        return Data(take(self.x, index, dtype, out), self.labels[index], weight)
+    def images(self, index: slice | Array, dtype: DTypeLike) -> Array:
+        """The images at `index`, as the model computes with them: see `take`."""
+        return take(self.x, index, dtype)
 
     def split(self, fraction: Any) -> tuple["Data", "Data | None"]:
         """(training, validation): validation is the last `fraction`, or None without any."""
@@ -47,7 +49,7 @@ def checked_weight(sample_weight: Any, samples: int, dtype: DTypeLike) -> Array 
         raise ValueError(f"sample_weight: expected a number a sample, got dtype {weight.dtype}")
     if weight.shape != (samples,):
         raise ShapeError(f"sample_weight: shape {weight.shape}, expected ({samples},)")
-    weight = quietly(weight.astype, dtype)  # 1e300 has no float32
+    weight = quietly(np.ascontiguousarray, weight, dtype)  # 1e300 has no float32
     if not np.isfinite(weight).all():
         raise NonFiniteError("sample_weight: NaN or infinity, expected finite numbers")
     return weight

@@ -3,7 +3,7 @@
 A plan is made when a model is built or compiled. It turns the layers into stages: each layer is one
 with the reference set; with the fast set, neighbours that one kernel can compute are fused. A final
 softmax is left to the loss, which computes both as one, and the gradient of the input is never
-computed. A stage has the forward and backward of a layer. Only this file knows about fusion.
+computed. Only this file and stages.py know about fusion.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,117 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from ..common.arrays import Array, quietly
+from ..common.arrays import Array
 from ..common.tables import table
 from ..jit.threads import single_threaded_blas
 from ..kernels import ability
 from ..kernels.memory import Arena, Memory
 from ..layers import Activation, Conv2D, Dropout, Flatten, Input, Layer, MaxPooling2D, is_builtin
 from ..layers.linear import Linear
-from .replay import MAX_REPLAY_BATCH, Replay, is_known
-
-
-class Stage:
-    """One or more layers that run as one; this class runs a single layer as it is."""
-
-    def __init__(self, *layers: Layer) -> None:
-        self.layers = layers
-        self.name = "+".join(layer.name for layer in layers)
-
-    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        """The output of the stage's last layer for the input of its first."""
-        return self.layers[0].run_forward(x, training, memory)
-
-    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        """dL/dx of the last forward with this memory; fills the layers' `grads`."""
-        return self.layers[0].run_backward(dy, need_dx, memory)
-
-    def kernel(self, batch: int) -> str:
-        """What runs for a batch of this size, in a few words."""
-        layer = self.layers[0]
-        if layer.is_custom:
-            return f"{type(layer).__name__}, its own methods"
-        if isinstance(layer, Conv2D) and ability(layer.kernels, "chooses"):
-            return f"Conv2D: {chosen(layer, batch)}"
-        return type(layer).__name__
-
-
-class LinearPart(Stage):
-    """A Dense or Conv2D layer without its activation, which the loss computes."""
-
-    layers: tuple[Linear]
-
-    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        return self.layers[0].transform(x, memory)
-
-    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        return self.layers[0].transform_backward(dy, need_dx, memory)
-
-
-class LinearRelu(Stage):
-    """Dense or Conv2D with ReLU, which is applied while the sums are still in registers."""
-
-    layers: tuple[Linear]
-
-    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        y = self.layers[0].transform(x, memory, relu=True)
-        memory.save(self, y)
-        return y
-
-    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        layer, (y,) = self.layers[0], memory.saved(self)
-        if isinstance(layer, Conv2D):
-            return layer.transform_backward(dy, need_dx, memory, relu_output=y)
-        dz = layer.kernels.relu_backward(dy, y, **memory.out(self, dz=y.shape))
-        return layer.transform_backward(dz, need_dx, memory)
-
-    def kernel(self, batch: int) -> str:
-        layer = self.layers[0]
-        choice = f": {chosen(layer, batch)}" if isinstance(layer, Conv2D) else ""
-        return f"{type(layer).__name__}, ReLU{choice}"
-
-
-class ConvReluPool(Stage):
-    """Convolution, ReLU and 2x2 max-pooling in one pass; backward visits only the maxima."""
-
-    layers: tuple[Conv2D, MaxPooling2D]
-
-    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        y, argmax = self._run(x, training, memory)
-        memory.save(self, x, argmax)
-        return y
-
-    def _run(self, x: Array, want_argmax: bool, memory: Memory) -> tuple[Array, Array | None]:
-        conv, pool = self.layers
-        shape = (len(x), *pool.output_shape)
-        out = memory.out(self, y=shape, argmax=shape if want_argmax else None)
-        y, argmax = conv.kernels.conv2d_relu_pool_forward(
-            x, conv.params["kernel"], conv.bias, conv.window, pool.window,
-            want_argmax=want_argmax, **out,
-        )  # fmt: skip
-        return y, argmax
-
-    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        conv, pool = self.layers
-        x, argmax = memory.saved(self)
-        if argmax is None:  # inference saves none; only a gradient check runs backward from it
-            _, argmax = self._run(x, True, memory)
-        out = conv.gradient_buffers(x, need_dx, memory)
-        dx, dweight, dbias = conv.kernels.conv2d_relu_pool_backward(
-            dy, x, conv.params["kernel"], argmax, conv.window, pool.window, need_dx, **out
-        )
-        conv.set_gradients(dweight, dbias)
-        return dx
-
-    def kernel(self, batch: int) -> str:
-        return f"Conv2D, ReLU, pool: {chosen(self.layers[0], batch, pooled=True)}"
-
-
-def chosen(conv: Conv2D, batch: int, pooled: bool = False) -> str:
-    """The algorithm of each of a convolution's three products."""
-    choice = conv.kernels.choose(conv.window, conv.input_shape[2], conv.filters, batch, pooled)
-    return f"{choice.forward} / {choice.dweight} / {choice.dx}"
-
+from .passes import is_known
+from .stages import ConvReluPool, InPlaceDropout, LinearPart, LinearRelu, Stage
 
 # What decides how a layer runs: the methods that a stage calls or bypasses, be they of its class or
 # assigned to the layer, and its activation.
@@ -174,6 +72,11 @@ class Plan:
         return x
 
     @cached_property
+    def layers(self) -> list[Layer]:
+        """The layers of all stages; those that a stage computes together too."""
+        return [layer for _, layer in self.decides]
+
+    @cached_property
     def uses_blas(self) -> bool:
         """Whether the layers may call BLAS: reference kernels do, and custom layers might."""
         layers = (layer for stage in self.stages for layer in stage.layers)
@@ -182,25 +85,6 @@ class Plan:
     def _same_bits(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function`, with BLAS on one thread: its bits depend on the number of threads."""
         return single_threaded_blas(function, *args) if self.uses_blas else function(*args)
-
-    def predict(self, x: Array, memory: Memory) -> Array:
-        """x (N, *input_shape) -> the model's output, `final` included."""
-
-        def forward(x: Array) -> Array:
-            return quietly(self._infer, x, memory)  # the caller checks the result
-
-        if len(x) > MAX_REPLAY_BATCH or not isinstance(memory, Arena):
-            return forward(x)
-        replay: Replay | None = memory.programs.get(len(x))
-        if replay is None or replay.plan is not self or not replay.fits():
-            layers = [layer for _, layer in self.decides]
-            replay = memory.programs[len(x)] = Replay(self, forward, x, layers)
-            return replay.y
-        return replay.replay(x) if replay.program.calls else forward(x)
-
-    def _infer(self, x: Array, memory: Memory) -> Array:
-        y = self.forward(x, False, memory)
-        return y if self.final is None else self.final._forward(y, False, memory)
 
     def backward(self, dy: Array, memory: Memory) -> None:
         """From dL/d(output of `forward`) to the gradients of all parameters.
@@ -287,9 +171,19 @@ def fused(rest: Sequence[Layer]) -> Stage | None:
     if not ability(first.kernels, "fuses"):
         return None
     pool = others[0] if others else None
+    stage: Stage = LinearRelu(first)
     if isinstance(first, Conv2D) and isinstance(pool, MaxPooling2D) and poolable(first, pool):
-        return ConvReluPool(first, pool)
-    return LinearRelu(first)
+        stage = ConvReluPool(first, pool)
+    return with_dropout(stage, rest[len(stage.layers) :])
+
+
+def with_dropout(stage: Stage, rest: Sequence[Layer]) -> Stage:
+    """The stage and the dropout that follows, after a Flatten or not; or the stage as it is."""
+    flatten = [layer for layer in rest[:1] if isinstance(layer, Flatten)]
+    others = [*flatten, *rest[len(flatten) : len(flatten) + 1]]
+    if others and isinstance(others[-1], Dropout) and all(map(is_known, others)):
+        return InPlaceDropout(stage, *others)
+    return stage
 
 
 def poolable(conv: Conv2D, pool: MaxPooling2D) -> bool:
@@ -306,7 +200,7 @@ def describe(plan: Plan, memory: Memory | None, batch: int) -> str:
     for stage in plan.stages:
         shape = (batch, *stage.layers[-1].output_shape)
         mflop, size = flops(stage) * batch / 1e6, prod(shape) * plan.dtype.itemsize / 2**20
-        rows.append((stage.name, stage.kernel(batch), str(shape), f"{mflop:,.1f}", f"{size:.2f}"))
+        rows.append((stage.name, stage.kernel(), str(shape), f"{mflop:,.1f}", f"{size:.2f}"))
     if (final := plan.final) is not None:
         kernel = f"{final.activation}, with the loss"
         rows.append((final.name, kernel, rows[-1][2], "0.0", rows[-1][4]))
@@ -329,4 +223,4 @@ def flops(stage: Stage) -> int:
     )
 
 
-__all__ = ["Plan", "Stage", "describe", "last_activation", "make_plan"]
+__all__ = ["Plan", "describe", "last_activation", "make_plan"]

@@ -87,7 +87,7 @@ def _forward(
         if each is not None and memory.holds(each):
             saved.update(zip(each.saves, memory.saved(each), strict=False))
     if saved.get("key") is not None and isinstance(layer, Dropout):
-        saved["mask"] = reference.dropout_mask(x.size, layer.rate, int(saved["key"])).reshape(
+        saved["mask"] = reference.dropout_mask(x.size, layer.rate, saved["key"].item()).reshape(
             x.shape
         )
     saved = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in saved.items()}

@@ -22,8 +22,10 @@ from ..metrics import custom_metrics, warn_not_stored
 from ..storage.snapshot import Snapshot
 from .evaluator import INFERENCE_BATCH
 from .history import Progress
+from .inference import inference
 from .plan import describe
 from .record import record
+from .structure import UNIT_RANGE
 from .trainer import Trainer
 from .worked_example import Trace
 
@@ -69,6 +71,10 @@ class Sequential(Trainer):
         overflow on the way.
         """
         verbosity(verbose)
+        if batch_size is None and not verbose and callbacks is None:
+            result = self._predict_at_once(x)
+            if result is not None:
+                return result
         self._build_for(x)
         images = self._images(x)
         size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
@@ -84,19 +90,44 @@ class Sequential(Trainer):
             for number, index in enumerate(batches(len(images), size)):
                 if callback_list:
                     callback_list.call("on_predict_batch_begin", number, {})
-                batch = take(images, index, self.dtype)
-                result[index] = y = self.execution_plan.predict(batch, memory)
-                if not np.isfinite(y).all():
+                n = len(result[index])
+                found = inference(self.execution_plan, n, memory)
+                take(images, index, self.dtype, found.x)
+                found.run()
+                result[index] = found.y
+                if not found.is_finite():
                     raise NonFiniteError(
-                        f"predict: NaN or infinity, first seen in {self._first_nonfinite(batch)}"
+                        f"predict: NaN or infinity, first seen in {self._first_nonfinite(found.x)}"
                     )
-                progress.update(len(batch), {})
+                progress.update(n, {})
                 if callback_list:
-                    callback_list.call("on_predict_batch_end", number, {"outputs": y.copy()})
+                    outputs = {"outputs": found.y.copy()}
+                    callback_list.call("on_predict_batch_end", number, outputs)
             progress.end({})
         if callback_list:
             callback_list.call("on_predict_end", {})
         return result
+
+    def _predict_at_once(self, x: Any) -> Array | None:
+        """`predict` of one batch of the model's own type and shape, the checks done by kernels.
+
+        None if it is another, or if there is something to say of it.
+        """
+        if not (self.built and type(x) is np.ndarray and 0 < len(x) <= INFERENCE_BATCH):
+            return None
+        if x.shape[1:] != self.input_shape or self.layers != self._built_layers:
+            return None
+        if x.dtype != self.dtype:
+            return None
+        with self.borrowed_memory() as memory:
+            found = inference(self.execution_plan, len(x), memory)
+            if not found.is_captured:
+                return None
+            np.copyto(found.x, x)
+            found.run()
+            if not found.is_finite() or (self.unit_range and found.largest[0] > UNIT_RANGE):
+                return None
+            return found.y.copy()
 
     # --- Looks inside ---
 

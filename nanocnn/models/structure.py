@@ -114,14 +114,15 @@ class Structure:
     @contextmanager
     def borrowed_memory(self) -> Iterator[Memory]:
         """A memory for inference that no other thread has at the same time."""
-        spare = self._spare
+        plan, spare = self.execution_plan, self._spare  # a new plan has no spare memories
         try:
             memory = spare.pop()
         except IndexError:
-            memory = self.execution_plan.memory()
+            memory = plan.memory()
         try:
             yield memory
         finally:
+            memory.release()
             spare.append(memory)
 
     @property
@@ -147,26 +148,49 @@ class Structure:
             for name, array in layer.weights.items()
         }
 
+    def trained(self) -> dict[str, Array]:
+        """The parameters that training changes, by "layer/name": the arrays themselves."""
+        return {
+            f"{layer.name}/{name}": param
+            for layer in self.layers
+            if layer.trainable
+            for name, param in layer.params.items()
+        }
+
     def parameters(self) -> tuple[dict[str, Array], dict[str, Array]]:
-        """The trained parameters and, after a backward pass, their gradients, by "layer/name"."""
-        params: dict[str, Array] = {}
-        grads: dict[str, Array] = {}
-        for layer in self.layers:
-            for name, param in layer.params.items() if layer.trainable else ():
-                grad = layer.grads[name]
-                if factor := layer.penalties.get(name):
-                    grad += param * param.dtype.type(2 * factor)
-                params[f"{layer.name}/{name}"], grads[f"{layer.name}/{name}"] = param, grad
+        """`trained` and, after a backward pass, the gradients, by "layer/name".
+
+        The gradients of the L2 penalties are added in place.
+        """
+        params = self.trained()
+        grads = {f"{layer.name}/{name}": grad for layer in self.layers if layer.trainable
+                 for name, grad in layer.grads.items()}  # fmt: skip
+        grads = {name: grads[name] for name in params}
+        if factors := self.penalties():
+            self.kernels.l2_gradient(
+                [params[name] for name in factors], [grads[name] for name in factors],
+                np.array([*factors.values()]),
+            )  # fmt: skip
         return params, grads
 
-    def penalty(self) -> float:
-        """The L2 terms of the loss; as in Keras, only of layers that are trained."""
-        return sum(
-            factor * float(np.square(layer.params[name], dtype=np.float64).sum())
+    def penalties(self) -> dict[str, float]:
+        """The L2 factors by "layer/name"; as in Keras, only of layers that are trained."""
+        return {
+            f"{layer.name}/{name}": factor
             for layer in self.layers
             if layer.trainable
             for name, factor in layer.penalties.items()
-        )
+            if factor
+        }
+
+    def penalty(self) -> float:
+        """The L2 terms of the loss."""
+        factors = self.penalties()
+        if not factors:
+            return 0.0
+        weights = self.weights
+        params = [weights[name] for name in factors]
+        return float(self.kernels.l2_penalty(params, np.array([*factors.values()]))[0])
 
     def get_weights(self) -> list[Array]:
         """Copies of all weights, in Keras's order and shapes."""

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..callbacks import Callback, CallbackList, ModelCheckpoint
-from ..common.arrays import Array, quiet
 from ..common.errors import ModelFileError, NonFiniteError, warn
 from ..common.terminal import say
 from ..common.validate import flag, integer
@@ -18,7 +17,6 @@ from ..data.batches import batches
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
 from ..metrics import Means
-from . import warmup
 from .evaluator import Evaluator, as_keras
 from .history import History, Progress
 from .inputs import Data, class_weighted
@@ -52,18 +50,6 @@ class Trainer(Evaluator):
         super().build(input_shape)
         self.progress = {}
 
-    @quiet
-    def step(self, batch: Data, memory: Memory) -> tuple[float, Array, Array]:
-        """One update of the parameters: the batch's loss before it, target and prediction."""
-        loss, share, target, prediction = self._forward(batch, True, memory)
-        loss += self.penalty()
-        if not np.isfinite(loss):
-            raise NonFiniteError(f"the loss is {loss}")
-        self.execution_plan.backward(self.loss.backward(share, self.kernels, memory), memory)
-        params, grads = self.parameters()
-        self.optimizer.apply(params, grads, self.kernels)
-        return loss, target, prediction
-
     @never_captured
     def train_on_batch(
         self,
@@ -82,8 +68,8 @@ class Trainer(Evaluator):
         data = self._class_weighted(self._checked_data(x, y, sample_weight), class_weight)
         self._trained_on(data.x)
         means = Means(self.metrics, self.loss.threshold)
-        with self.training_memory(len(data.x)) as memory:
-            means.add(*self.step(data.batch(slice(None), self.dtype), memory))
+        with self.training_memory() as memory:
+            means.add(self._step(data, slice(0, len(data.x)), memory, True))
         return as_keras(means.result(), return_dict)
 
     @never_captured
@@ -155,7 +141,7 @@ class Trainer(Evaluator):
         logs: dict[str, float] = {}
         try:
             with (
-                self.training_memory(batch_size) as memory,
+                self.training_memory() as memory,
                 deferred_interrupts() as check_interrupt,
             ):
                 for epoch in range(initial_epoch, epochs):
@@ -184,21 +170,18 @@ class Trainer(Evaluator):
         data, callbacks, progress = run.data, run.callbacks, run.progress
         means = Means(self.metrics, self.loss.threshold)
         order = batches(len(data.x), run.batch_size, self.rng if run.shuffle else None)
-        # The images of every minibatch, of which the last may be smaller.
-        buffer = np.empty((min(run.batch_size, len(data.x)), *self.input_shape), self.dtype)
         shown = 0.0
         for number, index in enumerate(order):
-            n = index.stop - index.start if isinstance(index, slice) else len(index)
             callbacks.call("on_train_batch_begin", number, {})
-            batch = data.batch(index, self.dtype, buffer[:n])
             try:
-                loss, target, prediction = self.step(batch, memory)
+                step = self._step(data, index, memory, True)
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f"epoch {epoch + 1}, batch {number + 1}: {error}, first seen in "
-                    f"{self._first_nonfinite(batch.x)}; the parameters are those before this batch"
+                    f"{self._first_nonfinite(data.images(index, self.dtype))}; "
+                    "the parameters are those before this batch"
                 ) from None
-            means.add(loss, target, prediction)
+            means.add(step)
             if callbacks.listeners["on_train_batch_end"]:
                 callbacks.call("on_train_batch_end", number, means.result())
             if progress.bar is not None and (now := perf_counter()) - shown > 0.05:
@@ -287,21 +270,20 @@ class Trainer(Evaluator):
     # --- Memory ---
 
     @contextmanager
-    def training_memory(self, batch: int) -> Iterator[Memory]:
-        """The memory of training passes of `batch` samples; one training at a time can have it."""
+    def training_memory(self) -> Iterator[Memory]:
+        """The memory of training passes; one training at a time can have it."""
         frame = sys._getframe(2)  # of the function that has this in a `with` statement
         holder = self._training.acquire(frame)
         if holder is not None:
             who = "this" if holder == threading.get_ident() else "another"
             raise RuntimeError(f"model {self.name!r} is being trained by {who} thread")
         try:
-            if self._memory is not None:
-                yield self._memory
-            else:
+            if self._memory is None:
                 self._memory = self.execution_plan.memory()
-                with warmup.offered(self, self.loss, self.optimizer, batch):
-                    yield self._memory
+            yield self._memory
         finally:
+            if self._memory is not None:
+                self._memory.release()
             self._training.release(frame)
 
     def _layers_changed(self) -> None:

@@ -1,6 +1,6 @@
 """A trace: every number of one pass. `print(trace)` is a worked example, down the network and back.
 
-Each formula names the function of `kernels/reference.py` that defines it, and its line. It
+Each formula names the function of the reference kernels that defines it, and its line. It
 runs in a model of `kernels="reference"`; the fast kernels have functions of the same names.
 """
 
@@ -17,7 +17,7 @@ from ..layers.activation import ACTIVATIONS
 from .formulas import BACKWARD, FUSED, where
 
 DEFINED = [
-    "Each formula is defined by the function beside it, in nanocnn/kernels/reference.py at that",
+    "Each formula is defined by the function beside it, in that file of nanocnn/kernels at that",
     'line. In a model of kernels="reference" these lines run, and a breakpoint there stops; the',
     "fast kernels compute the same up to rounding.",
 ]

@@ -8,12 +8,15 @@ import sys
 from types import SimpleNamespace
 
 import numba
+import numpy as np
 import pytest
 
 import nanocnn
-from nanocnn.jit import compile as compiler, numba_private
+from nanocnn.jit import compile as compiler, fingerprint, numba_private
+from nanocnn.jit.arguments import Arguments
+from nanocnn.jit.inline import inline
 from support import tiny_package
-from support.tiny_package import CALLEE, RUN, compiled, run
+from support.tiny_package import CALLEE, RUN, compiled, entries, run
 
 
 @pytest.fixture
@@ -88,13 +91,11 @@ def test_the_cache_can_be_disabled(mini):
 @pytest.mark.slow
 def test_broken_entries_are_rewritten(mini):
     run(mini)
-    folder = compiled(mini)
-    entries = sorted(folder.glob("*.nbc"))
-    assert len(entries) == 3
-    content = [entry.read_bytes() for entry in entries]
-    entries[0].write_bytes(content[0][:-100])
-    entries[1].write_bytes(b"")
-    entries[2].write_bytes(content[2][:200] + b"\0" + content[2][201:])
+    first, second, third = entries(mini)
+    content = third.read_bytes()
+    first.write_bytes(first.read_bytes()[:-100])
+    second.write_bytes(b"")
+    third.write_bytes(content[:200] + b"\0" + content[201:])
     result = run(mini)
     assert result["x"] == [112, 112, 112] and result["loaded"] == 0
     assert run(mini)["loaded"] == 3
@@ -102,7 +103,7 @@ def test_broken_entries_are_rewritten(mini):
 
 def test_an_entry_of_another_kernel_is_not_loaded(mini):
     run(mini)
-    first, second, _ = sorted(compiled(mini).glob("*.nbc"))
+    first, second, _ = entries(mini)
     assert first.name.split("-")[0] == second.name.split("-")[0] == "add"
     assert first.read_bytes() != second.read_bytes()  # made with 10 and with 100
 
@@ -194,10 +195,17 @@ CHANGED = {
     "import numba.core.compiler as c; c.CompileResult._replace = broken": "takes longer",
     "import mini.jit.numba_private as c; c._define_inline_compiler = broken": "takes longer",
     "import mini.jit.numba_private as c; c._probe = lambda *_: lambda x: x": "takes longer",
+    "import numba.core.ccallback as c; c.NullCache = other": "not cached on disk",
+    "import mini.jit.numba_private as c; c._callback = broken": "not cached on disk",
     "import numba.core.compiler_lock as c; c.global_compiler_lock = type("
     "'Lock', (), {'__call__': lambda s, f: f, 'is_locked': lambda s: True})()": "may hang",
 }
-BROKEN = "def broken(*args, **kwargs): raise TypeError('not as it was\\nin two lines')"
+BROKEN = """
+def broken(*args, **kwargs):
+    raise TypeError('not as it was\\nin two lines')
+class other:
+    load_overload = save_overload = lambda *args: None
+"""
 
 
 @pytest.mark.slow
@@ -214,30 +222,49 @@ def test_missing_or_changed_private_names_of_numba(mini, change):
             assert "RuntimeWarning: numba " in line and CHANGED[change] in line
 
 
-@pytest.mark.parametrize("name", ["_compiler", "_cache"])
-def test_missing_attributes_of_numbas_dispatchers(monkeypatch, name):
-    class Renamed:
-        def __init__(self, kernel):
-            self.kernel = kernel
+class Renamed:
+    """A dispatcher of numba, one of whose attributes has another name."""
 
-        def __getattr__(self, attribute):
-            if attribute == name:
-                raise AttributeError(attribute)
-            return getattr(self.kernel, attribute)
+    def __init__(self, function, missing):
+        self.function, self.missing = function, missing
 
-        def __call__(self, *args):
-            return self.kernel(*args)
+    def __getattr__(self, attribute):
+        if attribute == self.missing:
+            raise AttributeError(attribute)
+        return getattr(self.function, attribute)
 
+    def __call__(self, *args):
+        return self.function(*args)
+
+
+def test_functions_whose_cache_has_another_name_are_compiled(monkeypatch):
     njit = numba.njit
-    renamed = vars(numba) | {"njit": lambda **how: lambda f: Renamed(njit(**how)(f))}
-    monkeypatch.setattr(compiler, "numba", SimpleNamespace(**renamed))
-    if name == "_cache":
-        monkeypatch.setattr(numba_private, "_warned", set())
-        with pytest.warns(RuntimeWarning, match="not cached on disk"):
-            kernel = compiler.kernel(lambda x: x + 1)
-    else:
-        kernel = compiler.kernel(lambda x: x + 1)
-    assert kernel(2) == 3
+    renamed = lambda **how: lambda function: Renamed(njit(**how)(function), "_cache")  # noqa: E731
+    monkeypatch.setattr(compiler, "numba", SimpleNamespace(**vars(numba) | {"njit": renamed}))
+    monkeypatch.setattr(numba_private, "_warned", set())
+    with pytest.warns(RuntimeWarning, match="not cached on disk"):
+        native = compiler.native(lambda x: x + 1)
+    assert native(2) == 3
+
+
+def test_kernels_whose_options_are_unknown_are_compiled(monkeypatch):
+    """Also ahead, in two processes."""
+
+    monkeypatch.setattr(fingerprint, "options", None)
+    monkeypatch.setattr(numba_private, "_warned", set())
+    helped = inline(lambda: 2)
+
+    @compiler.kernel
+    def add(part, parts, x):
+        x[part] += helped()
+
+    x = np.ones(3)
+    with pytest.warns(RuntimeWarning, match="not cached on disk"):
+        assert not add.is_cached(Arguments((x,)).types, 0)
+    add.compile_ahead(Arguments((x,)).types, 0)
+    assert not add.entries  # nobody could load it
+    add(1, 3, x)
+    assert x.tolist() == [1, 3, 1] and add.is_cached(Arguments((x,)).types, 0)
 
 
 @pytest.mark.parametrize("statement", [

@@ -11,7 +11,7 @@ import pytest
 
 from nanocnn.jit import claims
 from support import tiny_package
-from support.tiny_package import RUN, compiled, finish, run, start
+from support.tiny_package import RUN, compiled, entries, finish, run, start
 
 posix = pytest.mark.skipif(not hasattr(os, "getuid"), reason="POSIX permissions only")
 root = pytest.mark.skipif(
@@ -108,7 +108,7 @@ def piped(entry):
 ], ids=["others write", "group writes", "somebody else's", "a link", "a pipe"])  # fmt: skip
 def test_an_entry_that_others_may_write_to_is_not_read(mini, spoil):
     run(mini)
-    for entry in (compiled(mini)).glob("*.nbc"):
+    for entry in entries(mini):
         spoil(entry)
     assert run(mini)["loaded"] == 0
     assert run(mini)["loaded"] == 3  # written anew
@@ -226,8 +226,10 @@ def test_a_failed_compilation_releases_its_claim(mini):
 from mini import kernel
 from mini.jit import claims
 try:
-    kernel.scale("text")
+    kernel.scale(0, 1, 1.5)
 except Exception:
     assert not claims._held
+else:
+    raise AssertionError
 {RUN}"""
     assert run(mini, code=code)["x"] == [112, 112, 112]

@@ -89,21 +89,30 @@ def test_a_process_that_cannot_be_started_gives_none(files, monkeypatch, problem
     assert len(storage.load(files[0]).weights) == 2
 
 
+MADE = """
+import os
+class Made:
+    def compile_ahead(self, path, buffers):
+        os.mkdir(path)
+"""
+
+
 def test_a_child_of_a_renamed_package_runs_the_same_copy(tmp_path):
     """The folder `jit` copied into another project knows what it belongs to now."""
     (tmp_path / "place" / "other").mkdir(parents=True)
     shutil.copytree(PACKAGE / "jit", tmp_path / "place" / "other" / "jit")
     (tmp_path / "place" / "other" / "__init__.py").touch()
+    (tmp_path / "place" / "other" / "made.py").write_text(MADE)
     code = f"""if True:
         import os, subprocess, sys
         sys.path.insert(0, {str(tmp_path / "place")!r})
         from other.jit import child_process, precompile, threads
+        from other.made import Made
         child = child_process.start("import os, other; print(other.__file__, *os.environ)",
                                     stdout=subprocess.PIPE)
         sys.stdout.write(child.communicate()[0].decode())
         threads.set_num_threads(2)
-        with precompile.offered(os.mkdir, {str(tmp_path / "made")!r}):
-            precompile.start()
+        precompile.start([(Made(), {str(tmp_path / "made")!r}, 0)])
         print(precompile.second.wait(), "nanocnn" in sys.modules)"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     first, last = done.stdout.splitlines()
@@ -154,15 +163,16 @@ TRAVELLER = """
 import os, sys
 sys.path.extend(sys.argv[3:])
 import json, h5py, numpy, nanocnn
-from importlib import import_module
 from nanocnn import load_model
 from nanocnn.jit import child_process, precompile
+from nanocnn.jit.arguments import Arguments
+from nanocnn.kernels.fast.elementwise import _relu_forward
 os.chdir(sys.argv[1])
 for path in sys.argv[2].split("|"):
     load_model(path, kernels="reference")
 assert child_process.interpreter()
-with precompile.offered(import_module, "nanocnn.models.warmup"):
-    precompile.start()
+x = numpy.zeros(4, "float32")
+precompile.start([(_relu_forward, Arguments((x, x)).types, 0)])
 sys.exit(precompile.second.wait())
 """
 

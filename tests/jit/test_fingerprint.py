@@ -5,6 +5,7 @@ import re
 import sys
 import types
 from pathlib import Path
+from types import CellType
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ from .sizes import FIRST, Pair
 from .jit.compile import kernel
 TABLE = (1, 2)
 @kernel
-def scale(x, pair):
+def scale(part, parts, x, pair):
     x[0] = Pair(*pair).a * callee.factor() + FIRST + TABLE[1]
 def plain():
     return 1
@@ -47,7 +48,7 @@ HASH = """
 import json
 from mini import user
 from mini.jit.fingerprint import fingerprint
-print(json.dumps({"hash": fingerprint(user.scale.py_func)}))
+print(json.dumps({"hash": fingerprint(user.scale.function)}))
 """
 EDITS = [
     ("sizes.py", "FIRST = 5", "FIRST = 6", True),
@@ -83,27 +84,36 @@ def test_only_edits_that_change_machine_code_change_the_fingerprint(mini):
 
 
 def kernels_and_their_parts():
-    """(module, name, AST) of every function of the fast kernels that becomes machine code."""
+    """Of each function of the fast kernels that becomes machine code: module, AST, global names."""
     for path in sorted((KERNELS / "fast").rglob("*.py")):
         module = ".".join(["nanocnn.kernels", *path.relative_to(KERNELS).with_suffix("").parts])
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef):
-                decorators = {ast.unparse(each) for each in node.decorator_list}
-                if decorators & {"kernel", "inline", "noinline"}:
-                    yield module, node
+        nodes = ast.walk(ast.parse(path.read_text()))
+        functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+        for node in functions:
+            decorators = {ast.unparse(each) for each in node.decorator_list}
+            if decorators & {"kernel", "inline", "noinline"}:
+                around = [each for each in functions if node in each.body]
+                local = {each.arg for function in around for each in function.args.args}
+                names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+                yield module, node, names - local
+
+
+def is_filled(function):
+    """Whether its closure has contents: not that of a function which has not been made yet."""
+    return all(cell != CellType() for cell in function.__closure__ or ())
 
 
 def test_every_compiled_function_and_constant_is_in_a_fingerprint():
     """Found by reading the sources, constants and modules that hold only constants included."""
     get_kernels("fast")
-    walks = [fingerprint._Walk(each, closure=False).parts for each in cache.known_functions()]
+    walks = [fingerprint._Walk(each, is_filled(each)).parts for each in cache.known_functions()]
     hashed = "\0".join(part for parts in walks for part in parts)
     found = list(kernels_and_their_parts())
     assert len(found) > 60
-    for module, node in found:
+    for module, node, names in found:
         assert re.search(f"\0{module}\0([\\w<>.]*\\.)?{node.name}\0", f"\0{hashed}"), node.name
         space = vars(sys.modules[module])
-        for name in {each.id for each in ast.walk(node) if isinstance(each, ast.Name)} & set(space):
+        for name in names & set(space):
             value = space[name]
             if isinstance(value, bool | int | float | str):
                 part = f"\0{name}\0{type(value).__qualname__}\0{value!r}\0"
@@ -115,9 +125,9 @@ def test_every_compiled_function_and_constant_is_in_a_fingerprint():
 def test_a_constant_changed_at_run_time_changes_the_fingerprint(monkeypatch):
     from nanocnn.kernels.fast import gemm
 
-    before = fingerprint.fingerprint(gemm._matmul.py_func)
+    before = fingerprint.fingerprint(gemm._matmul.function)
     monkeypatch.setattr(gemm, "TILES", gemm.TILES + 1)
-    assert fingerprint.fingerprint(gemm._matmul.py_func) != before
+    assert fingerprint.fingerprint(gemm._matmul.function) != before
 
 
 def test_functions_without_a_file_have_different_fingerprints():

@@ -109,7 +109,7 @@ def test_the_readmes_examples_print_what_they_say(capsys):
     for block in BLOCKS:
         exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
     said = re.findall(r"^print\(.*\)  # (.*)$", "\n".join(BLOCKS), re.MULTILINE)
-    assert capsys.readouterr().out.splitlines() == said and len(said) == len(BLOCKS) == 3
+    assert capsys.readouterr().out.splitlines() == said and len(said) == len(BLOCKS) == 4
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,60 +1,30 @@
-"""The pool of threads: every part once, any number of callers, errors, Ctrl-C, fork and exit."""
+"""The pool of threads: every part once, any number of callers, and signals between."""
 
 import gc
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
 
-from nanocnn.jit import pool as pools, spin, threads
-
-
-@pytest.fixture(params=["spinning", "sleeping"])
-def wait(request, monkeypatch):
-    """Threads wait for one another in both ways: with the help of compiled code and without."""
-    if request.param == "sleeping":
-        monkeypatch.setattr(pools, "spin", lambda *args: False)
+from nanocnn.jit import executor, pool as pools, scratch, threads
+from support.pool_kernels import all_meet, count, own, slowly, together, within
 
 
 @pytest.fixture(params=[1, 2, 4])
-def pool(wait, set_threads, request):
+def pool(set_threads, request):
     set_threads(request.param)
     return request.param
 
 
 @pytest.fixture
-def two(wait, set_threads):
+def two(set_threads):
     set_threads(2)
 
 
-def count(part, parts, done):
-    done[part] += 1
-
-
-def test_spinning_sees_a_change_and_gives_up():
-    flags = np.zeros(2, np.int64)
-    assert spin.spin(flags, 0, 1, 1000.0)
-    assert not spin.spin(flags, 0, 0, 300.0, bump=1)
-    assert flags.tolist() == [0, 1]
-    other = threading.Timer(0.02, flags.__setitem__, (0, 5))
-    other.start()
-    assert spin.spin(flags, 0, 0, 10e6)
-    other.join()
-
-
-def python(code, *arguments):
-    """Run `code` in a new process; its output, after it has ended well."""
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *arguments],
-        capture_output=True, text=True, timeout=180,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+# --- Parts ---
 
 
 @pytest.mark.parametrize("parts", [0, 1, 2, 7, 64])
@@ -66,18 +36,28 @@ def test_every_part_is_done_once(pool, parts):
 
 
 def test_the_number_of_threads_is_used(pool):
-    names, together = set(), threading.Barrier(pool)
-
-    def kernel(part, parts):
-        if part < pool:  # one thread cannot do two of these parts
-            together.wait(60)
-        names.add(threading.get_ident())
-
-    pools.run(kernel, 12)
-    assert len(names) == pool
+    assert all_meet(pool)
 
 
-def test_many_callers_at_once(pool):
+def test_a_kernel_can_be_called_for_one_part():
+    done = np.zeros(3, int)
+    count(1, 3, done)
+    assert done.tolist() == [0, 1, 0]
+
+
+def test_arrays_are_released(two):
+    array = np.zeros(4, int)
+    seen = weakref.ref(array)
+    pools.run(count, 4, array)
+    del array
+    assert seen() is None
+
+
+# --- Callers ---
+
+
+@pytest.mark.parametrize("callers", [16, executor.SLOTS + 8])
+def test_many_callers_at_once(pool, callers):
     wrong = []
 
     def caller(i):
@@ -87,180 +67,43 @@ def test_many_callers_at_once(pool):
             if not (done == 1).all():
                 wrong.append((i, n))
 
-    callers = [threading.Thread(target=caller, args=(i,)) for i in range(16)]
-    for thread in callers:
-        thread.start()
-    for thread in callers:
-        thread.join(30)
-    assert not wrong and not any(thread.is_alive() for thread in callers)
+    together(caller, callers)
+    assert not wrong
 
 
-def test_a_kernel_may_call_kernels(pool):
-    done = np.zeros((6, 5), int)
-    pools.run(lambda part, parts: pools.run(count, 5, done[part]), 6)
-    assert (done == 1).all()
-
-
-@pytest.mark.parametrize("bad", [0, 3, 7])
-def test_an_error_is_raised_after_all_threads_have_left(pool, bad):
-    inside = []
-
-    def kernel(part, parts):
-        inside.append(part)
-        time.sleep(0.002)
-        inside.remove(part)
-        if part == bad:
-            raise ArithmeticError(part)
-
+def test_threads_give_back_what_they_had(two):
+    pools.run(count, 2, np.zeros(2, int))
+    free = len(pools._pool.free)
     for _ in range(5):
-        with pytest.raises(ArithmeticError, match=str(bad)):
-            pools.run(kernel, 8)
-        assert inside == []
-    done = np.zeros(8, int)
-    pools.run(count, 8, done)  # the pool has survived
-    assert (done == 1).all()
+        together(lambda i: pools.run(count, 2, np.zeros(2, int)), executor.SLOTS)
+    assert within(60, lambda: len(pools._pool.free) == free)
+    assert sorted(pools._pool.free) == list(range(executor.SLOTS - free, executor.SLOTS))
 
 
-def test_arrays_are_released(two):
-    class Kept:
-        alive = 0
+def test_each_thread_has_its_own_work_memory(pool):
+    """Also if callers need more and more of it, each another amount."""
+    wrong = np.zeros((6, 8), int)
 
-        def __init__(self):
-            Kept.alive += 1
+    def caller(i):
+        for n in range(40):
+            size = (n * (i + 1) * 997) % 60_000
+            scratch.run(own, 8, {"a": 100, "b": size}, 1000.0 * i + n, wrong[i], np.zeros(1))
 
-        def __del__(self):
-            Kept.alive -= 1
-
-    pools.run(lambda part, parts, kept: time.sleep(0.001), 4, Kept())
-    deadline = time.time() + 60
-    while Kept.alive and time.time() < deadline:  # the other thread lets go a moment later
-        time.sleep(0.001)
-    assert Kept.alive == 0
-
-
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
-@pytest.mark.parametrize(
-    "times, first, again, pause", [(60, 0.02, 0, 0.0002), (3, 0.05, 0.05, 0.01)]
-)
-def test_ctrl_c_returns_when_no_thread_writes_any_more(two, times, first, again, pause):
-    """Interrupted at random moments, once or again and again: then the array changes no more."""
-    array = np.zeros(40)
-
-    def kernel(part, parts):
-        for _ in range(20):
-            time.sleep(pause)
-            array[part] += 1
-
-    def press(number, frame):
-        """Ctrl-C, wherever `run` is; not in this test's own code, nor in a callback of the gc."""
-        while frame is not None and frame.f_code is not pools.run.__code__:
-            frame = frame.f_back
-        if frame is not None:
-            raise KeyboardInterrupt
-
-    rng, interrupts = np.random.default_rng(0), 0
-    before = signal.signal(signal.SIGALRM, press)
-    gc.disable()
-    try:
-        for _ in range(times):
-            try:
-                signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0005, first), again)
-                pools.run(kernel, 40)
-            except KeyboardInterrupt:
-                interrupts += 1
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            left = array.copy()
-            time.sleep(3 * pause)
-            np.testing.assert_array_equal(array, left)
-    finally:
-        gc.enable()
-        signal.signal(signal.SIGALRM, before)
-    assert interrupts > times // 2
-
-
-WAITS = "", "pool.spin = lambda *args: False"  # in a process of its own
-FORK = """
-import os, sys, threading, time, warnings
-import numpy as np
-from nanocnn.jit import pool, threads
-WAIT
-warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: fork with threads
-threads.set_num_threads(3)
-def busy(part, parts):
-    time.sleep(0.01)
-stop = False
-def caller():
-    while not stop:
-        threads.single_threaded_blas(pool.run, busy, 6)
-callers = [threading.Thread(target=caller, daemon=True) for _ in range(2)]
-[t.start() for t in callers]
-for i in range(20):
-    time.sleep(0.003 * (i % 5))
-    child = os.fork()
-    if child == 0:
-        done = np.zeros(9, int)
-        seen, together = set(), threading.Barrier(3)
-        def kernel(part, parts):
-            if part < 3:  # one thread cannot do two of these parts
-                together.wait(60)
-            done[part] += 1
-            seen.add(threading.get_ident())
-        threads.single_threaded_blas(pool.run, kernel, 9)
-        threads.set_num_threads(2)
-        os._exit(0 if (done == 1).all() and len(seen) == 3 else 1)
-    deadline = time.time() + 100
-    while True:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            break
-        if time.time() > deadline:
-            os.kill(child, 9)
-            sys.exit("the child hangs")
-        time.sleep(0.005)
-    assert status == 0, status
-stop = True
-[t.join() for t in callers]
-print("fine")
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-@pytest.mark.parametrize("wait", WAITS)
-def test_a_child_forked_from_a_busy_process_has_its_own_pool(wait):
-    assert python(FORK.replace("WAIT", wait)) == "fine\n"
-
-
-@pytest.mark.parametrize("wait", WAITS)
-def test_the_interpreter_ends_while_threads_work(wait):
-    code = f"""
-import threading, time
-from nanocnn.jit import pool, threads
-{wait}
-threads.set_num_threads(4)
-work = lambda part, parts: time.sleep(0.01)
-def forever():
-    while True:
-        pool.run(work, 8)
-for _ in range(3):
-    threading.Thread(target=forever, daemon=True).start()
-time.sleep(0.1)
-print("end")
-"""
-    assert python(code) == "end\n"  # and does not hang
+    together(caller, 6)
+    assert not wrong.any()
 
 
 def test_the_number_of_threads_changes_while_others_run(two):
     stop, wrong = False, []
 
-    def caller():
+    def caller(i):
         while not stop:
             done = np.zeros(8, int)
             pools.run(count, 8, done)
             if not (done == 1).all():
                 wrong.append(done)
 
-    callers = [threading.Thread(target=caller) for _ in range(3)]
+    callers = [threading.Thread(target=caller, args=(i,)) for i in range(3)]
     for thread in callers:
         thread.start()
     for n in [1, 4, 2, 3] * 10:
@@ -271,34 +114,88 @@ def test_the_number_of_threads_changes_while_others_run(two):
         thread.join(30)
     assert not wrong
     pools.run(count, 8, np.zeros(8, int))  # the last number may have been set after the last run
-    deadline = time.time() + 60
-    names = ["?"] * 9
-    while len(names) > 2 and time.time() < deadline:  # the threads of the old pools have ended
-        names = [t.name for t in threading.enumerate() if t.name.startswith("nanocnn")]
-        time.sleep(0.01)
-    assert len(names) <= 2, names
+    helpers = lambda: [t for t in threading.enumerate() if t.name.startswith("nanocnn")]  # noqa: E731
+    assert within(60, lambda: len(helpers()) <= 2)  # the threads of the old pools have ended
+    assert all_meet(3)
 
 
-def test_without_compiled_code_threads_sleep():
-    """Where numba compiles nothing, and where spinning cannot be compiled: that is said."""
-    code = """if True:
-        import os, sys, threading, warnings
-        os.environ["NUMBA_DISABLE_JIT"] = sys.argv[1]
-        import nanocnn.jit.compile
-        if sys.argv[1] == "0":
-            def broken(function):
-                raise AttributeError("gone")
-            nanocnn.jit.compile.kernel = broken
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            from nanocnn.jit import pool, threads
-        threads.set_num_threads(2)
-        together = threading.Barrier(2)
-        for _ in range(5):
-            pool.run(lambda part, parts: together.wait(60), 2)
-        print([str(each.message) for each in caught])"""
-    for argument, said in (
-        ("1", "[]"),
-        ("0", """["threads sleep where they could spin: AttributeError('gone')"]"""),
-    ):
-        assert python(code, argument) == said + "\n"
+# --- Signals ---
+
+needs_timers = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
+
+
+@pytest.fixture
+def on_alarm():
+    """Sets a handler of SIGALRM."""
+    before = signal.getsignal(signal.SIGALRM)
+    gc.disable()  # its callbacks cannot be interrupted
+    yield lambda handler: signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+    gc.enable()
+
+
+@needs_timers
+@pytest.mark.parametrize("times, first, again, pause", [(60, 0.02, 0, 2), (3, 0.05, 0.05, 100)])
+def test_ctrl_c_returns_when_no_thread_writes_any_more(
+    set_threads, on_alarm, times, first, again, pause
+):
+    """Interrupted at random moments, once or again and again: then the array changes no more.
+
+    Also while threads are started and stopped. And all goes on as before.
+    """
+    array = np.zeros(40)
+
+    def press(number, frame):
+        """Ctrl-C, wherever `run` is; not in this test's own code."""
+        while frame is not None and frame.f_code is not pools.run.__code__:
+            frame = frame.f_back
+        if frame is not None:
+            raise KeyboardInterrupt
+
+    set_threads(2)
+    pools.run(slowly, 40, pause, array)  # compiled
+    rng, interrupts = np.random.default_rng(0), 0
+    on_alarm(press)
+    for i in range(times):
+        set_threads(2 + i % 2)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0005, first), again)
+            for _ in range(100):
+                pools.run(slowly, 40, pause, array)
+        except KeyboardInterrupt:
+            interrupts += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        left = array.copy()
+        time.sleep(0.001)
+        np.testing.assert_array_equal(array, left)
+    assert interrupts > times // 2
+    for n in (2, 3):
+        set_threads(n)
+        assert all_meet(n)
+
+
+@needs_timers
+def test_a_signal_handler_may_run_kernels(pool, on_alarm):
+    """Wherever it interrupts: nothing is lost, and both have their own work memory."""
+    done, wrong, calls = np.zeros(8, int), np.zeros(8, int), 0
+    x = np.zeros(1)
+
+    def handler(number, frame):
+        nonlocal calls
+        calls += 1
+        pools.run(count, 8, done)
+        scratch.run(own, 8, {"a": 2_000 * calls}, -1.0, wrong, x)
+        if calls < 40:
+            signal.setitimer(signal.ITIMER_REAL, 0.0005)
+
+    scratch.run(own, 8, {"a": 1}, 1.0, wrong, x)
+    on_alarm(handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005)
+    rounds, end = 0, time.monotonic() + 60
+    while calls < 40 and time.monotonic() < end:
+        pools.run(count, 8, done)
+        scratch.run(own, 8, {"a": 500 * (rounds % 100)}, 1.0, wrong, x)
+        rounds += 1
+    assert calls == 40 and (done == rounds + calls).all() and not wrong.any()

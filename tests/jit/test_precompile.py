@@ -1,36 +1,16 @@
-"""The second process that compiles: it knows what a training step needs, and cannot do harm."""
+"""The second process that compiles: it gets what a program needs, and cannot do harm."""
 
 import json
 import os
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from nanocnn import (
-    Activation,
-    AveragePooling2D,
-    BatchNormalization,
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    Input,
-    MaxPooling2D,
-    Sequential,
-    losses,
-    optimizers,
-    presets,
-    schedules,
-)
-from nanocnn.jit import claims, pool, precompile, threads
-from nanocnn.jit.capture import capture
-from nanocnn.models import warmup
+from nanocnn.jit import claims, precompile, threads
 
 # Trains for a step with an empty cache; says what it gave, what was compiled and what was found.
 COLD = """
@@ -46,7 +26,8 @@ model.compile("adam", "sparse_categorical_crossentropy")
 x = np.random.default_rng(0).random((32, 12, 12, 1), dtype=np.float32)
 loss = model.train_on_batch(x, np.arange(32) % 10)
 ended = precompile.second.wait()
-entries = len(list(cache.cache_folder().glob("*.nbc")))
+own = ("call-", "execute-", "helpothers-")  # functions of the pool, which are not counted
+entries = sum(not each.name.startswith(own) for each in cache.cache_folder().glob("*.nbc"))
 print(json.dumps({"loss": loss, "entries": entries, "ended": ended,
                   "again": model.train_on_batch(x, np.arange(32) % 10), **cache.counts}))
 """
@@ -74,98 +55,77 @@ def test_two_processes_compile_and_nothing_is_compiled_twice(tmp_path):
         assert [alone["loss"], alone["again"]] == [both["loss"], both["again"]]
 
 
-def every_layer():
-    model = Sequential(
-        [
-            Input((13, 14, 2)), Conv2D(5, 3, activation="relu"), MaxPooling2D(2, 1),
-            BatchNormalization(), Activation("tanh"), Conv2D(16, 3, padding="same"),
-            AveragePooling2D(2), Dropout(0.5), Flatten(), Dense(7, "sigmoid"), Dense(3, "softmax"),
-        ],
-        dtype="float64",
-    )  # fmt: skip
-    model.compile("rmsprop", "categorical_crossentropy")
-    return model
+# Kernels of each kind, and which of them the second process has compiled.
+KINDS = """
+from nanocnn.jit.compile import kernel, variants
+@kernel
+def plain(part, parts, x):
+    x[part] = 1
+@variants
+def make(n):
+    @kernel
+    def made(part, parts, x):
+        x[part] = n
+    return made
+def local():
+    @kernel
+    def nameless(part, parts, x):
+        x[part] = 5
+    return nameless
+"""
+USE = """
+import sys
+import numpy as np
+from kinds import local, make, plain
+from nanocnn.jit import precompile
+from nanocnn.jit.arguments import Arguments
+from nanocnn.jit.compile import kernel
+@kernel
+def of_main(part, parts, x):
+    x[part] = 6
+kernels = [local(), plain, of_main, make(2), make(3)]
+types = Arguments((np.zeros(2),)).types
+precompile.start([(each, types, 0) for each in kernels])
+assert precompile.second.wait() == 0
+print([each.is_cached(types, 0) for each in kernels])
+precompile.second = None
+precompile.start([(local(), types, 0)])
+print(precompile.second)
+"""
 
 
-@pytest.mark.parametrize("make", [*map(lambda name: lambda: presets.build(name), presets.PRESETS),
-                                  every_layer])  # fmt: skip
-def test_a_dry_run_names_the_kernels_that_a_step_calls(make):
-    model, batch = make(), 12
-    step = warmup.describe(model, model.loss, model.optimizer, batch)
-    foreseen = set(warmup.signatures(warmup.calls(**json.loads(step))))
-    x = np.random.default_rng(0).random((batch, *model.input_shape))
-    y = np.eye(model.output_shape[0])[np.arange(batch) % model.output_shape[0]]
-    if "Sparse" in type(model.loss).__name__:
-        y = y.argmax(axis=1)
-    called = []
-
-    def noted(function, *args):
-        called.append((function, args))
-        return True
-
-    with pytest.MonkeyPatch.context() as patch, capture():
-        patch.setattr(pool, "note", noted)  # unlike a program's, these are not dropped at an abort
-        model.train_on_batch(x, y)
-    called = set(warmup.signatures(called))
-    assert called and called <= foreseen
+def test_the_second_process_compiles_the_kernels_that_it_can_import(tmp_path):
+    (tmp_path / "kinds.py").write_text(KINDS)
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "2"}
+    code = f"import sys; sys.path.append({str(tmp_path)!r}){USE}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | environment
+    )
+    assert done.stdout == "[False, True, False, True, True]\nNone\n", done.stderr
 
 
-@dataclass(frozen=True)
-class Constant(schedules.Schedule):
-    rate: float = 0.1
+class Busy:
+    """Instead of a kernel: it never comes to an end, and claims an entry while it lives."""
 
-    def _rate(self, step):
-        return self.rate
-
-
-class Own:
-    """Of each kind a class of one's own, which cannot be made again elsewhere."""
-
-    class Loss(losses.MeanSquaredError):
-        pass
-
-    class Layer(Dense):
-        pass
-
-    class Optimizer(optimizers.SGD):
-        pass
+    def compile_ahead(self, entry, buffers):
+        claims.take(Path(entry))
+        Path(entry).with_suffix(".started").touch()
+        while True:
+            pass
 
 
-@pytest.mark.parametrize("what", ["nothing", "loss", "layer", "optimizer", "schedule", "value"])
-def test_a_step_with_custom_parts_is_not_described(what, monkeypatch):
-    """Nor one that JSON has no word for; it is trained all the same."""
-    model = Sequential([Input((3,)), Own.Layer(2) if what == "layer" else Dense(2)])
-    optimizer = Own.Optimizer() if what == "optimizer" else optimizers.SGD()
-    model.compile(optimizer, Own.Loss() if what == "loss" else "mse")
-    if what == "schedule":
-        optimizer.learning_rate = Constant()
-    elif what == "value":
-        model.seed = np.float32(0)
-    described = warmup.describe(model, model.loss, model.optimizer, 4)
-    assert (described is None) == (what != "nothing")
-    seen = []
-    monkeypatch.setattr(precompile, "offered", lambda *step: seen.append(step) or nullcontext())
-    for _ in range(2):
-        model.train_on_batch(np.ones((4, 3)), np.ones((4, 2)))
-    assert seen == ([(warmup.main, described)] if what == "nothing" else [])  # once, not each step
-
-
-def busy(entry):
-    """A second process that never comes to an end by itself, and claims an entry while it lives."""
-    claims.take(Path(entry))
-    Path(entry).with_suffix(".started").touch()
-    while True:
-        pass
+class Sleeper:
+    def compile_ahead(self, seconds, buffers):
+        time.sleep(seconds)
 
 
 # Starts a second process, waits until that is busy, and ends in some way.
 PARENT = f"""
 import os, signal, sys, time
 sys.path.append({str(Path(__file__).parent)!r})
-from {Path(__file__).stem} import busy
+from {Path(__file__).stem} import Busy
 from nanocnn.jit import precompile
-with precompile.offered(busy, sys.argv[1]):
-    precompile.start()
+precompile.start([(Busy(), sys.argv[1], 0)])
 while not os.path.exists(os.path.splitext(sys.argv[1])[0] + ".started"):
     time.sleep(0.01)
 time.sleep(1)
@@ -202,12 +162,11 @@ def second(monkeypatch):
     """A second process that ends when this one says so."""
     monkeypatch.setattr(precompile, "second", None)
     monkeypatch.setattr(threads, "get_num_threads", lambda: 2)
-    with precompile.offered(time.sleep, 1000):
-        precompile.start()
-        process = precompile.second
-        assert process is not None
-        precompile.start()
-        assert precompile.second is process  # and there is only one
+    precompile.start([(Sleeper(), 1000, 0)])
+    process = precompile.second
+    assert process is not None
+    precompile.start([(Sleeper(), 1000, 0)])
+    assert precompile.second is process  # and there is only one
     yield process
     process.kill()
     process.wait()
@@ -236,17 +195,36 @@ def test_a_forked_child_does_not_own_the_second_process(second):
     assert second.returncode is None and precompile.second is second
 
 
-@pytest.mark.parametrize("lacking", ["an interpreter", "a second thread", "an offer", "a need"])
+@pytest.mark.parametrize("lacking", ["an interpreter", "a second thread", "a need", "room"])
 def test_no_second_process_without_cores_or_an_interpreter(monkeypatch, lacking):
     monkeypatch.setattr(precompile, "second", None)
     monkeypatch.setattr(sys, "frozen", lacking == "an interpreter", raising=False)
     monkeypatch.setattr(threads, "get_num_threads", lambda: 1 + (lacking != "a second thread"))
-    if lacking == "an offer":
-        precompile.start()
-    with precompile.offered(time.sleep, 0):
-        if lacking == "a need":  # another process has claimed the kernel
-            precompile.withdraw()
-        if lacking != "an offer":
-            precompile.start()
-    precompile.start()  # what was offered is so no longer
+    if lacking == "room":  # for what the arguments of a process may hold
+        monkeypatch.setattr(precompile, "MOST", 10)
+    precompile.start([] if lacking == "a need" else [(Sleeper(), 0, 0)])
     assert precompile.second is None
+    precompile.compile_all([])
+    assert precompile.second is None
+
+
+def test_a_second_process_is_started_for_two_missing_kernels_or_more(monkeypatch):
+    started, compiled = [], []
+
+    class Kernel:
+        def __init__(self, cached):
+            self.cached = cached
+
+        def is_cached(self, types, buffers):
+            return self.cached
+
+        def address(self, types, buffers):
+            compiled.append((self, types))
+
+    monkeypatch.setattr(precompile, "start", started.append)
+    a, b, c = Kernel(False), Kernel(True), Kernel(False)
+    one, two = (SimpleNamespace(types=types, buffers=0) for types in ("one", "two"))
+    precompile.compile_all([(a, one), (b, one), (a, one)])
+    assert started == [] and compiled == [(a, "one"), (b, "one")]  # each once
+    precompile.compile_all([(a, one), (b, one), (a, two), (c, one)])
+    assert started == [[(c, "one", 0), (a, "two", 0), (a, "one", 0)]]  # it begins at the other end

@@ -17,6 +17,7 @@ from nanocnn.jit.simd import (  # fmt: skip
     convert,
     fma,
     indices,
+    item_bits,
     lanes,
     load,
     load_partial,
@@ -32,6 +33,7 @@ from nanocnn.jit.simd import (  # fmt: skip
     total,
     transpose,
 )
+from nanocnn.jit.simd_lanes import copysign, exp2
 
 DTYPES = [np.float32, np.float64]
 ROWS = 3
@@ -77,7 +79,7 @@ def elementwise(a, b, out):
     results = (
         x + y, x - y, x * y, maximum(x, y), select(x < y, x, y), select(x <= y, one, zero),
         select(x > y, one, zero), select(x >= y, one, zero), select(x == y, one, zero),
-        select(x != y, one, zero), select((x < y) & (x > zero), one, zero),
+        select(x != y, one, zero), x / y, copysign(x, y), select((x < y) & (x > zero), one, zero),
         select((x < y) | (x > zero), one, zero), select((x < y) ^ (x > zero), one, zero),
     )  # fmt: skip
     for k in range(len(results)):
@@ -85,6 +87,7 @@ def elementwise(a, b, out):
     return total(x)
 
 
+@pytest.mark.filterwarnings("ignore:(divide by zero|invalid):RuntimeWarning")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_operator_equals_numpys_nan_included(dtype):
     n = simd.vector_of(numba.typeof(np.zeros(1, dtype))).count
@@ -96,7 +99,8 @@ def test_every_operator_equals_numpys_nan_included(dtype):
             b[rng.integers(n)] = np.nan
         want = [
             a + b, a - b, a * b, np.where(a > b, a, b), np.where(a < b, a, b), a <= b, a > b,
-            a >= b, a == b, a != b, (a < b) & (a > 0), (a < b) | (a > 0), (a < b) ^ (a > 0),
+            a >= b, a == b, a != b, a / b, np.copysign(a, b),
+            (a < b) & (a > 0), (a < b) | (a > 0), (a < b) ^ (a > 0),
         ]  # fmt: skip
         got = np.full((len(want), n), -7, dtype)
         assert np.isnan(elementwise(a, b, got))
@@ -125,6 +129,23 @@ def test_other_lane_counts_whole_numbers_and_pointer_items(dtype):
     np.testing.assert_array_equal(out[:5], [-1, 1, 5, 4, 5])
     want = [2 * i if i % 2 == 0 else 9 for i in range(n)]
     np.testing.assert_array_equal(small, [*want, 77])
+
+
+@numba.njit
+def powers(x, y):
+    p, q = pointer(x), pointer(y)
+    for i in range(0, x.size, lanes(p)):
+        store(q, i, exp2(load(p, i)))
+    return item_bits(p)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_powers_of_two_from_the_smallest_normal_number_to_the_largest(dtype):
+    limits = np.finfo(dtype)
+    x = np.resize(np.arange(limits.minexp, limits.maxexp), 16 * 128).astype(dtype)
+    y = np.empty_like(x)
+    assert powers(x, y) == 8 * x.itemsize
+    np.testing.assert_array_equal(y, np.ldexp(dtype(1), x.astype(int)))
 
 
 @numba.njit

@@ -5,15 +5,16 @@ import pytest
 
 from support import naive
 from support.loops import close
+from support.updates import numbers
 
 
 def path(update, gradients, dtype, *states):
     """Ten steps of a vector, each element its own scalar problem."""
     w = np.ones(gradients.shape[1], dtype)
-    slots = [np.zeros_like(w) if used else None for used in states]
+    slots = [[np.zeros_like(w)] if used else [] for used in states]
     steps = []
     for t, g in enumerate(gradients, 1):
-        update(t, w, g.copy(), *slots)
+        update(t, [w], [g.copy()], *slots)
         steps.append(w.copy())
     return np.array(steps)
 
@@ -37,7 +38,7 @@ def test_sgd_update(kernels, dtype, momentum, nesterov):
     gradients = drawn_gradients(dtype)
 
     def update(_, w, g, velocity):
-        kernels.sgd_update(w, g, velocity, 0.05, momentum, nesterov)
+        kernels.sgd_update(w, g, velocity, numbers(0.05, momentum), nesterov)
 
     options = {"learning_rate": 0.05, "momentum": momentum, "nesterov": nesterov}
     expected = expected_path(naive.sgd, gradients, **options)
@@ -51,7 +52,7 @@ def test_rmsprop_update(kernels, dtype, momentum, centered, inside):
     gradients = drawn_gradients(dtype)
 
     def update(_, w, g, v, average, buffer):
-        kernels.rmsprop_update(w, g, v, average, buffer, 0.01, 0.8, momentum, 1e-3, inside)
+        kernels.rmsprop_update(w, g, v, average, buffer, numbers(0.01, 0.8, momentum, 1e-3), inside)
 
     options = {"rho": 0.8, "momentum": momentum, "epsilon": 1e-3, "centered": centered}
     expected = expected_path(
@@ -70,7 +71,7 @@ def test_adam_update(kernels, dtype, amsgrad, form):
         step, v_scale = 0.01 / (1 - b1**t), 1 / root
         if form == "keras":
             step, v_scale = step * root, 1.0
-        kernels.adam_update(w, g, m, v, vmax, step, b1, b2, 1e-4, v_scale)
+        kernels.adam_update(w, g, m, v, vmax, numbers(step, v_scale, b1, b2, 1e-4))
 
     options = {"beta1": b1, "beta2": b2, "epsilon": 1e-4, "amsgrad": amsgrad}
     expected = expected_path(

@@ -20,6 +20,7 @@ from nanocnn import (
 )
 from nanocnn.common.errors import ShapeError
 from nanocnn.gradcheck import check
+from nanocnn.kernels import get_kernels
 from support.small_models import BOTH_SETS, SPARSE, digits
 
 X, CLASSES = digits(60)
@@ -216,3 +217,29 @@ def test_a_softmax_over_one_unit_warns():
 @pytest.mark.parametrize(("activation", "loss"), SURE)
 def test_no_warning_where_loss_and_last_layer_fit(activation, loss):
     model(3, activation, loss)  # warnings are errors here
+
+
+# --- Targets from a data set's labels, by kernels ---
+
+
+@BOTH_SETS
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_targets_of_a_batch_are_those_of_its_labels(kernels, smoothing, kind):
+    kernels, index = get_kernels(kernels), np.array([3, 0, 3, 59, 17])
+    hot = np.eye(10)[CLASSES]
+    for loss, labels, shape in (
+        (SparseCategoricalCrossentropy(label_smoothing=smoothing), CLASSES.astype("uint8"), (10,)),
+        (CategoricalCrossentropy(label_smoothing=smoothing), hot.astype(bool), (10,)),
+        (BinaryCrossentropy(label_smoothing=smoothing), MANY, (3,)),
+        (MeanSquaredError(), X[:, :2, :3] / 7, X[0, :2, :3].shape),
+    ):
+        out = np.full((5, *shape), np.nan, kind)
+        target = loss.take_target(loss.prepared(labels, kind), index, kernels, out)
+        expected = loss.target(labels[index], shape, kind)
+        assert target is out and out.tobytes() == expected.tobytes()
+        if hasattr(loss, "label_smoothing"):
+            number = np.dtype(kind).type
+            smoothed = (hot if shape == (10,) else MANY)[index].astype(kind) * number(1 - smoothing)
+            smoothed += number(smoothing / (10 if shape == (10,) else 2))
+            assert out.tobytes() == smoothed.tobytes()

@@ -26,15 +26,16 @@ HERE = Path(nanocnn.__file__).parent
 WATCHED = {contextlib.__file__, inspect.getfile(np.errstate)} | {
     str(HERE / f"{name}.py")
     for name in (
-        "common/arrays", "jit/pool", "jit/precompile", "jit/capture", "jit/threads",
-        "models/interrupts", "models/plan", "models/replay", "models/sequential", "models/trainer",
+        "common/arrays", "jit/pool", "jit/precompile", "jit/capture", "jit/program",
+        "jit/scratch", "jit/threads", "models/interrupts", "models/inference", "models/passes",
+        "models/plan", "models/sequential", "models/step", "models/trainer",
     )
 }  # fmt: skip
 X, Y = np.random.default_rng(0).random((8, 12, 12, 16), "f"), np.arange(8) % 3
 
 
 def model(kernels):
-    """On fast kernels one of whose convolutions (Winograd's) calls BLAS."""
+    """With a convolution by Winograd's algorithm, part of whose work is done by Python at times."""
     layers = [Input((12, 12, 16)), Conv2D(16, 3, padding="same"), Flatten(), Dense(3, "softmax")]
     made = Sequential(layers, kernels=kernels)
     made.compile("sgd", "sparse_categorical_crossentropy")

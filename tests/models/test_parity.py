@@ -9,7 +9,7 @@ import os
 
 import numpy as np
 import pytest
-from peers import keras_layers
+from networks import keras_layers
 from presets import PRESETS
 
 import nanocnn

@@ -20,6 +20,8 @@ import threadpoolctl
 import nanocnn
 from nanocnn import Conv2D, Dense, Flatten, Input, MaxPooling2D, Sequential
 from nanocnn.jit import pool, scratch, threads
+from nanocnn.jit.atomics import add, pause, read
+from nanocnn.jit.compile import kernel
 from nanocnn.models import structure
 from support.small_models import BOTH_SETS
 
@@ -93,7 +95,11 @@ GUESTS = {
 
 def captured(model):
     """How many calls its programs have."""
-    return {len(each.program.calls) for m in model._spare for each in m.programs.values()}
+    return {
+        len(each.run.__self__.calls) if each.is_captured else 0
+        for memory in model._spare
+        for each in memory.passes.values()
+    }
 
 
 def test_what_a_handler_runs_is_not_captured(set_threads):
@@ -170,7 +176,7 @@ def test_a_buffer_has_one_user_at_a_time():
     del part
     third = scratch.scratch("test", 10, "f")
     assert address - third.ctypes.data == 2 * third.itemsize  # used again
-    assert third.ctypes.data % scratch.LINE == 0
+    assert third.ctypes.data % scratch.ALIGN == 0
     assert len(scratch.scratch("test", 1000, "f")) >= 1000
 
 
@@ -289,7 +295,7 @@ def test_without_new_threads_the_caller_works_alone(monkeypatch, set_threads, st
     monkeypatch.setattr(threading.Thread, "start", start)
     done = np.zeros(9, int)
     for _ in range(3):
-        pool.run(lambda part, parts: done.__setitem__(part, done[part] + 1), 9)
+        pool.run(count, 9, done)
     assert (done == 3).all() and mine.helpers == started
     assert threads.get_num_threads() == 4
     model(1, "fast").predict(X)
@@ -300,17 +306,30 @@ def test_a_process_pinned_to_one_core_is_noticed(monkeypatch, set_threads):
     set_threads(2)
     mine = pool.Pool(1)
     monkeypatch.setattr(pool, "_pool", mine)
-
-    def kernel(part, parts, count, together, seen):
-        if part < count:  # one thread cannot do two of these parts
-            together.wait(60)
-        seen.add(threading.get_ident())
-        time.sleep(0.01)  # long enough for a thread that should not help
-
-    for now, count in ((mine.cores, 2), (1, 1 if mine.cores > 1 else 2), (mine.cores, 2)):
+    for now, helpers in ((mine.cores, 1), (1, 0 if mine.cores > 1 else 1), (mine.cores, 1)):
         monkeypatch.setattr(threads, "allowed_cores", lambda now=now: now)
         mine.next_look = 0.0  # the last look may be that of a moment ago
-        seen = set()
-        pool.run(kernel, 8, count, threading.Barrier(count), seen)
-        assert len(seen) == count
+        arrived = np.zeros(1, int)
+        # One thread cannot do two of these parts: it waits in the first for the second
+        arguments = meet, 2, arrived.ctypes.data
+        meeting = threading.Thread(target=pool.run, args=arguments, daemon=True)
+        meeting.start()
+        meeting.join(60 if helpers else 0.5)
+        assert meeting.is_alive() == (helpers == 0)
+        arrived[0] += 2  # let them go
+        meeting.join(60)
+        assert not meeting.is_alive()
     mine.stop()
+
+
+@kernel
+def count(part, parts, done):
+    done[part] += 1
+
+
+@kernel
+def meet(part, parts, arrived):
+    """Wait until both parts have begun; `arrived`: where that is counted."""
+    add(arrived, 1)
+    while read(arrived) < 2:
+        pause()

@@ -11,7 +11,7 @@ import pytest
 from nanocnn import SGD, Callback, Dense, Input, ModelCheckpoint, Sequential, load_model, presets
 from nanocnn.common.errors import NonFiniteError
 from nanocnn.losses import SparseCategoricalCrossentropy
-from nanocnn.models import inputs, trainer
+from nanocnn.models import step, trainer
 from support.small_models import BOTH_SETS, SPARSE, bits, digits, every_layer, small_model
 
 X, Y = digits(70)
@@ -145,13 +145,13 @@ def test_one_hot_and_class_numbers_are_the_same():
 
 def orders(monkeypatch, shuffle, epochs=2):
     """The rows of each batch of a training."""
-    seen, take = [], inputs.take
+    seen, run = [], step.Step.run
 
-    def spy(x, index, *args, **kwargs):
-        seen.append(np.arange(len(x))[index])
-        return take(x, index, *args, **kwargs)
+    def spy(self, data, index):
+        seen.append(np.arange(len(data.x))[index])
+        run(self, data, index)
 
-    monkeypatch.setattr(inputs, "take", spy)
+    monkeypatch.setattr(step.Step, "run", spy)
     small_model().fit(X, Y, 32, epochs, shuffle=shuffle, verbose=0)
     return [np.concatenate(seen[i : i + 3]) for i in range(0, 3 * epochs, 3)]
 
@@ -366,17 +366,17 @@ def test_a_training_step_of_the_fast_kernels_allocates_no_array(monkeypatch, set
     x, y = rng.random((256, 28, 28, 1), dtype=np.float32), rng.integers(0, 10, 256)
     model = presets.build("two-block", 0, "fast", "float32")
     model.fit(x, presets.labels_for(model, y), 64, verbose=0)
-    step, most = trainer.Trainer.step, []
+    run, most = step.Step.run, []
 
     def traced(*args):
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]
-        result = step(*args)
+        result = run(*args)
         most.append(tracemalloc.get_traced_memory()[1] - before)
         tracemalloc.stop()
         return result
 
-    monkeypatch.setattr(trainer.Trainer, "step", traced)
+    monkeypatch.setattr(step.Step, "run", traced)
     model.fit(x, presets.labels_for(model, y), 64, verbose=0)
     assert len(most) == 4
     # the labels of a batch and Python's own objects; the smallest activation has 100 times as much

@@ -1,94 +1,25 @@
-"""The benchmarks: their statistics are right, and each command runs and writes what it says."""
+"""The benchmarks: each command runs, and prints and writes what it says."""
 
 import argparse
-import importlib.util
+import importlib
 import itertools
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
-from itertools import count
 
+import harness
 import pytest
 
 from support.paths import ROOT
 from support.pictures import assert_readable
 
 FOLDER = ROOT / "benchmarks"
-spec = importlib.util.spec_from_file_location("benchmark_harness", FOLDER / "harness.py")
-harness = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(harness)
 
-
-def test_summary_is_median_and_quartiles():
-    summary = harness.summarize([5.0, 1.0, 4.0, 2.0, 3.0])
-    assert summary == (3.0, 2.0, 4.0, 1.0, 5)
-    assert harness.summarize([2.0, 4.0]).median == 3.0
-    assert harness.summarize([7.0]) == (7.0, 7.0, 7.0, 7.0, 1)
-    with pytest.raises(ValueError, match="no samples"):
-        harness.summarize([])
-
-
-def test_speed_up_compares_medians_and_pairs_rounds():
-    # The second round was slow for both: their own ratio there is still 2.
-    ratio = harness.speed_up([1.0, 9.0, 1.0], [2.0, 18.0, 3.0])
-    assert ratio.median == 3.0  # of medians 3 and 1
-    assert (ratio.best, ratio.low, ratio.high) == (2.0, 2.0, 2.5)
-    with pytest.raises(ValueError, match="zip"):
-        harness.speed_up([1.0], [1.0, 2.0])
-
-
-def test_geometric_mean_treats_twice_and_half_alike():
-    assert harness.geometric_mean([2.0, 0.5]) == pytest.approx(1.0)
-    assert harness.geometric_mean([2.0, 4.0, 8.0]) == pytest.approx(4.0)
-
-
-def test_fastest_is_by_median_among_those_measured():
-    samples = {"steady": [2.0, 2.0, 2.0], "lucky once": [1.0, 3.0, 3.0]}
-    assert harness.fastest(samples, ["steady", "lucky once", "absent"]) == "steady"
-    assert harness.fastest(samples, ["absent"]) is None
-
-
-def test_contestants_take_turns_and_each_begins_once():
-    order, clock = [], count()
-
-    def contestant(name):
-        def run():
-            order.append(name)
-            return float(next(clock))
-
-        return run
-
-    contestants = {name: contestant(name) for name in "abc"}
-    samples = harness.interleave(contestants, 3, pause=0, quiet=True)
-    assert "".join(order) == "abcbcacab"
-    assert samples == {"a": [0.0, 5.0, 7.0], "b": [1.0, 3.0, 8.0], "c": [2.0, 4.0, 6.0]}
-
-
-def test_repeat_for_divides_by_the_calls(monkeypatch):
-    # A clock that moves by one second a look: the start, then one look after each call.
-    monkeypatch.setattr(harness.time, "perf_counter", count().__next__)
-    calls = []
-    assert harness.repeat_for(lambda: calls.append(1), seconds=3) == 1.0
-    assert len(calls) == 3
-
-
-def test_table_is_markdown_with_equal_columns():
-    lines = harness.table(["what", "ms"], [["a", 12.3456], ["long name", 0.00123]]).splitlines()
-    assert lines[2] == "| a         |    12.3 |"
-    assert lines[3] == "| long name | 0.00123 |"
-    assert lines[1] == "| --------- | ------: |"
-    assert harness.number(1234.5) == "1234" and harness.number(0.0) == "0"
-
-
-def test_machine_is_named():
-    host = harness.machine(threads=1)
-    assert host["cpu"] and host["cores"] >= 1 and "numpy" in host["versions"]
-    assert host["cpu"] in harness.describe(host)
-
-
-SCRIPTS = ["training.py", "inference.py", "startup.py", "kernels.py", "steadiness.py", "jit.py"]
+SCRIPTS = ["training.py", "inference.py", "lenet5.py", "startup.py", "kernels.py", "scaling.py",
+           "steadiness.py", "jit.py", "targets.py"]  # fmt: skip
 VERDICTS = re.compile(r"\d[%x](?!\d)|faster by|ratio \||after / before|of import torch")
 
 
@@ -139,6 +70,55 @@ def test_inference_runs(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_peers_that_only_predict_run_what_pytorch_exports(tmp_path):
+    """Their predictions are compared with the reference's before they are timed."""
+    for library in ("torch", "onnxruntime", "openvino", "onnxscript"):
+        pytest.importorskip(library, reason=f"{library}: pip install '.[parity,peers]'")
+    names = ("nanocnn", "onnxruntime", "onnxruntime-1", "openvino", "openvino-1")
+    _, written = run("inference.py", "--contestants", *names, tmp_path=tmp_path)
+    tiny = written["results"]["networks"]["tiny"]
+    assert set(tiny["8"]["call_seconds"]) == set(names)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="AVX2 is of x86")
+def test_widths_are_compared(tmp_path):
+    _, written = run("training.py", "--widths", tmp_path=tmp_path)
+    assert set(written["results"]["networks"]["tiny"]["loss"]) == {"nanocnn", "nanocnn-avx2"}
+
+
+@pytest.mark.slow
+def test_the_race_runs(tmp_path):
+    out, written = run("lenet5.py", tmp_path=tmp_path)
+    assert "first epoch, with nothing compiled" in out
+    results = written["results"]
+    assert results["images"] == 4000 and len(results["seconds"]) == 1
+    assert 0.1 < results["accuracy"][0] < 1
+
+
+def test_scaling_runs(tmp_path):
+    out, written = run("scaling.py", tmp_path=tmp_path)
+    assert "fewer parts than threads" in out
+    calls = written["results"]["tiny"]
+    assert set(calls) == {"1", "64"}
+    assert [kernel for kernel, _ in calls["1"]] == [kernel for kernel, _ in calls["64"]]
+    assert all(len(seconds) >= 1 and min(seconds) > 0 for _, seconds in calls["64"])
+
+
+@pytest.mark.slow
+def test_targets_run(tmp_path):
+    parts = ("lenet5", "memory", "startup")  # .ci/run runs all
+    out, written = run("targets.py", "--only", *parts, tmp_path=tmp_path)
+    assert "### what must be reached" in out
+    targets = importlib.import_module("targets")
+    numbers = written["results"]
+    assert tuple(numbers) == parts
+    assert all(len(numbers[part]) == len(targets.TARGETS[part]) for part in parts)
+    assert 0 < numbers["startup"][0] < 60
+    assert json.loads((tmp_path / "result-memory.json").read_text())["benchmark"] == "training"
+
+
+@pytest.mark.slow
 def test_startup_runs(tmp_path):
     out, written = run("startup.py", tmp_path=tmp_path)
     seconds = written["results"]["seconds"]
@@ -152,6 +132,22 @@ def test_kernels_are_proven_and_timed(tmp_path):
     assert "equals the reference's up to rounding" in out
     assert all(row["error"] <= 1e-5 and row["seconds"] for row in written["results"]["kernels"])
     assert (tmp_path / "result.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_shape_of_ones_own_is_proven_and_timed(tmp_path):
+    shapes = "9x8x3,3x3,5,same,pool", "9x8x3,3x2,5,strides2"
+    out, written = run("kernels.py", "--conv", *shapes, tmp_path=tmp_path)
+    assert "### 9x8x3,3x3,5,same,pool" in out and "Peak of multiply-adds" in out
+    rows = written["results"]["products"]
+    for shape in shapes:
+        chosen = [row["product"] for row in rows if row["shape"] == shape and row["chosen"]]
+        assert chosen == ["forward", "dweight", "dx"]
+    ways = {(row["product"], row["by"]) for row in rows if row["shape"] == shapes[0]}
+    assert {("forward", "winograd"), ("dweight", "sparse"), ("dx", "direct")} <= ways
+    for row in rows:
+        assert row["calls"] and min(row["seconds"]) > 0 and min(row["limits"].values()) >= 0
+    forward = next(row for row in rows if row["by"] == "direct" and row["shape"] == shapes[1])
+    assert forward["flops"] == 2 * 2 * (4 * 4) * (3 * 2 * 3) * 5  # two images
 
 
 @pytest.mark.slow
@@ -194,10 +190,15 @@ def test_a_table_names_the_algorithms_that_ran_and_leaves_out_those_that_cannot(
     chosen = {name: rows.pop("chosen") for name, rows in found.items()}
     both = {"direct": "direct, direct", "winograd": "direct, winograd"}
     assert found == {
-        "conv2d_forward": {name: name for name in ("direct", "im2col", "winograd")},
-        "conv2d_backward": {**both, "im2col": "im2col, im2col"},
-        "conv2d_relu_pool_forward": {"direct": "direct", "winograd": "winograd"},
-        "conv2d_relu_pool_backward": {**both, "sparse": "sparse, direct"},
+        "conv2d_forward": {name: name for name in ("direct", "im2col", "planar", "winograd")},
+        "conv2d_backward": {**both, "im2col": "im2col, im2col", "planar": "direct, planar"},
+        "conv2d_relu_pool_forward": {name: name for name in ("direct", "planar", "winograd")},
+        "conv2d_relu_pool_backward": {
+            **both,
+            "planar": "planar, planar",
+            "scatter": "direct, scatter",
+            "sparse": "sparse, direct",
+        },
     }
     assert all(words.startswith("chosen: ") for words in chosen.values())
 
@@ -252,11 +253,14 @@ def test_every_point_of_the_roofline_has_a_number_and_a_name(monkeypatch):
     assert sum(map(len, points)) == 36  # those of the kernels' own choice
 
 
-OTHERS = ("--contestants", "torch", "nanocnn-reference")
-
-
-def test_a_missing_library_is_left_out(tmp_path):
-    """With torch made unimportable, the rest is measured."""
-    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')")
-    out, _ = run("training.py", *OTHERS, tmp_path=tmp_path, PYTHONPATH=str(tmp_path))
-    assert "NumPy" in out and "PyTorch" not in out
+@pytest.mark.parametrize(
+    "script, library", [("training.py", "torch"), ("inference.py", "onnxruntime")]
+)
+def test_a_missing_library_is_left_out(script, library, tmp_path):
+    """With it made unimportable, the rest is measured."""
+    code = f"raise ModuleNotFoundError('no {library}', name='{library}')"
+    (tmp_path / f"{library}.py").write_text(code)
+    path = os.pathsep.join((str(tmp_path), str(ROOT)))
+    names = ("--contestants", library, "nanocnn-reference")
+    out, _ = run(script, *names, tmp_path=tmp_path, PYTHONPATH=path)
+    assert "NumPy" in out and "PyTorch" not in out and "ONNX" not in out

@@ -190,6 +190,42 @@ def softmax_cross_entropy_backward(probabilities, target, weight):
     return dlogits
 
 
+def categorical_cross_entropy_forward(q, target, epsilon):
+    """-sum of t log p of each sample, for p = q / sum(q) kept epsilon from 0 and 1."""
+    losses = np.zeros(len(q))
+    for n, k in np.ndindex(q.shape):
+        losses[n] -= target[n, k] * math.log(_kept(q[n, k] / sum(q[n]), epsilon))
+    return losses
+
+
+def sigmoid_cross_entropy_forward(logits, target):
+    p = activation_forward("sigmoid", logits)
+    losses = [-t * math.log(p) - (1 - t) * math.log(1 - p) for p, t in _pairs(p, target)]
+    return _means(losses, logits), p
+
+
+def binary_cross_entropy_forward(p, target, epsilon):
+    kept = [(_kept(q, epsilon), t) for q, t in _pairs(p, target)]
+    return _means([-t * math.log(q) - (1 - t) * math.log(1 - q) for q, t in kept], p)
+
+
+def mean_squared_error_forward(x, target):
+    return _means([(a - t) ** 2 for a, t in _pairs(x, target)], x)
+
+
+def _kept(p, epsilon):
+    return min(max(p, epsilon), 1 - epsilon)
+
+
+def _pairs(x, target):
+    return zip(x.ravel().tolist(), target.ravel().tolist(), strict=True)
+
+
+def _means(values, x):
+    each = x.size // len(x)
+    return np.array([sum(values[n * each : (n + 1) * each]) / each for n in range(len(x))])
+
+
 def dropout_mask(count, rate, key):
     """1/(1-rate) where element i is kept, 0 where it is dropped: lowbias32 of index and key."""
 

@@ -1,4 +1,4 @@
-"""Networks in PyTorch and Keras, as `benchmarks/peers.py` builds them, for comparing every number.
+"""Networks in PyTorch and Keras, as `benchmarks/networks.py` has them, for comparing every number.
 
 Weights are arrays in Keras's order and shapes. Both are libraries in their own right: nothing of
 nanocnn is imported here.
@@ -7,7 +7,7 @@ nanocnn is imported here.
 import math
 
 import numpy as np
-from peers import keras_layers, torch_layers
+from networks import keras_layers, torch_layers, torch_weights
 
 
 class TorchModel:
@@ -72,34 +72,18 @@ class TorchModel:
     @property
     def weights(self):
         """Views of all weights, in Keras's order and shapes."""
-        return [tensor.permute(axes) for tensor, axes in self._weights()]
+        return [tensor.permute(axes) for tensor, axes in torch_weights(self.network, self.nn)]
 
     @property
     def gradients(self):
         """Copies of the gradients of the trained weights, in Keras's order and shapes."""
-        found = [(t.grad, axes) for t, axes in self._weights() if t.requires_grad]
-        return [gradient.permute(axes).clone() for gradient, axes in found]
+        weights = torch_weights(self.network, self.nn)
+        return [t.grad.permute(axes).clone() for t, axes in weights if t.requires_grad]
 
     @property
     def penalty(self):
         """The L2 terms of the loss."""
         return sum(factor * (kernel**2).sum() for kernel, factor in self.penalized)
-
-    def _weights(self):
-        """(tensor, its axes in Keras's order) of each weight."""
-        for module in self.network:
-            vectors = [getattr(module, "bias", None)]
-            match module:
-                case self.nn.Conv2d():
-                    yield module.weight, (2, 3, 1, 0)
-                case self.nn.Linear():
-                    yield module.weight, (1, 0)
-                case self.nn.BatchNorm1d() | self.nn.BatchNorm2d():
-                    scale_and_center = [p for p in module.parameters() if p.requires_grad]
-                    vectors = [*scale_and_center, module.running_mean, module.running_var]
-            for vector in vectors:
-                if vector is not None:
-                    yield vector, (0,)
 
     def _masked(self, x, mask):
         if x.ndim == 2:

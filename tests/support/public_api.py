@@ -143,7 +143,6 @@ INTERNAL = [
     "ModelCheckpoint.path",
     "History.append", "trace.LayerTrace", "trace.Trace", "*.shapes",
     "gradcheck.ArrayCheck", "gradcheck.Report", "kernels.ability",
-    "Sequential.step", "Sequential.training_memory",
     "Sequential.from_snapshot", "*.gradient_buffers", "*.set_gradients", "*.transform",
     "*.transform_backward", "data.batches.*", "data.download.*",
     "metrics.Means", "Means.*", "metrics.get_metrics", "metrics.custom_metrics",

@@ -22,12 +22,12 @@ from .kernels.fast import progress
 from .callee import factor
 from .jit.compile import kernel
 @kernel
-def scale(x):
+def scale(part, parts, x):
     for i in range(x.size):
         x[i] *= factor()
 def make(n):
     @kernel
-    def add(x):
+    def add(part, parts, x):
         for i in range(x.size):
             x[i] += n
     return add
@@ -38,9 +38,9 @@ import numpy as np
 from mini.jit.cache import cache_folder, counts
 from mini import kernel
 x = np.ones(3, sys.argv[1])
-kernel.scale(x)
+kernel.scale(0, 1, x)
 for n in (10, 100):
-    kernel.make(n)(x)
+    kernel.make(n)(0, 1, x)
 print(json.dumps({"x": x.tolist(), "folder": str(cache_folder()), **counts}))
 """
 
@@ -64,6 +64,11 @@ def make(tmp_path):
 def compiled(mini):
     """The folder where it keeps what it has compiled."""
     return mini / "jit" / "__pycache__" / "compiled"
+
+
+def entries(mini):
+    """The files of its kernels there, without that of the function that calls them."""
+    return sorted(compiled(mini).glob("[!c]*.nbc"))
 
 
 def start(mini, dtype="float32", code=RUN, folder=None, warnings="error", **environment):

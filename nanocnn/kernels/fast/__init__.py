@@ -8,7 +8,13 @@ underscore. Kernels are compiled at their first call and cached on disk (jit/com
 from . import progress  # noqa: F401  (first: it says that kernels are compiled)
 
 # isort: split
-from .batch_norm import batch_norm_backward, batch_norm_forward, batch_norm_inference
+from .batch_norm import (
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_inference,
+    batch_norm_update,
+)
+from .batches import one_hot, shares, smooth, take_images, take_rows
 from .conv.conv2d import (
     choose,
     conv2d_backward,
@@ -17,6 +23,14 @@ from .conv.conv2d import (
     conv2d_relu_pool_forward,
 )
 from .dense import dense_backward, dense_forward
+from .element_loss import (
+    binary_cross_entropy_backward,
+    binary_cross_entropy_forward,
+    mean_squared_error_backward,
+    mean_squared_error_forward,
+    sigmoid_cross_entropy_backward,
+    sigmoid_cross_entropy_forward,
+)
 from .elementwise import (
     dropout_backward,
     dropout_forward,
@@ -28,57 +42,77 @@ from .elementwise import (
     tanh_forward,
 )
 from .loss import (
+    categorical_cross_entropy_backward,
+    categorical_cross_entropy_forward,
     softmax_backward,
     softmax_cross_entropy_backward,
     softmax_cross_entropy_forward,
     softmax_forward,
 )
+from .measures import count_correct, largest, mean_loss
+from .norms import clip_scales, l2_gradient, l2_penalty
 from .optimizers import adam_update, rmsprop_update, sgd_update
 from .pool import average_pool_backward, average_pool_forward, max_pool_backward, max_pool_forward
 
 fuses = writes_into = chooses = True  # see kernels/__init__.py
 calls_blas = False
 
-# These compute only by `pool.run`, or call `abort_capture` when they do otherwise: their
-# calls can be captured and replayed (see models/replay.py).
-CAPTURABLE = frozenset(
-    (average_pool_forward, conv2d_forward, conv2d_relu_pool_forward, dense_forward,
-     max_pool_forward, relu_forward, sigmoid_forward, softmax_forward, tanh_forward)
-)  # fmt: skip
-
 __all__ = [
-    "CAPTURABLE",
     "adam_update",
     "average_pool_backward",
     "average_pool_forward",
     "batch_norm_backward",
     "batch_norm_forward",
     "batch_norm_inference",
+    "batch_norm_update",
+    "binary_cross_entropy_backward",
+    "binary_cross_entropy_forward",
     "calls_blas",
+    "categorical_cross_entropy_backward",
+    "categorical_cross_entropy_forward",
     "choose",
     "chooses",
+    "clip_scales",
     "conv2d_backward",
     "conv2d_forward",
     "conv2d_relu_pool_backward",
     "conv2d_relu_pool_forward",
+    "count_correct",
     "dense_backward",
     "dense_forward",
     "dropout_backward",
     "dropout_forward",
     "fuses",
+    "l2_gradient",
+    "l2_penalty",
+    "largest",
     "max_pool_backward",
     "max_pool_forward",
+    "mean_loss",
+    "mean_squared_error_backward",
+    "mean_squared_error_forward",
+    "one_hot",
     "relu_backward",
     "relu_forward",
     "rmsprop_update",
     "sgd_update",
+    "shares",
     "sigmoid_backward",
+    "sigmoid_cross_entropy_backward",
+    "sigmoid_cross_entropy_forward",
     "sigmoid_forward",
+    "smooth",
     "softmax_backward",
     "softmax_cross_entropy_backward",
     "softmax_cross_entropy_forward",
     "softmax_forward",
+    "take_images",
+    "take_rows",
     "tanh_backward",
     "tanh_forward",
     "writes_into",
 ]
+
+# These compute only by `run` of kernels, so that their calls can be captured and replayed (see
+# models/passes.py); with the names, so that a function that was replaced is noticed.
+CAPTURABLE = {name: globals()[name] for name in __all__ if callable(globals()[name])}

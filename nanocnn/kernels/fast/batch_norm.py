@@ -1,24 +1,27 @@
-"""Batch normalization: sums over the batch in float64, then one pass that applies them.
+"""Batch normalization: one pass over x for its statistics, and one that applies them.
 
-What differs from the reference: the result is the only array of the size of x. Partial sums over
-fixed parts of the batch are added in their order, so that the bits do not depend on the threads.
+What differs from the reference: the result is the only array of the size of x. The sums over the
+batch, and the lines in which x is read, are those of channel_sums.py.
 """
 
-from typing import Any
+from math import isfinite, sqrt
 
 import numpy as np
 
-from ...jit.compile import kernel, part_range
+from ...jit.compile import kernel, unsigned_range
+from ...jit.inline import inline
 from ...jit.pool import run
-from .outputs import Array, as_matrix, check_arrays, count_parts, result, results
-
-
-def _sums(kernel: Any, count: int, x: Array, *args: Array) -> Array:
-    """`count` sums per channel over all rows of x (M, C), in float64: (count, C)."""
-    parts = count_parts(x.size)
-    partial = np.zeros((parts, count, x.shape[1]))
-    run(kernel, parts, x, *args, partial)
-    return partial.sum(axis=0)
+from ...jit.scratch import scratch
+from ...jit.simd import fma, lanes, load_row, pointer, store_row
+from .channel_sums import (
+    combine_statistics,
+    gradient_sums,
+    lines,
+    repeat,
+    statistic_sums,
+    width_of,
+)
+from .outputs import Array, check_arrays, count_parts, flat, result, results
 
 
 def batch_norm_forward(
@@ -28,76 +31,59 @@ def batch_norm_forward(
     epsilon: float,
     out: tuple[Array, Array, Array] | None = None,
 ) -> tuple[Array, Array, Array]:
-    """x (..., C) -> y (..., C), mean (C,), variance (C,): two passes of sums, one to apply."""
+    """x (..., C) -> y (..., C), mean (C,), variance (C,)."""
     C = x.shape[-1]
     check_arrays((C,), x.dtype, gamma=gamma, beta=beta)
     y, mean, variance = results(out, (x.shape, x.dtype), ((C,), x.dtype), ((C,), x.dtype))
-    X = as_matrix(x)
-    mean64 = _sums(_sum, 1, X)[0] / len(X)
-    mean[...] = mean64
-    variance[...] = _sums(_sum_of_squares, 1, X, mean64)[0] / len(X)
-    return batch_norm_inference(x, gamma, beta, mean, variance, epsilon, out=y), mean, variance
+    partial, table = statistic_sums(x), _table(3, x)
+    run(_combine, 1, x.size, partial, gamma, beta, epsilon, mean, variance, table)
+    run(_apply, count_parts(x.size), flat(x), table, flat(y))
+    return y, mean, variance
+
+
+def _table(rows: int, x: Array) -> Array:
+    """(rows, width), for numbers that belong to the columns of a line of x."""
+    size = rows * width_of(x.shape[-1])
+    return scratch("table", size, x.dtype)[:size].reshape(rows, -1)
 
 
 @kernel
-def _sum(part, parts, x, partial):
-    """partial[part, 0] (C,) = the sum of this part's rows of x (M, C)."""
-    start, stop = part_range(part, parts, x.shape[0])
-    for n in range(start, stop):
-        for c in range(x.shape[1]):
-            partial[part, 0, c] += x[n, c]
+def _combine(part, parts, size, partial, gamma, beta, epsilon, mean, variance, table):
+    combine_statistics(size, partial, mean, variance)
+    _fill(gamma, beta, mean, variance, epsilon, table)
+
+
+@inline
+def _fill(gamma, beta, mean, variance, epsilon, table):
+    """table = lines of mean, gamma*s and beta."""
+    limit = gamma.dtype.type(epsilon)
+    for c in unsigned_range(0, gamma.size):
+        table[0, c], table[2, c] = mean[c], beta[c]
+        table[1, c] = gamma[c] / sqrt(variance[c] + limit)
+    repeat(table, gamma.size)
 
 
 @kernel
-def _sum_of_squares(part, parts, x, mean, partial):
-    """partial[part, 0] (C,) = the sum of (x - mean)^2 over this part's rows."""
-    start, stop = part_range(part, parts, x.shape[0])
-    for n in range(start, stop):
-        for c in range(x.shape[1]):
-            partial[part, 0, c] += (x[n, c] - mean[c]) ** 2
+def _apply(part, parts, x, table, y):
+    width, n = table.shape[1], lanes(pointer(x))
+    start, stop, left = lines(part, parts, x.size, width)
+    for line in range(start, stop + (left > 0)):
+        count, at = width if line < stop else left, line * width
+        px, to, columns = pointer(x) + at, pointer(y) + at, pointer(table)
+        whole = count - count % n
+        for j in range(0, whole, n):
+            _normalize(px, to, columns, width, j, n)
+        if whole < count:
+            _normalize(px, to, columns, width, whole, count - whole)
 
 
-def batch_norm_backward(
-    dy: Array,
-    x: Array,
-    gamma: Array,
-    mean: Array,
-    variance: Array,
-    epsilon: float,
-    out: tuple[Array, Array, Array] | None = None,
-) -> tuple[Array, Array, Array]:
-    """dy (..., C) -> dx (..., C), dgamma (C,), dbeta (C,): one pass of sums, one to apply."""
-    C, M = x.shape[-1], x.size // x.shape[-1]
-    check_arrays(x.shape, x.dtype, dy=dy)
-    check_arrays((C,), x.dtype, gamma=gamma, mean=mean, variance=variance)
-    dx, dgamma, dbeta = results(out, (x.shape, x.dtype), ((C,), x.dtype), ((C,), x.dtype))
-    X, dY = as_matrix(x), as_matrix(dy)
-    s = 1 / np.sqrt(variance.astype(np.float64) + epsilon)
-    sums = _sums(_backward_sums, 2, X, dY, mean.astype(np.float64))
-    dbeta[...], dgamma[...] = sums[0], sums[1] * s
-    factors = gamma * s, sums[0] / M, sums[1] * s * s / M
-    coefficients = [factor.astype(x.dtype) for factor in factors]
-    run(_apply_backward, count_parts(x.size), X, dY, mean, *coefficients, dx.reshape(-1, C))
-    return dx, dgamma, dbeta
-
-
-@kernel
-def _backward_sums(part, parts, x, dy, mean, partial):
-    """partial[part] (2, C) = the sums of dy and of dy * (x - mean) over this part's rows."""
-    start, stop = part_range(part, parts, x.shape[0])
-    for n in range(start, stop):
-        for c in range(x.shape[1]):
-            partial[part, 0, c] += dy[n, c]
-            partial[part, 1, c] += dy[n, c] * (x[n, c] - mean[c])
-
-
-@kernel
-def _apply_backward(part, parts, x, dy, mean, scale, constant, slope, dx):
-    """dx (M, C) = gamma*s * (dy - dbeta/M - (x-mean) * s*dgamma/M)."""
-    start, stop = part_range(part, parts, x.shape[0])
-    for n in range(start, stop):
-        for c in range(x.shape[1]):
-            dx[n, c] = scale[c] * (dy[n, c] - constant[c] - (x[n, c] - mean[c]) * slope[c])
+@inline
+def _normalize(x, y, mean, width, j, left):
+    centred, shift = (
+        load_row(x, j, left) - load_row(mean, j, left),
+        load_row(mean + 2 * width, j, left),
+    )
+    store_row(y, j, fma(centred, load_row(mean + width, j, left), shift), left)
 
 
 def batch_norm_inference(
@@ -111,15 +97,109 @@ def batch_norm_inference(
 ) -> Array:
     """y = gamma * (x - mean) / sqrt(variance + epsilon) + beta."""
     check_arrays(x.shape[-1:], x.dtype, gamma=gamma, beta=beta, mean=mean, variance=variance)
-    y = result(out, x.shape, x.dtype)
-    scale = gamma / np.sqrt(variance + x.dtype.type(epsilon))
-    run(_apply, count_parts(x.size), as_matrix(x), mean, scale, beta, y.reshape(-1, x.shape[-1]))
+    y, table = result(out, x.shape, x.dtype), _table(3, x)
+    run(_coefficients, 1, gamma, beta, mean, variance, epsilon, table)
+    run(_apply, count_parts(x.size), flat(x), table, flat(y))
     return y
 
 
 @kernel
-def _apply(part, parts, x, mean, scale, beta, y):
-    start, stop = part_range(part, parts, x.shape[0])
-    for n in range(start, stop):
-        for c in range(x.shape[1]):
-            y[n, c] = (x[n, c] - mean[c]) * scale[c] + beta[c]
+def _coefficients(part, parts, gamma, beta, mean, variance, epsilon, table):
+    _fill(gamma, beta, mean, variance, epsilon, table)
+
+
+def batch_norm_backward(
+    dy: Array,
+    x: Array,
+    gamma: Array,
+    mean: Array,
+    variance: Array,
+    epsilon: float,
+    frozen: bool = False,
+    out: tuple[Array, Array, Array] | None = None,
+) -> tuple[Array, Array, Array]:
+    """dy (..., C) -> dx (..., C), dgamma (C,), dbeta (C,): one pass of sums, one to apply.
+
+    `frozen`: mean and variance are constants, not those of x.
+    """
+    C = x.shape[-1]
+    check_arrays(x.shape, x.dtype, dy=dy)
+    check_arrays((C,), x.dtype, gamma=gamma, mean=mean, variance=variance)
+    dx, dgamma, dbeta = results(out, (x.shape, x.dtype), ((C,), x.dtype), ((C,), x.dtype))
+    partial, table = gradient_sums(x, dy, mean), _table(4, x)
+    run(
+        _gradients, 1, x.size, partial, gamma, mean, variance, epsilon, frozen, dgamma, dbeta, table
+    )
+    x = dy if frozen else x  # it is multiplied by 0 then
+    run(_apply_gradients, count_parts(x.size), flat(x), flat(dy), table, flat(dx))
+    return dx, dgamma, dbeta
+
+
+@kernel
+def _gradients(
+    part, parts, size, partial, gamma, mean, variance, epsilon, frozen, dgamma, dbeta, table
+):
+    """The parts' sums together; table = lines of mean, gamma*s, dbeta/M and s*dgamma/M."""
+    count, C, M = len(partial), mean.size, size // mean.size
+    sums, products = partial[count - 1, 0], partial[count - 1, 1]
+    for c in range(C):
+        sums[c], products[c] = 0.0, 0.0
+    for p in range(count - 1):
+        for c in unsigned_range(0, C):
+            sums[c] += partial[p, 0, c]
+            products[c] += partial[p, 1, c]
+    for c in range(C):
+        s = 1 / sqrt(np.float64(variance[c]) + epsilon)
+        dbeta[c], dgamma[c] = sums[c], products[c] * s
+        table[0, c], table[1, c] = mean[c], gamma[c] * s
+        table[2, c], table[3, c] = sums[c] / M, products[c] * s * s / M
+        if frozen:
+            table[0, c] = table[2, c] = table[3, c] = 0
+    repeat(table, C)
+
+
+@kernel
+def _apply_gradients(part, parts, x, dy, table, dx):
+    """dx = gamma*s * (dy - dbeta/M - (x - mean) * s*dgamma/M)."""
+    width, n = table.shape[1], lanes(pointer(x))
+    start, stop, left = lines(part, parts, x.size, width)
+    px, pdy, to, columns = pointer(x), pointer(dy), pointer(dx), pointer(table)
+    for line in range(start, stop + (left > 0)):
+        count, first = width if line < stop else left, line * width
+        whole = count - count % n
+        for j in range(0, whole, n):
+            _apply_gradient(px + first, pdy + first, to + first, columns, width, j, n)
+        if whole < count:
+            _apply_gradient(
+                px + first, pdy + first, to + first, columns, width, whole, count - whole
+            )
+
+
+@inline
+def _apply_gradient(x, dy, dx, mean, width, j, left):
+    centred = load_row(x, j, left) - load_row(mean, j, left)
+    constant, slope = load_row(mean + 2 * width, j, left), load_row(mean + 3 * width, j, left)
+    d = load_row(dy, j, left) - constant - centred * slope
+    store_row(dx, j, d * load_row(mean + width, j, left), left)
+
+
+def batch_norm_update(
+    moving_mean: Array, moving_variance: Array, mean: Array, variance: Array, momentum: float
+) -> None:
+    """moving = momentum * moving + (1-momentum) * batch's, in place; not if any is NaN or inf."""
+    check_arrays(mean.shape, mean.dtype, variance=variance)
+    for moving in (moving_mean, moving_variance):
+        result(moving, mean.shape, mean.dtype)
+    run(_update, 1, moving_mean, moving_variance, mean, variance, momentum)
+
+
+@kernel
+def _update(part, parts, moving_mean, moving_variance, mean, variance, momentum):
+    for c in range(mean.size):
+        if not (isfinite(mean[c]) and isfinite(variance[c])):
+            return
+    keep = mean.dtype.type(momentum)
+    change = mean.dtype.type(1) - keep
+    for c in unsigned_range(0, mean.size):
+        moving_mean[c] = moving_mean[c] * keep + change * mean[c]
+        moving_variance[c] = moving_variance[c] * keep + change * variance[c]

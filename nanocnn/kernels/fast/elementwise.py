@@ -1,9 +1,8 @@
-"""Activations and dropout: one pass over memory each, and no stored dropout mask.
+"""Activations and dropout: one pass over memory each, in place if need be; no stored dropout mask.
 
-LLVM vectorizes these plain loops by itself (see `unsigned_range` in jit/compile.py).
+LLVM vectorizes the plain loops by itself (see `unsigned_range` in jit/compile.py).
 """
 
-from math import copysign, exp
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,12 @@ import numpy as np
 from ...jit.compile import kernel, part_range, unsigned_range
 from ...jit.inline import inline
 from ...jit.pool import run
+from ...jit.simd import lanes, load_row, pointer, select, splat, store_row
+from ...jit.simd_lanes import copysign
+from .exponential import exp, tanh
 from .outputs import MIN_EXPS, MIN_WORK, Array, check_arrays, count_parts, result
 
 MIN_HASHES = 1 << 13  # elements of a dropout that are worth a part of their own
-# tanh(x) = x + x^3 P(x^2)/Q(x^2) for |x| < 0.625, with a relative error of 2e-16
-P = -0.964399179425052238628, -99.2877231001918586564, -1614.68768441708447952
-Q = 112.811678491632931402, 2235.48839060100448583, 4844.06305325125486048
 
 
 def _map(kernel: Any, out: Array | None, min_work: int, *inputs: Array, scalars: Any = ()) -> Array:
@@ -63,11 +62,13 @@ def sigmoid_forward(x: Array, out: Array | None = None) -> Array:
 
 @kernel
 def _sigmoid_forward(part, parts, x, y):
+    px, py = pointer(x), pointer(y)
     start, stop = part_range(part, parts, x.size)
-    one = x.dtype.type(1)
-    for i in unsigned_range(start, stop):
-        e = exp(-abs(x[i]))
-        y[i] = (one if x[i] >= 0 else e) / (one + e)
+    one, zero = splat(px, 1), splat(px, 0)
+    for i in range(start, stop, lanes(px)):
+        value = load_row(px, i, stop - i)
+        e = exp(copysign(value, splat(px, -1)))
+        store_row(py, i, select(value < zero, e, one) / (one + e), stop - i)
 
 
 def sigmoid_backward(dy: Array, y: Array, out: Array | None = None) -> Array:
@@ -84,25 +85,16 @@ def _sigmoid_backward(part, parts, dy, y, dx):
 
 
 def tanh_forward(x: Array, out: Array | None = None) -> Array:
-    """y = tanh(x), by exp(2|x|); near 0, where that cancels, by a rational function.
-
-    Source of the rational function: S. Moshier's Cephes library, tanh.c.
-    """
+    """y = tanh(x)."""
     return _map(_tanh_forward, out, MIN_EXPS, x)
 
 
 @kernel
 def _tanh_forward(part, parts, x, y):
+    px, py = pointer(x), pointer(y)
     start, stop = part_range(part, parts, x.size)
-    kind = x.dtype.type
-    one, two = kind(1), kind(2)
-    for i in unsigned_range(start, stop):
-        a, z = abs(x[i]), x[i] * x[i]
-        top = (kind(P[0]) * z + kind(P[1])) * z + kind(P[2])
-        bottom = ((z + kind(Q[0])) * z + kind(Q[1])) * z + kind(Q[2])
-        small, large = a + a * z * top / bottom, one - two / (exp(two * a) + one)
-        value = small if a < kind(0.625) else large
-        y[i] = copysign(value, x[i])
+    for i in range(start, stop, lanes(px)):
+        store_row(py, i, tanh(load_row(px, i, stop - i)), stop - i)
 
 
 def tanh_backward(dy: Array, y: Array, out: Array | None = None) -> Array:
@@ -128,26 +120,43 @@ def _mix(h):
     return np.uint32(h ^ (h >> np.uint32(16)))
 
 
-def dropout_forward(x: Array, rate: float, key: int, out: Array | None = None) -> Array:
-    """y = x / (1 - rate) where the mask is True, else 0; mask[i] is a hash of (key, i)."""
+def dropout_forward(x: Array, rate: float, key: int | Array, out: Array | None = None) -> Array:
+    """y = x / (1 - rate) where the mask is True, else 0; mask[i] is a hash of (key, i).
+
+    key: 0 <= key < 2**64, or an array of one uint64, which the kernel reads.
+    """
+    keys = key if isinstance(key, np.ndarray) else np.array([key], np.uint64)
+    check_arrays((1,), np.uint64, key=keys)
     kept = int((1 - rate) * 2**32)  # hashes, of 2**32, of an element that is kept
-    if kept == 0:
-        y = result(out, x.shape, x.dtype)
-        y[...] = 0
-        return y
-    lo, hi = np.uint32(key & 0xFFFFFFFF), np.uint32(key >> 32)
-    last, scale = np.uint32(kept - 1), x.dtype.type(1 / (1 - rate))
-    return _map(_dropout, out, MIN_HASHES, x, scalars=(lo, hi, last, scale))
+    scalars = keys, kept, x.dtype.type(1 / (1 - rate) if kept else 0)
+    if out is not x:
+        return _map(_dropout, out, MIN_HASHES, x, scalars=scalars)
+    run(_dropout_in_place, count_parts(x.size, MIN_HASHES), x.reshape(-1), *scalars)
+    return x
 
 
 dropout_backward = dropout_forward
 
 
+@inline
+def _drop(value, i, lo, hi, any_kept, last, scale):
+    """Element i: value * scale, or 0. `last`: the largest hash of an element that is kept."""
+    h = _mix(np.uint32(_mix(np.uint32(np.uint32(i) ^ lo)) ^ hi))
+    return value * scale if any_kept & (h <= last) else type(value)(0)
+
+
 @kernel
-def _dropout(part, parts, x, y, lo, hi, last, scale):
+def _dropout(part, parts, x, y, key, kept, scale):
     start, stop = part_range(part, parts, x.size)
-    zero = x.dtype.type(0)
+    lo, hi, last = np.uint32(key[0]), np.uint32(key[0] >> np.uint64(32)), np.uint32(kept - 1)
     for i in unsigned_range(start, stop):
-        h = _mix(np.uint32(_mix(np.uint32(np.uint32(i) ^ lo)) ^ hi))
-        value = x[i] * scale
-        y[i] = value if h <= last else zero
+        y[i] = _drop(x[i], i, lo, hi, kept > 0, last, scale)
+
+
+@kernel
+def _dropout_in_place(part, parts, x, key, kept, scale):
+    """A kernel of its own, since LLVM vectorizes `_dropout` for arrays that do not overlap only."""
+    start, stop = part_range(part, parts, x.size)
+    lo, hi, last = np.uint32(key[0]), np.uint32(key[0] >> np.uint64(32)), np.uint32(kept - 1)
+    for i in unsigned_range(start, stop):
+        x[i] = _drop(x[i], i, lo, hi, kept > 0, last, scale)

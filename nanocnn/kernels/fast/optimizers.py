@@ -1,138 +1,232 @@
-"""One optimizer step for one parameter: one pass over memory, each array read and written once.
+"""One optimizer step for all parameters: one call, one pass over memory.
 
-Numbers are passed as scalars of the parameter's dtype: a float64 factor would turn a float32 loop
-into a slower float64 loop.
+The arrays are reached by their addresses (addresses.py). All numbers are rounded to the dtype of
+the parameters first: the loops do not mix float32 and float64.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ...common.errors import ShapeError
-from ...jit.compile import kernel, part_range, unsigned_range
+from ...jit.compile import kernel
+from ...jit.inline import inline
 from ...jit.pool import run
-from .outputs import Array, check_arrays, count_parts, is_writable
+from ...jit.simd import lanes, load_row, pointer, select, splat, sqrt, store_row
+from .addresses import address_table, item_range, row_pointers, row_range
+from .outputs import Array, check_arrays
+
+SHRINK, DECAY, CLIPVALUE, CLIPNORM, OWN = range(5)  # places in `numbers`, which has NUMBERS items
+NUMBERS = 9
 
 
-def _step(kernel: Any, states: dict[str, Array | None], grad: Array, *numbers: float) -> None:
-    """Run kernel(part, parts, grad, *states, *numbers) over flat arrays, in place."""
-    param = states["param"]
-    assert param is not None
-    check_arrays(param.shape, param.dtype, grad=grad, **states)
-    for name, x in states.items():
-        if x is not None and not is_writable(x):
-            raise ShapeError(f"{name}: expected a writable C-contiguous array, to update in place")
-    arrays = [None if x is None else x.reshape(-1) for x in states.values()]
-    scalars = [param.dtype.type(number) for number in numbers]
-    run(kernel, count_parts(param.size), grad.reshape(-1), *arrays, *scalars)
+def _step(
+    kernel: Any,
+    states: dict[str, Sequence[Array]],
+    numbers: Array,
+    scales: Array | None,
+    clips: bool,
+    *flags: bool,
+) -> None:
+    """Run the kernel over all arrays in `states`: params, grads and slots."""
+    params = states["params"]
+    if len(params) == 0:
+        return
+    check_arrays((NUMBERS,), np.float64, numbers=numbers)
+    check_arrays((len(params),), np.float64, scales=scales)
+    scaled = scales is not None
+    written = [name for name in states if name != "grads" or scaled or clips]
+    table, parts = address_table(states, written)
+    like = params[0].reshape(-1)
+    run(kernel, parts, table, like, numbers, scales if scaled else numbers, scaled, clips, *flags)
+
+
+@inline
+def _changes(numbers, scales, row, scaled, clips):
+    """What `_read` does to the parameters and gradients of this row; first, whether anything."""
+    scale, limit = scales[row] if scaled else 1.0, numbers[CLIPVALUE] if clips else np.inf
+    decay, shrink, clips = numbers[DECAY], numbers[SHRINK], scaled or clips
+    return clips or decay != 0 or shrink != 0, clips, scale, limit, decay, shrink
+
+
+@inline
+def _read(param, grad, i, left, changes):
+    """The vectors param[i] and grad[i]: the gradient clipped, also in memory, and both decayed."""
+    any_change, clips, scale, limit, decay, shrink = changes
+    w, g = load_row(param, i, left), load_row(grad, i, left)
+    if any_change:
+        if clips:
+            g = g * splat(g, scale)
+            g = select(g > splat(g, limit), splat(g, limit), g)  # NaN stays NaN
+            g = select(g < splat(g, -limit), splat(g, -limit), g)
+            store_row(grad, i, g, left)
+        if decay != 0:
+            g = g + w * splat(w, decay)
+        if shrink != 0:
+            w = w - w * splat(w, shrink)
+    return w, g
+
+
+@inline
+def _own_numbers(p, numbers):
+    """The five numbers that each optimizer has for itself, in registers."""
+    return (
+        splat(p, numbers[OWN]),
+        splat(p, numbers[OWN + 1]),
+        splat(p, numbers[OWN + 2]),
+        splat(p, numbers[OWN + 3]),
+        splat(p, numbers[OWN + 4]),
+    )
 
 
 def sgd_update(
-    param: Array,
-    grad: Array,
-    velocity: Array | None,
-    learning_rate: float,
-    momentum: float,
-    nesterov: bool,
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    velocities: Sequence[Array],
+    numbers: Array,
+    nesterov: bool = False,
     rate_inside: bool = True,
+    scales: Array | None = None,
+    clips: bool = False,
 ) -> None:
     """velocity = momentum*velocity - learning_rate*grad; param += velocity (in place)."""
-    inside, outside = (learning_rate, 1.0) if rate_inside else (1.0, learning_rate)
-    if velocity is None:
-        inside, outside = learning_rate, 1.0
-    velocity_factor, grad_factor = (momentum, inside) if nesterov else (1.0, 0.0)
-    states = {"param": param, "velocity": velocity}
-    _step(_sgd, states, grad, inside, outside, momentum, velocity_factor, grad_factor)
+    states = {"params": params, "grads": grads, "velocities": velocities}
+    _step(_sgd, states, numbers, scales, clips, bool(velocities), nesterov, rate_inside)
 
 
 @kernel
 def _sgd(
-    part, parts, grad, param, velocity, inside, outside, momentum, velocity_factor, grad_factor
+    part, parts, table, like, numbers, scales, scaled, clips, has_velocity, nesterov, rate_inside
 ):
-    # param += outside * (velocity_factor * velocity - grad_factor * grad)
-    start, stop = part_range(part, parts, param.size)
-    if velocity is None:
-        for i in unsigned_range(start, stop):
-            param[i] -= inside * grad[i]
-    elif grad_factor == 0:
-        for i in unsigned_range(start, stop):
-            velocity[i] = momentum * velocity[i] - inside * grad[i]
-            param[i] += outside * velocity[i]
+    p = pointer(like)
+    rate, momentum, _, _, _ = _own_numbers(p, numbers)
+    inside, outside = splat(p, 1), splat(p, 1)
+    if rate_inside or not has_velocity:
+        inside = rate
     else:
-        for i in unsigned_range(start, stop):
-            velocity[i] = momentum * velocity[i] - inside * grad[i]
-            param[i] += outside * (velocity_factor * velocity[i] - grad_factor * grad[i])
+        outside = rate
+    own, flags = (momentum, inside, outside), (has_velocity, nesterov)
+    first, last = row_range(part, parts, table)
+    for row in range(first, last):
+        arrays = row_pointers(p, table, row)
+        changes = _changes(numbers, scales, row, scaled, clips)
+        start, stop = item_range(part, parts, table, row)
+        left = max(stop - start, 0) % lanes(p)  # items of the last vector, if it is incomplete
+        for i in range(start, stop - left, lanes(p)):
+            _sgd_vector(arrays, i, lanes(p), changes, own, flags)
+        if left > 0:
+            _sgd_vector(arrays, stop - left, left, changes, own, flags)
+
+
+@inline
+def _sgd_vector(arrays, i, left, changes, own, flags):
+    # Twice in its kernel, because checking `left` takes a third of its time; those of the others,
+    # which divide, have it once, to compile faster.
+    param, grad, velocity, _, _ = arrays
+    momentum, inside, outside = own
+    has_velocity, nesterov = flags
+    w, g = _read(param, grad, i, left, changes)
+    step = inside * g
+    if has_velocity:
+        v = momentum * load_row(velocity, i, left) - step
+        store_row(velocity, i, v, left)
+        v = momentum * v - step if nesterov else v
+        w = w + outside * v
+    else:
+        w = w - step
+    store_row(param, i, w, left)
 
 
 def rmsprop_update(
-    param: Array,
-    grad: Array,
-    v: Array,
-    average: Array | None,
-    buffer: Array | None,
-    learning_rate: float,
-    rho: float,
-    momentum: float,
-    epsilon: float,
-    epsilon_inside: bool,
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    vs: Sequence[Array],
+    averages: Sequence[Array],
+    buffers: Sequence[Array],
+    numbers: Array,
+    epsilon_inside: bool = True,
+    scales: Array | None = None,
+    clips: bool = False,
 ) -> None:
     """v = rho*v + (1-rho)*grad^2; param -= learning_rate * grad / sqrt(v + epsilon) (in place)."""
-    inside, outside = (learning_rate, 1.0) if epsilon_inside else (1.0, learning_rate)
-    epsilons = (epsilon, 0.0) if epsilon_inside else (0.0, epsilon)
-    states = {"param": param, "v": v, "average": average, "buffer": buffer}
-    _step(_rmsprop, states, grad, inside, outside, rho, momentum, *epsilons)
+    states = {"params": params, "grads": grads, "vs": vs, "averages": averages,
+              "buffers": buffers}  # fmt: skip
+    flags = bool(averages), bool(buffers), epsilon_inside
+    _step(_rmsprop, states, numbers, scales, clips, *flags)
 
 
 @kernel
 def _rmsprop(
-    part, parts, grad, param, v, average, buffer,
-    inside, outside, rho, momentum, epsilon_in, epsilon_out,
-):  # fmt: skip
-    # One epsilon is 0: `epsilon_in` is under the root, `epsilon_out` is added to it.
-    start, stop = part_range(part, parts, param.size)
-    decay = param.dtype.type(1) - rho
-    for i in unsigned_range(start, stop):
-        g = grad[i]
-        v[i] += (g * g - v[i]) * decay
-        moment = v[i]
-        if average is not None:
-            average[i] += (g - average[i]) * decay
-            moment -= average[i] * average[i]
-        step = inside * g / (np.sqrt(moment + epsilon_in) + epsilon_out)
-        if buffer is not None:
-            step = buffer[i] * momentum + step
-            buffer[i] = step
-        param[i] -= outside * step
+    part, parts, table, like, numbers, scales, scaled, clips, centered, has_buffer, epsilon_inside
+):
+    p = pointer(like)
+    rate, rho, momentum, epsilon, _ = _own_numbers(p, numbers)
+    inside, outside = splat(p, 1), splat(p, 1)
+    under_root, beside_root = splat(p, 0), splat(p, 0)
+    if epsilon_inside:
+        inside, under_root = rate, epsilon
+    else:
+        outside, beside_root = rate, epsilon
+    decay = splat(p, 1) - rho
+    first, last = row_range(part, parts, table)
+    for row in range(first, last):
+        param, grad, v, average, buffer = row_pointers(p, table, row)
+        changes = _changes(numbers, scales, row, scaled, clips)
+        start, stop = item_range(part, parts, table, row)
+        for i in range(start, stop, lanes(p)):
+            left = stop - i
+            w, g = _read(param, grad, i, left, changes)
+            moment = load_row(v, i, left)
+            moment = moment + (g * g - moment) * decay
+            store_row(v, i, moment, left)
+            if centered:
+                mean = load_row(average, i, left)
+                mean = mean + (g - mean) * decay
+                store_row(average, i, mean, left)
+                moment = moment - mean * mean
+            step = inside * g / (sqrt(moment + under_root) + beside_root)
+            if has_buffer:
+                step = load_row(buffer, i, left) * momentum + step
+                store_row(buffer, i, step, left)
+            store_row(param, i, w - outside * step, left)
 
 
 def adam_update(
-    param: Array,
-    grad: Array,
-    m: Array,
-    v: Array,
-    vmax: Array | None,
-    step_size: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    v_scale: float,
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    ms: Sequence[Array],
+    vs: Sequence[Array],
+    vmaxs: Sequence[Array],
+    numbers: Array,
+    scales: Array | None = None,
+    clips: bool = False,
 ) -> None:
     """m, v: averages of grad, grad^2; param -= step_size * m / (sqrt(v)*v_scale + epsilon)."""
-    states = {"param": param, "m": m, "v": v, "vmax": vmax}
-    _step(_adam, states, grad, step_size, beta1, beta2, epsilon, v_scale)
+    states = {"params": params, "grads": grads, "ms": ms, "vs": vs, "vmaxs": vmaxs}
+    _step(_adam, states, numbers, scales, clips, bool(vmaxs))
 
 
 @kernel
-def _adam(part, parts, grad, param, m, v, vmax, step_size, beta1, beta2, epsilon, v_scale):
-    start, stop = part_range(part, parts, param.size)
-    one = param.dtype.type(1)
-    decay1, decay2 = one - beta1, one - beta2
-    for i in unsigned_range(start, stop):
-        g = grad[i]
-        m[i] += (g - m[i]) * decay1
-        v[i] += (g * g - v[i]) * decay2
-        moment = v[i]
-        if vmax is not None:
-            moment = vmax[i] if vmax[i] > moment or vmax[i] != vmax[i] else moment
-            vmax[i] = moment
-        param[i] -= step_size * m[i] / (np.sqrt(moment) * v_scale + epsilon)
+def _adam(part, parts, table, like, numbers, scales, scaled, clips, amsgrad):
+    p = pointer(like)
+    step_size, v_scale, beta1, beta2, epsilon = _own_numbers(p, numbers)
+    decay1, decay2 = splat(p, 1) - beta1, splat(p, 1) - beta2
+    first, last = row_range(part, parts, table)
+    for row in range(first, last):
+        param, grad, m, v, vmax = row_pointers(p, table, row)
+        changes = _changes(numbers, scales, row, scaled, clips)
+        start, stop = item_range(part, parts, table, row)
+        for i in range(start, stop, lanes(p)):
+            left = stop - i
+            w, g = _read(param, grad, i, left, changes)
+            mean, moment = load_row(m, i, left), load_row(v, i, left)
+            mean = mean + (g - mean) * decay1
+            moment = moment + (g * g - moment) * decay2
+            store_row(m, i, mean, left)
+            store_row(v, i, moment, left)
+            if amsgrad:
+                most = load_row(vmax, i, left)
+                moment = select((most > moment) | (most != most), most, moment)
+                store_row(vmax, i, moment, left)
+            w = w - step_size * mean / (sqrt(moment) * v_scale + epsilon)
+            store_row(param, i, w, left)

@@ -46,6 +46,16 @@ def as_matrix(x: Array) -> Array:
     return np.ascontiguousarray(x).reshape(prod(x.shape[:-1]), x.shape[-1])
 
 
+def flat(x: Array) -> Array:
+    """x as a vector."""
+    return np.ascontiguousarray(x).reshape(-1)
+
+
+def as_rows(x: Array) -> Array:
+    """x (N, ...) as a matrix (N, D)."""
+    return np.ascontiguousarray(x).reshape(len(x), prod(x.shape[1:]))
+
+
 def check_arrays(shape: tuple[int, ...], dtype: Any, **arrays: Array | None) -> None:
     """Raise unless all arrays but None have this shape and dtype: kernels do not check bounds."""
     for name, x in arrays.items():

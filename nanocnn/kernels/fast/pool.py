@@ -1,4 +1,4 @@
-"""Pooling without im2col: the channels of a cell are contiguous, so the inner loop is vectorized.
+"""Pooling without im2col: vectors hold channels of a pixel.
 
 Nothing is padded: a window at the border visits only its cells inside the image.
 """
@@ -14,6 +14,7 @@ from ...jit.pool import run
 from ...jit.simd import convert, lanes, load_row, pointer, select, splat, store_row
 from ..geometry import Window
 from .outputs import Array, check_arrays, count_parts, result, results
+from .rows import load_as
 
 MAX_CELLS = 1 << 24  # of a window: positions are computed as floats, which are exact up to here
 
@@ -79,35 +80,51 @@ def _max_pool_forward(part, parts, x, y, argmax, window):
                     store_row(argmaxes, to + c, convert(best_cell, argmaxes), C - c)
 
 
+def _leaves_gaps(window: Window) -> bool:
+    """Whether some pixel is in no window or in several: the image is not cut into windows."""
+    exact = (window.H, window.W) == (window.OH * window.KH, window.OW * window.KW)
+    return not exact or (window.KH, window.KW) != (window.SH, window.SW)
+
+
 def max_pool_backward(dy: Array, argmax: Array, window: Window, out: Array | None = None) -> Array:
     """dy, argmax (N,OH,OW,C) -> dx (N,H,W,C): each gradient goes to the maximum of its window."""
     _check("dy", dy, window.OH, window.OW)
     check_arrays(dy.shape, argmax.dtype, argmax=argmax)
     dx = result(out, (len(dy), window.H, window.W, dy.shape[3]), dy.dtype)
     arrays = np.ascontiguousarray(dy), np.ascontiguousarray(argmax), dx
-    run(_max_pool_backward, _parts(dy, window), *arrays, tuple(window))
+    run(_max_pool_backward, _parts(dy, window), *arrays, tuple(window), _leaves_gaps(window))
     return dx
 
 
 @kernel
-def _max_pool_backward(part, parts, dy, argmax, dx, window):
+def _max_pool_backward(part, parts, dy, argmax, dx, window, adds):
     H, W, KH, KW, SH, SW, DH, DW, top, _, left, _, OH, OW = window
     N, C = dy.shape[0], dy.shape[3]
-    zero = dy.dtype.type(0)
+    p, to, argmaxes = pointer(dy), pointer(dx), pointer(argmax)
     start, stop = part_range(part, parts, N)
     for n in range(start, stop):
-        dx[n] = zero
+        if adds:
+            dx[n] = 0
         for oh in range(OH):
             row, first_kh, last_kh = _cells_inside(oh, SH, top, DH, KH, H)
             for ow in range(OW):
                 column, first_kw, last_kw = _cells_inside(ow, SW, left, DW, KW, W)
-                grad, best_cell = dy[n, oh, ow], argmax[n, oh, ow]
-                for kh in range(first_kh, last_kh):
-                    for kw in range(first_kw, last_kw):
-                        cell = dx[n, row + kh * DH, column + kw * DW]
-                        q = kh * KW + kw
-                        for c in range(C):
-                            cell[c] += grad[c] if best_cell[c] == q else zero
+                at = ((n * OH + oh) * OW + ow) * C
+                for c in range(0, C, lanes(p)):
+                    grad = load_row(p, at + c, C - c)
+                    best = load_as(argmaxes, at + c, C - c, grad)
+                    for kh in range(first_kh, last_kh):
+                        for kw in range(first_kw, last_kw):
+                            is_max = best == splat(best, kh * KW + kw)
+                            cell = select(is_max, grad, splat(p, 0))
+                            pixel = ((n * H + row + kh * DH) * W + column + kw * DW) * C + c
+                            _put(to, pixel, cell, C - c, adds)
+
+
+@inline
+def _put(p, i, vector, count, adds):
+    """Write the vector to p[i], or add it."""
+    store_row(p, i, load_row(p, i, count) + vector if adds else vector, count)
 
 
 def average_pool_forward(x: Array, window: Window, out: Array | None = None) -> Array:
@@ -122,46 +139,51 @@ def average_pool_forward(x: Array, window: Window, out: Array | None = None) -> 
 def _average_pool_forward(part, parts, x, y, window):
     H, W, KH, KW, SH, SW, DH, DW, top, _, left, _, OH, OW = window
     N, C = x.shape[0], x.shape[3]
+    p, to = pointer(x), pointer(y)
     start, stop = part_range(part, parts, N)
     for n in range(start, stop):
         for oh in range(OH):
             row, first_kh, last_kh = _cells_inside(oh, SH, top, DH, KH, H)
             for ow in range(OW):
                 column, first_kw, last_kw = _cells_inside(ow, SW, left, DW, KW, W)
-                mean = y[n, oh, ow]
-                mean[:] = 0
-                for kh in range(first_kh, last_kh):
-                    for kw in range(first_kw, last_kw):
-                        cell = x[n, row + kh * DH, column + kw * DW]
-                        for c in range(C):
-                            mean[c] += cell[c]
-                count = x.dtype.type((last_kh - first_kh) * (last_kw - first_kw))
-                for c in range(C):
-                    mean[c] /= count
+                at = ((n * OH + oh) * OW + ow) * C
+                count = splat(p, (last_kh - first_kh) * (last_kw - first_kw))
+                for c in range(0, C, lanes(p)):
+                    total = splat(p, 0)
+                    for kh in range(first_kh, last_kh):
+                        for kw in range(first_kw, last_kw):
+                            pixel = ((n * H + row + kh * DH) * W + column + kw * DW) * C + c
+                            total = total + load_row(p, pixel, C - c)
+                    store_row(to, at + c, total / count, C - c)
 
 
 def average_pool_backward(dy: Array, window: Window, out: Array | None = None) -> Array:
     """dy (N,OH,OW,C) -> dx (N,H,W,C): dy is divided among the cells of its window."""
     _check("dy", dy, window.OH, window.OW)
     dx = result(out, (len(dy), window.H, window.W, dy.shape[3]), dy.dtype)
-    run(_average_pool_backward, _parts(dy, window), np.ascontiguousarray(dy), dx, tuple(window))
+    arrays = np.ascontiguousarray(dy), dx
+    run(_average_pool_backward, _parts(dy, window), *arrays, tuple(window), _leaves_gaps(window))
     return dx
 
 
 @kernel
-def _average_pool_backward(part, parts, dy, dx, window):
+def _average_pool_backward(part, parts, dy, dx, window, adds):
     H, W, KH, KW, SH, SW, DH, DW, top, _, left, _, OH, OW = window
     N, C = dy.shape[0], dy.shape[3]
+    p, to = pointer(dy), pointer(dx)
     start, stop = part_range(part, parts, N)
     for n in range(start, stop):
-        dx[n] = 0
+        if adds:
+            dx[n] = 0
         for oh in range(OH):
             row, first_kh, last_kh = _cells_inside(oh, SH, top, DH, KH, H)
             for ow in range(OW):
                 column, first_kw, last_kw = _cells_inside(ow, SW, left, DW, KW, W)
-                count = dy.dtype.type((last_kh - first_kh) * (last_kw - first_kw))
-                for kh in range(first_kh, last_kh):
-                    for kw in range(first_kw, last_kw):
-                        cell = dx[n, row + kh * DH, column + kw * DW]
-                        for c in range(C):
-                            cell[c] += dy[n, oh, ow, c] / count
+                at = ((n * OH + oh) * OW + ow) * C
+                count = splat(p, (last_kh - first_kh) * (last_kw - first_kw))
+                for c in range(0, C, lanes(p)):
+                    share = load_row(p, at + c, C - c) / count
+                    for kh in range(first_kh, last_kh):
+                        for kw in range(first_kw, last_kw):
+                            pixel = ((n * H + row + kh * DH) * W + column + kw * DW) * C + c
+                            _put(to, pixel, share, C - c, adds)

@@ -3,11 +3,10 @@
 from typing import Any
 
 import numba
-from numba.core import event
 
 from ...common import terminal
 from ...jit.cache import cache_folder
-from ...jit.compile import is_kernel
+from ...jit.compile import watchers
 
 if numba.config.DISABLE_JIT:
     raise ValueError(
@@ -16,16 +15,21 @@ if numba.config.DISABLE_JIT:
     )
 
 
-class Progress(event.Listener):
-    """Counts compiled kernels, but not their callees."""
+class Progress:
+    """Counts compiled kernels."""
 
     def __init__(self) -> None:
         self.said, self.depth, self.done = False, 0, 0
         self.bar: Any = None
 
-    def on_start(self, event: Any) -> None:
-        if not is_kernel(event.data["dispatcher"]):
-            return
+    def __call__(self, starts: bool) -> None:
+        """A kernel begins to be compiled, or is done."""
+        if starts:
+            self._start()
+        else:
+            self._end()
+
+    def _start(self) -> None:
         if not self.said:
             self.said = True
             when = "once" if cache_folder() else "no folder to keep them in: once a process"
@@ -34,9 +38,7 @@ class Progress(event.Listener):
             self.bar = terminal.progress_bar(desc="compiling", unit=" kernels", initial=self.done)
         self.depth += 1
 
-    def on_end(self, event: Any) -> None:
-        if not is_kernel(event.data["dispatcher"]):
-            return
+    def _end(self) -> None:
         self.done += 1
         self.depth -= 1
         if self.bar is not None:
@@ -46,4 +48,4 @@ class Progress(event.Listener):
                 self.bar = None
 
 
-event.register("numba:compile", Progress())
+watchers.append(Progress())

@@ -1,26 +1,36 @@
 """What the convolution kernels are called with: few arguments, and named tuples of plain arrays."""
 
 import numpy as np
+import pytest
 
+from nanocnn.jit.compile import Kernel
 from nanocnn.kernels import fast
-from nanocnn.kernels.fast.conv import conv2d as conv
+from nanocnn.kernels.fast.conv import conv2d as conv, planar_dweight
 from nanocnn.kernels.geometry import sliding_window
 
 
 def kernels_of(module):
-    """The compiled functions of a module."""
+    """The kernels of a module."""
+    return [value for value in vars(module).values() if isinstance(value, Kernel)]
+
+
+def parts_of(module):
+    """The functions that its kernels consist of."""
     return [value for value in vars(module).values() if hasattr(value, "py_func")]
 
 
 def test_no_kernel_takes_more_than_ten_arguments():
     modules = [module for module in vars(fast.conv).values() if hasattr(module, "__file__")]
     found = [kernel for module in modules for kernel in kernels_of(module)]
-    found.append(conv.sparse_dweight.weight_kernel(4))
-    assert {"_correlate", "_winograd", "_sparse", "_gather", "sum_products"} <= {
-        kernel.__name__ for kernel in found
+    found += [conv.sparse_dweight.weight_kernel(3, 2), conv.scatter.scatter_kernel(3, 2)]
+    found += [conv.planar.planar_kernel(3), planar_dweight.dweight_kernel(3, 5)]
+    functions = [each.function for each in found]
+    functions += [each.py_func for module in modules for each in parts_of(module)]
+    assert {"_correlate", "_winograd", "_sparse", "gather", "sum_products"} <= {
+        function.__name__ for function in functions
     }
-    for kernel in found:
-        assert kernel.py_func.__code__.co_argcount <= 10, kernel
+    for function in functions:
+        assert function.__code__.co_argcount <= 10, function
 
 
 def test_arrays_inside_named_tuples_are_made_plain():
@@ -37,7 +47,7 @@ def test_arrays_inside_named_tuples_are_made_plain():
         )
         given = change(pooled), change(x), change(weight), change(argmax), window, pool
         found = [y, pooled, argmax, *conv.conv2d_backward(*masked, relu_output=change(y))]
-        for algorithm in ("direct", "sparse", "winograd"):
+        for algorithm in ("direct", "sparse", "winograd", "planar", "scatter"):
             found += conv.conv2d_relu_pool_backward(*given, algorithm=algorithm)
         found.append(conv.conv2d_forward(*masked[1:3], None, window, algorithm="im2col"))
         return [array.tobytes() for array in found]
@@ -52,6 +62,17 @@ def test_arrays_inside_named_tuples_are_made_plain():
 
     expected = results(np.copy)
     modules = conv.direct, conv.im2col, conv.winograd
-    compiled = [len(kernel.signatures) for module in modules for kernel in kernels_of(module)]
+    compiled = [len(kernel.entries) for module in modules for kernel in kernels_of(module)]
     assert results(frozen) == expected and results(strided) == expected
-    assert compiled == [len(k.signatures) for module in modules for k in kernels_of(module)]
+    assert compiled == [len(k.entries) for module in modules for k in kernels_of(module)]
+
+
+def test_bad_arguments_are_named():
+    x, weight = np.zeros((1, 6, 6, 2), np.float32), np.zeros((3, 3, 2, 4), np.float64)
+    window = sliding_window((6, 6), (3, 3))
+    with pytest.raises(ValueError, match="weight"):
+        conv.conv2d_forward(x, weight, None, window)
+    with pytest.raises(ValueError, match="pool"):
+        conv.conv2d_relu_pool_forward(
+            x, weight.astype("f"), None, window, sliding_window((4, 4), (3, 3))
+        )

@@ -4,6 +4,8 @@ That both sets compute the same on ordinary input is tested in test_reference.py
 compared where a compiled, blocked, threaded loop could go wrong.
 """
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings, strategies as st
@@ -13,6 +15,7 @@ from nanocnn.kernels import fast, reference
 from nanocnn.kernels.fast import gemm
 from nanocnn.kernels.geometry import sliding_window
 from support.compare import TOLERANCE, assert_close
+from support.updates import numbers
 
 KEY = 0x0123456789ABCDEF
 
@@ -28,7 +31,10 @@ def cases(rng, dtype):
     weight, bias, dy = array(700, 77), array(77), array(130, 77)
     logits, target = array(300, 40), rng.dirichlet(np.ones(40), 300).astype(dtype)
     C = array(33), array(33), array(33), positive(33)
-    big = (90_000,)
+    many = lambda *least: [  # noqa: E731  (parameters; `least`: all of them positive)
+        positive(*shape) + np.dtype(dtype).type(least[0]) if least else array(*shape)
+        for shape in ((90_001,), (3,), (7, 5, 11, 13))
+    ]
     yield from [
         ("dense_forward", (dense, weight, bias), ()),
         ("dense_forward", (dense[:1], weight, None), ()),
@@ -41,40 +47,60 @@ def cases(rng, dtype):
         ("dropout_backward", (x, 0.4, KEY), ()),
         ("batch_norm_forward", (x, C[0], C[1], 1e-3), ()),
         ("batch_norm_backward", (array(*x.shape), x, C[0], C[2], C[3], 1e-3), ()),
+        ("batch_norm_backward", (array(*x.shape), x, C[0], C[2], C[3], 1e-3, True), ()),
         ("batch_norm_inference", (x, *C, 1e-3), ()),
+        ("batch_norm_update", (*C, 0.9), (0, 1)),
         ("softmax_forward", (logits,), ()),
         ("softmax_backward", (array(300, 40), target), ()),
         ("softmax_cross_entropy_forward", (logits, target), ()),
         ("softmax_cross_entropy_backward", (target, target[::-1].copy(), array(300)), ()),
+        ("categorical_cross_entropy_forward", (target, target[::-1].copy(), 1e-7), ()),
+        ("categorical_cross_entropy_backward", (target, target[::-1].copy(), array(300), 1e-7), ()),
+        ("sigmoid_cross_entropy_forward", (logits, target), ()),
+        ("sigmoid_cross_entropy_backward", (target, target[::-1].copy(), array(300)), ()),
+        ("binary_cross_entropy_forward", (target, target[::-1].copy(), 1e-7), ()),
+        ("binary_cross_entropy_backward", (target, target[::-1].copy(), array(300), 1e-7), ()),
+        ("mean_squared_error_forward", (logits, target), ()),
+        ("mean_squared_error_backward", (logits, target, array(300)), ()),
         *[(f"{f}_forward", (x,), ()) for f in ("relu", "sigmoid", "tanh")],
         *[(f"{f}_backward", (x, np.tanh(x)), ()) for f in ("relu", "sigmoid", "tanh")],
-        ("sgd_update", (array(*big), array(*big), None, 0.1, 0.9, False), (0,)),
-        ("sgd_update", (array(*big), array(*big), array(*big), 0.1, 0.9, True), (0, 2)),
-        ("sgd_update", (array(*big), array(*big), array(*big), 0.1, 0.9, True, False), (0, 2)),
-        ("rmsprop_update", (array(*big), array(*big), positive(*big), None, None, 1e-2, 0.9, 0.0,
-                            1e-7, True), (0, 2)),
-        ("rmsprop_update", (array(*big), array(*big), positive(*big) + 99, array(*big), array(*big),
-                            1e-2, 0.9, 0.5, 1e-7, False), (0, 2, 3, 4)),
-        ("adam_update", (array(*big), array(*big), array(*big), positive(*big), None, 1e-3, 0.9,
-                         0.999, 1e-7, 1.0), (0, 2, 3)),
-        ("adam_update", (array(*big), array(*big), array(*big), positive(*big), positive(*big),
-                         1e-3, 0.9, 0.999, 1e-8, 1.3), (0, 2, 3, 4)),
+        ("sgd_update", (many(), many(), [], numbers(0.1)), (0,)),
+        ("sgd_update", (many(), many(), many(), numbers(0.1, 0.9), True), (0, 2)),
+        ("sgd_update", (many(), many(), many(), numbers(0.1, 0.9), True, False), (0, 2)),
+        ("rmsprop_update", (many(), many(), many(0), [], [], numbers(1e-2, 0.9, 0.0, 1e-7)),
+         (0, 2)),
+        ("rmsprop_update", (many(), many(), many(99), many(), many(),
+                            numbers(1e-2, 0.9, 0.5, 1e-7), False), (0, 2, 3, 4)),
+        ("adam_update", (many(), many(), many(), many(0), [],
+                         numbers(1e-3, 1.0, 0.9, 0.999, 1e-7)), (0, 2, 3)),
+        ("adam_update", (many(), many(), many(), many(0), many(0),
+                         numbers(1e-3, 1.3, 0.9, 0.999, 1e-8)), (0, 2, 3, 4)),
+        ("l2_penalty", (many(), np.array([0.5, 0.0, 2.0])), ()),
+        ("l2_gradient", (many(), many(), np.array([0.5, 0.0, 2.0])), (1,)),
+        ("clip_scales", (many(), numbers(clipnorm=0.5), False, np.zeros(3)), (3,)),
+        ("clip_scales", (many(), numbers(clipnorm=0.5), True, np.zeros(3)), (3,)),
     ]  # fmt: skip
+
+
+def flat(argument):
+    """The arrays of an argument: itself, those of a list, or none."""
+    arrays = argument if isinstance(argument, list) else [argument]
+    return [array for array in arrays if isinstance(array, np.ndarray)]
 
 
 def call(kernels, name, arguments, written, frozen=False):
     """The results of an operation as a tuple; what it may not write to is left as it was."""
-    prepared = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+    prepared = [deepcopy(a) if isinstance(a, np.ndarray | list) else a for a in arguments]
     for i, value in enumerate(prepared):
-        if isinstance(value, np.ndarray) and frozen:
-            value.flags.writeable = i in written
+        for array in flat(value) if frozen else ():
+            array.flags.writeable = i in written
     returned = getattr(kernels, name)(*prepared)
     for i, (value, before) in enumerate(zip(prepared, arguments, strict=True)):
-        if isinstance(value, np.ndarray) and i not in written:
-            assert value.tobytes() == before.tobytes(), f"{name} wrote to argument {i}"
+        for array, old in zip(flat(value), flat(before), strict=True):
+            assert i in written or array.tobytes() == old.tobytes(), f"{name} wrote to argument {i}"
     if written:
         assert returned is None
-        return tuple(prepared[i] for i in written)
+        return tuple(array for i in written for array in flat(prepared[i]))
     return returned if isinstance(returned, tuple) else (returned,)
 
 
@@ -141,12 +167,31 @@ def test_out_that_does_not_fit(rng):
     lambda x: fast.softmax_backward(x, x[:2]),
     lambda x: fast.softmax_cross_entropy_forward(x, x[:, :2]),
     lambda x: fast.softmax_cross_entropy_backward(x, x, x[:2, 0].copy()),
+    lambda x: fast.mean_squared_error_forward(x, x[:, :2]),
+    lambda x: fast.mean_squared_error_forward(x, x, out=np.zeros(4)),
+    lambda x: fast.binary_cross_entropy_backward(x, x, x[0], 1e-7),
+    lambda x: fast.categorical_cross_entropy_forward(x, x.astype("float32"), 1e-7),
+    lambda x: fast.take_rows(x, np.zeros(2, int), np.zeros((3, 4))),
+    lambda x: fast.take_images(x, np.zeros(3, "int32"), np.zeros((3, 4))),
+    lambda x: fast.one_hot(np.zeros(3), np.zeros(2, int), 1.0, 0.0, np.zeros((2, 4))),
+    lambda x: fast.shares(x, np.zeros(3, int), 0.1, np.zeros(3)),
+    lambda x: fast.mean_loss(x[0], x[0], np.zeros(2, "float32")),
+    lambda x: fast.count_correct(x, x[:2], 0.5, np.zeros(1)),
+    lambda x: fast.batch_norm_update(x[0], x[0], x[0], x[0][:2], 0.9),
     lambda x: fast.max_pool_forward(x[None, ..., None], sliding_window((9, 9), (2, 2))),
     lambda x: fast.batch_norm_forward(x, np.zeros(3), np.zeros(4), 1e-3),
     lambda x: fast.batch_norm_inference(x, *[np.zeros(4)] * 3, np.zeros(5), 1e-3),
-    lambda x: fast.sgd_update(x, x[:2], None, 0.1, 0.0, False),
-    lambda x: fast.sgd_update(x.T, x.T.copy(), None, 0.1, 0.0, False),
-    lambda x: fast.adam_update(x, x, x.astype("float32"), x, None, 1.0, 0.9, 0.9, 1e-7, 1.0),
+    lambda x: fast.sgd_update([x], [x[:2]], [], numbers(0.1)),
+    lambda x: fast.sgd_update([x.T], [x.T.copy()], [], numbers(0.1)),
+    lambda x: fast.sgd_update([x, x], [x], [], numbers(0.1)),
+    lambda x: fast.sgd_update([x, x], [x, x], [x], numbers(0.1)),
+    lambda x: fast.sgd_update([x], [x], [], numbers(0.1)[:8]),
+    lambda x: fast.sgd_update([x], [x], [], numbers(0.1), scales=np.ones(2)),
+    lambda x: fast.sgd_update([x, x.astype("float32")], [x, x.astype("float32")], [], numbers(0.1)),
+    lambda x: fast.adam_update([x], [x], [x.astype("float32")], [x], [], numbers(1.0)),
+    lambda x: fast.l2_penalty([x, x], np.ones(1)),
+    lambda x: fast.l2_gradient([x], [x[:2]], np.ones(1)),
+    lambda x: fast.clip_scales([x], numbers(), False, np.ones(2)),
 ])  # fmt: skip
 def test_arrays_that_do_not_fit_are_refused_before_any_loop_runs(bad):
     with pytest.raises(ShapeError):
@@ -209,6 +254,10 @@ def test_hostile_numbers_give_what_the_reference_gives(dtype):
         operations += [("max_pool_forward", (x, window)) for window in windows]
         operations += [("dropout_forward", (x, rate, KEY)) for rate in (0.0, 0.5, 1.0)]
         operations += [("softmax_cross_entropy_forward", (flat, abs(np.sign(other)))),
+                       ("sigmoid_cross_entropy_forward", (flat, abs(np.sign(other)))),
+                       ("binary_cross_entropy_forward", (flat, abs(np.sign(other)), 1e-7)),
+                       ("binary_cross_entropy_backward", (flat, other, draw(9), 1e-7)),
+                       ("mean_squared_error_backward", (flat, other, draw(9))),
                        ("dense_forward", (flat, draw(7, 5), draw(5)))]  # fmt: skip
         for name, arguments in operations:
             expected = call(reference, name, arguments, ())

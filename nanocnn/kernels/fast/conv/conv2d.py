@@ -20,13 +20,18 @@ and channels only change the numbers in the tables. A layer has three products:
     dweight[k, f] = sum over p of im2col[p, k] * dy[p, f]           weight_gradient
     dx            = y of the padded dy and the transposed kernel    correlate(transposed=True)
 
-Four algorithms compute them; `choose` picks the fastest one for a shape:
+Six algorithms compute them; `choose` picks the fastest one for a shape:
 
     algorithm  what it does                                           file
     direct     sums in registers, by the tables; dx for strides 1     direct.py
     winograd   3x3 and 5x5 kernels of strides 1, fewer multiplies     winograd.py
+    planar     lanes along pixels, for few filters or channels        planar.py, planar_dweight.py
     sparse     dweight if ReLU and 2x2 max-pool follow; skips zeros   sparse_dweight.py
-    im2col     any shape: writes the matrix, multiplies by BLAS       im2col.py
+    scatter    dx if ReLU and 2x2 max-pool follow; skips zeros        scatter.py
+    im2col     any shape: writes the matrix, then multiplies it       im2col.py
+
+What a register's lanes run along differs: filters (direct, winograd, im2col), neighbouring pixels
+(planar), or the KW*C items of a row of a window (sparse, scatter). Few of one are many of another.
 
 Two named tuples tell a kernel what to read and what to do with a sum, so that ReLU and pooling need
 no pass of their own, neither forward nor backward:
@@ -44,7 +49,8 @@ From a call to the multiply-add are four hops:
     -> sum_products  the inner loop                                   microkernel.py
 
 Reading order: microkernel.py; direct.py; source.py and epilogue.py, which it calls; pack.py, with
-the tables and packed weights. Each of the other algorithms is one file that can be skipped.
+the tables and packed weights. Each of the other algorithms can be skipped; planes.py belongs to
+planar, window_rows.py to sparse and scatter, winograd_transform.py and weights.py to winograd.
 kernels/fast/README.md measures what each step gains.
 
 All algorithms agree with `reference` up to rounding: the order of the sums differs, and Winograd's
@@ -59,13 +65,14 @@ import numpy as np
 from ....common.errors import unknown
 from ...geometry import Window
 from ..outputs import Array, check_dtype, result
-from . import direct, im2col, sparse_dweight, winograd
+from . import direct, im2col, planar, scatter, sparse_dweight, winograd
 from .epilogue import epilogue_of, pooling_epilogue
 from .pack import transposed_window
 from .source import Source, source_of
 
 MODULES: dict[str, Any] = {
     "direct": direct, "im2col": im2col, "sparse": sparse_dweight, "winograd": winograd,
+    "planar": planar, "scatter": scatter,
 }  # fmt: skip
 ALGORITHMS = tuple(MODULES)
 BACKWARD = ("dweight", "dx")  # the products of a backward pass, named as in `Choice`
@@ -84,12 +91,13 @@ def choose(
     window: Window,
     C: int,
     F: int,
-    N: int,
     pooled: bool = False,
     algorithm: str | None = None,
     products: tuple[str, ...] = Choice._fields,
 ) -> Choice:
-    """The fastest algorithms for N samples of a layer with C input channels and F filters.
+    """The fastest algorithms for a layer with C input channels and F filters.
+
+    The number of samples plays no part, so a sample's bits are the same in any batch.
 
     pooled     whether ReLU and a 2x2 max-pool are fused with the convolution
     algorithm  use this one for every product that it supports
@@ -101,18 +109,25 @@ def choose(
         return _forced(algorithm, window, pooled, products)
     if not _transposable(window):
         return Choice("direct", "direct", "im2col")
+    forward = dweight = dx = "direct"
     transposed = transposed_window(window)
-    faster = winograd.is_faster(window, C, F, N), winograd.is_faster(transposed, F, C, N)
-    forward, dx = ("winograd" if each else "direct" for each in faster)
-    sparse = pooled and sparse_dweight.is_faster(window, C)
-    return Choice(forward, "sparse" if sparse else "direct", dx)
+    if pooled and planar.is_faster(window, C, F):
+        forward = dweight = "planar"
+    elif winograd.is_faster(window, C, F):
+        forward = "winograd"
+    if pooled and dweight == "direct" and sparse_dweight.is_faster(window, C):
+        dweight = "sparse"
+    if winograd.is_faster(transposed, F, C):
+        dx = "winograd"
+    elif pooled and scatter.is_faster(window):
+        dx = "scatter"
+    elif planar.is_faster(transposed, F, C):
+        dx = "planar"
+    return Choice(forward, dweight, dx)
 
 
 def _forced(algorithm: str, window: Window, pooled: bool, products: tuple[str, ...]) -> Choice:
-    """`algorithm` for each product that it supports, direct for the others.
-
-    There is no Winograd weight gradient here, and sparse supports the weight gradient only.
-    """
+    """`algorithm` for each product that it supports, direct for the others."""
     if algorithm not in ALGORITHMS:
         raise unknown("convolution algorithm", algorithm, ALGORITHMS)
     dx = "dx" in products
@@ -136,9 +151,14 @@ def _supported(algorithm: str, window: Window, pooled: bool, dx: bool) -> set[st
         return {"forward", "dx"} if transposable and winograd.supports(window) else set()
     if algorithm == "sparse":
         return {"dweight"} if pooled and sparse_dweight.supports(window) else set()
+    if algorithm == "scatter":
+        return {"dx"} if pooled and scatter.supports(window) else set()
+    if algorithm == "planar":
+        found = {"forward": True, "dweight": pooled, "dx": transposable}
+        return {product for product, able in found.items() if able and planar.supports(window)}
     if transposable:
         return {"forward", "dweight", "dx"}
-    return {"forward"} if dx else {"forward", "dweight"}  # im2col computes dweight along with dx
+    return {"forward"} if dx else {"forward", "dweight"}  # im2col computes dx
 
 
 def _transposable(window: Window) -> bool:
@@ -159,7 +179,7 @@ def conv2d_forward(
     *_, C, F = weight.shape
     check_dtype(x.dtype, weight=weight, bias=bias)
     y = result(out, (len(x), window.OH, window.OW, F), x.dtype)
-    chosen = choose(window, C, F, len(x), False, algorithm, ("forward",)).forward
+    chosen = choose(window, C, F, False, algorithm, ("forward",)).forward
     if chosen == "im2col":
         im2col.forward(x, weight, bias, window, y, relu)
     else:
@@ -183,14 +203,9 @@ def conv2d_backward(
     """
     *_, C, F = weight.shape
     check_dtype(x.dtype, dy=dy, weight=weight, relu_output=relu_output)
-    chosen = choose(window, C, F, len(x), False, algorithm, BACKWARD if need_dx else BACKWARD[:1])
+    chosen = choose(window, C, F, False, algorithm, BACKWARD if need_dx else BACKWARD[:1])
     gradients = _outputs(out, x, weight, need_dx)
-    if "im2col" in chosen.dweight + chosen.dx * need_dx:
-        if relu_output is not None:
-            dy = np.where(relu_output > 0, dy, dy.dtype.type(0))
-        im2col.backward(dy, x, weight, window, *gradients)
-    else:
-        _backward(chosen, source_of(dy, mask=relu_output), x, weight, window, gradients)
+    _backward(chosen, source_of(dy, mask=relu_output), x, weight, window, gradients)
     return gradients
 
 
@@ -216,7 +231,7 @@ def conv2d_relu_pool_forward(
     shape = (len(x), window.OH // 2, window.OW // 2, F)
     y = result(y_out, shape, x.dtype)
     argmax = result(argmax_out, shape, np.uint8) if want_argmax else None
-    chosen = choose(window, C, F, len(x), True, algorithm, ("forward",)).forward
+    chosen = choose(window, C, F, True, algorithm, ("forward",)).forward
     MODULES[chosen].correlate(source_of(x), weight, window, pooling_epilogue(y, bias, argmax))
     return y, argmax
 
@@ -236,7 +251,7 @@ def conv2d_relu_pool_backward(
     *_, C, F = weight.shape
     check_dtype(x.dtype, dy=dy, weight=weight)
     _check_pool(window, pool_window)
-    chosen = choose(window, C, F, len(x), True, algorithm, BACKWARD if need_dx else BACKWARD[:1])
+    chosen = choose(window, C, F, True, algorithm, BACKWARD if need_dx else BACKWARD[:1])
     gradients = _outputs(out, x, weight, need_dx)
     _backward(chosen, source_of(dy, argmax=argmax), x, weight, window, gradients)
     return gradients
@@ -247,7 +262,9 @@ def _backward(
 ) -> None:
     dx, dweight, dbias = gradients
     MODULES[chosen.dweight].weight_gradient(dy, x, window, dweight, dbias)
-    if dx is not None:
+    if dx is not None and chosen.dx in ("im2col", "scatter"):
+        MODULES[chosen.dx].input_gradient(dy, weight, window, dx)
+    elif dx is not None:
         transposed = transposed_window(window)
         MODULES[chosen.dx].correlate(dy, weight, transposed, epilogue_of(dx), transposed=True)
 

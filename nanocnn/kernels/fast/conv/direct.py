@@ -13,22 +13,31 @@ from ....jit.simd import lanes, load, load_row, pointer, splat, store, tile
 from ...geometry import Window
 from ..outputs import Array
 from .epilogue import Epilogue, epilogue_pointers, write, write_pooled
-from .microkernel import CHUNK, ROWS2, ROWS3, panel_width, sum_products
+from .microkernel import (
+    CHUNK,
+    ROWS1,
+    ROWS2,
+    ROWS3,
+    TAPS2,
+    TAPS3,
+    panel_width,
+    sum_products,
+)
 from .pack import (
-    add_partials,
     count_partials,
     packed_weights,
     padded_size,
     panel_size,
     pixel_table,
     split_work,
+    sum_partials,
     tap_table,
-    unpack_sum,
 )
 from .source import (
     PLAIN,
     UNPOOLED,
     Source,
+    copy,
     fill_zeros,
     plain_source,
     read_padded,
@@ -84,8 +93,10 @@ def _correlate(part, parts, buffers, source, weight, epilogue, tables, window, s
                 stop = min(p + CHUNK, P)
                 if width == 3:
                     sum_products(tile(ROWS3, 3, x), x, pixel, p, stop, tap, K, w, pb, False)
-                else:
+                elif width == 2:
                     sum_products(tile(ROWS2, 2, x), x, pixel, p, stop, tap, K, w, pb, False)
+                else:
+                    sum_products(tile(ROWS1, 1, x), x, pixel, p, stop, tap, K, w, pb, False)
                 to = (start + p // (cells * cells)) * F
                 write_chunk(out, to, pb, width, stop - p, f, F)
             done += width
@@ -112,28 +123,26 @@ def weight_gradient(dy: Source, x: Array, window: Window, dweight: Array, dbias:
     C, F = dweight.shape[2:]
     tables = pixel_table(window, C, dy.mode == UNPOOLED), tap_table(window, C)
     P, K, size = len(tables[0]), len(tables[1]), panel_size(F, x.dtype)
-    parts = count_partials(len(x), P * K * F)
-    dweights = scratch("dweights", parts * K * size, x.dtype)
-    dbiases = scratch("dbiases", parts * size, x.dtype)[: parts * size]
-    buffers = {"padded": padded_size(window, C), "panel": P * 48}
-    run(_weight_gradient, parts, buffers, dy, x, dweights, dbiases, tables, window)
-    unpack_sum(dweights, parts, dweight.reshape(K, F))
-    add_partials(dbiases.reshape(parts, size)[:, :F], dbias)
+    parts = count_partials(len(x), P * K * F, K * F)
+    sums = scratch("dweights", parts * (K + 1) * F, x.dtype)
+    buffers = {"padded": padded_size(window, C), "panel": P * 48, "sums": (K + 1) * size}
+    run(_weight_gradient, parts, buffers, dy, x, sums, F, tables, window)
+    sum_partials(sums, parts, dweight, dbias)
 
 
 @kernel
-def _weight_gradient(part, parts, buffers, dy, x, dweights, dbiases, tables, window):
-    """dweights[part] in panels (K, width) and dbiases[part] (F,): sums over this part's samples."""
+def _weight_gradient(part, parts, buffers, dy, x, sums, F, tables, window):
+    """sums[part] (K + 1, F): dweight and dbias, over this part's samples."""
     dy, window = Source(*dy), Window(*window)
-    (N, rows, columns, F), C, size = dy.x.shape, x.shape[3], dbiases.size // parts
-    (padded, panel), read, px = buffers, source_pointers(dy), pointer(x)
+    (N, rows, columns, _), C = dy.x.shape, x.shape[3]
+    (padded, panel, mine), read, px = buffers, source_pointers(dy), pointer(x)
     pixel, tap, K = pointer(tables[0]), pointer(tables[1]), tables[1].size
     pd, n = pointer(panel), lanes(px)
     vectors, R = (F + n - 1) // n, rows * columns
     P = 4 * R if read.mode == UNPOOLED else R
-    dw, db = pointer(dweights) + part * K * size, pointer(dbiases) + part * size
-    fill_zeros(dw, K * size)
-    fill_zeros(db, size)
+    size = vectors * n
+    dw, db = pointer(mine), pointer(mine) + K * size  # dweight in panels (K, width), and dbias
+    fill_zeros(dw, (K + 1) * size)
     begin, end = part_range(part, parts, N)
     for sample in range(begin, end):
         source = px + sample * window.H * window.W * C
@@ -150,17 +159,36 @@ def _weight_gradient(part, parts, buffers, dy, x, dweights, dbiases, tables, win
             for p in range(0, P, PIXELS):
                 at, dyp, count = pixel + p, pd + p * width * n, min(PIXELS, P - p)
                 if width == 3:
-                    sum_products(tile(ROWS3, 3, px), source, tap, 0, K, at, count, dyp, to, True)
+                    sum_products(tile(TAPS3, 3, px), source, tap, 0, K, at, count, dyp, to, True)
+                elif width == 2:
+                    sum_products(tile(TAPS2, 2, px), source, tap, 0, K, at, count, dyp, to, True)
                 else:
-                    sum_products(tile(ROWS2, 2, px), source, tap, 0, K, at, count, dyp, to, True)
+                    sum_products(tile(ROWS1, 1, px), source, tap, 0, K, at, count, dyp, to, True)
             done += width
+    in_order(pointer(sums) + part * (K + 1) * F, dw, db, K, F)
+
+
+@noinline
+def in_order(to, panels, row, K, F):
+    """to (K + 1, F) = dweight, which is in panels (K, width), and then a row, dbias."""
+    copy(to + K * F, row, F)
+    n, f = lanes(to), 0
+    while f < F:
+        width = panel_width((F - f + n - 1) // n) * n
+        for k in range(K):
+            copy(to + (k * F + f), panels + (f * K + k * width), min(width, F - f))
+        f += width
 
 
 @noinline
 def add_rows(total, panel, width, P):
     """total (width,) += the sum of the rows of a panel (P, width)."""
     for j in range(0, width, lanes(panel)):
-        value = splat(panel, 0)
-        for p in range(P):
-            value = value + load(panel, p * width + j)
-        store(total, j, load(total, j) + value)
+        a = b = c = d = splat(panel, 0)  # additions that do not wait for each other
+        whole, column = P - P % 4, panel + j
+        for p in range(0, whole * width, 4 * width):
+            a, b = a + load(column, p), b + load(column, p + width)
+            c, d = c + load(column, p + 2 * width), d + load(column, p + 3 * width)
+        for p in range(whole, P):
+            a = a + load(column, p * width)
+        store(total, j, load(total, j) + ((a + b) + (c + d)))

@@ -5,9 +5,11 @@ The sums of a tile are still in the first-level cache, so this costs no pass ove
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ....common.arrays import Array
 from ....jit.inline import inline
-from ....jit.scratch import scratch
+from ....jit.scratch import zeros
 from ....jit.simd import convert, load, maximum, pointer, select, splat, store_row
 from .source import NO_ARGMAX
 
@@ -34,13 +36,13 @@ class Epilogue(NamedTuple):
 
 def epilogue_of(y: Array, bias: Array | None = None, relu: bool = False) -> Epilogue:
     """y = sum + bias; `relu`: max(y, 0)."""
-    bias = scratch("zeros", y.shape[-1], y.dtype) if bias is None else bias
+    bias = zeros(y.shape[-1], y.dtype) if bias is None else bias
     return Epilogue(y, bias, NO_ARGMAX, relu, False, False)
 
 
 def pooling_epilogue(y: Array, bias: Array | None, argmax: Array | None) -> Epilogue:
     """y = max(0, maximum of 2x2 sums + bias), and its argmax unless that is None."""
-    bias = scratch("zeros", y.shape[-1], y.dtype) if bias is None else bias
+    bias = zeros(y.shape[-1], y.dtype) if bias is None else bias
     if argmax is None:
         return Epilogue(y, bias, NO_ARGMAX, True, True, False)
     return Epilogue(y, bias, argmax.reshape(-1), True, True, True)
@@ -62,13 +64,20 @@ def write(out, at, sums, bias, left):
 
 @inline
 def write_pooled(out, at, sums, right, down, bias, left):
-    """Store the maximum of four vectors of sums (see `pool_four`) and its argmax."""
-    best, cell = pool_four(sums, right, down)
+    """Store the maximum of the vectors at sums[0], [right], [down], [down + right]; its argmax."""
+    lower = sums + down
+    four = load(sums, 0), load(sums, right), load(lower, 0), load(lower, right)
+    best, cell = pool_four(*four)
     best = best + bias
     store_row(out.y, at, relu(best), left)
     if out.save_argmax:
-        cell = select(best > splat(best, 0), cell, splat(best, NOT_POSITIVE))
-        store_row(out.argmax, at, convert(cell, out.argmax), left)
+        store_row(out.argmax, at, convert(positive_cell(best, cell), out.argmax), left)
+
+
+@inline
+def positive_cell(best, cell):
+    """The argmax of a pool whose maximum is `best`."""
+    return select(best > splat(best, 0), cell, splat(best, NOT_POSITIVE))
 
 
 @inline
@@ -78,14 +87,13 @@ def relu(v):
 
 
 @inline
-def pool_four(p, right, down):
-    """The maximum and argmax (0 to 3) of the vectors at p[0], p[right], p[down], p[down + right].
+def pool_four(a, b, c, d):
+    """The maximum of four vectors and its cell, 0 to 3, in each lane.
 
-    Of equal values the first is taken; NaN counts as the maximum.
+    Of equal values the first is taken; the maximum is NaN where a value is.
     """
-    best, cell = load(p, 0), splat(p, 0)
-    for q in range(1, 4):
-        value = load(p, q % 2 * right + q // 2 * down)
-        larger = ((value > best) | (value != value)) & (best == best)
-        best, cell = select(larger, value, best), select(larger, splat(p, q), cell)
-    return best, cell
+    best, zero = maximum(maximum(a, b), maximum(c, d)), splat(a, 0)
+    later = select(c == best, splat(a, 2), splat(a, 3))
+    cell = select(a == best, zero, select(b == best, splat(a, 1), later))
+    ordered = (a == a) & (b == b) & (c == c) & (d == d)
+    return select(ordered, best, splat(a, np.nan)), cell

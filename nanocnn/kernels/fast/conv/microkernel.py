@@ -12,10 +12,12 @@ from ....jit.cpu import cpu
 from ....jit.inline import inline
 from ....jit.simd import columns, fma, indices, lanes, load, rows, splat, store
 
-# Rows of a tile that is 2 or 3 vectors wide. The tile, one vector per column and a broadcast item
-# must fit the vector registers; x86 has too few address registers for more than 8 rows. CHUNK
-# pixels are whole tiles of both widths and whole 2x2 pools.
-ROWS2, ROWS3, CHUNK = (8, 8, 16) if cpu.registers == 32 else (6, 4, 12)
+# Rows of a tile that is 1, 2 or 3 vectors wide. The tile, one vector per column and a broadcast
+# item must fit the vector registers; x86 has too few address registers for more than 8 rows. CHUNK
+# pixels are whole tiles of all widths and whole 2x2 pools.
+ROWS1, ROWS2, ROWS3, CHUNK = (8, 8, 8, 16) if cpu.registers == 32 else (6, 6, 4, 12)
+# The same for weight gradients: the rows are taps, often 9 or 25.
+TAPS2, TAPS3 = (5, 5) if cpu.registers == 32 else (5, 4)
 
 
 @inline
@@ -46,5 +48,5 @@ def sum_products(acc, x, outer, first, end, inner, count, w, sums, accumulate):
 
 @inline
 def panel_width(vectors):
-    """The width of the next panel, of `vectors` remaining: 3 vectors if they are odd, else 2."""
-    return 3 if vectors % 2 == 1 and vectors > 1 else 2
+    """The width of the next panel, of `vectors` remaining: 2 vectors, or 3 if odd, or the last."""
+    return 1 if vectors == 1 else 2 + vectors % 2

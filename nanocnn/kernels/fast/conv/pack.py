@@ -5,42 +5,53 @@ the order in which the microkernel reads them, padded with zeros to whole vector
 """
 
 from functools import lru_cache
-from math import gcd
 from typing import Any
 
 import numba
 import numpy as np
 
 from ....common.arrays import Array
-from ....jit import pool, threads
-from ....jit.compile import kernel
-from ....jit.scratch import plain, scratch
-from ....jit.simd import lanes, load_row, pointer, store
+from ....jit import pool
+from ....jit.compile import kernel, part_range
+from ....jit.inline import inline
+from ....jit.scratch import scratch
+from ....jit.simd import lanes, load, load_row, pointer, store, store_row
 from ....jit.simd_types import lane_count
 from ...geometry import Window
 from .microkernel import panel_width
 
 MAX_PARTS = 16  # small enough parts that one delayed thread does not delay the others by much
-MAX_PARTIALS = 8  # the same for parts that each have partial sums to be added up
-MIN_WORK = 4e6  # multiply-adds; with less, a second thread costs more than it saves
+MAX_PARTIALS = 8  # the same for parts that each have many partial sums to be added up
+PARTIAL_ITEMS = 1 << 18  # partial sums that are always worth the memory
+MAX_THREADS = 64  # that share a layer without one of them waiting long for another
+PART_WORK = 1 << 20  # multiply-adds, about 10 microseconds
 
 
 def split_work(N: int, rows: int, work: float) -> tuple[int, int]:
-    """Split N samples of `rows` output rows and `work` multiply-adds each between threads.
+    """Split N samples of `rows` output rows and `work` multiply-adds each into parts.
 
     Returns the number of parts, and of strips per sample: 1 unless there are few samples. Each
-    output is summed within one part, so the bits do not depend on the number of threads.
+    output is summed within one part, so its bits do not depend on how many there are.
     """
-    if N * work < MIN_WORK:
-        return 1, 1
-    n = threads.get_num_threads()
-    strips = min(rows, n // gcd(N, n)) if N < MAX_PARTS else 1
-    return min(N * strips, n if N * work < 16 * MIN_WORK else max(MAX_PARTS, n)), strips
+    parts = count_parts(N * rows, work / rows)
+    strips = min(rows, -(-parts // max(N, 1)))
+    return max(1, min(parts, N * strips)), strips
 
 
-def count_partials(N: int, work: float) -> int:
-    """The number of parts, each with partial sums, of N samples of `work` multiply-adds each."""
-    return 1 if N * work < MIN_WORK else min(N, MAX_PARTIALS)
+def count_partials(N: int, work: float, size: int) -> int:
+    """The number of parts of N samples, of `work` multiply-adds each, with `size` partial sums.
+
+    Fewer where adding up the partial sums would take long.
+    """
+    return max(1, min(count_parts(N, work / 2), max(MAX_PARTIALS, PARTIAL_ITEMS // size)))
+
+
+def count_parts(items: int, work: float) -> int:
+    """The number of parts of `items`, of `work` multiply-adds each, none of which spans two parts.
+
+    It depends on the shape only: enough parts for many threads, each worth handing over.
+    """
+    return max(1, min(items, MAX_THREADS, int(items * work / PART_WORK)))
 
 
 def padded_size(window: Window, C: int) -> int:
@@ -114,65 +125,80 @@ def panel_size(F: int, dtype: Any) -> int:
     return sum(panels(F, dtype)[-1])
 
 
-def pack(weight: Array, transposed: bool) -> Array:
-    """Pack weight (T,C,F) into panels (T*C, width), in this thread's work memory.
+def weight_strides(
+    weight: Array, transposed: bool
+) -> tuple[tuple[int, int, int], int, tuple[int, int, int]]:
+    """The shape (T, C, F) of weight (...,C,F) as used, the offset of its first item, its strides.
 
-    `transposed`, for the input gradient: reverse the first axis and exchange C and F.
+    `transposed`, for the input gradient: reverse the first axes and exchange C and F.
     """
-    T, C, F = weight.shape
-    first, steps = 0, (C * F, F, 1)  # offset of the first item; strides of T, C, F
+    C, F = weight.shape[-2:]
+    T = weight.size // (C * F)
     if transposed:
-        C, F = F, C
-        first, steps = (T - 1) * C * F, (-C * F, 1, C)
-    packed = scratch("weights", T * C * panel_size(F, weight.dtype), weight.dtype)
-    flat = plain(weight).reshape(-1)
-    pool.run(_pack, 1, flat, packed, (T, C, F), first, steps)
+        return (T, F, C), (T - 1) * C * F, (-C * F, 1, F)
+    return (T, C, F), 0, (C * F, F, 1)
+
+
+def pack(weight: Array, transposed: bool, width: int = 0) -> Array:
+    """Pack weight (...,C,F) into panels (T*C, width), in this thread's work memory.
+
+    width  filters of a panel, the same for all; by default, those of `panels`
+    """
+    shape, first, steps = weight_strides(weight, transposed)
+    T, C, F = shape
+    size = -(-F // width) * width if width else panel_size(F, weight.dtype)
+    packed = scratch("weights", T * C * size, weight.dtype)
+    pool.run(_pack, 1, weight.reshape(-1), packed, shape, first, steps, width)
     return packed
 
 
 @kernel
-def _pack(part, parts, weight, packed, shape, first, steps):
+def _pack(part, parts, weight, packed, shape, first, steps, fixed):
     """packed = panels (T*C, width) of weight; its item (t,c,f) is at first + (t,c,f) . steps."""
     (T, C, F), (step_t, step_c, step_f) = shape, steps
     source, target = pointer(weight) + first, pointer(packed)
-    n = lanes(source)
-    vectors, done = (F + n - 1) // n, 0
-    while done < vectors:
-        width = panel_width(vectors - done) * n
-        f = done * n
+    n, f = lanes(source), 0
+    while f < F:
         left = F - f
+        width = fixed if fixed > 0 else panel_width((left + n - 1) // n) * n
         for t in range(T):
             for c in range(C):
                 row = source + (t * step_t + c * step_c + f * step_f)
-                if step_f == 1:
+                if step_f == 1:  # what is written past the width is overwritten by the next row
                     for j in range(0, width, n):
                         store(target, j, load_row(row, j, left - j))
                 else:
                     for j in range(width):
                         target[j] = row[j * step_f] if j < left else 0
                 target = target + width
-        done += width // n
+        f += width
 
 
-def add_partials(partials: Array, total: Array) -> None:
-    """total = the sum of the rows of `partials`, in their order.
-
-    The same bits as `np.add.reduce`, which allocates a buffer of 8,192 items before NumPy 2.3.
-    """
-    total[...] = partials[0]
-    for partial in partials[1:]:
-        total += partial
+def sum_partials(sums: Array, parts: int, dweight: Array, dbias: Array) -> None:
+    """dweight, dbias = the sum, in their order, of `parts` partial ones: sums (parts, sizes)."""
+    cut = count_parts(dweight.size, parts)
+    pool.run(_sum_partials, cut, sums, parts, dweight, dbias)
 
 
-def unpack_sum(partials: Array, parts: int, weight: Array) -> None:
-    """weight (K,F) = the sum, in their order, of `parts` partial weights in panels (K, width)."""
-    K, F = weight.shape
-    size = K * panel_size(F, weight.dtype)
-    total = scratch("sum", size, weight.dtype)[:size]
-    add_partials(partials[: parts * size].reshape(parts, size), total)
-    for f, width in panels(F, weight.dtype):
-        panel = total[f * K : (f + width) * K].reshape(K, width)
-        weight[:, f : f + width] = panel[:, : F - f]
+@kernel
+def _sum_partials(part, parts, sums, count, dweight, dbias):
+    ps, pw, pb, n = pointer(sums), pointer(dweight), pointer(dbias), lanes(pointer(sums))
+    size, F = dweight.size, dbias.size
+    first, last = part_range(part, parts, (size + n - 1) // n)
+    for i in range(first * n, last * n, n):
+        store_row(pw, i, sum_vectors(ps + i, size + F, count), size - i)
+    first, last = part_range(part, parts, (F + n - 1) // n)
+    for i in range(first * n, last * n, n):
+        store_row(pb, i, sum_vectors(ps + (size + i), size + F, count), F - i)
+
+
+@inline
+def sum_vectors(p, step, count):
+    """p[0] + p[step] + ..., a vector."""
+    value = load(p, 0)
+    for i in range(1, count):
+        value = value + load(p, i * step)
+    return value
 
 
 def packed_weights(weight: Array, transposed: bool = False) -> Array:

@@ -94,13 +94,15 @@ def argmax_row(argmax, i, count, like):
 
 
 @noinline
-def unpool(target, dy, argmax, cell, n):
-    """target (n,) = dy where argmax is `cell`, else 0."""
+def unpool(target, dy, argmax, cell, PW, C):
+    """target (2*PW, C) = dy (PW, C) where argmax is `cell`, in odd pixels `cell` + 1, else 0."""
     zero = splat(target, 0)
-    for i in range(0, n, lanes(target)):
-        found = argmax_row(argmax, i, n - i, zero)
-        spread = select(found == splat(found, cell), load_row(dy, i, n - i), zero)
-        store_row(target, i, spread, n - i)
+    for w in range(2 * PW):
+        x, at, wanted = target + w * C, w // 2 * C, cell + w % 2
+        for i in range(0, C, lanes(target)):
+            found = argmax_row(argmax, at + i, C - i, zero)
+            value = load_row(dy, at + i, C - i)
+            store_row(x, i, select(found == splat(found, wanted), value, zero), C - i)
 
 
 @inline
@@ -117,9 +119,7 @@ def read_row(target, source, n, h, window, C):
     else:
         PW = W // 2
         start = (n * (H // 2) + h // 2) * PW * C
-        for w in range(2 * PW):
-            at, cell = start + (w // 2) * C, 2 * (h % 2) + w % 2
-            unpool(target + w * C, x + at, source.argmax + at, cell, C)
+        unpool(target, x + start, source.argmax + start, 2 * (h % 2), PW, C)
         fill_zeros(target + 2 * PW * C, (W - 2 * PW) * C)
 
 

@@ -4,29 +4,30 @@ What differs from the reference: of the four gradients of a pool at most one is 
 the ReLU's output is 0. The offsets and values of the nonzero gradients are listed for each filter,
 and the windows of x at these offsets are summed, weighted by the values: a quarter of the
 multiplications or less. Lanes run along a window's row of KW*C items, contiguous in x, and the sums
-over all offsets stay in registers.
+over all offsets stay in registers, several rows at a time.
 
 This skips 0 * inf and 0 * NaN, which are NaN. If x is not finite, the direct kernel computes the
 layer again.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ....common.arrays import Array
-from ....jit.compile import kernel, part_range
-from ....jit.cpu import cpu
+from ....jit.capture import when
+from ....jit.compile import kernel, part_range, variants
 from ....jit.inline import inline, noinline
 from ....jit.scratch import run, scratch
 from ....jit.simd import (
     columns,
     fma,
+    indices,
     lanes,
     load,
     load_row,
     pointer,
+    rows,
     select,
     splat,
     store,
@@ -36,25 +37,13 @@ from ....jit.simd import (
 from ...geometry import Window
 from . import direct
 from .epilogue import NOT_POSITIVE
-from .pack import add_partials, count_partials, lanes_of, padded_size
+from .pack import count_partials, padded_size, sum_partials
 from .source import Source, fill_zeros, plain_source, read_padded, source_pointers
+from .window_rows import supports, window_tiles
+
+__all__ = ["is_faster", "supports", "weight_gradient"]
 
 CACHE_BYTES = 24 * 1024  # bytes of x per band: they stay in the first-level cache
-# Vectors of sums that leave registers for a broadcast item and the compiler. A kernel is compiled
-# for each width in use.
-WIDTHS = (2, 4, 6, 8, 10, 12, 13) if cpu.registers == 16 else (2, 4, 8, 12, 16, 20, 24, 28)
-
-
-def register_block(window: Window, C: int, dtype: Any) -> tuple[int, int]:
-    """(vectors, times): a row of KW*C weights takes `times` passes of `vectors` registers each."""
-    vectors = -(-window.KW * C // lanes_of(dtype))
-    times = -(-vectors // WIDTHS[-1])
-    return next(w for w in WIDTHS if w * times >= vectors), times
-
-
-def supports(window: Window) -> bool:
-    """Whether a row of the window is contiguous in x, as the kernel needs it."""
-    return (window.DH, window.DW) == (1, 1)
 
 
 def is_faster(window: Window, C: int) -> bool:
@@ -97,58 +86,72 @@ def list_maxima(dy, argmax, R, F, window, C, where, value, counts, dbias):
 
 
 @inline
-def add_runs(acc, x, where, value, count):
-    """acc = sum over e < count of value[e] * x[where[e]:], as many items as acc holds."""
-    for j in range(columns(acc)):
-        acc[0, j] = splat(x, 0)
+def add_windows(acc, x, pitch, where, value, count):
+    """acc = sum over e < count of value[e] * x[where[e]:], rows of x are `pitch` apart."""
+    at, n = indices(acc), lanes(x)
+    for i in range(rows(acc)):
+        at[i] = i * pitch
+        for j in range(columns(acc)):
+            acc[i, j] = splat(x, 0)
     for e in range(count):
         source, g = x + where[e], splat(x, value[e])
-        for j in range(columns(acc)):
-            acc[0, j] = fma(g, load(source, j * lanes(x)), acc[0, j])
+        for i in range(rows(acc)):
+            for j in range(columns(acc)):
+                acc[i, j] = fma(g, load(source, at[i] + j * n), acc[i, j])
 
 
-@lru_cache(maxsize=64)
-def weight_kernel(VECTORS: int) -> Any:
-    """The kernel whose register tile is VECTORS wide."""
+@variants
+def weight_kernel(ROWS: int, VECTORS: int) -> Any:
+    """The kernel whose register tile is ROWS x VECTORS."""
 
     @kernel
-    def _sparse(part, parts, buffers, dy, x, dweights, dbiases, flags, window, band):
-        """dweights[part] (F, KH, times*VECTORS*lanes), dbiases[part] (F,): sums over this part.
+    def _sparse(part, parts, buffers, dy, x, sums, flags, window, band, tiles):
+        """sums[part] (KH*KW*C + 1, F): dweight and dbias, over this part's samples.
 
         flags[part] is 1 if x is not finite.
         """
         dy, window = Source(*dy), Window(*window)
         (N, PH, PW, F), C, gradient, px = dy.x.shape, x.shape[3], source_pointers(dy), pointer(x)
-        padded, value, where, counts = buffers
+        padded, value, where, counts, tiled = buffers
         pb, pv, pw, pc = pointer(padded), pointer(value), pointer(where), pointer(counts)
         pitch, width = (window.left + window.W + window.right) * C, VECTORS * lanes(px)
-        times = (window.KW * C + width - 1) // width
-        size = F * window.KH * times * width
-        dbias = pointer(dbiases) + part * F
-        fill_zeros(pointer(dweights) + part * size, size)
+        acc, (down, across), row = tile(ROWS, VECTORS, px), tiles, window.KW * C
+        mine, size = pointer(tiled), down * across * ROWS * width  # (F, tiles, ROWS, width)
+        to = pointer(sums) + part * (window.KH * row + 1) * F
+        dbias = to + window.KH * row * F
+        fill_zeros(mine, F * size)
         fill_zeros(dbias, F)
         nonfinite = splat(px, 0)
         bands = (PH + band - 1) // band
         begin, end = part_range(part, parts, N * bands)
         for item in range(begin, end):
             sample, first = item // bands, item % bands * band
-            down = min(band, PH - first)
-            height, R = 2 * down + window.KH - 1, down * PW
+            high = min(band, PH - first)
+            height, R = 2 * high + window.KH - 1, high * PW
             read_padded(pb, plain_source(px), sample, 2 * first, height, window, C)
             for i in range(0, height * pitch, lanes(px)):
                 v = load_row(pb, i, height * pitch - i)
                 nonfinite = nonfinite + (v - v)
             at = (sample * PH + first) * PW * F
             list_maxima(gradient.x + at, gradient.argmax + at, R, F, window, C, pw, pv, pc, dbias)
-            dw = pointer(dweights) + part * size
+            dw = mine
             for f in range(F):
-                for row in range(window.KH * times):
-                    source = pb + (row // times * pitch + row % times * width)
-                    acc = tile(1, VECTORS, px)
-                    add_runs(acc, source, pw + f * R, pv + f * R, pc[f])
-                    for j in range(VECTORS):
-                        to = j * lanes(px)
-                        store(dw, to, load(dw, to) + acc[0, j])
+                for t in range(down * across):
+                    source = pb + (t // across * ROWS * pitch + t % across * width)
+                    add_windows(acc, source, pitch, pw + f * R, pv + f * R, pc[f])
+                    for i in range(ROWS):
+                        for j in range(VECTORS):
+                            place = i * width + j * lanes(px)
+                            store(dw, place, load(dw, place) + acc[i, j])
+                    dw = dw + ROWS * width
+        dw = mine
+        for f in range(F):
+            for t in range(down * across):
+                top, left = t // across * ROWS, t % across * width
+                for i in range(ROWS):
+                    start = to + ((top + i) * row + left) * F + f
+                    for k in range(min(width, row - left) if top + i < window.KH else 0):
+                        start[k * F] = dw[k]
                     dw = dw + width
         flags[part] = total(nonfinite) != 0
 
@@ -158,23 +161,17 @@ def weight_kernel(VECTORS: int) -> Any:
 def weight_gradient(dy: Source, x: Array, window: Window, dweight: Array, dbias: Array) -> None:
     """dweight (KH,KW,C,F) and dbias (F,) from dy (N,OH//2,OW//2,F) and the argmax of the pool."""
     (N, PH, PW, F), C = dy.x.shape, x.shape[3]
-    VECTORS, times = register_block(window, C, x.dtype)
-    R, pitch = PH * PW, times * VECTORS * lanes_of(x.dtype)
-    parts = count_partials(N, window.OH * window.OW * dweight.size)
-    dweights = scratch("dweights", parts * F * window.KH * pitch, x.dtype)
-    dbiases = scratch("dbiases", parts * F, x.dtype)
-    flags = scratch("flags", parts, np.intp)
+    tiles, R = window_tiles(window, C, x.dtype), PH * PW
+    pitch = (window.left + window.W + window.right) * C
+    parts = count_partials(N, R * F * tiles.items, F * tiles.items)
+    sums = scratch("dweights", parts * (dweight.size + F), x.dtype)
+    flags = scratch("flags", parts, np.intp)[:parts]
+    beyond = (tiles.down * tiles.rows - window.KH) * pitch + tiles.across * tiles.width
     run(
-        weight_kernel(VECTORS), parts,
-        {"padded": padded_size(window, C) + pitch, "value": F * R, "where": F * R, "counts": F},
-        dy, x, dweights, dbiases, flags, window, band_rows(window, C, x.dtype),
+        weight_kernel(tiles.rows, tiles.vectors), parts,
+        {"padded": padded_size(window, C) + beyond, "value": F * R, "where": F * R, "counts": F,
+         "sums": F * tiles.items},
+        dy, x, sums, flags, window, band_rows(window, C, x.dtype), (tiles.down, tiles.across),
     )  # fmt: skip
-    if flags[:parts].any():
-        return direct.weight_gradient(dy, x, window, dweight, dbias)
-    size = F * window.KH * pitch
-    total = scratch("sum", size, x.dtype)[:size]
-    add_partials(dweights[: parts * size].reshape(parts, size), total)
-    rows = total.reshape(F, window.KH, pitch)[:, :, : window.KW * C]
-    dweight.reshape(window.KH, -1, F)[...] = rows.transpose(1, 2, 0)
-    add_partials(dbiases[: parts * F].reshape(parts, F), dbias)
-    return None
+    sum_partials(sums, parts, dweight, dbias)
+    when(flags, direct.weight_gradient, dy, x, window, dweight, dbias)

@@ -15,15 +15,12 @@ Both kernel sizes use the points 0, 1, -1, 2, -2 and infinity, so B is the same.
 Gray, Fast Algorithms for Convolutional Neural Networks, arXiv:1509.09308.
 """
 
-from functools import lru_cache
-from typing import Any
-
 import numpy as np
 
-from ....common.arrays import Array
+from ....jit import threads
+from ....jit.capture import when
 from ....jit.compile import kernel, part_range
 from ....jit.inline import inline, noinline
-from ....jit.capture import abort_capture
 from ....jit.scratch import run, scratch
 from ....jit.simd import (
     columns,
@@ -39,16 +36,24 @@ from ....jit.simd import (
     tile,
     total,
 )
-from ....jit.threads import single_threaded_blas
 from ...geometry import Window
+from ..outputs import Array
 from . import direct
 from .epilogue import Epilogue, epilogue_pointers, write, write_pooled
-from .microkernel import ROWS2, ROWS3, panel_width
-from .pack import MAX_PARTS, pack, padded_size, panel_size
+from .microkernel import ROWS1, ROWS2, ROWS3, panel_width
+from .pack import MAX_PARTS, padded_size, panel_size
 from .source import Source, read_padded, source_pointers
+from .winograd_transform import (
+    BLOCK,
+    POINTS,
+    block_pitch,
+    inverse_transform,
+    transform_patches,
+    transformed_weights,
+)
 
-POINTS = 36
-PATCH_BYTES = 1 << 18  # transformed patches at a time: half of a second-level cache
+PATCH_BYTES = 1 << 18  # transformed patches at a time: they stay in the second-level cache
+MIN_WORK = 250_000  # multiply-adds; with less, a second thread costs more than it saves
 
 
 @inline
@@ -62,92 +67,127 @@ def supports(window: Window) -> bool:
     return window[2:8] in ((3, 3, 1, 1, 1, 1), (5, 5, 1, 1, 1, 1))
 
 
-def is_faster(window: Window, C: int, F: int, N: int) -> bool:
+def is_faster(window: Window, C: int, F: int) -> bool:
     """Whether this is faster than the direct kernel: measured, with a margin."""
     if not supports(window) or min(C, F) < 12:
         return False
+    TH, TW = _patches(window)  # they overhang the border
+    return TH * TW * POINTS < 0.6 * window.OH * window.OW * window.KH * window.KW
+
+
+def _patches(window: Window) -> tuple[int, int]:
+    """Rows and columns of patches."""
     m = outputs_per_patch.py_func(window.KH)
-    taps, pixels = window.KH * window.KW, window.OH * window.OW
-    patches = -(-window.OH // m) * -(-window.OW // m)
-    # Patches overhang the border, and transforming the kernels takes time even for few pixels.
-    return patches * POINTS < 0.6 * pixels * taps and N * pixels * taps > 15_000
+    return -(-window.OH // m), -(-window.OW // m)
 
 
-@lru_cache(maxsize=16)
-def kernel_matrix(size: int, transposed: bool, dtype: Any) -> Array:
-    """kron(G, G) (36, size*size). Row i of G evaluates the kernel, a polynomial, at point i."""
-    points = np.array([[0.0], [1], [-1], [2], [-2]])
-    scales = np.array([[4.0], [-6], [-6], [24], [24]])
-    last = np.eye(size)[-1:]
-    G = np.concatenate([points ** np.arange(size) / scales, last]).astype(dtype)
-    if transposed:  # flip the kernel; the first [::-1] undoes the reversal of points in `pack`
-        G = G[::-1, ::-1]
-    return np.kron(G, G)
+def correlate(
+    source: Source, weight: Array, window: Window, epilogue: Epilogue, transposed: bool = False
+) -> None:
+    """epilogue.y = the convolution of source.x (N,H,W,C), padded, with weight (KH,KW,C,F).
+
+    `transposed`: dx from dy; weight is then transposed and `window` a `transposed_window`.
+    """
+    x, (N, *_, C), F = source.x, source.x.shape, epilogue.y.shape[3]
+    m, (TH, TW) = outputs_per_patch.py_func(window.KH), _patches(window)
+    extended = window._replace(
+        bottom=m * TH + window.KH - 1 - window.H - window.top,
+        right=m * TW + window.KW - 1 - window.W - window.left,
+    )
+    CP = panel_size(C, x.dtype)
+    unit, parts = _split(N * TH * TW, POINTS * CP * x.itemsize, POINTS * C * F)
+    flags = scratch("flags", parts, np.intp)[:parts]
+    buffers = {
+        "padded": padded_size(extended, C),
+        "patches": POINTS * (unit + BLOCK) * (CP + 16),
+        "products": POINTS * (BLOCK * 48 + 16),
+        "temp": (6 * (m * TH + 4) + 36) * 16,
+    }
+    packed = transformed_weights(weight, transposed)
+    run(_winograd, parts, buffers, source, packed, epilogue, extended, unit, flags)
+    when(flags, direct.correlate, source, weight, window, epilogue, transposed)
 
 
-def transformed_weights(weight: Array, transposed: bool) -> Array:
-    """G kernel G' of weight (KH,KW,C,F), packed into panels (36*C, width)."""
-    size, _, C, F = weight.shape
-    G = kernel_matrix(size, transposed, weight.dtype)
-    points = scratch("points", POINTS * C * F, weight.dtype)[: POINTS * C * F]
-    points = points.reshape(POINTS, C * F)
-    single_threaded_blas(np.matmul, G, weight.reshape(size * size, C * F), points)
-    return pack(points.reshape(POINTS, C, F), transposed)
+def _split(patches: int, size: int, work: int) -> tuple[int, int]:
+    """Patches per unit of work, and parts, for patches of `size` bytes and `work` multiply-adds.
+
+    The units are equal shares for all threads, and whole tiles.
+    """
+    patches = max(patches, 1)  # of an empty batch
+    n = min(threads.get_num_threads(), max(1, patches * work // MIN_WORK))
+    units = -(-patches * size // PATCH_BYTES)
+    units = -(-units // n) * n
+    unit = -(-patches // (units * ROWS2)) * ROWS2
+    units = -(-patches // unit)
+    return unit, min(units, max(MAX_PARTS, n) if n > 1 else 1)
 
 
-@inline
-def transform_six(source, step, target, pitch, four, five, two):
-    """target (6 vectors `pitch` apart) = B' @ source (6 vectors `step` apart)."""
-    d0, d1, d2 = load(source, 0), load(source, step), load(source, 2 * step)
-    d3, d4, d5 = load(source, 3 * step), load(source, 4 * step), load(source, 5 * step)
-    even, odd = d4 - four * d2, d3 - four * d1
-    store(target, pitch, even + odd)
-    store(target, 2 * pitch, even - odd)
-    even, odd = d4 - d2, two * (d3 - d1)
-    store(target, 3 * pitch, even + odd)
-    store(target, 4 * pitch, even - odd)
-    store(target, 0, fma(four, d0, d4) - five * d2)
-    store(target, 5 * pitch, fma(four, d1, d5) - five * d3)
+@kernel
+def _winograd(part, parts, buffers, source, weight, epilogue, window, unit, flags):
+    """Convolve this part's units of `unit` patches; weight is in panels (36*C, width).
+
+    flags[part] is 1 if any result is not finite.
+    """
+    source, epilogue, window = Source(*source), Epilogue(*epilogue), Window(*window)
+    (N, _, _, F), C = epilogue.y.shape, source.x.shape[3]
+    read, out = source_pointers(source), epilogue_pointers(epilogue)
+    padded, patches, products, temp = buffers
+    b, V, M, tmp = pointer(padded), pointer(patches), pointer(products), pointer(temp)
+    m, n = outputs_per_patch(window.KH), lanes(b)
+    TH, TW = (window.OH + m - 1) // m, (window.OW + m - 1) // m
+    vectors, CP = (F + n - 1) // n, (C + n - 1) // n * n
+    nonfinite, row = splat(b, 0), epilogue.y.shape[2]
+    begin, end = part_range(part, parts, (N * TH * TW + unit - 1) // unit)
+    for first in range(begin * unit, end * unit, unit):
+        last = min(first + unit, N * TH * TW)
+        read_patches(V, read, first, last, window, C, b, tmp)
+        done = 0
+        while done < vectors:
+            width = panel_width(vectors - done)
+            w = pointer(weight) + done * n * C * POINTS
+            for block in range(first, last, BLOCK):
+                count, pitch = min(BLOCK, last - block), block_pitch(width * n, b)
+                for point in range(POINTS):
+                    left = V + ((block - first) // BLOCK * POINTS + point) * block_pitch(CP, b)
+                    right, to = w + point * C * width * n, M + point * pitch
+                    if width == 3:
+                        multiply(tile(ROWS3, 3, b), left, CP, count, C, right, to)
+                    elif width == 2:
+                        multiply(tile(ROWS2, 2, b), left, CP, count, C, right, to)
+                    else:
+                        multiply(tile(ROWS1, 1, b), left, CP, count, C, right, to)
+                for t in range(count):
+                    at, high, wide = place_of(block + t, out, window, m)
+                    for j in range(width):
+                        product = M + (t * width + j) * n
+                        if m == 2:
+                            inverse_transform(tile(7, 2, b), product, pitch, tmp)
+                        else:
+                            inverse_transform(tile(7, 4, b), product, pitch, tmp)
+                        # every product is in one of the corners
+                        corners = load(tmp, 0) + load(tmp, (m - 1) * n)
+                        corners = corners + load(tmp, m * (m - 1) * n) + load(tmp, (m * m - 1) * n)
+                        nonfinite = nonfinite + (corners - corners)
+                        write_patch(out, at * F, tmp, m, high, wide, row, (done + j) * n, F)
+            done += width
+    flags[part] = total(nonfinite) != 0
 
 
 @noinline
-def transform_patch(source, width, C, temp, target, pitch):
-    """target = B' patch B: 36 points (C,), `pitch` apart; patch: 6 rows (6, C), `width` apart."""
-    n = lanes(temp)
-    four, five, two = splat(temp, 4), splat(temp, 5), splat(temp, 2)
-    for c in range(0, C, n):
-        for w in range(6):
-            transform_six(source + w * C + c, width, temp + w * n, 6 * n, four, five, two)
-        for i in range(6):
-            to = target + 6 * i * pitch + c
-            transform_six(temp + 6 * i * n, n, to, pitch, four, five, two)
-
-
-@inline
-def inverse_six(source, step, target, pitch, m):
-    """target (m vectors `pitch` apart) = A' @ source (6 vectors `step` apart)."""
-    p0, p5 = load(source, 0), load(source, 5 * step)
-    p1, p2 = load(source, step), load(source, 2 * step)
-    p3, p4 = load(source, 3 * step), load(source, 4 * step)
-    near, far = p1 - p2, p3 - p4
-    two = splat(source, 2)
-    store(target, 0, p0 + (p1 + p2) + (p3 + p4))
-    if m == 2:
-        store(target, pitch, fma(two, far, near) + p5)
-    else:
-        store(target, pitch, fma(two, far, near))
-        store(target, 2 * pitch, fma(splat(source, 4), p3 + p4, p1 + p2))
-        store(target, 3 * pitch, fma(splat(source, 8), far, near) + p5)
-
-
-@noinline
-def inverse_transform(source, pitch, temp, target, m):
-    """target (m, m, lanes) = A' product A, of 36 points `pitch` apart."""
-    n = lanes(temp)
-    for j in range(6):
-        inverse_six(source + j * pitch, 6 * pitch, temp + j * n, 6 * n, m)
-    for i in range(m):
-        inverse_six(temp + 6 * i * n, n, target + i * m * n, n, m)
+def read_patches(V, source, first, last, window, C, padded, tmp):
+    """V = the transformed patches `first` to `last`, counted through all samples."""
+    m, n = outputs_per_patch(window.KH), lanes(V)
+    TH, TW = (window.OH + m - 1) // m, (window.OW + m - 1) // m
+    row, CP = (window.left + window.W + window.right) * C, (C + n - 1) // n * n
+    for sample in range(first // (TH * TW), (last - 1) // (TH * TW) + 1):
+        start = sample * TH * TW
+        begin, end = max(first - start, 0), min(last - start, TH * TW)
+        top, bottom = begin // TW, (end - 1) // TW + 1
+        read_padded(padded, source, sample, top * m, (bottom - top) * m + window.KH - 1, window, C)
+        for tw in range(TW):
+            high, low = top + (top * TW + tw < begin), bottom - ((bottom - 1) * TW + tw >= end)
+            patch, x = start + high * TW + tw - first, padded + (high - top) * m * row + tw * m * C
+            transform_patches(x, row, C, m, low - high, tmp, V, patch, TW, CP)
 
 
 @inline
@@ -175,94 +215,20 @@ def multiply(acc, patches, pitch, count, C, w, products):
                 store(products, ((t + i) * columns(acc) + j) * lanes(w), acc[i, j])
 
 
-def correlate(
-    source: Source, weight: Array, window: Window, epilogue: Epilogue, transposed: bool = False
-) -> None:
-    """epilogue.y = the convolution of source.x (N,H,W,C), padded, with weight (KH,KW,C,F).
-
-    `transposed`: dx from dy; weight is then transposed and `window` a `transposed_window`.
-    """
-    abort_capture()  # what is called next depends on the result
-    x, (N, *_, C) = source.x, source.x.shape
-    m = outputs_per_patch.py_func(window.KH)
-    TH, TW = -(-window.OH // m), -(-window.OW // m)
-    extended = window._replace(
-        bottom=m * TH + window.KH - 1 - window.H - window.top,
-        right=m * TW + window.KW - 1 - window.W - window.left,
-    )
-    CP = panel_size(C, x.dtype)
-    max_patches = max(12, PATCH_BYTES // (POINTS * CP * x.itemsize))
-    group, height = max(1, min(N, max_patches // (TH * TW))), max(1, min(TH, max_patches // TW))
-    count = group * height * TW
-    parts = min(-(-N // group) * -(-TH // height), MAX_PARTS)
-    packed = transformed_weights(weight, transposed)
-    flags = scratch("flags", parts, np.intp)
-    buffers = {"padded": padded_size(extended, C), "patches": (POINTS * count + 8) * CP,
-               "products": POINTS * (count + 8) * 48, "temp": 64 * 16}  # fmt: skip
-    run(_winograd, parts, buffers, source, packed, epilogue, extended, group, height, flags)
-    if flags[:parts].any():
-        direct.correlate(source, weight, window, epilogue, transposed)
-
-
-@kernel
-def _winograd(part, parts, buffers, source, weight, epilogue, window, group, height, flags):
-    """Convolve this part's units of work: `group` samples, or `height` patch rows of one sample.
-
-    weight is in panels (36*C, width). flags[part] is 1 if any result is not finite.
-    """
-    source, epilogue, window = Source(*source), Epilogue(*epilogue), Window(*window)
-    (N, rows, columns, F), C, cells = epilogue.y.shape, source.x.shape[3], 1 + epilogue.pool
-    read, out = source_pointers(source), epilogue_pointers(epilogue)
-    padded, patches, products, temp = buffers
-    b, V, M, tmp = pointer(padded), pointer(patches), pointer(products), pointer(temp)
-    m, n = outputs_per_patch(window.KH), lanes(b)
-    TH, TW = (window.OH + m - 1) // m, (window.OW + m - 1) // m
-    WP = window.W + window.left + window.right
-    vectors, CP = (F + n - 1) // n, (C + n - 1) // n * n
-    strips = (TH + height - 1) // height
-    nonfinite = splat(b, 0)
-    begin, end = part_range(part, parts, (N + group - 1) // group * strips)
-    for unit in range(begin, end):
-        sample, top = unit // strips * group, unit % strips * height
-        samples, patch_rows = min(group, N - sample), min(height, TH - top)
-        per_sample = patch_rows * TW
-        count = samples * per_sample
-        for s in range(samples):
-            read_padded(b, read, sample + s, top * m, patch_rows * m + window.KH - 1, window, C)
-            for t in range(per_sample):
-                patch = b + (t // TW * WP + t % TW) * m * C
-                transform_patch(patch, WP * C, C, tmp, V + (s * per_sample + t) * CP, count * CP)
-        done = 0
-        while done < vectors:
-            width, f = panel_width(vectors - done), done * n
-            w, pitch = pointer(weight) + f * C * POINTS, (count + 8) * width * n
-            for point in range(POINTS):
-                to, left = M + point * pitch, V + point * count * CP
-                right = w + point * C * width * n
-                if width == 3:
-                    multiply(tile(ROWS3, 3, b), left, CP, count, C, right, to)
-                else:
-                    multiply(tile(ROWS2, 2, b), left, CP, count, C, right, to)
-            for t in range(count):
-                h, v = (top + t % per_sample // TW) * m // cells, t % TW * m // cells
-                to = (((sample + t // per_sample) * rows + h) * columns + v) * F
-                high, wide = min(m // cells, rows - h), min(m // cells, columns - v)
-                for j in range(width):
-                    if f + j * n >= F:
-                        continue
-                    y = tmp + 36 * n
-                    inverse_transform(M + (t * width + j) * n, pitch, tmp, y, m)
-                    for i in (0, m - 1, m * (m - 1), m * m - 1):  # each product is in a corner
-                        corner = load(y, i * n)
-                        nonfinite = nonfinite + (corner - corner)
-                    write_patch(out, to, y, m, high, wide, columns, f + j * n, F)
-            done += width
-    flags[part] = total(nonfinite) != 0
+@inline
+def place_of(patch, out, window, m):
+    """The pixel of y where a patch begins, and how many rows and columns of it are in y."""
+    TH, TW, cells = (window.OH + m - 1) // m, (window.OW + m - 1) // m, 1 + out.pool
+    rows, columns = window.OH // cells, window.OW // cells
+    sample, t = patch // (TH * TW), patch % (TH * TW)
+    h, w = t // TW * m // cells, t % TW * m // cells
+    at = (sample * rows + h) * columns + w
+    return at, min(m // cells, rows - h), min(m // cells, columns - w)
 
 
 @noinline
 def write_patch(out, at, sums, m, high, wide, columns, f, F):
-    """Store high x wide of a patch's sums (m, m, lanes), of the filters from f, to y[at]."""
+    """Store high x wide of the sums (m, m, lanes), of the filters from f, to y[at:]."""
     n, bias = lanes(sums), load_row(out.bias, f, F - f)
     for i in range(high):
         for j in range(wide):

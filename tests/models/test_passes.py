@@ -1,4 +1,4 @@
-"""Passes of few images are captured and replayed: the results are those of an ordinary pass."""
+"""Passes are captured and replayed: the results have the bits of passes that are not."""
 
 import functools
 import threading
@@ -17,11 +17,11 @@ from nanocnn import (
     MaxPooling2D,
     Sequential,
 )
-from nanocnn.jit import pool, threads
-from nanocnn.jit.capture import abort_capture, capture
+from nanocnn.jit import threads
+from nanocnn.jit.program import Program
 from nanocnn.kernels import fast
 from nanocnn.layers import Layer
-from nanocnn.models import plan, replay
+from nanocnn.models import inference, step
 
 X = np.random.default_rng(0).random((4, 12, 12, 1))
 
@@ -42,32 +42,50 @@ def layer_by_layer(model: Sequential, x: np.ndarray) -> np.ndarray:
 
 
 def ordinary(model: Sequential, x: np.ndarray) -> np.ndarray:
-    """Without a replay: more images than are captured."""
-    return model.predict(np.concatenate([x] * (replay.MAX_REPLAY_BATCH + 1)), batch_size=1000)[
-        : len(x)
-    ]
+    """Without a capture."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inference, "are_capturable", lambda kernels: False)
+        plan = model.execution_plan
+        found = inference.Inference(plan, len(x), plan.memory())
+        found.x[...] = x
+        found.run()
+        return found.y.copy()
 
 
 def replays(monkeypatch) -> list[int]:
-    """The sizes of the passes that are replayed from now on."""
+    """The number of calls of each program that is replayed from now on."""
     seen: list[int] = []
-    original = replay.Replay.replay
+    original = Program.replay
 
-    def counted(self, x):
-        seen.append(len(x))
-        return original(self, x)
+    def counted(self):
+        seen.append(len(self.calls))
+        original(self)
 
-    monkeypatch.setattr(replay.Replay, "replay", counted)
+    monkeypatch.setattr(Program, "replay", counted)
+    return seen
+
+
+def captures(monkeypatch) -> list[int]:
+    """The sizes of the batches of which passes are made from now on."""
+    seen: list[int] = []
+    original = inference.Inference.__init__
+
+    def counted(self, plan, samples, memory):
+        seen.append(samples)
+        original(self, plan, samples, memory)
+
+    monkeypatch.setattr(inference.Inference, "__init__", counted)
     return seen
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_every_pass_after_the_first_is_replayed_with_its_own_images(monkeypatch, count):
-    seen, m = replays(monkeypatch), model()
-    for start in range(0, 4 - count + 1):
-        x = X[start : start + count]
-        np.testing.assert_array_equal(m.predict(x), ordinary(m, x))
-    assert seen == [count] * (4 - count)
+def test_every_pass_is_replayed_with_its_own_images(monkeypatch, count):
+    made, seen, m = captures(monkeypatch), replays(monkeypatch), model()
+    batches = [X[start : start + count] for start in range(4 - count + 1)]
+    found = [m.predict(x) for x in batches]
+    assert len(seen) == len(batches) and made == [count]  # captured once
+    for x, y in zip(batches, found, strict=True):
+        np.testing.assert_array_equal(y, ordinary(m, x))
 
 
 def test_changed_weights_are_seen(monkeypatch):
@@ -94,35 +112,18 @@ def test_another_thread_replays_the_same_program(monkeypatch):
     thread = threading.Thread(target=lambda: results.append(m.predict(X[1:2])))
     thread.start()
     thread.join()
-    assert seen == [1]  # work memory belongs to the program, not to a thread
+    assert len(seen) == 2  # work memory belongs to the program, not to a thread
     for y in (results[0], m.predict(X[1:2])):
         np.testing.assert_array_equal(y, ordinary(m, X[1:2]))
 
 
 def test_another_number_of_threads_captures_anew(monkeypatch, set_threads):
-    seen, m = replays(monkeypatch), model()
+    made, m = captures(monkeypatch), model()
     m.predict(X[:1])
     set_threads(threads.get_num_threads() + 1)  # the work is cut for so many
-    np.testing.assert_array_equal(m.predict(X[1:2]), ordinary(m, X[1:2]))
-    assert seen == []
-
-
-def test_a_pass_that_cannot_be_replayed_is_captured_once(monkeypatch):
-    class Counted(replay.Replay):
-        made = 0
-
-        def __init__(self, *args):
-            Counted.made += 1
-            super().__init__(*args)
-
-    monkeypatch.setattr(plan, "Replay", Counted)
-    seen, images = replays(monkeypatch), np.random.default_rng(0).random((4, 2, 32, 32, 12))
-    m = Sequential([Input((32, 32, 12)), Conv2D(16, 3, padding="same")], dtype="float64")
-    m.compile("adam", "mse")
-    assert "winograd" in m.plan(2)  # which looks at its results
-    for x in images:
-        np.testing.assert_array_equal(m.predict(x), ordinary(m, x))
-    assert Counted.made == 1 and seen == []
+    y = m.predict(X[1:2])
+    assert made == [1, 1]
+    np.testing.assert_array_equal(y, ordinary(m, X[1:2]))
 
 
 class Negate(Layer):
@@ -140,44 +141,18 @@ class Negate(Layer):
     [
         Negate,
         BatchNormalization,
+        lambda: Conv2D(8, 3, dilation_rate=2),
         lambda: Conv2D(4, 3, strides=2, dilation_rate=1, activation="tanh"),
         lambda: MaxPooling2D(3, strides=1),
     ],
 )
-def test_passes_that_cannot_be_replayed_are_not(own):
-    m = model(own())
+def test_every_kind_of_layer_gives_the_same_bits(own, monkeypatch):
+    m, seen = model(own()), replays(monkeypatch)
     if own is BatchNormalization:
         m.fit(X, np.zeros(4, int), verbose=0)
     for x in X:
         np.testing.assert_array_equal(m.predict(x[None]), ordinary(m, x[None]))
-
-
-def test_a_capture_that_was_aborted_is_empty():
-    with capture() as program:
-        pool.run(lambda part, parts: None, 2)
-    assert len(program.calls) == 1
-    with capture() as program:
-        pool.run(lambda part, parts: None, 2)
-        abort_capture()
-        pool.run(lambda part, parts: None, 2)
-    assert program.calls == []
-
-
-def test_a_program_makes_the_calls_again_and_a_dry_one_did_not_make_them():
-    done = np.zeros(3, int)
-
-    def count(part, parts, step):
-        done[part] += step
-
-    for dry in (False, True):
-        done[:] = 0
-        with capture(dry=dry) as program:
-            pool.run(count, 1, 10)
-            pool.run(count, 3, 1)
-            abort_capture() if dry else None  # all is noted all the same
-        assert done.tolist() == ([0, 0, 0] if dry else [11, 1, 1])
-        program.replay()
-        assert done.tolist() == ([11, 1, 1] if dry else [22, 2, 2])
+    assert (seen == []) == (own is Negate)
 
 
 CHANGES = {
@@ -320,3 +295,72 @@ def test_a_subclass_that_overrides_forward_is_not_fused():
     m = Sequential([Input((12,)), Half(3, activation="relu")], seed=1)
     x = np.ones((2, 12), "f")
     np.testing.assert_array_equal(m.predict(x), m.layers[1].forward(x))
+
+
+# --- Training and evaluation ---
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop"])
+def test_a_captured_training_has_the_bits_of_one_that_is_not(optimizer, dtype, monkeypatch):
+    def train():
+        layers = [Input((12, 12, 1)), Conv2D(5, 3, kernel_regularizer=0.01),
+                  BatchNormalization(), Activation("relu"), MaxPooling2D(2), Conv2D(6, 3),
+                  Dropout(0.5), Flatten(), Dense(20, activation="tanh"),
+                  Dense(3, activation="softmax")]  # fmt: skip
+        m = Sequential(layers, seed=1, dtype=dtype)
+        m.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
+        x, y = np.random.default_rng(0).random((50, 12, 12, 1)), np.arange(50) % 3
+        history = m.fit(x, y, batch_size=16, epochs=3, validation_split=0.2, verbose=0)
+        return [*m.get_weights(), m.evaluate(x, y), m.predict(x)], history.history
+
+    seen = replays(monkeypatch)
+    weights, history = train()
+    assert seen
+    for module in inference, step:
+        monkeypatch.setattr(module, "are_capturable", lambda kernels: False)
+    seen.clear()
+    eager, eager_history = train()
+    assert not seen and history == eager_history
+    for a, b in zip(weights, eager, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+TRAINING_CHANGES = {
+    "a frozen layer": lambda m: setattr(m.layers[1], "trainable", False),
+    "the rate of the dropout": lambda m: setattr(m.layers[3], "rate", 0.1),
+    "no dropout": lambda m: setattr(m.layers[3], "rate", 0),
+    "another penalty": lambda m: m.layers[1].penalties.update(kernel=0.5),
+    "smoothed labels": lambda m: setattr(m.loss, "label_smoothing", 0.3),
+    "logits": lambda m: setattr(m.loss, "from_logits", True),
+    "a momentum": lambda m: setattr(m.optimizer, "beta_1", 0.1),
+    "a learning rate": lambda m: setattr(m.optimizer, "learning_rate", 0.5),
+    "clipping": lambda m: setattr(m.optimizer, "clipvalue", 1e-6),
+    "other slots": lambda m: m.optimizer.set_state(
+        {k: np.ones_like(v) for k, v in m.optimizer.get_state().items()}
+    ),
+    "other weights": lambda m: m.set_weights([w * 2 for w in m.get_weights()]),
+    "another array": lambda m: m.layers[1].params.update(bias=np.ones(5)),
+    "no metric": lambda m: m.metrics.clear(),
+    "another loss": lambda m: setattr(m, "loss", type(m.loss)(label_smoothing=0.5)),
+}
+
+
+@pytest.mark.parametrize("name", TRAINING_CHANGES)
+def test_what_is_changed_between_two_steps_is_seen(name, monkeypatch):
+    def train():
+        m, numbers = model(), []
+        for place in range(4):
+            if place == 2:
+                TRAINING_CHANGES[name](m)
+            numbers.append(m.train_on_batch(X, [0, 1, 2, 0]))
+        return [*m.get_weights(), *map(np.array, numbers)]
+
+    captured = train()
+    for module in inference, step:
+        monkeypatch.setattr(module, "are_capturable", lambda kernels: False)
+    for a, b in zip(captured, train(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    monkeypatch.setitem(TRAINING_CHANGES, name, lambda m: None)
+    same = "no metric", "logits"  # the loss has had logits before: the softmax is left to it
+    assert name in same or not all(map(np.array_equal, captured, train()))

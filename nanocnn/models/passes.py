@@ -1,0 +1,158 @@
+"""Captured passes: what runs of a model, as a program for batches of one size.
+
+For few images the kernels of a small network take less time than the Python code that chooses them,
+checks shapes and prepares their arguments. The result of all that is the same every time, so it is
+done once: the calls are captured with their arguments, and later passes replay them
+(jit/program.py). This file says which passes may be captured, and when they must be again.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import is_, itemgetter
+from types import ModuleType
+from typing import Any
+
+from ..jit.capture import capture
+from ..jit.threads import get_num_threads
+from ..kernels import ability
+from ..kernels.memory import Arena, Memory
+from ..layers import (
+    Activation,
+    AveragePooling2D,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPooling2D,
+)
+from ..layers.linear import Linear
+
+PACKAGE = __name__.partition(".models.")[0]
+METHODS = (  # of a layer
+    "forward", "backward", "_forward", "_backward", "transform", "transform_backward",
+)  # fmt: skip
+CHANGING = {"grads", "memory"}  # attributes of a layer that each pass sets
+READ = {"params", "state", "geometry", "window", "epsilon"}  # those that an inference reads
+MOST = 8  # passes that a memory keeps
+
+
+def _methods(kind: type) -> list[Any]:
+    return [getattr(kind, name, None) for name in METHODS]
+
+
+# The layers that leave all work on numbers to kernels.
+CAPTURABLE: dict[type[Layer], list[Any]] = {
+    kind: _methods(kind)
+    for kind in (Activation, AveragePooling2D, BatchNormalization, Conv2D, Dense, Dropout,
+                 Flatten, MaxPooling2D)
+}  # fmt: skip
+
+
+def is_known(layer: Layer) -> bool:
+    """Whether this layer runs as its class does here: it is of no subclass and not patched."""
+    known = CAPTURABLE.get(type(layer)) == _methods(type(layer))
+    return known and not layer.is_custom and vars(layer).keys().isdisjoint(METHODS)
+
+
+def is_capturable(layer: Layer, kernels: ModuleType) -> bool:
+    """Whether its passes may be captured: its kernels are the set's, and read weights in place."""
+    own = [layer, layer.activation] if isinstance(layer, Linear) else [layer]
+    return (
+        all(is_known(each) and each.kernels is kernels for each in own)
+        and all(weight.flags.c_contiguous for weight in layer.weights.values())  # else a copy is
+    )
+
+
+def are_capturable(kernels: ModuleType) -> bool:
+    """Whether calls of these kernels may be captured: their module says so, and is as it was."""
+    functions: Mapping[str, Any] = ability(kernels, "CAPTURABLE")
+    own = vars(kernels)
+    return bool(functions) and all(own.get(name) is each for name, each in functions.items())
+
+
+class Guard:
+    """Tells whether what a pass was captured from is still the same: by identity.
+
+    `places`: (dict, names in it). If these are all its names, new ones are noticed too.
+    """
+
+    def __init__(self, places: Iterable[tuple[Mapping[str, Any], Iterable[str]]]) -> None:
+        self.seen = []
+        self.sizes = []
+        for where, some in places:
+            names = tuple(some)
+            if len(names) == len(where):
+                self.sizes.append((where, len(names)))
+            if names:
+                get = itemgetter(*names, names[0])  # of two names or more: it returns a tuple
+                self.seen.append((get, where, get(where)))
+        self.threads = get_num_threads()
+
+    def holds(self) -> bool:
+        """Whether the same would be captured again."""
+        if self.threads != get_num_threads():
+            return False
+        try:
+            return all(all(map(is_, get(where), seen)) for get, where, seen in self.seen) and all(
+                len(where) == size for where, size in self.sizes
+            )
+        except KeyError:
+            return False
+
+
+def read_of(
+    layers: Iterable[Layer], training: bool
+) -> Iterator[tuple[Mapping[str, Any], Iterable[str]]]:
+    """The dicts, and the names in them, that these layers read in a pass."""
+    for layer in layers:
+        own = vars(layer)
+        yield own, own.keys() - CHANGING if training else own.keys() & READ
+        for weights in (layer.params, layer.state):
+            yield weights, weights.keys()
+        if training and isinstance(layer, Linear):
+            yield vars(layer.activation), vars(layer.activation).keys() - CHANGING
+
+
+def read_of_kernels(
+    kernels: ModuleType, layers: Iterable[Layer], training: bool
+) -> tuple[Mapping[str, Any], Iterable[str]]:
+    """The functions of `kernels` that these layers call; in training maybe any."""
+    functions = ability(kernels, "CAPTURABLE")
+    if not training:
+        prefixes = {layer.operation for layer in layers}
+        prefixes |= {each.activation.operation for each in layers if isinstance(each, Linear)}
+        functions = {name for name in functions if name.startswith(tuple(prefixes - {""}))}
+    return vars(kernels), functions
+
+
+Run = Callable[[], object]
+
+
+def captured(functions: Sequence[Run], memory: Arena, keeps: bool = False) -> Sequence[Run]:
+    """The functions, passes with this `memory`, as programs, to be run any number of times.
+
+    They are run without NumPy's warnings if one of them does what cannot be captured. `keeps`: they
+    leave the weights as they are.
+    """
+    from ..jit.program import programs
+
+    captures = []
+    for function in functions:
+        with capture(PACKAGE, keeps, memory.buffers) as calls:
+            function()
+        if calls.aborted:
+            return functions
+        captures.append(calls)
+    return [program.replay for program in programs(captures)]
+
+
+def remembered(memory: Memory, key: object, plan: object, make: Callable[[], Any]) -> Any:
+    """The pass of `plan` that `memory` keeps as `key` if it still fits, or a new one."""
+    found = memory.passes.get(key)
+    if found is None or found.plan is not plan or not found.guard.holds():
+        memory.passes.pop(key, None)
+        found = memory.passes[key] = make()
+        while len(memory.passes) > MOST:
+            del memory.passes[next(iter(memory.passes))]
+    return found

@@ -1,0 +1,172 @@
+"""One training step, or one batch of an evaluation, for batches of one size.
+
+A step is: fill in the batch, forward to the loss, backward, update. Where all parts allow it each
+of these is a program (passes.py); otherwise the same functions run as they are.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..common.arrays import Array, quiet
+from ..common.errors import NonFiniteError
+from ..kernels.memory import Arena, Memory
+from ..losses import LOSSES, Loss, is_builtin
+from ..metrics import Metric, accuracy
+from ..optimizers import OPTIMIZERS, Optimizer
+from .inputs import Data
+from .passes import Guard, Run, are_capturable, captured, is_capturable, read_of, read_of_kernels
+from .structure import Structure
+
+CHANGING = {"iterations", "_learning_rate", "_model"}  # attributes of an optimizer
+
+
+class Step:
+    """Passes of a model over batches of `samples`, with updates if there is an `optimizer`.
+
+    After `run`: `loss`, the mean over the batch and the L2 penalty; `target` and `prediction`; and
+    `correct`, how many predictions are right, if accuracy is a metric. The next run overwrites the
+    arrays.
+    """
+
+    def __init__(
+        self,
+        model: Structure,
+        loss: Loss,
+        metrics: Mapping[str, Metric],
+        optimizer: Optimizer | None,
+        samples: int,
+        memory: Memory,
+    ) -> None:
+        self.model, self.memory = model, memory
+        self.loss_function, self.metrics, self.optimizer = loss, metrics, optimizer
+        self.plan = model.execution_plan
+        self.index = np.arange(samples)
+        self.x = np.empty((samples, *model.input_shape), model.dtype)
+        self.target = np.empty((samples, *model.output_shape), model.dtype)
+        self.share = np.empty(samples, model.dtype)
+        self.prediction: Array
+        self._mean, self._penalty, self._correct = np.zeros(2), np.zeros(1), np.zeros(1)
+        self._counts = accuracy in metrics.values() and self.target.ndim == 2
+        self._data: Data | None = None
+        if optimizer is not None:
+            optimizer.allocate(model.trained())
+        self.guard = Guard(self._places())
+        functions = [self._forward]
+        if optimizer is not None:
+            functions += self._backward, self._update
+        self._parts: Sequence[Run] = [quiet(function) for function in functions]
+        self.is_captured = False
+        if isinstance(memory, Arena) and self._is_capturable():
+            uncaptured, self._parts = self._parts, captured(self._parts, memory)
+            self.is_captured = self._parts is not uncaptured
+        self._filled: Run | None = None
+
+    def run(self, data: Data, index: slice | Array) -> None:
+        """The loss of the samples at `index`, and an update if this is a training.
+
+        Raises `NonFiniteError` before the update if the loss is NaN or infinite.
+        """
+        self._fill_in(data, index)
+        forward, *rest = self._parts
+        forward()
+        self.loss = float(self._mean[0] + self._penalty[0])
+        self.correct = float(self._correct[0]) if self._counts else None
+        if not np.isfinite(self.loss):
+            raise NonFiniteError(f"the loss is {self.loss}")
+        if self.optimizer is not None:
+            backward, update = rest
+            backward()
+            self.optimizer.prepare()
+            update()
+            self.optimizer.advance()
+
+    def release(self) -> None:
+        """Let go of the data that was filled in last."""
+        self._data = self._filled = None
+
+    # --- The batch ---
+
+    def _fill_in(self, data: Data, index: slice | Array) -> None:
+        if isinstance(index, slice):
+            self.index[...] = np.arange(index.start, index.stop)
+        else:
+            self.index[...] = index
+        if data is not self._data:
+            self._data, self._filled = data, None
+            quiet(self._fill)()
+        else:
+            if self._filled is None:  # the second batch of this data: there will be more
+                self._filled = quiet(self._fill)
+                if self.is_captured:
+                    assert isinstance(self.memory, Arena)
+                    (self._filled,) = captured([self._filled], self.memory)
+            self._filled()
+
+    def _fill(self) -> None:
+        kernels, data = self.model.kernels, self._data
+        assert data is not None
+        kernels.take_images(data.x, self.index, out=self.x)
+        loss, labels = self.loss_function, data.labels
+        if is_builtin(loss):
+            loss.take_target(labels, self.index, kernels, self.target)
+        else:
+            shape, dtype = self.target.shape[1:], self.target.dtype
+            self.target[...] = loss.target(labels[self.index], shape, dtype)
+        kernels.shares(data.weight, self.index, 1 / len(self.index), out=self.share)
+
+    # --- What is captured ---
+
+    def _forward(self) -> None:
+        model, kernels, plan, loss = self.model, self.model.kernels, self.plan, self.loss_function
+        training = self.optimizer is not None
+        y = plan.forward(self.x, training, self.memory)
+        losses, self.prediction = loss.forward(
+            y, self.target, kernels, self.memory, plan.final is not None
+        )
+        kernels.mean_loss(losses, self.share, out=self._mean)
+        if training and (factors := model.penalties()):
+            weights = model.weights
+            params = [weights[name] for name in factors]
+            kernels.l2_penalty(params, np.array([*factors.values()]), out=self._penalty)
+        if self._counts:
+            args = self.target, self.prediction, loss.threshold
+            kernels.count_correct(*args, out=self._correct)
+
+    def _backward(self) -> None:
+        dy = self.loss_function.backward(self.share, self.model.kernels, self.memory)
+        self.plan.backward(dy, self.memory)
+
+    def _update(self) -> None:
+        assert self.optimizer is not None
+        self.optimizer.update(*self.model.parameters(), self.model.kernels)
+
+    def _is_capturable(self) -> bool:
+        kernels = self.model.kernels
+        return (
+            are_capturable(kernels)
+            and all(is_capturable(layer, kernels) for layer in self.plan.layers)
+            and _is_known(self.loss_function, LOSSES)
+            and (self.optimizer is None or _is_known(self.optimizer, OPTIMIZERS))
+        )
+
+    def _places(self) -> Iterator[tuple[Mapping[str, Any], Iterable[str]]]:
+        model, loss, optimizer = self.model, self.loss_function, self.optimizer
+        training = optimizer is not None
+        yield from read_of(self.plan.layers, training)
+        yield read_of_kernels(model.kernels, self.plan.layers, training)
+        yield vars(model), ("loss", "optimizer", "metrics", "kernels")
+        yield vars(loss), vars(loss).keys()
+        yield self.metrics, self.metrics.keys()
+        for layer in model.layers if training else ():
+            yield layer.penalties, layer.penalties.keys()
+        if optimizer is not None:
+            yield vars(optimizer), vars(optimizer).keys() - CHANGING
+            yield optimizer.slots, optimizer.slots.keys()
+
+
+def _is_known(part: Any, known: Mapping[str, type]) -> bool:
+    """Whether it is of a class of ours, and its methods are not patched."""
+    kind = type(part)
+    return kind in known.values() and not any(callable(getattr(kind, n, None)) for n in vars(part))
