@@ -122,8 +122,11 @@ def _pack(result: Any) -> bytes | None:
 
 def _unpack(content: bytes, target: Any) -> Any:
     from numba.core.compiler import CompileResult
+    from numba.core.runtime import rtsys
 
-    target.refresh()
+    # Machine code only calls numba's runtime; `target.refresh()` would load all that numba can
+    # compile, which takes 50 MB and a quarter of a second
+    rtsys.initialize(target)
     return CompileResult._rebuild(target, *pickle.loads(content))
 
 

@@ -93,12 +93,16 @@ class Guard:
         """Whether the same would be captured again."""
         if self.threads != get_num_threads():
             return False
+        for where, size in self.sizes:
+            if len(where) != size:
+                return False
         try:
-            return all(all(map(is_, get(where), seen)) for get, where, seen in self.seen) and all(
-                len(where) == size for where, size in self.sizes
-            )
+            for get, where, seen in self.seen:
+                if not all(map(is_, get(where), seen)):
+                    return False
         except KeyError:
             return False
+        return True
 
 
 def read_of(
@@ -106,10 +110,14 @@ def read_of(
 ) -> Iterator[tuple[Mapping[str, Any], Iterable[str]]]:
     """The dicts, and the names in them, that these layers read in a pass."""
     for layer in layers:
-        own = vars(layer)
-        yield own, own.keys() - CHANGING if training else own.keys() & READ
-        for weights in (layer.params, layer.state):
-            yield weights, weights.keys()
+        own, weights = vars(layer), (layer.params, layer.state)
+        names = own.keys() - CHANGING if training else own.keys() & READ
+        if training or any(weights):
+            yield own, names
+            for each in weights:
+                yield each, each.keys()
+        else:
+            yield own, names - {"params", "state"}
         if training and isinstance(layer, Linear):
             yield vars(layer.activation), vars(layer.activation).keys() - CHANGING
 

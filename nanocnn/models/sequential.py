@@ -71,13 +71,13 @@ class Sequential(Trainer):
         overflow on the way.
         """
         verbosity(verbose)
-        if batch_size is None and not verbose and callbacks is None:
-            result = self._predict_at_once(x)
+        size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
+        if not verbose and callbacks is None:
+            result = self._predict_at_once(x, size)
             if result is not None:
                 return result
         self._build_for(x)
         images = self._images(x)
-        size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
         callback_list = (
             None if callbacks is None else CallbackList(callbacks, self, len(images), size)
         )
@@ -108,19 +108,24 @@ class Sequential(Trainer):
             callback_list.call("on_predict_end", {})
         return result
 
-    def _predict_at_once(self, x: Any) -> Array | None:
-        """`predict` of one batch of the model's own type and shape, the checks done by kernels.
+    def _predict_at_once(self, x: Any, size: int) -> Array | None:
+        """`predict` of one batch, of the model's own type and shape, whose checks are kernels.
 
         None if it is another, or if there is something to say of it.
         """
-        if not (self.built and type(x) is np.ndarray and 0 < len(x) <= INFERENCE_BATCH):
+        if not (self.built and type(x) is np.ndarray and 0 < len(x) <= size):
             return None
         if x.shape[1:] != self.input_shape or self.layers != self._built_layers:
             return None
         if x.dtype != self.dtype:
             return None
-        with self.borrowed_memory() as memory:
-            found = inference(self.execution_plan, len(x), memory)
+        plan, spare = self.execution_plan, self._spare  # as `borrowed_memory`, which takes longer
+        try:
+            memory = spare.pop()
+        except IndexError:
+            memory = plan.memory()
+        try:
+            found = inference(plan, len(x), memory)
             if not found.is_captured:
                 return None
             np.copyto(found.x, x)
@@ -128,6 +133,8 @@ class Sequential(Trainer):
             if not found.is_finite() or (self.unit_range and found.largest[0] > UNIT_RANGE):
                 return None
             return found.y.copy()
+        finally:
+            spare.append(memory)
 
     # --- Looks inside ---
 

@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from nanocnn import (
@@ -21,6 +22,7 @@ from nanocnn import (
     ReduceLROnPlateau,
     RMSprop,
     load_model,
+    presets,
 )
 from support.processes import ENVIRONMENT
 from support.small_models import BOTH_SETS, bits, digits, every_layer
@@ -131,3 +133,14 @@ def test_another_process_gives_the_same_bits(kernels):
     run = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.split()[-1] == digest(kernels)
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_a_prediction_has_the_same_bits_in_any_batch(name, dtype):
+    model = presets.build(name, dtype=dtype)
+    x = np.random.default_rng(0).random((40, 28, 28, 1)).astype(dtype)
+    expected = model.predict(x)
+    for size in (1, 2, 7, 16, 39):
+        assert model.predict(x, batch_size=size).tobytes() == expected.tobytes(), size
+    reverse = np.ascontiguousarray(x[::-1])
+    assert model.predict(reverse)[::-1].tobytes() == expected.tobytes()

@@ -73,22 +73,26 @@ def largest(x: Array, out: Array) -> Array:
     integer = np.dtype(f"u{x.itemsize}")
     parts = count_parts(x.size)
     maxima = scratch("maxima", parts, x.dtype)
-    run(_largest, parts, x.reshape(-1).view(integer), maxima.view(integer))
-    run(_largest_of, 1, maxima.view(integer), maxima, parts, result(out, (1,), np.float64))
+    both = maxima.view(integer), maxima, result(out, (1,), np.float64)
+    run(_largest, parts, x.reshape(-1).view(integer), *both)
+    if parts > 1:
+        run(_largest_of, 1, *both, parts)
     return out
 
 
 @kernel
-def _largest(part, parts, x, maxima):
+def _largest(part, parts, x, bits, numbers, out):
     start, stop = part_range(part, parts, x.size)
     top, sign = x.dtype.type(0), x.dtype.type(1) << x.dtype.type(8 * x.itemsize - 1)
     for i in unsigned_range(start, stop):
         top = max(top, x[i] & ~sign)
-    maxima[part] = top
+    bits[part] = top
+    if parts == 1:
+        out[0] = numbers[0]
 
 
 @kernel
-def _largest_of(part, parts, bits, numbers, size, out):
+def _largest_of(part, parts, bits, numbers, out, size):
     at = 0
     for i in range(1, size):
         if bits[i] > bits[at]:

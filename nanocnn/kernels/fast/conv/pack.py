@@ -24,7 +24,7 @@ MAX_PARTS = 16  # small enough parts that one delayed thread does not delay the 
 MAX_PARTIALS = 8  # the same for parts that each have many partial sums to be added up
 PARTIAL_ITEMS = 1 << 18  # partial sums that are always worth the memory
 MAX_THREADS = 64  # that share a layer without one of them waiting long for another
-PART_WORK = 1 << 20  # multiply-adds, about 10 microseconds
+PART_WORK = 1 << 17  # multiply-adds, about a microsecond
 
 
 def split_work(N: int, rows: int, work: float) -> tuple[int, int]:

@@ -111,15 +111,14 @@ def correlate(
 def _split(patches: int, size: int, work: int) -> tuple[int, int]:
     """Patches per unit of work, and parts, for patches of `size` bytes and `work` multiply-adds.
 
-    The units are equal shares for all threads, and whole tiles.
+    Units are whole tiles, and so many that the thread with most of them has least to do.
     """
-    patches = max(patches, 1)  # of an empty batch
+    tiles = -(-max(patches, 1) // ROWS2)  # one even of an empty batch
     n = min(threads.get_num_threads(), max(1, patches * work // MIN_WORK))
-    units = -(-patches * size // PATCH_BYTES)
-    units = -(-units // n) * n
-    unit = -(-patches // (units * ROWS2)) * ROWS2
-    units = -(-patches // unit)
-    return unit, min(units, max(MAX_PARTS, n) if n > 1 else 1)
+    most = max(PATCH_BYTES // (size * ROWS2), 1)
+    tall = min(range(most, 0, -1), key=lambda tall: -(-tiles // (tall * n)) * tall)
+    units = -(-tiles // tall)
+    return tall * ROWS2, min(units, max(MAX_PARTS, n) if n > 1 else 1)
 
 
 @kernel
