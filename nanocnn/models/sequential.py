@@ -113,11 +113,11 @@ class Sequential(Trainer):
 
         None if it is another, or if there is something to say of it.
         """
-        if not (self.built and type(x) is np.ndarray and 0 < len(x) <= size):
+        if not (self.built and type(x) is np.ndarray and x.dtype == self.dtype and x.ndim):
             return None
         if x.shape[1:] != self.input_shape or self.layers != self._built_layers:
             return None
-        if x.dtype != self.dtype:
+        if not 0 < len(x) <= size:
             return None
         plan, spare = self.execution_plan, self._spare  # as `borrowed_memory`, which takes longer
         try:
