@@ -227,18 +227,22 @@ def maximum(typingctx, a, b):
     return (a(a, a), emit) if a == b else None
 
 
+def by_halves(builder, vector, count, combine):
+    """The lanes combined to one number: each half with the other, always in the same order."""
+    while count > 1:
+        count //= 2
+        halves = [list(range(i, i + count)) for i in (0, count)]
+        orders = [ir.Constant(ir.VectorType(INT32, count), half) for half in halves]
+        vector = combine(*[builder.shuffle_vector(vector, vector, order) for order in orders])
+    return builder.extract_element(vector, INT32(0))
+
+
 @intrinsic
 def total(typingctx, vector):
     """The sum over the lanes, always by halves in the same order."""
 
     def emit(context, builder, sig, args):
-        value, n = args[0], vector.count
-        while n > 1:
-            n //= 2
-            halves = [list(range(n)), list(range(n, 2 * n))]
-            orders = [ir.Constant(ir.VectorType(INT32, n), half) for half in halves]
-            value = builder.fadd(*[builder.shuffle_vector(value, value, o) for o in orders])
-        return builder.extract_element(value, INT32(0))
+        return by_halves(builder, args[0], vector.count, builder.fadd)
 
     return vector.dtype(vector), emit
 

@@ -4,7 +4,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .simd import INT32, _call
+from .simd import INT32, _call, by_halves
 from .simd_types import Vector, intp, llvm_type
 
 
@@ -28,14 +28,10 @@ def highest(typingctx, vector):
     """The largest lane, if none is NaN."""
 
     def emit(context, builder, sig, args):
-        value, n = args[0], vector.count
-        while n > 1:
-            n //= 2
-            halves = [list(range(n)), list(range(n, 2 * n))]
-            orders = [ir.Constant(ir.VectorType(INT32, n), half) for half in halves]
-            a, b = [builder.shuffle_vector(value, value, order) for order in orders]
-            value = builder.select(builder.fcmp_ordered(">", a, b), a, b)
-        return builder.extract_element(value, INT32(0))
+        def larger(a, b):
+            return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+        return by_halves(builder, args[0], vector.count, larger)
 
     return vector.dtype(vector), emit
 

@@ -9,9 +9,8 @@ from ..kernels.memory import Arena, Memory
 from .passes import (
     Guard,
     Run,
-    are_capturable,
+    can_capture,
     captured,
-    is_capturable,
     read_of,
     read_of_kernels,
     remembered,
@@ -41,11 +40,8 @@ class Inference:
         self.run: Run = self._run_quietly
         self.guard = Guard([*read_of(layers, False), read_of_kernels(plan.kernels, layers, False)])
         self.is_captured = False
-        if (
-            isinstance(memory, Arena)
-            and are_capturable(plan.kernels)
-            and all(is_capturable(layer, plan.kernels) for layer in layers)
-        ):
+        if can_capture(memory, plan.kernels, layers):
+            assert isinstance(memory, Arena)
             (self.run,) = captured([self._run_quietly], memory, keeps=True)
             self.is_captured = self.run != self._run_quietly
 

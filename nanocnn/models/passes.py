@@ -64,6 +64,15 @@ def is_capturable(layer: Layer, kernels: ModuleType) -> bool:
     )
 
 
+def can_capture(memory: Memory, kernels: ModuleType, layers: Iterable[Layer]) -> bool:
+    """Whether passes of these layers with this memory may be captured."""
+    return (
+        isinstance(memory, Arena)
+        and are_capturable(kernels)
+        and all(is_capturable(layer, kernels) for layer in layers)
+    )
+
+
 def are_capturable(kernels: ModuleType) -> bool:
     """Whether calls of these kernels may be captured: their module says so, and is as it was."""
     functions: Mapping[str, Any] = ability(kernels, "CAPTURABLE")
@@ -140,8 +149,8 @@ Run = Callable[[], object]
 def captured(functions: Sequence[Run], memory: Arena, keeps: bool = False) -> Sequence[Run]:
     """The functions, passes with this `memory`, as programs, to be run any number of times.
 
-    They are run without NumPy's warnings if one of them does what cannot be captured. `keeps`: they
-    leave the weights as they are.
+    The functions as they are if one of them does what cannot be captured. `keeps`: they leave the
+    weights as they are.
     """
     from ..jit.program import programs
 

@@ -16,7 +16,7 @@ from ..losses import LOSSES, Loss, is_builtin
 from ..metrics import Metric, accuracy
 from ..optimizers import OPTIMIZERS, Optimizer
 from .inputs import Data
-from .passes import Guard, Run, are_capturable, captured, is_capturable, read_of, read_of_kernels
+from .passes import Guard, Run, can_capture, captured, read_of, read_of_kernels
 from .structure import Structure
 
 CHANGING = {"iterations", "_learning_rate", "_model"}  # attributes of an optimizer
@@ -58,7 +58,12 @@ class Step:
             functions += self._backward, self._update
         self._parts: Sequence[Run] = [quiet(function) for function in functions]
         self.is_captured = False
-        if isinstance(memory, Arena) and self._is_capturable():
+        if (
+            can_capture(memory, model.kernels, self.plan.layers)
+            and _is_known(loss, LOSSES)
+            and (optimizer is None or _is_known(optimizer, OPTIMIZERS))
+        ):
+            assert isinstance(memory, Arena)
             uncaptured, self._parts = self._parts, captured(self._parts, memory)
             self.is_captured = self._parts is not uncaptured
         self._filled: Run | None = None
@@ -126,10 +131,8 @@ class Step:
             y, self.target, kernels, self.memory, plan.final is not None
         )
         kernels.mean_loss(losses, self.share, out=self._mean)
-        if training and (factors := model.penalties()):
-            weights = model.weights
-            params = [weights[name] for name in factors]
-            kernels.l2_penalty(params, np.array([*factors.values()]), out=self._penalty)
+        if training:
+            model._write_penalty(self._penalty)
         if self._counts:
             args = self.target, self.prediction, loss.threshold
             kernels.count_correct(*args, out=self._correct)
@@ -141,15 +144,6 @@ class Step:
     def _update(self) -> None:
         assert self.optimizer is not None
         self.optimizer.update(*self.model.parameters(), self.model.kernels)
-
-    def _is_capturable(self) -> bool:
-        kernels = self.model.kernels
-        return (
-            are_capturable(kernels)
-            and all(is_capturable(layer, kernels) for layer in self.plan.layers)
-            and _is_known(self.loss_function, LOSSES)
-            and (self.optimizer is None or _is_known(self.optimizer, OPTIMIZERS))
-        )
 
     def _places(self) -> Iterator[tuple[Mapping[str, Any], Iterable[str]]]:
         model, loss, optimizer = self.model, self.loss_function, self.optimizer

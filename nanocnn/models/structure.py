@@ -111,14 +111,18 @@ class Structure:
             self._layers_changed()
         return self._plan
 
+    def _borrow(self) -> tuple[Memory, list[Memory]]:
+        """A memory for inference, and the list to put it into afterwards."""
+        plan, spare = self.execution_plan, self._spare  # a new plan has no spare memories
+        try:
+            return spare.pop(), spare
+        except IndexError:
+            return plan.memory(), spare
+
     @contextmanager
     def borrowed_memory(self) -> Iterator[Memory]:
         """A memory for inference that no other thread has at the same time."""
-        plan, spare = self.execution_plan, self._spare  # a new plan has no spare memories
-        try:
-            memory = spare.pop()
-        except IndexError:
-            memory = plan.memory()
+        memory, spare = self._borrow()
         try:
             yield memory
         finally:
@@ -163,9 +167,12 @@ class Structure:
         The gradients of the L2 penalties are added in place.
         """
         params = self.trained()
-        grads = {f"{layer.name}/{name}": grad for layer in self.layers if layer.trainable
-                 for name, grad in layer.grads.items()}  # fmt: skip
-        grads = {name: grads[name] for name in params}
+        grads = {
+            f"{layer.name}/{name}": layer.grads[name]
+            for layer in self.layers
+            if layer.trainable
+            for name in layer.params
+        }
         if factors := self.penalties():
             self.kernels.l2_gradient(
                 [params[name] for name in factors], [grads[name] for name in factors],
@@ -185,12 +192,16 @@ class Structure:
 
     def penalty(self) -> float:
         """The L2 terms of the loss."""
-        factors = self.penalties()
-        if not factors:
-            return 0.0
-        weights = self.weights
-        params = [weights[name] for name in factors]
-        return float(self.kernels.l2_penalty(params, np.array([*factors.values()]))[0])
+        out = np.zeros(1)
+        self._write_penalty(out)
+        return float(out[0])
+
+    def _write_penalty(self, out: Array) -> None:
+        """out (1,), float64 = the L2 terms of the loss; left as it is if there are none."""
+        if factors := self.penalties():
+            weights = self.weights
+            params = [weights[name] for name in factors]
+            self.kernels.l2_penalty(params, np.array([*factors.values()]), out=out)
 
     def get_weights(self) -> list[Array]:
         """Copies of all weights, in Keras's order and shapes."""

@@ -21,7 +21,7 @@ from nanocnn.jit import threads
 from nanocnn.jit.program import Program
 from nanocnn.kernels import fast
 from nanocnn.layers import Layer
-from nanocnn.models import inference, step
+from nanocnn.models import inference, passes
 
 X = np.random.default_rng(0).random((4, 12, 12, 1))
 
@@ -44,7 +44,7 @@ def layer_by_layer(model: Sequential, x: np.ndarray) -> np.ndarray:
 def ordinary(model: Sequential, x: np.ndarray) -> np.ndarray:
     """Without a capture."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inference, "are_capturable", lambda kernels: False)
+        patch.setattr(passes, "are_capturable", lambda kernels: False)
         plan = model.execution_plan
         found = inference.Inference(plan, len(x), plan.memory())
         found.x[...] = x
@@ -317,8 +317,7 @@ def test_a_captured_training_has_the_bits_of_one_that_is_not(optimizer, dtype, m
     seen = replays(monkeypatch)
     weights, history = train()
     assert seen
-    for module in inference, step:
-        monkeypatch.setattr(module, "are_capturable", lambda kernels: False)
+    monkeypatch.setattr(passes, "are_capturable", lambda kernels: False)
     seen.clear()
     eager, eager_history = train()
     assert not seen and history == eager_history
@@ -357,8 +356,7 @@ def test_what_is_changed_between_two_steps_is_seen(name, monkeypatch):
         return [*m.get_weights(), *map(np.array, numbers)]
 
     captured = train()
-    for module in inference, step:
-        monkeypatch.setattr(module, "are_capturable", lambda kernels: False)
+    monkeypatch.setattr(passes, "are_capturable", lambda kernels: False)
     for a, b in zip(captured, train(), strict=True):
         np.testing.assert_array_equal(a, b)
     monkeypatch.setitem(TRAINING_CHANGES, name, lambda m: None)

@@ -16,10 +16,9 @@ from .epilogue import Epilogue, epilogue_pointers, write, write_pooled
 from .microkernel import (
     CHUNK,
     ROWS1,
-    ROWS2,
-    ROWS3,
     TAPS2,
     TAPS3,
+    multiply_panel,
     panel_width,
     sum_products,
 )
@@ -91,12 +90,7 @@ def _correlate(part, parts, buffers, source, weight, epilogue, tables, window, s
             w = pointer(weight) + f * K
             for p in range(0, P, CHUNK):
                 stop = min(p + CHUNK, P)
-                if width == 3:
-                    sum_products(tile(ROWS3, 3, x), x, pixel, p, stop, tap, K, w, pb, False)
-                elif width == 2:
-                    sum_products(tile(ROWS2, 2, x), x, pixel, p, stop, tap, K, w, pb, False)
-                else:
-                    sum_products(tile(ROWS1, 1, x), x, pixel, p, stop, tap, K, w, pb, False)
+                multiply_panel(width, x, pixel, p, stop, tap, K, w, pb, False)
                 to = (start + p // (cells * cells)) * F
                 write_chunk(out, to, pb, width, stop - p, f, F)
             done += width

@@ -15,11 +15,11 @@ from ....common.arrays import Array
 from ....jit.compile import kernel, part_range
 from ....jit.inline import inline, noinline
 from ....jit.scratch import run, scratch
-from ....jit.simd import lanes, load_row, pointer, store_row, tile
+from ....jit.simd import lanes, load_row, pointer, store_row
 from ...geometry import Window
 from .direct import BLOCK, PIXELS, add_rows, in_order, write_chunk
 from .epilogue import Epilogue, epilogue_of, epilogue_pointers
-from .microkernel import CHUNK, ROWS1, ROWS2, ROWS3, panel_width, sum_products
+from .microkernel import CHUNK, multiply_panel, panel_width
 from .pack import (
     count_partials,
     pack,
@@ -129,7 +129,7 @@ def _weight_gradient(part, parts, buffers, dy, x, partial, F, tables, window, gr
                 count, inner = min(PIXELS, R - r), pointer(lines) + r
                 read_panel(pd, read, sample * P + r, count, F, f, width * n)
                 add_rows(db + f, pd, width * n, count)
-                sums(width, pc, pointer(items), 0, K, inner, count, pd, to, True)
+                multiply_panel(width, pc, pointer(items), 0, K, inner, count, pd, to, True)
             done += width
     in_order(pointer(partial) + part * (K + 1) * F, dw, db, K, F)
 
@@ -212,17 +212,6 @@ def multiply(out, at, F, x, lines, R, items, weight, block):
         width, w = panel_width(vectors - done), weight + done * n * K
         for r in range(0, R, CHUNK):
             stop = min(r + CHUNK, R)
-            sums(width, x, outer, r, stop, inner, K, w, pb, False)
+            multiply_panel(width, x, outer, r, stop, inner, K, w, pb, False)
             write_chunk(out, (at + r) * F, pb, width, stop - r, done * n, F)
         done += width
-
-
-@inline
-def sums(width, x, outer, first, end, inner, count, w, to, accumulate):
-    """`sum_products` of a panel that is `width` vectors wide."""
-    if width == 3:
-        sum_products(tile(ROWS3, 3, x), x, outer, first, end, inner, count, w, to, accumulate)
-    elif width == 2:
-        sum_products(tile(ROWS2, 2, x), x, outer, first, end, inner, count, w, to, accumulate)
-    else:
-        sum_products(tile(ROWS1, 1, x), x, outer, first, end, inner, count, w, to, accumulate)

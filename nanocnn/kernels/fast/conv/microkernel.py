@@ -10,7 +10,7 @@ The right factor (weight or dy) is packed into panels as wide as the tile.
 
 from ....jit.cpu import cpu
 from ....jit.inline import inline
-from ....jit.simd import columns, fma, indices, lanes, load, rows, splat, store
+from ....jit.simd import columns, fma, indices, lanes, load, rows, splat, store, tile
 
 # Rows of a tile that is 1, 2 or 3 vectors wide. The tile, one vector per column and a broadcast
 # item must fit the vector registers; x86 has too few address registers for more than 8 rows. CHUNK
@@ -44,6 +44,17 @@ def sum_products(acc, x, outer, first, end, inner, count, w, sums, accumulate):
                 for j in range(columns(acc)):
                     to = ((r - first + i) * columns(acc) + j) * lanes(x)
                     store(sums, to, load(sums, to) + acc[i, j] if accumulate else acc[i, j])
+
+
+@inline
+def multiply_panel(width, x, outer, first, end, inner, count, w, sums, accumulate):
+    """`sum_products` for a panel that is `width` vectors wide."""
+    if width == 3:
+        sum_products(tile(ROWS3, 3, x), x, outer, first, end, inner, count, w, sums, accumulate)
+    elif width == 2:
+        sum_products(tile(ROWS2, 2, x), x, outer, first, end, inner, count, w, sums, accumulate)
+    else:
+        sum_products(tile(ROWS1, 1, x), x, outer, first, end, inner, count, w, sums, accumulate)
 
 
 @inline
