@@ -6,7 +6,7 @@ of its samples. Model files cannot store custom functions; copies and pickles ke
 """
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from itertools import count
 from typing import Any
@@ -133,34 +133,41 @@ def warn_not_stored(names: Collection[str], warned: set[str], what: str) -> None
         warn(f"{what} cannot store the metric {', '.join(new)}: compile the loaded model with it")
 
 
+def measure(
+    metrics: Mapping[str, Metric], threshold: float, target: Array, prediction: Array,
+    correct: float | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Each metric's sum over the samples of a batch.
+
+    `correct`, if it is not None: how many are right, the sum of `accuracy`. ValueError for a metric
+    with an invalid result.
+    """
+    sums = {}
+    for name, metric in metrics.items():
+        if metric is accuracy and correct is not None:
+            sums[name] = correct
+            continue
+        # The next batch overwrites these arrays, and a custom function may keep them.
+        own = METRICS.get(name) is metric
+        arrays = [a if own else a.copy() for a in (target, prediction)]
+        options = {"threshold": threshold} if metric is accuracy else {}
+        sums[name] = _sum(name, metric(*arrays, **options), len(target))
+    return sums
+
+
 class Means:
     """Running means of the loss and the metrics, weighted by the number of samples."""
 
-    def __init__(self, metrics: dict[str, Metric], threshold: float) -> None:
-        self.threshold = threshold
-        self.custom_metrics = custom_metrics(metrics)
-        self.metrics = metrics
+    def __init__(self, metrics: Iterable[str]) -> None:
         self.count = 0
         self.sums = dict.fromkeys(("loss", *metrics), 0.0)
 
     def add(self, batch: Any) -> None:
-        """Add a batch: its `loss` (the mean), `target` and `prediction`.
-
-        `correct`, if it is not None: how many are right, the sum of `accuracy`. ValueError for a
-        metric with an invalid result.
-        """
-        target, prediction = batch.target, batch.prediction
-        n = len(target)
-        self.count += n
-        self.sums["loss"] += batch.loss * n
-        for name, metric in self.metrics.items():
-            if metric is accuracy and batch.correct is not None:
-                self.sums[name] += batch.correct
-                continue
-            # The next batch overwrites these arrays, and a custom function may keep them.
-            arrays = [a.copy() if name in self.custom_metrics else a for a in (target, prediction)]
-            options = {"threshold": self.threshold} if metric is accuracy else {}
-            self.sums[name] += _sum(name, metric(*arrays, **options), n)
+        """Add a batch: its `samples`, their mean `loss`, and what `measure` returns of it."""
+        self.count += batch.samples
+        self.sums["loss"] += batch.loss * batch.samples
+        for name, value in batch.measure().items():
+            self.sums[name] += value
 
     def result(self) -> dict[str, float]:
         """Return the means so far."""

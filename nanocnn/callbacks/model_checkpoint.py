@@ -6,6 +6,7 @@ Source: keras/src/callbacks/model_checkpoint.py.
 from pathlib import Path
 from typing import Any
 
+from ..common import launcher
 from ..common.files import check_writable, path_name
 from ..common.validate import flag, number
 from .callback import Names
@@ -18,7 +19,8 @@ class ModelCheckpoint(Monitor):
     `filepath` may contain fields such as {epoch:02d} (from 1) and {val_loss:.3f}; its ending (.npz,
     .h5, .keras) chooses the format. Training resumes exactly from a .npz file. The file is replaced
     as a whole: an interruption leaves the old one or the new one. `saved` is the last file written.
-    Its folder is created when needed. `initial_value_threshold`: the value to beat first. Unknown
+    Its folder is created when needed. Of several processes that
+    train one model (MPI), the first one writes. `initial_value_threshold`: the value to beat first. Unknown
     fields (ValueError) and a place that cannot be written (OSError) are found before the first
     step.
     """
@@ -59,7 +61,8 @@ class ModelCheckpoint(Monitor):
         fields = {"epoch": 1, **dict.fromkeys(after or (), 0.5)}
         path = self.path(_Any(fields) if after is None else fields)
         self.model.check_path(path)
-        check_writable(path)
+        if launcher.first:
+            check_writable(path)
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.saved = None
@@ -75,8 +78,9 @@ class ModelCheckpoint(Monitor):
         if not self.due:
             return
         path = self.path({"epoch": epoch + 1, **logs})
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self.model.save(path)
+        if launcher.first:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            self.model.save(path)
         self.saved = path
         self.say(epoch, f"saved {path}")
 

@@ -7,6 +7,8 @@ from contextlib import suppress
 from difflib import get_close_matches
 from types import FrameType
 
+from . import launcher
+
 
 class DatasetError(ValueError):
     """A data file is missing, damaged or of the wrong kind."""
@@ -42,6 +44,8 @@ def warn(message: str) -> None:
 
     Errors in printing it, such as to a closed stream, are ignored.
     """
+    if not launcher.first:
+        return
     level = 2
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("nanocnn."):

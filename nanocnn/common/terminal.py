@@ -2,12 +2,14 @@
 
 Under pythonw, in services and in windowed programs these are None; loggers replace them by objects
 without `isatty`; a pipe may be closed or a disk full. Such errors are ignored: training continues
-without output.
+without output. Of several processes that train one model, the first one prints.
 """
 
 import sys
 from contextlib import suppress
 from typing import Any
+
+from . import launcher
 
 
 class Output:
@@ -35,18 +37,20 @@ class Output:
 
 def say(text: str) -> None:
     """Print a line to stdout, at once."""
-    print(text, file=Output(sys.stdout), flush=True)
+    if launcher.first:
+        print(text, file=Output(sys.stdout), flush=True)
 
 
 def note(text: str) -> None:
     """Print a line of status, such as that kernels are being compiled, to stderr."""
-    print(text, file=Output(sys.stderr), flush=True)
+    if launcher.first:
+        print(text, file=Output(sys.stderr), flush=True)
 
 
 def shows_bars() -> bool:
     """Whether stderr is a terminal, where a progress bar can be drawn."""
     try:
-        return bool(sys.stderr.isatty())
+        return launcher.first and bool(sys.stderr.isatty())
     except Exception:  # None, closed, or replaced by the program
         return False
 

@@ -15,7 +15,10 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import chain
 from typing import Any
+
+from ..common import launcher
 
 # python3.11, python3.13t, pythonw.exe, python_d.exe, macOS's Python, pypy3.10
 INTERPRETER = re.compile(r"(python|pypy|graalpy)w?[\d.]*t?_?d?(\.exe)?", re.IGNORECASE)
@@ -45,7 +48,8 @@ def start(
     command = interpreter()
     if command is None:
         return None
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    left_out = {"PYTHONPATH", *chain.from_iterable(launcher.VARIABLES)}  # the child is no rank
+    inherited = {name: value for name, value in os.environ.items() if name not in left_out}
     env = {**inherited, **(environment or {}), INSIDE: "1"}
     command += ["-c", START + code, json.dumps([search_path(), HOME]), *arguments]
     with suppress(OSError):  # no such file, no process or memory left, arguments too long, ...

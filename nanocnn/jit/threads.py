@@ -11,6 +11,8 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..common.launcher import launch
+
 __all__ = ["get_num_threads", "set_num_threads", "single_threaded_blas"]
 
 
@@ -20,9 +22,11 @@ __all__ = ["get_num_threads", "set_num_threads", "single_threaded_blas"]
 def usable_cores() -> int:
     """The cores that the threads of this process can keep busy, at least 1.
 
-    A smaller OMP_NUM_THREADS is respected, as in BLAS.
+    Processes that an MPI launcher started on this machine share its cores. A smaller
+    OMP_NUM_THREADS is respected, as in BLAS.
     """
     cores = min([allowed_cores(), *cgroup_cores()])
+    cores = max(1, cores // launch().local)
     wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) > 0 else cores
 

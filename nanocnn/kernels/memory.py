@@ -28,6 +28,7 @@ class Memory:
     def __init__(self) -> None:
         self._saved: WeakKeyDictionary[object, tuple[Any, ...]] = WeakKeyDictionary()
         self.passes: dict[object, Any] = {}  # that use this memory, captured
+        self.first = 0  # the place in the batch of the first sample of a pass
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), ()
@@ -69,6 +70,10 @@ class Arena(Memory):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.dtype,)
+
+    def place(self, owner: object, name: str, where: Array) -> None:
+        """Use this contiguous array as `owner`'s buffer `name` from now on."""
+        self._buffers.setdefault(owner, {})[name] = where.reshape(-1)
 
     def out(self, owner: object, **shapes: tuple[int, ...] | None) -> dict[str, Any]:
         """`{"out": array}`, or a tuple of arrays when several shapes are named; None stays None.

@@ -47,6 +47,7 @@ from .reference_losses import (
 )
 from .reference_training import (
     adam_update as adam_update,
+    add as add,
     clip_scales as clip_scales,
     l2_gradient as l2_gradient,
     l2_penalty as l2_penalty,
@@ -241,13 +242,13 @@ def softmax_backward(dy: Array, y: Array) -> Array:
 
 
 # --- Dropout --------------------------------------------------------------------------------------
-def dropout_mask(size: int, rate: float, key: int) -> Array:
+def dropout_mask(size: int, rate: float, key: int, first: int = 0) -> Array:
     """(size,) bool: True for an element that is kept, each with probability 1 - rate.
 
-    Element i depends on (key, i) alone: backward computes the same mask again, and so does any
+    The elements are numbered from `first` on. Number i depends on (key, i) alone: backward computes the same mask again, and so does any
     number of threads. lowbias32 (C. Wellons, "Prospecting for Hash Functions", 2018) hashes twice.
     """
-    h = np.arange(size, dtype=np.uint32) ^ np.uint32(key & 0xFFFFFFFF)
+    h = np.arange(first, first + size).astype(np.uint32) ^ np.uint32(key & 0xFFFFFFFF)
     for last in (np.uint32(key >> 32), np.uint32(0)):
         h ^= h >> np.uint32(16)
         h *= np.uint32(0x7FEB352D)
@@ -258,9 +259,13 @@ def dropout_mask(size: int, rate: float, key: int) -> Array:
     return h.astype(np.uint64) < np.uint64((1 - rate) * 2**32)
 
 
-def dropout_forward(x: Array, rate: float, key: int) -> Array:
-    """y = x / (1 - rate) where the mask is True, else 0; E[y] = x. key: 0 <= key < 2**64."""
-    mask = dropout_mask(x.size, rate, key).reshape(x.shape)
+def dropout_forward(x: Array, rate: float, key: int | Array) -> Array:
+    """y = x / (1 - rate) where the mask is True, else 0; E[y] = x.
+
+    key: 0 <= key < 2**64, or uint64 (2,) with the number of x's first element.
+    """
+    key, first = map(int, key) if isinstance(key, np.ndarray) else (key, 0)
+    mask = dropout_mask(x.size, rate, key, first).reshape(x.shape)
     scale = 1 / (1 - rate) if rate < 1 else 0
     return np.where(mask, x * scale, 0)
 

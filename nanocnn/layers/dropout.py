@@ -1,5 +1,6 @@
 """Dropout."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,8 @@ class Dropout(Layer):
         if not (training and self.rate):
             memory.save(self, None)
             return x
-        key = memory.out(self, key=(1,)).get("out", np.zeros(1, np.uint64))
-        each_time(self._draw, key)
+        key = memory.out(self, key=(2,)).get("out", np.zeros(2, np.uint64))
+        each_time(self._draw, key, memory, prod(x.shape[1:]))
         memory.save(self, key)
         return self.kernels.dropout_forward(x, self.rate, key, **out)
 
@@ -48,8 +49,9 @@ class Dropout(Layer):
         (key,) = memory.saved(self)
         return dy if key is None else self.kernels.dropout_backward(dy, self.rate, key, **out)
 
-    def _draw(self, key: Array) -> None:
-        key[0] = self.rng.integers(2**64, dtype="uint64")
+    def _draw(self, key: Array, memory: Memory, items: int) -> None:
+        """The key of a pass, and the number that its first element has in the whole batch."""
+        key[:] = self.rng.integers(2**64, dtype="uint64"), memory.first * items
 
     def formula(self) -> str:
         return f"y = x * mask / {1 - self.rate:g}"

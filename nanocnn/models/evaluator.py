@@ -107,7 +107,7 @@ class Evaluator(Structure):
 
         Raises `NonFiniteError`, batch and layer named, when the loss is NaN or infinite.
         """
-        means = Means(self.metrics, self.loss.threshold)
+        means = Means(self.metrics)
         if progress is not None:
             progress.begin("Evaluation", len(data.x))
         callbacks.call("on_test_begin", {})

@@ -4,7 +4,7 @@ import _thread
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from types import FrameType
@@ -28,19 +28,33 @@ HELD: dict[signal.Signals, tuple[Any, type[BaseException]]] = {
 }
 
 
+class Pressed(list[signal.Signals]):
+    """The signals that have arrived, in order."""
+
+    @property
+    def first(self) -> int:
+        """The number of the first one, or 0."""
+        return self[0] if self else 0
+
+    def check(self, number: int | None = None) -> None:
+        """Raise the exception of the first one, or of signal `number`, if there is one."""
+        if number := self.first if number is None else number:
+            raise HELD[signal.Signals(number)][1]
+
+
 @contextmanager
-def deferred_interrupts() -> Iterator[Callable[[], None]]:
+def deferred_interrupts() -> Iterator[Pressed]:
     """Defer Ctrl-C and SIGTERM until the step in progress is complete, or for `PATIENCE` seconds.
 
-    Yields a function that raises KeyboardInterrupt or `Terminated` if a signal has arrived; the end
-    of the context does so too. A second signal is raised at once. Does nothing outside the main
-    thread, nor for a signal for which the program has set a handler.
+    Yields what has arrived. `check` raises KeyboardInterrupt or `Terminated` for it; the end of the
+    context does so too. A second signal is raised at once. Does nothing outside the main thread,
+    nor for a signal for which the program has set a handler.
     """
+    pressed = Pressed()
     held = [number for number, (usual, _) in HELD.items() if signal.getsignal(number) is usual]
     if threading.current_thread() is not threading.main_thread() or not held:
-        yield lambda: None
+        yield pressed
         return
-    pressed: list[signal.Signals] = []
     over = False
     events: SimpleQueue[signal.Signals | None] = SimpleQueue()  # may be used in a signal handler
     ended = threading.Event()
@@ -49,11 +63,7 @@ def deferred_interrupts() -> Iterator[Callable[[], None]]:
         pressed.append(signal.Signals(number))
         events.put(pressed[-1])
         if len(pressed) > 1 and not over:
-            check()
-
-    def check() -> None:
-        if pressed:
-            raise HELD[pressed[0]][1]
+            pressed.check()
 
     def press_again() -> None:
         if (number := events.get()) and not ended.wait(PATIENCE):
@@ -65,7 +75,7 @@ def deferred_interrupts() -> Iterator[Callable[[], None]]:
             signal.signal(number, handler)
         with suppress(RuntimeError):  # no more threads can be started
             watch.start()
-        yield check
+        yield pressed
     except (KeyboardInterrupt, Terminated):
         pressed.clear()
         raise
@@ -77,7 +87,7 @@ def deferred_interrupts() -> Iterator[Callable[[], None]]:
             watch.join()
         for number in reversed(held):  # SIGINT last: from then on Ctrl-C ends this at once
             signal.signal(number, HELD[number][0])
-        check()
+        pressed.check()
 
 
 class FrameLock:

@@ -86,29 +86,34 @@ class Plan:
         """Call `function`, with BLAS on one thread: its bits depend on the number of threads."""
         return single_threaded_blas(function, *args) if self.uses_blas else function(*args)
 
-    def backward(self, dy: Array, memory: Memory) -> None:
+    def backward(self, dy: Array, memory: Memory, span: slice = slice(None)) -> Array | None:
         """From dL/d(output of `forward`) to the gradients of all parameters.
 
-        Stops at the first stage that is trained: the gradient of its input is not needed.
+        Stops at the first stage that is trained: the gradient of its input is not needed. `span`:
+        only through these stages, from dL/d(output of the last one) to dL/d(input of the first).
         """
-        self._same_bits(self._backward, dy, memory)
+        return self._same_bits(self._backward, dy, memory, span)
 
     def require_backward(self) -> None:
         """Raise ValueError if `backward` would reach a layer that has no backward pass."""
-        for stage in self.stages[self._first_trained() :]:
+        for stage in self.stages[self.first_trained :]:
             for layer in stage.layers:
                 layer.require_backward()
 
-    def _first_trained(self) -> int:
+    @property
+    def first_trained(self) -> int:
+        """The number of the first stage in which anything is trained."""
         count = len(self.stages)
         return next((i for i, stage in enumerate(self.stages) if is_trained(stage)), count)
 
-    def _backward(self, dy: Array, memory: Memory) -> None:
-        first = self._first_trained()
+    def _backward(self, dy: Array, memory: Memory, span: slice) -> Array | None:
+        first = self.first_trained
         d: Array | None = dy
-        for i in range(len(self.stages) - 1, first - 1, -1):
-            assert d is not None
-            d = self.stages[i].backward(d, i > first, memory)
+        for i in reversed(range(len(self.stages))[span]):
+            if i >= first:
+                assert d is not None
+                d = self.stages[i].backward(d, i > first, memory)
+        return d
 
 
 def is_trained(stage: Stage) -> bool:

@@ -87,9 +87,8 @@ def _forward(
         if each is not None and memory.holds(each):
             saved.update(zip(each.saves, memory.saved(each), strict=False))
     if saved.get("key") is not None and isinstance(layer, Dropout):
-        saved["mask"] = reference.dropout_mask(x.size, layer.rate, saved["key"].item()).reshape(
-            x.shape
-        )
+        key, first = map(int, saved["key"])
+        saved["mask"] = reference.dropout_mask(x.size, layer.rate, key, first).reshape(x.shape)
     saved = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in saved.items()}
     params = {name: array.copy() for name, array in layer.params.items()}
     return LayerTrace(

@@ -13,7 +13,7 @@ from ..common.arrays import Array, quiet
 from ..common.errors import NonFiniteError
 from ..kernels.memory import Arena, Memory
 from ..losses import LOSSES, Loss, is_builtin
-from ..metrics import Metric, accuracy
+from ..metrics import Metric, accuracy, measure
 from ..optimizers import OPTIMIZERS, Optimizer
 from .inputs import Data
 from .passes import Guard, Run, can_capture, captured, read_of, read_of_kernels
@@ -25,10 +25,10 @@ CHANGING = {"iterations", "_learning_rate", "_model"}  # attributes of an optimi
 class Step:
     """Passes of a model over batches of `samples`, with updates if there is an `optimizer`.
 
-    After `run`: `loss`, the mean over the batch and the L2 penalty; `target` and `prediction`; and
-    `correct`, how many predictions are right, if accuracy is a metric. The next run overwrites the
-    arrays.
+    After `run`: `loss`, the mean over the batch and the L2 penalty; `target` and `prediction`,
+    arrays that the next run overwrites; and what `measure` returns.
     """
+
 
     def __init__(
         self,
@@ -38,10 +38,13 @@ class Step:
         optimizer: Optimizer | None,
         samples: int,
         memory: Memory,
+        total: int | None = None,
     ) -> None:
         self.model, self.memory = model, memory
         self.loss_function, self.metrics, self.optimizer = loss, metrics, optimizer
         self.plan = model.execution_plan
+        self.samples = samples
+        self.total = total or samples  # of the batch, if these samples are a shard of it
         self.index = np.arange(samples)
         self.x = np.empty((samples, *model.input_shape), model.dtype)
         self.target = np.empty((samples, *model.output_shape), model.dtype)
@@ -53,10 +56,7 @@ class Step:
         if optimizer is not None:
             optimizer.allocate(model.trained())
         self.guard = Guard(self._places())
-        functions = [self._forward]
-        if optimizer is not None:
-            functions += self._backward, self._update
-        self._parts: Sequence[Run] = [quiet(function) for function in functions]
+        self._parts: Sequence[Run] = [quiet(function) for function in self._functions()]
         self.is_captured = False
         if (
             can_capture(memory, model.kernels, self.plan.layers)
@@ -73,11 +73,10 @@ class Step:
 
         Raises `NonFiniteError` before the update if the loss is NaN or infinite.
         """
-        self._fill_in(data, index)
         forward, *rest = self._parts
+        self._fill_in(data, index)
         forward()
         self.loss = float(self._mean[0] + self._penalty[0])
-        self.correct = float(self._correct[0]) if self._counts else None
         if not np.isfinite(self.loss):
             raise NonFiniteError(f"the loss is {self.loss}")
         if self.optimizer is not None:
@@ -86,6 +85,12 @@ class Step:
             self.optimizer.prepare()
             update()
             self.optimizer.advance()
+
+    def measure(self) -> dict[str, float]:
+        """Each metric's sum over the samples of the last run."""
+        correct = float(self._correct[0]) if self._counts else None
+        threshold = self.loss_function.threshold
+        return measure(self.metrics, threshold, self.target, self.prediction, correct)
 
     def release(self) -> None:
         """Let go of the data that was filled in last."""
@@ -119,9 +124,14 @@ class Step:
         else:
             shape, dtype = self.target.shape[1:], self.target.dtype
             self.target[...] = loss.target(labels[self.index], shape, dtype)
-        kernels.shares(data.weight, self.index, 1 / len(self.index), out=self.share)
+        kernels.shares(data.weight, self.index, 1 / self.total, out=self.share)
 
     # --- What is captured ---
+
+    def _functions(self) -> list[Run]:
+        return [self._forward] if self.optimizer is None else [
+            self._forward, self._backward, self._update,
+        ]  # fmt: skip
 
     def _forward(self) -> None:
         model, kernels, plan, loss = self.model, self.model.kernels, self.plan, self.loss_function

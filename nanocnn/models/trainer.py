@@ -2,37 +2,31 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..callbacks import Callback, CallbackList, ModelCheckpoint
+from ..common.arrays import Array
 from ..common.errors import ModelFileError, NonFiniteError, warn
 from ..common.terminal import say
 from ..common.validate import flag, integer
 from ..data.batches import batches
+from ..distributed import get_communicator
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
 from ..metrics import Means
 from .evaluator import Evaluator, as_keras
 from .history import History, Progress
 from .inputs import Data, class_weighted
-from .interrupts import FrameLock, Terminated, deferred_interrupts
-
-
-class Run(NamedTuple):
-    """A `fit` in progress: its data and options, and where it reports to."""
-
-    data: Data
-    validation: Data | None
-    batch_size: int
-    shuffle: bool
-    callbacks: CallbackList
-    progress: Progress
-    history: History
+from .interrupts import FrameLock, Pressed, Terminated, deferred_interrupts
+from .passes import remembered
+from .run import Run, check_shards
+from .shards import ShardedStep
+from .step import Step
 
 
 class Trainer(Evaluator):
@@ -67,7 +61,7 @@ class Trainer(Evaluator):
         self._ready_to_train(x)
         data = self._class_weighted(self._checked_data(x, y, sample_weight), class_weight)
         self._trained_on(data.x)
-        means = Means(self.metrics, self.loss.threshold)
+        means = Means(self.metrics)
         with self.training_memory() as memory:
             means.add(self._step(data, slice(0, len(data.x)), memory, True))
         return as_keras(means.result(), return_dict)
@@ -87,6 +81,8 @@ class Trainer(Evaluator):
         sample_weight: Any = None,
         initial_epoch: int = 0,
         verbose: int | str = "auto",
+        *,
+        shards: int | None = None,
     ) -> History:
         """Train from epoch `initial_epoch` up to `epochs`; returns the `History`.
 
@@ -101,6 +97,11 @@ class Trainer(Evaluator):
         callbacks get their state back, and the history includes the earlier epochs. A warning says
         if nothing is left to train, because all `epochs` are done or `EarlyStopping` had stopped.
 
+        `shards`: each batch is cut into as many equal parts, of which each computes its gradient by
+        itself; these are added in a fixed order. Processes that an MPI launcher started share them
+        out, and get the same bits for any number of processes. None is one for each process, or
+        that of the training that is resumed.
+
         Raises ValueError for a wrong argument, before any work, and `NonFiniteError`, which names
         epoch, batch and layer, when the loss becomes NaN or infinite.
         """
@@ -114,6 +115,11 @@ class Trainer(Evaluator):
                 "the number of the last epoch, not of those to come"
             )
         shuffle = flag(shuffle, "shuffle")
+        communicator = get_communicator()
+        resumes = initial_epoch and initial_epoch == self.progress.get("epoch")
+        if shards is None:
+            shards = self.progress.get("shards", 1) if resumes else communicator.size
+        check_shards(integer(shards, "shards"), batch_size, communicator.size)
         unit_range = self.unit_range
         try:
             data = self._checked_data(x, y, sample_weight)
@@ -132,28 +138,33 @@ class Trainer(Evaluator):
         if validation is not None:
             self._compare_range(validation.x, "validation x")
         history = self.history = History(callback_list.params)
-        run = Run(data, validation, batch_size, shuffle, callback_list, progress, history)
+        run = Run(
+            data, validation, batch_size, shuffle, callback_list, progress, history, shards,
+            communicator,
+        )  # fmt: skip
+        run.compare_processes(self, initial_epoch, epochs)
         self.stop_training = False
         callback_list.call("on_train_begin", {})
-        if initial_epoch and initial_epoch == self.progress.get("epoch"):
+        if resumes:
             self._resume(run)
         self._warn_if_done(initial_epoch, epochs)
         logs: dict[str, float] = {}
         try:
             with (
                 self.training_memory() as memory,
-                deferred_interrupts() as check_interrupt,
+                deferred_interrupts() as pressed,
+                communicator.trains(),
             ):
                 for epoch in range(initial_epoch, epochs):
                     if self.stop_training:
                         break
                     callback_list.call("on_epoch_begin", epoch, {})
                     progress.begin(f"Epoch {epoch + 1}/{epochs}", len(data.x))
-                    logs = self._train_epoch(run, epoch, memory, check_interrupt)
+                    logs = self._train_epoch(run, epoch, memory, pressed)
                     logs.update(self._validate(run, epoch))
                     progress.end(logs)
                     self._close_epoch(run, epoch, logs)
-                    check_interrupt()
+                    run.agree(self, epoch, pressed)
         except (KeyboardInterrupt, Terminated):
             progress.end()
             say(f"\ninterrupted; {_how_to_resume(callback_list.callbacks)}")
@@ -164,22 +175,25 @@ class Trainer(Evaluator):
         return history
 
     def _train_epoch(
-        self, run: Run, epoch: int, memory: Memory, check_interrupt: Callable[[], None]
+        self, run: Run, epoch: int, memory: Memory, pressed: Pressed
     ) -> dict[str, float]:
         """All minibatches of one epoch; returns the means over it."""
         data, callbacks, progress = run.data, run.callbacks, run.progress
-        means = Means(self.metrics, self.loss.threshold)
-        order = batches(len(data.x), run.batch_size, self.rng if run.shuffle else None)
+        means = Means(self.metrics)
+        rng = np.random.default_rng((self.seed, self._epochs_trained())) if run.shuffle else None
+        order = batches(len(data.x), run.batch_size, rng)
         shown = 0.0
         for number, index in enumerate(order):
             callbacks.call("on_train_batch_begin", number, {})
             try:
-                step = self._step(data, index, memory, True)
+                step, signal = self._training_step(run, index, memory, pressed)
             except NonFiniteError as error:
-                raise NonFiniteError(
-                    f"epoch {epoch + 1}, batch {number + 1}: {error}, first seen in "
-                    f"{self._first_nonfinite(data.images(index, self.dtype))}; "
-                    "the parameters are those before this batch"
+                raise run.communicator.agreed(
+                    NonFiniteError(
+                        f"epoch {epoch + 1}, batch {number + 1}: {error}, first seen in "
+                        f"{self._first_nonfinite(data.images(index, self.dtype))}; "
+                        "the parameters are those before this batch"
+                    )
                 ) from None
             means.add(step)
             if callbacks.listeners["on_train_batch_end"]:
@@ -187,15 +201,35 @@ class Trainer(Evaluator):
             if progress.bar is not None and (now := perf_counter()) - shown > 0.05:
                 progress.update(means.count - progress.bar.n, means.result())
                 shown = now
-            check_interrupt()
+            pressed.check(signal)
             if self.stop_training:
                 break
         for name, array in self.weights.items():  # nothing that is not finite is ever saved
             if not np.isfinite(array).all():
-                raise NonFiniteError(
-                    f"epoch {epoch + 1}, batch {number + 1}: its update made {name} NaN or infinite"
+                raise run.communicator.agreed(
+                    NonFiniteError(
+                        f"epoch {epoch + 1}, batch {number + 1}: its update made {name} NaN or "
+                        "infinite"
+                    )
                 )
         return means.result()
+
+    def _training_step(
+        self, run: Run, index: slice | Array, memory: Memory, pressed: Pressed
+    ) -> tuple[Step | ShardedStep, int]:
+        """One update, and the number of a signal that a process has received, or 0."""
+        if run.shards == 1:
+            return self._step(run.data, index, memory, True), pressed.first
+        n = index.stop - index.start if isinstance(index, slice) else len(index)
+        step: ShardedStep = remembered(
+            memory, (n, run.shards, run.communicator), self.execution_plan,
+            lambda: ShardedStep(
+                self, self.loss, self.metrics, self.optimizer, n, memory, run.shards,
+                run.communicator,
+            ),
+        )  # fmt: skip
+        step.run(run.data, index, pressed)
+        return step, step.signal
 
     def _validate(self, run: Run, epoch: int) -> dict[str, float]:
         """The loss and metrics of the validation data, as "val_loss" and so on; {} without any."""
@@ -213,10 +247,17 @@ class Trainer(Evaluator):
         run.history.append(epoch, logs)
         self.progress = {
             "epoch": epoch + 1,
+            "epochs_trained": self._epochs_trained() + 1,
+            "shards": run.shards,
             "history": run.history.history,
             "callbacks": run.callbacks.get_states(),
         }
         run.callbacks.call("on_epoch_saved", epoch, logs)
+
+    def _epochs_trained(self) -> int:
+        """How many epochs the model was trained in all: each has an order of its own."""
+        epochs: int = self.progress.get("epochs_trained", self.progress.get("epoch", 0))
+        return epochs
 
     def _resume(self, run: Run) -> None:
         """Take the history and the callbacks' states from `self.progress`."""

@@ -72,7 +72,8 @@ def check_progress(snapshot: Snapshot) -> None:
     """Raise `ModelFileError` if training could not resume from the progress in a file."""
     try:
         progress = _object(snapshot.progress, "progress")
-        integer(progress.get("epoch", 0), "epoch", 0)
+        for name, least in (("epoch", 0), ("epochs_trained", 0), ("shards", 1)):
+            integer(progress.get(name, least), name, least)
         for name, values in _object(progress.get("history", {}), "history").items():
             where = f"history of {name!r:.80}"
             for value in _list(values, where):

@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom to the top. A module may import those of its own floor and of the floors below.
 LEVELS = [
     ["common"],
-    ["jit", "data"],
+    ["jit", "data", "distributed"],
     ["kernels"],
     ["initializers", "regularizers", "layers", "losses", "metrics", "schedules", "optimizers",
      "callbacks"],

@@ -32,6 +32,7 @@ from .element_loss import (
     sigmoid_cross_entropy_forward,
 )
 from .elementwise import (
+    add,
     dropout_backward,
     dropout_forward,
     relu_backward,
@@ -59,6 +60,7 @@ calls_blas = False
 
 __all__ = [
     "adam_update",
+    "add",
     "average_pool_backward",
     "average_pool_forward",
     "batch_norm_backward",

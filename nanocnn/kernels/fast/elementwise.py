@@ -110,6 +110,20 @@ def _tanh_backward(part, parts, dy, y, dx):
         dx[i] = dy[i] * (one - y[i] * y[i])
 
 
+def add(x: Array, y: Array) -> Array:
+    """y += x, in place."""
+    result(y, x.shape, x.dtype)
+    run(_add, count_parts(x.size), x.reshape(-1), y.reshape(-1))
+    return y
+
+
+@kernel
+def _add(part, parts, x, y):
+    start, stop = part_range(part, parts, x.size)
+    for i in unsigned_range(start, stop):
+        y[i] += x[i]
+
+
 @inline
 def _mix(h):
     """lowbias32. Each step is truncated to 32 bits: numba promotes integers to 64 bits."""
@@ -123,10 +137,10 @@ def _mix(h):
 def dropout_forward(x: Array, rate: float, key: int | Array, out: Array | None = None) -> Array:
     """y = x / (1 - rate) where the mask is True, else 0; mask[i] is a hash of (key, i).
 
-    key: 0 <= key < 2**64, or an array of one uint64, which the kernel reads.
+    key: 0 <= key < 2**64, or uint64 (2,) with the number of x's first element; the kernel reads it.
     """
-    keys = key if isinstance(key, np.ndarray) else np.array([key], np.uint64)
-    check_arrays((1,), np.uint64, key=keys)
+    keys = key if isinstance(key, np.ndarray) else np.array([key, 0], np.uint64)
+    check_arrays((2,), np.uint64, key=keys)
     kept = int((1 - rate) * 2**32)  # hashes, of 2**32, of an element that is kept
     scalars = keys, kept, x.dtype.type(1 / (1 - rate) if kept else 0)
     if out is not x:
@@ -149,8 +163,9 @@ def _drop(value, i, lo, hi, any_kept, last, scale):
 def _dropout(part, parts, x, y, key, kept, scale):
     start, stop = part_range(part, parts, x.size)
     lo, hi, last = np.uint32(key[0]), np.uint32(key[0] >> np.uint64(32)), np.uint32(kept - 1)
+    first = np.uint32(key[1])
     for i in unsigned_range(start, stop):
-        y[i] = _drop(x[i], i, lo, hi, kept > 0, last, scale)
+        y[i] = _drop(x[i], np.uint32(i) + first, lo, hi, kept > 0, last, scale)
 
 
 @kernel
@@ -158,5 +173,6 @@ def _dropout_in_place(part, parts, x, key, kept, scale):
     """A kernel of its own, since LLVM vectorizes `_dropout` for arrays that do not overlap only."""
     start, stop = part_range(part, parts, x.size)
     lo, hi, last = np.uint32(key[0]), np.uint32(key[0] >> np.uint64(32)), np.uint32(kept - 1)
+    first = np.uint32(key[1])
     for i in unsigned_range(start, stop):
-        x[i] = _drop(x[i], i, lo, hi, kept > 0, last, scale)
+        x[i] = _drop(x[i], np.uint32(i) + first, lo, hi, kept > 0, last, scale)

@@ -1,0 +1,15 @@
+"""Training one model on several processes: what they say to each other.
+
+tree.py          the order in which the gradients of the shards of a batch are added
+communicator.py  `Communicator`: one process, alone; `get_communicator`, `set_communicator`
+mpi.py           the same for the processes that an MPI launcher started
+state.py         what all processes must have in common, and what is said where they differ
+
+What the messages are about, shards and their gradients, is in models/shards.py.
+"""
+
+from .communicator import (
+    Communicator as Communicator,
+    get_communicator as get_communicator,
+    set_communicator as set_communicator,
+)

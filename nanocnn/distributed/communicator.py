@@ -1,0 +1,120 @@
+"""`Communicator`: what several processes that train one model say to each other.
+
+This one is for a process that is alone; `mpi.MPICommunicator` has the same methods.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..common import launcher
+from ..common.arrays import Array
+from ..common.errors import MissingExtraError
+from .tree import Node
+
+Error = TypeVar("Error", bound=BaseException)
+
+
+class Communicator:
+    """This process is number `rank`, from 0, of `size` processes.
+
+    All processes call the same methods in the same order.
+    """
+
+    rank, size = 0, 1
+
+    def all_gather(self, array: Array) -> Array:
+        """(size, *shape): the array of each process; all have the same shape."""
+        return array[np.newaxis]
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value of each process, any that can be pickled, on every process."""
+        return [value]
+
+    def broadcast(self, value: Any) -> Any:
+        """The value of process 0."""
+        return value
+
+    def all_reduce(self, vector: Array, shards: int, bounds: Sequence[int]) -> "AllReduce":
+        """A sum over all shards, into `vector`; it is taken bucket by bucket.
+
+        Bucket i is vector[bounds[i] : bounds[i + 1]].
+        """
+        return AllReduce(vector, bounds)
+
+    def agreed(self, error: Error) -> Error:
+        """The error, which all processes raise: it is shown once, and ends them in their own way."""
+        return error
+
+    @contextmanager
+    def trains(self) -> Iterator[None]:
+        """While this process trains, the others wait for it: they cannot go on if it ends."""
+        yield
+
+    def abort(self, message: str) -> None:
+        """Print the message and end all processes, with an exit code that is not 0."""
+        raise SystemExit(message)
+
+
+class AllReduce:
+    """The sum over the shards; alone, a part has it when the last shard has been added.
+
+    `parts`: the vector, cut into buckets.
+    """
+
+    def __init__(self, vector: Array, bounds: Sequence[int]) -> None:
+        self.bounds = list(bounds)
+        self.parts = [vector[i:j] for i, j in pairwise(bounds)]
+
+    def start(self, bucket: int, nodes: Sequence[tuple[Node, Array]]) -> None:
+        """Begin with a bucket: `nodes` are this process's sums, arrays like `parts[bucket]`."""
+
+    def poke(self) -> None:
+        """Go on, without waiting."""
+
+    def finish(self) -> None:
+        """Wait until the vector has the sum."""
+
+
+_given: Communicator | None = None
+
+
+def get_communicator() -> Communicator:
+    """That of the processes that an MPI launcher started, or of this process alone.
+
+    MissingExtraError if mpi4py is not installed: each process would believe that it is alone.
+    """
+    return _launched() if _given is None else _given
+
+
+def set_communicator(communicator: Communicator | None) -> None:
+    """Use this one from now on; None is the launcher's.
+
+    `Communicator()` makes a process that an MPI launcher started train a model of its own.
+    """
+    global _given
+    if not isinstance(communicator, (Communicator, type(None))):
+        raise ValueError(f"communicator={communicator!r:.80}, expected a Communicator or None")
+    _given = communicator
+    launcher.first = get_communicator().rank == 0
+
+
+@cache
+def _launched() -> Communicator:
+    launch = launcher.launch()
+    if launch.size == 1:
+        return Communicator()
+    try:
+        from .mpi import MPICommunicator
+    except ImportError as error:
+        raise MissingExtraError(
+            f"an MPI launcher started {launch.size} processes, but mpi4py cannot be imported "
+            f"({error}): pip install \"nanocnn[mpi]\"; to train {launch.size} models instead, each "
+            "process for itself, call nanocnn.distributed.set_communicator("
+            "nanocnn.distributed.Communicator())"
+        ) from None
+    return MPICommunicator()

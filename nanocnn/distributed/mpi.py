@@ -1,0 +1,194 @@
+"""The communicator of processes that an MPI launcher started, by mpi4py.
+
+MPI moves bytes; every addition is done here, in the order of the tree, since MPI's own reductions
+promise no order. All waiting is in `_wait`: it notices a process that has ended, and lets Python
+handle signals.
+"""
+
+import atexit
+import pickle
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from itertools import pairwise
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from ..common.arrays import Array
+from .communicator import AllReduce, Communicator, Error
+from .tree import Node, Stack, nodes_of, own_shards, push
+
+ENDED = 1  # the tag of the message that a process sends when it ends
+BUSY = 2000  # polls before a waiting process begins to sleep
+NAP = 1e-4  # seconds
+
+
+class MPICommunicator(Communicator):
+    """All processes of MPI's COMM_WORLD."""
+
+    def __init__(self) -> None:
+        self.mpi = MPI.COMM_WORLD.Dup()  # its messages are no other library's
+        self.buckets = self.mpi.Dup()  # of which the sums arrive while others gather
+        self.rank, self.size = self.mpi.rank, self.mpi.size
+        self._agreed: BaseException | None = None
+        self._show = sys.excepthook
+        sys.excepthook = self._ended_by
+        self._last_words: list[Any] = []
+        atexit.register(self._say_that_it_ends)
+
+    def all_gather(self, array: Array) -> Array:
+        found = np.empty((self.size, *array.shape), array.dtype)
+        self._wait([self.mpi.Iallgather(np.ascontiguousarray(array), found)])
+        return found
+
+    def gather(self, value: Any) -> list[Any]:
+        own = np.frombuffer(pickle.dumps(value), np.uint8)
+        sizes = self.all_gather(np.array([own.size]))[:, 0]
+        found = np.empty(sizes.sum(), np.uint8)
+        self._wait([self.mpi.Iallgatherv(own, [found, sizes])])
+        return [pickle.loads(part) for part in np.split(found, sizes.cumsum()[:-1])]
+
+    def broadcast(self, value: Any) -> Any:
+        return self.gather(value if self.rank == 0 else None)[0]
+
+    def all_reduce(self, vector: Array, shards: int, bounds: Sequence[int]) -> AllReduce:
+        return MPIAllReduce(self, vector, shards, bounds)
+
+    def agreed(self, error: Error) -> Error:
+        self._agreed = error
+        return error
+
+    def abort(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+        self.mpi.Abort(1)
+
+    def _wait(self, requests: list[Any]) -> None:
+        """Until all requests are complete; RuntimeError if another process ends meanwhile."""
+        polls = 0
+        while not MPI.Request.Testall(requests):
+            polls += 1
+            if polls > BUSY:
+                time.sleep(NAP)
+                self._check_others()
+            elif polls % 16 == 0:
+                time.sleep(0)  # lets another process run where there are more than cores
+
+    def _check_others(self) -> None:
+        status = MPI.Status()
+        if self.mpi.Iprobe(MPI.ANY_SOURCE, ENDED, status) and not self._agreed:
+            rank = status.Get_source()
+            raise self.agreed(
+                RuntimeError(
+                    f"process {rank} of {self.size} has ended, while others wait for it: all have "
+                    "to run the same program"
+                )
+            )
+
+    def _say_that_it_ends(self) -> None:
+        others = (rank for rank in range(self.size) if rank != self.rank)
+        self._last_words = [self.mpi.Isend(np.empty(0, np.uint8), rank, ENDED) for rank in others]
+
+    def _ended_by(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        """An exception that nobody handles ends all processes, and is shown once."""
+        if error is self._agreed:
+            if self.rank == 0:
+                self._show(kind, error, trace)
+            return
+        if self.rank:
+            time.sleep(0.5)  # if all have the same, the first one shows it
+        self._show(kind, error, trace)
+        what = "".join(traceback.format_exception_only(error)).strip()
+        self.abort(f"process {self.rank} of {self.size} ends all of them: {what}")
+
+
+class MPIAllReduce(AllReduce):
+    """Bucket by bucket: each process adds a segment of it, and sends the sum to the others."""
+
+    def __init__(
+        self, communicator: MPICommunicator, vector: Array, shards: int, bounds: Sequence[int]
+    ) -> None:
+        super().__init__(vector, bounds)
+        self.communicator, self.shards = communicator, shards
+        size = communicator.size
+        self.nodes = [nodes_of(own_shards(rank, size, shards), shards) for rank in range(size)]
+        self.buckets = [Bucket(self, part) for part in self.parts]
+        self.running: list[Bucket] = []
+
+    def start(self, bucket: int, nodes: Sequence[tuple[Node, Array]]) -> None:
+        self.buckets[bucket].start([array for _, array in nodes])
+        self.running.append(self.buckets[bucket])
+
+    def poke(self) -> None:
+        for bucket in self.running:
+            if not bucket.poke():
+                break  # all processes have to gather the sums of the buckets in the same order
+
+    def finish(self) -> None:
+        for bucket in self.running:
+            bucket.finish()
+        self.running.clear()
+
+
+class Bucket:
+    """A part of the vector: first segments of all processes' nodes travel, then sums."""
+
+    def __init__(self, whole: MPIAllReduce, vector: Array) -> None:
+        self.whole, self.communicator, self.vector = whole, whole.communicator, vector
+        rank, size = self.communicator.rank, self.communicator.size
+        cuts = [len(vector) * i // size for i in range(size + 1)]
+        self.segments = [slice(*cut) for cut in pairwise(cuts)]
+        self.sums = [vector, np.diff(cuts)]  # as Allgatherv takes them
+        length = cuts[rank + 1] - cuts[rank]
+        self.received = [np.empty((len(nodes), length), vector.dtype) for nodes in whole.nodes]
+        self.requests: list[Any] = []
+        self.adds = False
+
+    def start(self, arrays: Sequence[Array]) -> None:
+        mpi = self.communicator.mpi
+        others = [r for r in range(self.communicator.size) if r != self.communicator.rank]
+        self.requests = [
+            mpi.Irecv(row, rank) for rank in others for row in self.received[rank]
+        ]
+        for rank in others:
+            self.requests += [mpi.Isend(array[self.segments[rank]], rank) for array in arrays]
+        self.arrays = arrays
+        self.adds = True
+
+    def poke(self) -> bool:
+        """Go on; whether this process's sum is on its way."""
+        if MPI.Request.Testall(self.requests) and self.adds:
+            self._add()
+        return not self.adds
+
+    def finish(self) -> None:
+        self.communicator._wait(self.requests)
+        if self.adds:
+            self._add()
+            self.communicator._wait(self.requests)
+
+    def _add(self) -> None:
+        """Complete the tree for this process's segment, and send the sum."""
+        whole, own = self.whole, self.segments[self.communicator.rank]
+        mine = self.vector[own]
+
+        def add(left: Array, right: Array) -> Array:
+            return np.add(left, right, out=left if left is mine else right)
+
+        stack: Stack[Array] = []
+        for rank, nodes in enumerate(whole.nodes):
+            arrays = self.received[rank]
+            if rank == self.communicator.rank:
+                arrays = [mine if each is self.vector else each[own] for each in self.arrays]
+            for node, array in zip(nodes, arrays, strict=True):
+                push(stack, node, array, whole.shards, add)
+        ((_, total),) = stack
+        if total is not mine:
+            mine[...] = total
+        self.adds = False
+        self.requests = [self.communicator.buckets.Iallgatherv(MPI.IN_PLACE, self.sums)]

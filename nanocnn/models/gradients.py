@@ -1,0 +1,87 @@
+"""All gradients of a model in one vector, in the order in which the backward pass computes them.
+
+So that the sum over shards is one addition, and travels between processes in few messages. In front
+of the gradients is the change of the layers' state, such as moving averages, which is summed too.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..common.arrays import Array
+from ..jit.capture import abort_capture
+from ..kernels.memory import Arena, Memory
+from ..layers import Layer
+from .plan import Plan
+
+BUCKET = 1 << 20  # bytes of gradients that are sent at once, at least
+BUFFERS = {"kernel": "dweight"}  # a layer's buffer for the gradient of a weight, if not "d" + name
+
+
+class Gradients:
+    """`vector`, its views, and its buckets.
+
+    `changes`: (layer, name, view of the change of this state); `bounds`: bucket i is
+    vector[bounds[i] : bounds[i + 1]], and complete after the stages `spans[i]` of the backward.
+    """
+
+    def __init__(self, plan: Plan, memory: Memory) -> None:
+        self.plan, self.memory = plan, memory
+        states = [
+            (layer, name, array)
+            for layer in plan.layers
+            if layer.trainable
+            for name, array in layer.state.items()
+        ]
+        first, stages = plan.first_trained, plan.stages
+        trained = [list(_trained(stages[i].layers)) for i in range(first, len(stages))]
+        start = sum(array.size for _, _, array in states)
+        size = start + sum(array.size for each in trained for _, _, array in each)
+        self.vector = memory.out(stages[0], gradients=(size,)).get("out")
+        if self.vector is None:
+            self.vector = np.empty(size, plan.dtype)
+        parts = iter(self._cut(states))
+        self.changes = [(layer, name, view) for (layer, name, _), view in zip(states, parts)]
+        self.views: dict[tuple[Layer, str], Array] = {}
+        self.bounds, self.spans = [0], []
+        end, stop = start, len(stages)
+        for i in reversed(range(first, len(stages))):
+            for (layer, name, array), view in zip(trained[i - first], self._cut(trained[i - first], end)):
+                self.views[layer, name] = view
+                end += array.size
+            if i == first or (end - self.bounds[-1]) * self.vector.itemsize >= BUCKET:
+                self.bounds.append(end)
+                self.spans.append(slice(i, stop))
+                stop = i
+        if isinstance(memory, Arena):
+            for (layer, name), view in self.views.items():
+                memory.place(layer, BUFFERS.get(name, f"d{name}"), view)
+
+    def _cut(self, arrays: list[tuple[Layer, str, Array]], start: int = 0) -> Iterator[Array]:
+        """Views of the vector from `start` on, in the shapes of these arrays."""
+        for _, _, array in arrays:
+            yield self.vector[start : start + array.size].reshape(array.shape)
+            start += array.size
+
+    def collect(self, span: slice) -> None:
+        """Copy what the layers of these stages have computed elsewhere."""
+        for stage in self.plan.stages[span]:
+            for layer, name, _ in _trained(stage.layers):
+                view, own = self.views[layer, name], layer.grads[name]
+                if view.ctypes.data != own.ctypes.data:
+                    abort_capture()
+                    view[...] = own
+
+    def give(self) -> None:
+        """Make these the layers' gradients."""
+        for (layer, name), view in self.views.items():
+            layer.grads[name] = view
+
+
+def _trained(layers: tuple[Layer, ...]) -> Iterator[tuple[Layer, str, Array]]:
+    return (
+        (layer, name, array)
+        for layer in reversed(layers)
+        if layer.trainable
+        for name, array in layer.params.items()
+    )
