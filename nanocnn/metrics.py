@@ -162,11 +162,11 @@ class Means:
         self.count = 0
         self.sums = dict.fromkeys(("loss", *metrics), 0.0)
 
-    def add(self, batch: Any) -> None:
-        """Add a batch: its `samples`, their mean `loss`, and what `measure` returns of it."""
-        self.count += batch.samples
-        self.sums["loss"] += batch.loss * batch.samples
-        for name, value in batch.measure().items():
+    def add(self, samples: int, loss: float, sums: Mapping[str, float]) -> None:
+        """Add a batch: how many samples it has, their mean loss, and what `measure` returned."""
+        self.count += samples
+        self.sums["loss"] += loss * samples
+        for name, value in sums.items():
             self.sums[name] += value
 
     def result(self) -> dict[str, float]:

@@ -43,6 +43,11 @@ class CallbackList:
             callback.set_params(self.params)
             callback.set_model(model)
 
+    @property
+    def sees_test_batches(self) -> bool:
+        """Whether any has a method for the batches of an evaluation."""
+        return any(self.listeners[f"on_test_batch_{when}"] for when in ("begin", "end"))
+
     def call(self, event: str, *arguments: Any) -> None:
         """Call the listeners of `event`, in the order of the callbacks."""
         for method in self.listeners[event]:

@@ -47,12 +47,19 @@ class Communicator:
         return AllReduce(vector, bounds)
 
     def agreed(self, error: Error) -> Error:
-        """The error, which all processes raise: it is shown once, and ends them in their own way."""
+        """The error, which all processes raise: the first one shows it."""
         return error
+
+    def shows(self, error: BaseException) -> bool:
+        """Whether this process shows an error that ends it.
+
+        If the others have not failed too, they are ended.
+        """
+        return True
 
     @contextmanager
     def trains(self) -> Iterator[None]:
-        """While this process trains, the others wait for it: they cannot go on if it ends."""
+        """While this process trains, others wait for it: an error here ends all of them."""
         yield
 
     def abort(self, message: str) -> None:

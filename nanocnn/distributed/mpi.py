@@ -10,7 +10,8 @@ import pickle
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from types import TracebackType
 from typing import Any
@@ -22,9 +23,10 @@ from ..common.arrays import Array
 from .communicator import AllReduce, Communicator, Error
 from .tree import Node, Stack, nodes_of, own_shards, push
 
-ENDED = 1  # the tag of the message that a process sends when it ends
+ENDED, FAILED = 1, 2  # tags of the message that a process sends when it ends, or fails
 BUSY = 2000  # polls before a waiting process begins to sleep
 NAP = 1e-4  # seconds
+PATIENCE = 2.0  # seconds in which other processes may come to the same error
 
 
 class MPICommunicator(Communicator):
@@ -62,9 +64,40 @@ class MPICommunicator(Communicator):
         self._agreed = error
         return error
 
+    def shows(self, error: BaseException) -> bool:
+        if error is not self._agreed:
+            self._settle(error)
+        return self.rank == 0
+
+    @contextmanager
+    def trains(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            if error is not self._agreed:
+                self._settle(error)
+            raise
+
     def abort(self, message: str) -> None:
         print(message, file=sys.stderr, flush=True)
         self.mpi.Abort(1)
+
+    def _settle(self, error: BaseException) -> None:
+        """Return if all processes fail now, each with its error; otherwise end all of them."""
+        others = {rank for rank in range(self.size) if rank != self.rank}
+        for rank in others:
+            self._last_words.append(self.mpi.Isend(np.empty(0, np.uint8), rank, FAILED))
+        end, status = time.monotonic() + PATIENCE, MPI.Status()
+        while others and time.monotonic() < end:
+            for tag in (FAILED, ENDED):
+                if self.mpi.Iprobe(MPI.ANY_SOURCE, tag, status):
+                    self.mpi.Recv(np.empty(0, np.uint8), status.Get_source(), tag)
+                    others.discard(status.Get_source())
+            time.sleep(NAP)
+        if others:
+            trace = "".join(traceback.format_exception(error)).rstrip()
+            self.abort(f"{trace}\nprocess {self.rank} of {self.size} has failed: all are ended")
+        self._agreed = error
 
     def _wait(self, requests: list[Any]) -> None:
         """Until all requests are complete; RuntimeError if another process ends meanwhile."""
@@ -90,21 +123,14 @@ class MPICommunicator(Communicator):
 
     def _say_that_it_ends(self) -> None:
         others = (rank for rank in range(self.size) if rank != self.rank)
-        self._last_words = [self.mpi.Isend(np.empty(0, np.uint8), rank, ENDED) for rank in others]
+        self._last_words += [self.mpi.Isend(np.empty(0, np.uint8), rank, ENDED) for rank in others]
 
     def _ended_by(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
         """An exception that nobody handles ends all processes, and is shown once."""
-        if error is self._agreed:
-            if self.rank == 0:
-                self._show(kind, error, trace)
-            return
-        if self.rank:
-            time.sleep(0.5)  # if all have the same, the first one shows it
-        self._show(kind, error, trace)
-        what = "".join(traceback.format_exception_only(error)).strip()
-        self.abort(f"process {self.rank} of {self.size} ends all of them: {what}")
+        if self.shows(error):
+            self._show(kind, error, trace)
 
 
 class MPIAllReduce(AllReduce):

@@ -12,6 +12,10 @@ what it can; whoever gets the sums of all processes completes the tree.
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+
+from ..common.arrays import Array
+
 Value = TypeVar("Value")
 
 
@@ -45,6 +49,15 @@ def push(
             break  # another process has the left one
         node = Node(level + 1, place // 2)
     stack.append((node, value))
+
+
+def total(rows: Array) -> Array:
+    """The sum of the rows, one for each shard."""
+    stack: Stack[Array] = []
+    for shard, row in enumerate(rows):
+        push(stack, Node(0, shard), row, len(rows), np.add)
+    ((_, found),) = stack
+    return found
 
 
 def nodes_of(own: Iterable[int], shards: int) -> list[Node]:

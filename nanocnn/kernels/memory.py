@@ -19,7 +19,10 @@ import numpy as np
 
 from ..common.arrays import Array
 
-DTYPES = {"argmax": np.uint8, "wide_argmax": np.int32, "key": np.uint64}  # by name
+DTYPES = {
+    "argmax": np.uint8, "wide_argmax": np.int32, "key": np.uint64, "moments": np.float64,
+    "sums": np.float64, "means": np.float64,
+}  # by name  # fmt: skip
 
 
 class Memory:
@@ -79,7 +82,7 @@ class Arena(Memory):
         """`{"out": array}`, or a tuple of arrays when several shapes are named; None stays None.
 
         The arrays are `owner`'s buffers of these names, contiguous and of the arena's dtype, except
-        `argmax` (uint8), `wide_argmax` (int32) and `key` (uint64).
+        those that `DTYPES` names.
         """
         buffers = self._buffers.get(owner)
         if buffers is None:

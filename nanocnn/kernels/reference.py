@@ -47,12 +47,17 @@ from .reference_losses import (
 )
 from .reference_training import (
     adam_update as adam_update,
-    add as add,
     clip_scales as clip_scales,
     l2_gradient as l2_gradient,
     l2_penalty as l2_penalty,
     rmsprop_update as rmsprop_update,
     sgd_update as sgd_update,
+)
+from .reference_shards import (
+    add as add,
+    batch_norm_gradient as batch_norm_gradient,
+    batch_norm_statistics as batch_norm_statistics,
+    batch_norm_sums as batch_norm_sums,
 )
 
 fuses = writes_into = chooses = False  # what a kernel set can do: see kernels/__init__.py

@@ -27,13 +27,6 @@ def l2_gradient(params: Sequence[Array], grads: Sequence[Array], factors: Array)
         grad += param * param.dtype.type(2 * factor)
 
 
-# --- Sums over shards ------------------------------------------------------------------------------
-def add(x: Array, y: Array) -> Array:
-    """y += x, in place."""
-    y += x
-    return y
-
-
 # --- Clipping -------------------------------------------------------------------------------------
 def clip_scales(grads: Sequence[Array], numbers: Array, together: bool, scales: Array) -> None:
     """scales[i] = clipnorm / max(norm, clipnorm): what brings each gradient's norm, or that of all

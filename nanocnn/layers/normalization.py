@@ -1,6 +1,6 @@
 """Batch normalization."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,12 +9,28 @@ from ..kernels.memory import Memory
 from .base import Array, Layer, Shape
 
 
+class Shard(NamedTuple):
+    """Of a shard of a batch: x, mean and variance of the batch, and what is combined for it.
+
+    mean, variance (C,). `moments`: (2, C), the shard's own mean and variance; `sums`: (2, C), those
+    of dy and of dy * (x - mean); `means`: these of the batch, divided by its size.
+    """
+
+    x: Array
+    mean: Array
+    variance: Array
+    moments: Array
+    sums: Array
+    means: Array
+
+
 class BatchNormalization(Layer):
     """Normalise each channel to mean 0 and variance 1 over the batch, then scale and shift it.
 
     x (..., C), C the last axis; weights gamma, beta, moving_mean, moving_variance (C,). Training
     uses the batch's statistics and updates their moving averages with `momentum`; inference, and a
-    layer with `trainable` False, use the averages as they are. Source: Ioffe & Szegedy 2015;
+    layer with `trainable` False, use the averages as they are. Where `fit` cuts a batch into shards,
+    each has its own statistics; `synchronized` takes those of the whole batch. Source: Ioffe & Szegedy 2015;
     Keras's layers/normalization/batch_normalization.py (momentum .99, epsilon 1e-3, biased
     variance; PyTorch's defaults are .9 and 1e-5, its moving variance is unbiased).
     """
@@ -29,6 +45,7 @@ class BatchNormalization(Layer):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
+        synchronized: bool = False,
         name: str | None = None,
         **options: Any,
     ) -> None:
@@ -37,6 +54,7 @@ class BatchNormalization(Layer):
         self.momentum = number(momentum, f"{where}momentum", lambda m: 0 <= m <= 1, "from 0 to 1")
         self.epsilon = number(epsilon, f"{where}epsilon", lambda e: e > 0, "more than 0")
         self.center, self.scale = flag(center, f"{where}center"), flag(scale, f"{where}scale")
+        self.synchronized = flag(synchronized, f"{where}synchronized")
         self.axis = integer(axis, f"{where}axis", -1)
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
@@ -77,9 +95,58 @@ class BatchNormalization(Layer):
         dx, dgamma, dbeta = self.kernels.batch_norm_backward(
             dy, x, gamma, mean, variance, self.epsilon, frozen=not training, **out
         )
-        self.grads = {"gamma": dgamma, "beta": dbeta}
-        self.grads = {name: self.grads[name] for name in self.params}
+        self._set_gradients(dgamma, dbeta)
         return dx
+
+    # --- Synchronized: between the halves of a pass, the numbers of all shards are combined ---
+
+    def shard(self, memory: Memory) -> "Shard":
+        """The numbers of the shard whose pass has this memory."""
+        found: Shard = memory.saved(self)[0]
+        return found
+
+    def statistics(self, x: Array, memory: Memory) -> None:
+        """The first half of the forward pass: mean and variance of this shard, in `moments`."""
+        C = self.input_shape[-1]
+        arrays = memory.out(
+            self, mean=(C,), variance=(C,), moments=(2, C), sums=(2, C), means=(2, C)
+        ).get("out", (*np.empty((2, C), self.dtype), *np.empty((3, 2, C))))
+        shard = Shard(x, *arrays)
+        self.kernels.batch_norm_statistics(x, out=shard.moments)
+        memory.save(self, shard, None)
+
+    def normalize(self, memory: Memory) -> Array:
+        """The second half, when mean and variance are those of the whole batch."""
+        x, mean, variance, *_ = self.shard(memory)
+        moving = [self.state[name] for name in self.untrained]
+        self.kernels.batch_norm_update(*moving, mean, variance, self.momentum)
+        gamma, beta = self.params.get("gamma", self._ones), self.params.get("beta", self._zeros)
+        y: Array = self.kernels.batch_norm_inference(
+            x, gamma, beta, mean, variance, self.epsilon, **memory.out(self, y=x.shape)
+        )
+        return y
+
+    def sums(self, dy: Array, memory: Memory) -> None:
+        """The first half of the backward pass: the `sums` of dy and of dy * (x - mean)."""
+        shard = self.shard(memory)
+        self.kernels.batch_norm_sums(dy, shard.x, shard.mean, out=shard.sums)
+        memory.save(self, shard, dy)
+
+    def gradient(self, memory: Memory) -> Array:
+        """The second half, when `means` has the sums of the whole batch, divided by its size."""
+        (x, mean, variance, _, sums, means), dy = memory.saved(self)
+        gamma = self.params.get("gamma", self._ones)
+        dx: Array
+        dx, dgamma, dbeta = self.kernels.batch_norm_gradient(
+            dy, x, gamma, mean, variance, self.epsilon, sums, means,
+            **memory.out(self, dx=x.shape, dgamma=gamma.shape, dbeta=gamma.shape),
+        )  # fmt: skip
+        self._set_gradients(dgamma, dbeta)
+        return dx
+
+    def _set_gradients(self, dgamma: Array, dbeta: Array) -> None:
+        grads = {"gamma": dgamma, "beta": dbeta}
+        self.grads = {name: grads[name] for name in self.params}
 
     def formula(self) -> str:
         return "y = gamma * (x - mean) / sqrt(variance + epsilon) + beta"

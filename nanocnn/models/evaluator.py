@@ -11,6 +11,7 @@ from ..common.config import serialize
 from ..common.errors import NonFiniteError, ShapeError, warn
 from ..common.validate import flag, integer
 from ..data.batches import batches
+from ..distributed import Communicator
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
 from ..losses import Loss, get_loss, is_builtin
@@ -101,12 +102,20 @@ class Evaluator(Structure):
         return as_keras(logs, return_dict)
 
     def _evaluate(
-        self, data: Data, batch_size: int, callbacks: CallbackList, progress: Progress | None = None
+        self,
+        data: Data,
+        batch_size: int,
+        callbacks: CallbackList,
+        progress: Progress | None = None,
+        communicator: Communicator | None = None,
     ) -> dict[str, float]:
         """The mean loss and metrics over checked data, without training.
 
+        The processes of a `communicator` share the batches, unless a callback wants to see each.
         Raises `NonFiniteError`, batch and layer named, when the loss is NaN or infinite.
         """
+        if communicator is not None and communicator.size > 1 and not callbacks.sees_test_batches:
+            return self._evaluate_together(data, batch_size, callbacks, communicator)
         means = Means(self.metrics)
         if progress is not None:
             progress.begin("Evaluation", len(data.x))
@@ -117,21 +126,54 @@ class Evaluator(Structure):
                 try:
                     step = self._step(data, index, memory, False)
                 except NonFiniteError as error:
-                    raise NonFiniteError(
-                        f"batch {number + 1}: {error}, first seen in "
-                        f"{self._first_nonfinite(data.images(index, self.dtype))}"
-                    ) from None
-                means.add(step)
+                    raise self._nonfinite(error, number, data, index) from None
+                means.add(step.samples, step.loss, step.measure())
                 if callbacks.listeners["on_test_batch_end"]:
                     callbacks.call("on_test_batch_end", number, means.result())
                 if progress is not None and progress.bar is not None:
-                    progress.update(len(step.x), means.result())
-        logs = means.result()
-        logs["loss"] += self.penalty()
+                    progress.update(step.samples, means.result())
+        logs = self._means(means, callbacks)
         if progress is not None:
             progress.end(logs)
+        return logs
+
+    def _means(self, means: Means, callbacks: CallbackList) -> dict[str, float]:
+        logs = means.result()
+        logs["loss"] += self.penalty()
         callbacks.call("on_test_end", dict(logs))
         return logs
+
+    def _nonfinite(
+        self, error: NonFiniteError, number: int, data: Data, index: slice | Array
+    ) -> NonFiniteError:
+        """The error, with batch and layer."""
+        where = self._first_nonfinite(data.images(index, self.dtype))
+        return NonFiniteError(f"batch {number + 1}: {error}, first seen in {where}")
+
+    def _evaluate_together(
+        self, data: Data, batch_size: int, callbacks: CallbackList, communicator: Communicator
+    ) -> dict[str, float]:
+        """`_evaluate`, each process a part of the batches, with the same result on all."""
+        callbacks.call("on_test_begin", {})
+        order = [*batches(len(data.x), batch_size)]
+        found = np.zeros((len(order), 2 + len(self.metrics)))  # samples, loss, metrics
+        with self.borrowed_memory() as memory:
+            for number in range(communicator.rank, len(order), communicator.size):
+                try:
+                    step = self._step(data, order[number], memory, False)
+                except NonFiniteError:
+                    found[number] = np.nan
+                    break
+                found[number] = step.samples, step.loss, *step.measure().values()
+        means = Means(self.metrics)
+        everyone = communicator.all_gather(found)
+        for number, index in enumerate(order):
+            samples, loss, *sums = everyone[number % communicator.size, number].tolist()
+            if not np.isfinite(loss):
+                error = NonFiniteError("the loss is NaN or infinite")
+                raise self._nonfinite(error, number, data, index)
+            means.add(int(samples), loss, dict(zip(self.metrics, sums, strict=True)))
+        return self._means(means, callbacks)
 
     def _step(self, data: Data, index: slice | Array, memory: Memory, training: bool) -> Step:
         """One pass over the samples at `index`: see `Step.run`."""

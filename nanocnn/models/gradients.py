@@ -33,26 +33,23 @@ class Gradients:
             if layer.trainable
             for name, array in layer.state.items()
         ]
-        first, stages = plan.first_trained, plan.stages
-        trained = [list(_trained(stages[i].layers)) for i in range(first, len(stages))]
+        stages = plan.stages
         start = sum(array.size for _, _, array in states)
-        size = start + sum(array.size for each in trained for _, _, array in each)
+        size = start + sum(_size(stage.layers) for stage in stages)
         self.vector = memory.out(stages[0], gradients=(size,)).get("out")
         if self.vector is None:
             self.vector = np.empty(size, plan.dtype)
-        parts = iter(self._cut(states))
-        self.changes = [(layer, name, view) for (layer, name, _), view in zip(states, parts)]
+        parts = self._cut(states)
+        self.changes = [(layer, name, view) for (layer, name, _), view in zip(states, parts, strict=True)]
         self.views: dict[tuple[Layer, str], Array] = {}
-        self.bounds, self.spans = [0], []
-        end, stop = start, len(stages)
-        for i in reversed(range(first, len(stages))):
-            for (layer, name, array), view in zip(trained[i - first], self._cut(trained[i - first], end)):
+        self.spans = spans_of(plan)
+        self.bounds, end = [0], start
+        for span in self.spans:
+            weights = [each for stage in reversed(stages[span]) for each in _trained(stage.layers)]
+            for (layer, name, array), view in zip(weights, self._cut(weights, end), strict=True):
                 self.views[layer, name] = view
                 end += array.size
-            if i == first or (end - self.bounds[-1]) * self.vector.itemsize >= BUCKET:
-                self.bounds.append(end)
-                self.spans.append(slice(i, stop))
-                stop = i
+            self.bounds.append(end)
         if isinstance(memory, Arena):
             for (layer, name), view in self.views.items():
                 memory.place(layer, BUFFERS.get(name, f"d{name}"), view)
@@ -76,6 +73,21 @@ class Gradients:
         """Make these the layers' gradients."""
         for (layer, name), view in self.views.items():
             layer.grads[name] = view
+
+
+def spans_of(plan: Plan) -> list[slice]:
+    """The stages after which a bucket is complete, from the last stages to the first."""
+    spans, stop, size = [], len(plan.stages), 0
+    for i in reversed(range(plan.first_trained, len(plan.stages))):
+        size += _size(plan.stages[i].layers) * plan.dtype.itemsize
+        if i == plan.first_trained or size >= BUCKET:
+            spans.append(slice(i, stop))
+            stop, size = i, 0
+    return spans
+
+
+def _size(layers: tuple[Layer, ...]) -> int:
+    return sum(array.size for _, _, array in _trained(layers))
 
 
 def _trained(layers: tuple[Layer, ...]) -> Iterator[tuple[Layer, str, Array]]:

@@ -62,12 +62,17 @@ class Plan:
         """A new memory for passes through this plan, with buffers if the kernels use them."""
         return Arena(self.dtype) if ability(self.kernels, "writes_into") else Memory()
 
-    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        """x (N, *input_shape) -> the last stage's output: logits, where `final` is left out."""
-        return self._same_bits(self._forward, x, training, memory)
+    def forward(
+        self, x: Array, training: bool, memory: Memory, span: slice = slice(None)
+    ) -> Array:
+        """x (N, *input_shape) -> the last stage's output: logits, where `final` is left out.
 
-    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        for stage in self.stages:
+        `span`: only through these stages.
+        """
+        return self._same_bits(self._forward, x, training, memory, span)
+
+    def _forward(self, x: Array, training: bool, memory: Memory, span: slice) -> Array:
+        for stage in self.stages[span]:
             x = stage.forward(x, training, memory)
         return x
 

@@ -6,7 +6,9 @@ gradient of the batch. They are added in the order of a tree (distributed/tree.p
 the number of shards alone: the bits are the same for any number of processes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,51 +16,18 @@ import numpy as np
 from ..common.arrays import Array, quiet
 from ..common.errors import NonFiniteError
 from ..distributed import Communicator
-from ..distributed.tree import Node, Stack, own_shards, push
+from ..distributed.tree import Node, Stack, own_shards, push, total
 from ..kernels.memory import Arena, Memory
-from ..layers import Dropout, is_builtin
+from ..layers import BatchNormalization, Dropout, is_builtin
 from ..losses import Loss
 from ..metrics import Metric
 from ..optimizers import Optimizer
 from .gradients import Gradients
 from .inputs import Data
 from .interrupts import Pressed
-from .passes import Run, captured
-from .step import Step
+from .passes import captured
+from .shard import Bucket, Shard, Statistics, Sums, pieces_of
 from .structure import Structure
-
-
-class Shard(Step):
-    """Forward and backward of one shard. `gradients`: where its gradients go."""
-
-    def __init__(self, gradients: Gradients, *args: Any) -> None:
-        self.gradients = gradients
-        super().__init__(*args)
-
-    def pieces(self, data: Data, index: slice | Array) -> Iterator[int]:
-        """Run, and yield the number of each bucket of gradients when it is complete."""
-        forward, *backward = self._parts
-        self._fill_in(data, index)
-        forward()
-        for bucket, piece in enumerate(backward):
-            piece()
-            yield bucket
-
-    def _functions(self) -> list[Run]:
-        def piece(bucket: int) -> None:
-            span = self.gradients.spans[bucket]
-            if bucket == 0:
-                self._d = self.loss_function.backward(self.share, self.model.kernels, self.memory)
-            self._d = self.plan.backward(self._d, self.memory, span)
-            self.gradients.collect(span)
-
-        buckets = range(len(self.gradients.spans))
-        return [self._forward, *(lambda bucket=bucket: piece(bucket) for bucket in buckets)]
-
-    @property
-    def mean(self) -> float:
-        """The sum of the samples' losses, divided by the number of samples of the batch."""
-        return float(self._mean[0])
 
 
 class ShardedStep:
@@ -84,20 +53,36 @@ class ShardedStep:
         self.plan, self.names = model.execution_plan, list(metrics)
         optimizer.allocate(model.trained())
         starts = [samples * shard // shards for shard in range(shards + 1)]
-        self.ranges = {
-            shard: range(starts[shard], starts[shard + 1])
-            for shard in own_shards(communicator.rank, communicator.size, shards)
-        }
+        self.weights = np.diff(starts) / samples
+        own = own_shards(communicator.rank, communicator.size, shards)
+        self.ranges = {shard: range(starts[shard], starts[shard + 1]) for shard in own}
+        self.pieces = pieces_of(self.plan)
         self.gradients = Gradients(self.plan, memory)
+        # Where shards are synchronized, all of them are in progress at the same time.
+        together = any(isinstance(each.end, (Statistics, Sums)) for each in self.pieces)
+        self.groups = [list(own)] if together else [[shard] for shard in own]
+        self.all_gradients = {
+            shard: Gradients(self.plan, self.plan.memory())
+            if together and shard != own[-1]
+            else self.gradients
+            for shard in own
+        }
+
+        @cache
+        def pass_of(gradients: Gradients, n: int) -> Shard:
+            args = model, loss, metrics, optimizer, n, gradients.memory, samples
+            return Shard(gradients, self.pieces, *args)
+
         self.passes = {
-            n: Shard(self.gradients, model, loss, metrics, optimizer, n, memory, samples)
-            for n in {len(each) for each in self.ranges.values()} - {0}
+            shard: pass_of(self.all_gradients[shard], len(place))
+            for shard, place in self.ranges.items()
+            if place
         }
         self.sum = communicator.all_reduce(self.gradients.vector, shards, self.gradients.bounds)
         self._spare: list[Array] = []
         self.draws = sum(isinstance(layer, Dropout) and layer.rate > 0 for layer in self.plan.layers)
         if not all(map(is_builtin, self.plan.layers)):
-            self.draws += 1 << 64
+            self.draws += 1 << 64  # custom layers may draw any number
         self._update = quiet(self._apply)
         if self.passes and all(each.is_captured for each in self.passes.values()):
             assert isinstance(memory, Arena)
@@ -105,6 +90,7 @@ class ShardedStep:
 
     @property
     def guard(self) -> "ShardedStep":
+        """What tells whether it fits: this."""
         return self
 
     def holds(self) -> bool:
@@ -116,6 +102,10 @@ class ShardedStep:
         for each in self.passes.values():
             each.release()
 
+    def measure(self) -> dict[str, float]:
+        """Each metric's sum over the samples of the last run."""
+        return self.sums
+
     def run(self, data: Data, index: slice | Array, pressed: Pressed) -> None:
         """The loss of the samples at `index`, and an update.
 
@@ -123,14 +113,11 @@ class ShardedStep:
         """
         results = self._run_shards(data, index)
         results[:, -1] = pressed.first
-        found = self.communicator.all_gather(results).reshape(self.shards, -1)
+        found = self._of_all_shards(results)
         self.sum.finish()
-        stack: Stack[Array] = []
-        for shard, row in enumerate(found):
-            push(stack, Node(0, shard), row, self.shards, np.add)
-        ((_, total),) = stack
-        self.loss = float(total[0]) + self.model.penalty()
-        self.sums = dict(zip(self.names, total[1:-1].tolist(), strict=True))
+        loss, *sums = total(found[:, :-1]).tolist()
+        self.loss = loss + self.model.penalty()
+        self.sums = dict(zip(self.names, sums, strict=True))
         self.signal = int(found[:, -1].max())
         if not np.isfinite(self.loss):
             raise self.communicator.agreed(NonFiniteError(f"the loss is {self.loss}"))
@@ -140,68 +127,113 @@ class ShardedStep:
         self._update()
         self.optimizer.advance()
 
-    def measure(self) -> dict[str, float]:
-        """Each metric's sum over the samples of the last run."""
-        return self.sums
-
     def _apply(self) -> None:
         self.gradients.give()
         self.optimizer.update(*self.model.parameters(), self.model.kernels)
 
+    def _of_all_shards(self, rows: Array) -> Array:
+        """(shards, ...) from the rows of this process's shards."""
+        return self.communicator.all_gather(rows).reshape(self.shards, *rows.shape[1:])
+
+    # --- Forward and backward ---
+
     def _run_shards(self, data: Data, index: slice | Array) -> Array:
         """Forward and backward of this process's shards: a row of results for each."""
-        gradients, rng = self.gradients, self.model.rng.bit_generator
-        before, random = [layer.state[name].copy() for layer, name, _ in gradients.changes], rng.state
+        generator = self.model.rng.bit_generator
+        random = generator.state
+        self._before = [layer.state[name].copy() for layer, name, _ in self.gradients.changes]
+        self._stacks: list[Stack[Array]] = [[] for _ in self.gradients.spans]
         results = np.zeros((len(self.ranges), len(self.names) + 2))
-        self._stacks: list[Stack[Array]] = [[] for _ in gradients.spans]
-        for row, (shard, samples) in zip(results, self.ranges.items(), strict=True):
-            rng.state = random  # all draw the same keys
-            if not samples:
-                gradients.vector[:] = 0
-                for bucket in range(len(gradients.spans)):
-                    self._add(bucket, shard)
-                continue
-            self.memory.first = samples.start
-            own = self.passes[len(samples)]
-            for bucket in own.pieces(data, _part(index, samples)):
-                if bucket == 0:
-                    share = len(samples) / self.samples
-                    self._take_changes(before, share)
-                self._add(bucket, shard)
-                self.sum.poke()
-            row[0], row[1:-1] = own.mean, list(own.measure().values())
-        self.memory.first = 0
-        rng.state = random
-        rng.advance(self.draws)  # custom layers may have drawn more for a larger shard
+        rows = iter(results)
+        for group in self.groups:
+            generator.state = random
+            for shard in group:
+                if own := self.passes.get(shard):
+                    place = self.ranges[shard]
+                    own.begin(data, _part(index, place), place.start)
+            for number, piece in enumerate(self.pieces):
+                state = generator.state if self.draws else None
+                for shard in group:
+                    if own := self.passes.get(shard):
+                        if state is not None:
+                            generator.state = state  # all shards draw the same keys
+                        own.run_piece(number)
+                        if piece.is_forward:
+                            self._take_changes(own, self.weights[shard])
+                self._combine(piece.end, group)
+            for shard, row in zip(group, rows, strict=False):
+                if own := self.passes.get(shard):
+                    row[:-1] = own.results()
+        generator.state = random
+        generator.advance(self.draws)
         return results
 
-    def _take_changes(self, before: list[Array], share: float) -> None:
+    def _take_changes(self, own: Shard, weight: float) -> None:
         """What the pass has changed of the layers' state, weighted; the state is as before."""
-        for (layer, name, change), old in zip(self.gradients.changes, before, strict=True):
+        for (layer, name, change), old in zip(own.gradients.changes, self._before, strict=True):
             state = layer.state[name]
-            np.multiply(state - old, share, out=change)
+            change += (state - old) * state.dtype.type(weight)
             state[...] = old
+
+    def _combine(self, end: Any, group: list[int]) -> None:
+        """What follows a piece that all shards of the group have done."""
+        if isinstance(end, Bucket):
+            for shard in group:
+                self._add(end.number, shard)
+            self.sum.poke()
+        elif isinstance(end, Statistics):
+            self._combine_statistics(end.layer)
+        elif isinstance(end, Sums):
+            self._combine_sums(end.layer)
 
     def _add(self, bucket: int, shard: int) -> None:
         """Add this shard's gradients to those before it; the last shard's are sent."""
-        stack, bounds = self._stacks[bucket], self.gradients.bounds
-        part = self.sum.parts[bucket]
-        push(stack, Node(0, shard), part, self.shards, self._add_arrays)
+        stack, gradients = self._stacks[bucket], self.all_gradients[shard]
+        start, stop = gradients.bounds[bucket : bucket + 2]
+        is_shared = gradients is self.gradients
+        part = self.sum.parts[bucket] if is_shared else gradients.vector[start:stop]
+        if shard not in self.passes:  # it has no samples
+            part[...] = 0
+        push(stack, Node(0, shard), part, self.shards, self.model.kernels.add)
         if shard == max(self.ranges):
             self.sum.start(bucket, stack)
-        elif stack[-1][1] is part:  # the next shard overwrites it
+        elif is_shared and stack[-1][1] is part:  # the next shard overwrites it
             node, _ = stack.pop()
             while len(self._spare) <= len(stack):
                 self._spare.append(np.empty_like(self.gradients.vector))
-            kept = self._spare[len(stack)][bounds[bucket] : bounds[bucket + 1]]
+            kept = self._spare[len(stack)][start:stop]
             kept[...] = part
             stack.append((node, kept))
 
-    def _add_arrays(self, left: Array, right: Array) -> Array:
-        return self.model.kernels.add(left, right)
+    # --- Batch normalization over the whole batch ---
+
+    def _combine_statistics(self, layer: BatchNormalization) -> None:
+        """Mean and variance of the whole batch from those of all shards, in float64."""
+        found = self._of_all_shards(self._rows(layer, "moments"))
+        weights = self.weights[:, None]
+        mean = total(found[:, 0] * weights)
+        shift = found[:, 0] - mean
+        variance = total((found[:, 1] + shift * shift) * weights)
+        for own in self.passes.values():
+            shard = layer.shard(own.memory)
+            shard.mean[...], shard.variance[...] = mean, variance
+
+    def _combine_sums(self, layer: BatchNormalization) -> None:
+        """The sums of the backward pass over all shards, divided by the number of values."""
+        found = self._of_all_shards(self._rows(layer, "sums"))
+        size = self.samples * prod(layer.input_shape[:-1])
+        for own in self.passes.values():
+            layer.shard(own.memory).means[...] = total(found) / size
+
+    def _rows(self, layer: BatchNormalization, what: str) -> Array:
+        rows = np.zeros((len(self.ranges), 2, layer.input_shape[-1]))
+        for row, shard in zip(rows, self.ranges, strict=True):
+            if own := self.passes.get(shard):
+                row[...] = getattr(layer.shard(own.memory), what)
+        return rows
 
 
-def _part(index: slice | Array, samples: range) -> slice | Array:
+def _part(index: slice | Array, place: range) -> slice | Array:
     if isinstance(index, slice):
-        return slice(index.start + samples.start, index.start + samples.stop)
-    return index[samples.start : samples.stop]
+        return slice(index.start + place.start, index.start + place.stop)
+    return index[place.start : place.stop]

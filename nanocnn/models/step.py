@@ -134,14 +134,16 @@ class Step:
         ]  # fmt: skip
 
     def _forward(self) -> None:
+        self._to_loss(self.plan.forward(self.x, self.optimizer is not None, self.memory))
+
+    def _to_loss(self, y: Array) -> None:
+        """From the output of the last stage."""
         model, kernels, plan, loss = self.model, self.model.kernels, self.plan, self.loss_function
-        training = self.optimizer is not None
-        y = plan.forward(self.x, training, self.memory)
         losses, self.prediction = loss.forward(
             y, self.target, kernels, self.memory, plan.final is not None
         )
         kernels.mean_loss(losses, self.share, out=self._mean)
-        if training:
+        if self.optimizer is not None:
             model._write_penalty(self._penalty)
         if self._counts:
             args = self.target, self.prediction, loss.threshold

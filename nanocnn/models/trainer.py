@@ -63,7 +63,8 @@ class Trainer(Evaluator):
         self._trained_on(data.x)
         means = Means(self.metrics)
         with self.training_memory() as memory:
-            means.add(self._step(data, slice(0, len(data.x)), memory, True))
+            step = self._step(data, slice(0, len(data.x)), memory, True)
+            means.add(step.samples, step.loss, step.measure())
         return as_keras(means.result(), return_dict)
 
     @never_captured
@@ -195,7 +196,7 @@ class Trainer(Evaluator):
                         "the parameters are those before this batch"
                     )
                 ) from None
-            means.add(step)
+            means.add(step.samples, step.loss, step.measure())
             if callbacks.listeners["on_train_batch_end"]:
                 callbacks.call("on_train_batch_end", number, means.result())
             if progress.bar is not None and (now := perf_counter()) - shown > 0.05:
@@ -236,9 +237,13 @@ class Trainer(Evaluator):
         if run.validation is None:
             return {}
         try:
-            logs = self._evaluate(run.validation, run.batch_size, run.callbacks)
+            logs = self._evaluate(
+                run.validation, run.batch_size, run.callbacks, communicator=run.communicator
+            )
         except NonFiniteError as error:
-            raise NonFiniteError(f"epoch {epoch + 1}, validation: {error}") from None
+            raise run.communicator.agreed(
+                NonFiniteError(f"epoch {epoch + 1}, validation: {error}")
+            ) from None
         return {f"val_{name}": value for name, value in logs.items()}
 
     def _close_epoch(self, run: Run, epoch: int, logs: dict[str, float]) -> None:

@@ -32,7 +32,6 @@ from .element_loss import (
     sigmoid_cross_entropy_forward,
 )
 from .elementwise import (
-    add,
     dropout_backward,
     dropout_forward,
     relu_backward,
@@ -54,6 +53,7 @@ from .measures import count_correct, largest, mean_loss
 from .norms import clip_scales, l2_gradient, l2_penalty
 from .optimizers import adam_update, rmsprop_update, sgd_update
 from .pool import average_pool_backward, average_pool_forward, max_pool_backward, max_pool_forward
+from .shards import add, batch_norm_gradient, batch_norm_statistics, batch_norm_sums
 
 fuses = writes_into = chooses = True  # see kernels/__init__.py
 calls_blas = False
@@ -65,7 +65,10 @@ __all__ = [
     "average_pool_forward",
     "batch_norm_backward",
     "batch_norm_forward",
+    "batch_norm_gradient",
     "batch_norm_inference",
+    "batch_norm_statistics",
+    "batch_norm_sums",
     "batch_norm_update",
     "binary_cross_entropy_backward",
     "binary_cross_entropy_forward",

@@ -14,6 +14,7 @@ from ...jit.pool import run
 from ...jit.scratch import scratch
 from ...jit.simd import fma, lanes, load_row, pointer, store_row
 from .channel_sums import (
+    add_parts,
     combine_statistics,
     gradient_sums,
     lines,
@@ -35,13 +36,13 @@ def batch_norm_forward(
     C = x.shape[-1]
     check_arrays((C,), x.dtype, gamma=gamma, beta=beta)
     y, mean, variance = results(out, (x.shape, x.dtype), ((C,), x.dtype), ((C,), x.dtype))
-    partial, table = statistic_sums(x), _table(3, x)
+    partial, table = statistic_sums(x), table_of(3, x)
     run(_combine, 1, x.size, partial, gamma, beta, epsilon, mean, variance, table)
     run(_apply, count_parts(x.size), flat(x), table, flat(y))
     return y, mean, variance
 
 
-def _table(rows: int, x: Array) -> Array:
+def table_of(rows: int, x: Array) -> Array:
     """(rows, width), for numbers that belong to the columns of a line of x."""
     size = rows * width_of(x.shape[-1])
     return scratch("table", size, x.dtype)[:size].reshape(rows, -1)
@@ -97,7 +98,7 @@ def batch_norm_inference(
 ) -> Array:
     """y = gamma * (x - mean) / sqrt(variance + epsilon) + beta."""
     check_arrays(x.shape[-1:], x.dtype, gamma=gamma, beta=beta, mean=mean, variance=variance)
-    y, table = result(out, x.shape, x.dtype), _table(3, x)
+    y, table = result(out, x.shape, x.dtype), table_of(3, x)
     run(_coefficients, 1, gamma, beta, mean, variance, epsilon, table)
     run(_apply, count_parts(x.size), flat(x), table, flat(y))
     return y
@@ -126,12 +127,12 @@ def batch_norm_backward(
     check_arrays(x.shape, x.dtype, dy=dy)
     check_arrays((C,), x.dtype, gamma=gamma, mean=mean, variance=variance)
     dx, dgamma, dbeta = results(out, (x.shape, x.dtype), ((C,), x.dtype), ((C,), x.dtype))
-    partial, table = gradient_sums(x, dy, mean), _table(4, x)
+    partial, table = gradient_sums(x, dy, mean), table_of(4, x)
     run(
         _gradients, 1, x.size, partial, gamma, mean, variance, epsilon, frozen, dgamma, dbeta, table
     )
     x = dy if frozen else x  # it is multiplied by 0 then
-    run(_apply_gradients, count_parts(x.size), flat(x), flat(dy), table, flat(dx))
+    run(apply_gradients, count_parts(x.size), flat(x), flat(dy), table, flat(dx))
     return dx, dgamma, dbeta
 
 
@@ -141,13 +142,8 @@ def _gradients(
 ):
     """The parts' sums together; table = lines of mean, gamma*s, dbeta/M and s*dgamma/M."""
     count, C, M = len(partial), mean.size, size // mean.size
-    sums, products = partial[count - 1, 0], partial[count - 1, 1]
-    for c in range(C):
-        sums[c], products[c] = 0.0, 0.0
-    for p in range(count - 1):
-        for c in unsigned_range(0, C):
-            sums[c] += partial[p, 0, c]
-            products[c] += partial[p, 1, c]
+    sums, products = partial[count - 1, 0, :C], partial[count - 1, 1, :C]
+    add_parts(partial, sums, products)
     for c in range(C):
         s = 1 / sqrt(np.float64(variance[c]) + epsilon)
         dbeta[c], dgamma[c] = sums[c], products[c] * s
@@ -159,7 +155,7 @@ def _gradients(
 
 
 @kernel
-def _apply_gradients(part, parts, x, dy, table, dx):
+def apply_gradients(part, parts, x, dy, table, dx):
     """dx = gamma*s * (dy - dbeta/M - (x - mean) * s*dgamma/M)."""
     width, n = table.shape[1], lanes(pointer(x))
     start, stop, left = lines(part, parts, x.size, width)

@@ -152,6 +152,17 @@ def gradient_sums(x: Array, dy: Array, mean: Array) -> Array:
     return _sums(_part_gradients, x, flat(dy), mean)
 
 
+@inline
+def add_parts(partial, sums, products):
+    """The sums of all parts, in their order; `sums` and `products` have C items or more."""
+    for c in range(sums.size):
+        sums[c], products[c] = 0.0, 0.0
+    for p in range(len(partial) - 1):
+        for c in unsigned_range(0, sums.size):
+            sums[c] += partial[p, 0, c]
+            products[c] += partial[p, 1, c]
+
+
 @kernel
 def _part_gradients(part, parts, x, dy, mean, C, partial):
     """partial[part] = the sums over this part of dy, and of dy * (x - mean)."""

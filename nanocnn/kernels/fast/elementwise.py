@@ -110,20 +110,6 @@ def _tanh_backward(part, parts, dy, y, dx):
         dx[i] = dy[i] * (one - y[i] * y[i])
 
 
-def add(x: Array, y: Array) -> Array:
-    """y += x, in place."""
-    result(y, x.shape, x.dtype)
-    run(_add, count_parts(x.size), x.reshape(-1), y.reshape(-1))
-    return y
-
-
-@kernel
-def _add(part, parts, x, y):
-    start, stop = part_range(part, parts, x.size)
-    for i in unsigned_range(start, stop):
-        y[i] += x[i]
-
-
 @inline
 def _mix(h):
     """lowbias32. Each step is truncated to 32 bits: numba promotes integers to 64 bits."""

@@ -1,0 +1,116 @@
+"""Forward and backward of one shard of a batch, in pieces after which shards are combined."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from ..common.arrays import Array
+from ..layers import BatchNormalization, Layer
+from .gradients import Gradients, spans_of
+from .inputs import Data
+from .passes import Run
+from .plan import Plan
+from .step import Step
+
+
+class Statistics(NamedTuple):
+    """After a piece of the forward: a synchronized layer has the statistics of the shard."""
+
+    layer: BatchNormalization
+
+
+class Sums(NamedTuple):
+    """After a piece of the backward: a synchronized layer has the sums of the shard."""
+
+    layer: BatchNormalization
+
+
+class Bucket(NamedTuple):
+    """After a piece of the backward: a bucket of gradients is complete."""
+
+    number: int
+
+
+class Piece(NamedTuple):
+    """The stages `span`, between the second half of the layer `begin` and the first half of `end`.
+
+    `end` None: the loss follows.
+    """
+
+    is_forward: bool
+    begin: BatchNormalization | None
+    span: slice
+    end: Statistics | Sums | Bucket | None
+
+
+def pieces_of(plan: Plan) -> list[Piece]:
+    """The pieces of a training pass, in order."""
+    pieces = []
+    cuts = [i for i, stage in enumerate(plan.stages) if synchronized(stage.layers[0])]
+    begin, start = None, 0
+    for cut in cuts:
+        layer = plan.stages[cut].layers[0]
+        pieces.append(Piece(True, begin, slice(start, cut), Statistics(layer)))
+        begin, start = layer, cut + 1
+    pieces.append(Piece(True, begin, slice(start, len(plan.stages)), None))
+    begin = None
+    for number, span in enumerate(spans_of(plan)):
+        stop = span.stop
+        for cut in reversed([cut for cut in cuts if span.start <= cut < span.stop]):
+            layer = plan.stages[cut].layers[0]
+            pieces.append(Piece(False, begin, slice(cut + 1, stop), Sums(layer)))
+            begin, stop = layer, cut
+        pieces.append(Piece(False, begin, slice(span.start, stop), Bucket(number)))
+        begin = None
+    return pieces
+
+
+def synchronized(layer: Layer) -> bool:
+    """Whether this layer needs the numbers of all shards in the middle of its pass."""
+    return isinstance(layer, BatchNormalization) and layer.synchronized and layer.trainable
+
+
+class Shard(Step):
+    """Forward and backward of one shard. `gradients`: where its gradients go."""
+
+    def __init__(self, gradients: Gradients, pieces: Sequence[Piece], *args: Any) -> None:
+        self.gradients, self.pieces = gradients, pieces
+        super().__init__(*args)
+
+    def begin(self, data: Data, index: slice | Array, first: int) -> None:
+        """Take the samples at `index`, the first of which has this place in the batch."""
+        self.memory.first = first
+        for _, _, change in self.gradients.changes:
+            change[...] = 0
+        self._fill_in(data, index)
+
+    def run_piece(self, number: int) -> None:
+        """Run a piece."""
+        self._parts[number]()
+
+    def results(self) -> list[float]:
+        """The part of the batch's loss that these samples are, and the sums of the metrics."""
+        return [float(self._mean[0]), *self.measure().values()]
+
+    def _functions(self) -> list[Run]:
+        return [partial(self._run, piece) for piece in self.pieces]
+
+    def _run(self, piece: Piece) -> None:
+        memory, plan, layer = self.memory, self.plan, piece.begin
+        if piece.is_forward:
+            y = self.x if layer is None else layer.normalize(memory)
+            y = plan.forward(y, True, memory, piece.span)
+            if piece.end is None:
+                self._to_loss(y)
+            else:
+                piece.end.layer.statistics(y, memory)
+            return
+        if layer is not None:
+            self._d = layer.gradient(memory)
+        elif piece.span.stop == len(plan.stages):
+            self._d = self.loss_function.backward(self.share, self.model.kernels, memory)
+        self._d = plan.backward(self._d, memory, piece.span)
+        if isinstance(piece.end, Sums):
+            piece.end.layer.sums(self._d, memory)
+        done = slice(piece.span.start, piece.span.stop + (layer is not None))
+        self.gradients.collect(done)  # now: another shard's will be in the same places
