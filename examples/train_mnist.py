@@ -2,6 +2,7 @@
 
 python examples/train_mnist.py                      a small network, in about a minute
 python examples/train_mnist.py --model lenet        or dropout, two-block: see nanocnn/presets.py
+mpiexec -n 4 python examples/train_mnist.py         one model on four processes
 python examples/train_mnist.py --help
 """
 
@@ -47,7 +48,10 @@ def main() -> int:
             validation_data=(x_test, y_true),
             callbacks=[ModelCheckpoint(run.checkpoint)],
             initial_epoch=model.progress.get("epoch", 0),
+            shards=options.shards,
         )
+    if not training.writes_results():  # one of several processes: the first one does the rest
+        return 0
 
     loss, accuracy = model.evaluate(x_test, y_true)
     print(f"test loss {loss:.4f}, test accuracy {accuracy:.2%}")

@@ -7,6 +7,7 @@ the fast versions. Names are loaded when first used, so that importing nanocnn i
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .common.launcher import launch
 from .common.moved import MOVED
 
 __version__ = "0.1.0"
@@ -27,13 +28,19 @@ _HOMES = {
     "models": "Sequential load_model",
     "jit.threads": "get_num_threads set_num_threads",
 }
-_MODULES = ("data", "gradcheck", "plots", "trace")
+_MODULES = ("data", "distributed", "gradcheck", "plots", "trace")
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = sorted([*_MODULES, *_HOME])
 
 if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
-    from . import data as data, gradcheck as gradcheck, plots as plots, trace as trace
+    from . import (
+        data as data,
+        distributed as distributed,
+        gradcheck as gradcheck,
+        plots as plots,
+        trace as trace,
+    )
     from .callbacks import (
         Callback as Callback,
         EarlyStopping as EarlyStopping,
@@ -101,3 +108,9 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+if launch().size > 1:
+    from .distributed import join
+
+    join()

@@ -19,10 +19,9 @@ class ModelCheckpoint(Monitor):
     `filepath` may contain fields such as {epoch:02d} (from 1) and {val_loss:.3f}; its ending (.npz,
     .h5, .keras) chooses the format. Training resumes exactly from a .npz file. The file is replaced
     as a whole: an interruption leaves the old one or the new one. `saved` is the last file written.
-    Its folder is created when needed. Of several processes that
-    train one model (MPI), the first one writes. `initial_value_threshold`: the value to beat first. Unknown
-    fields (ValueError) and a place that cannot be written (OSError) are found before the first
-    step.
+    Its folder is created when needed. Of several processes (MPI) the first one writes.
+    `initial_value_threshold`: the value to beat first. Unknown fields (ValueError) and a place that
+    cannot be written (OSError) are found before the first step.
     """
 
     remembered = ("best",)

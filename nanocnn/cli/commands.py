@@ -40,8 +40,10 @@ def train(options: Namespace) -> int:
         history = model.fit(
             x, y, options.batch_size, run.epochs, validation_data=(x_test, y_true),
             callbacks=ModelCheckpoint(run.checkpoint),
-            initial_epoch=model.progress.get("epoch", 0),
+            initial_epoch=model.progress.get("epoch", 0), shards=options.shards,
         )  # fmt: skip
+    if not training.writes_results():
+        return 0
     loss, accuracy = model.evaluate(x_test, y_true)
     print(f"test loss {loss:.4f}, test accuracy {accuracy:.2%}")
     model.save(run.file)

@@ -5,6 +5,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..common import launcher
+from ..distributed import get_communicator
+
 
 def run(main: Callable[[], int], name: str) -> int:
     """The exit code of `main()`, or 2 after bad input, 130 after Ctrl-C.
@@ -20,9 +23,18 @@ def run(main: Callable[[], int], name: str) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still in the buffer
         return 1
-    except (OSError, ValueError, ImportError, MemoryError) as error:
-        complain(name, error)
+    except (OSError, ValueError, ImportError, MemoryError, RuntimeError) as error:
+        if _shows(error):
+            complain(name, error)
         return 2
+
+
+def _shows(error: Exception) -> bool:
+    """Whether this process is the one, of several, that prints the error."""
+    try:
+        return get_communicator().shows(error)
+    except (ImportError, RuntimeError):  # there is no MPI, or not the right one
+        return launcher.first
 
 
 def complain(name: str, error: BaseException) -> None:

@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..common import launcher
 from ..common.arrays import Array
 from ..common.config import serialize
 from ..common.files import check_writable
+from ..common.terminal import say
 from ..common.validate import integer, number
 from ..kernels import KERNEL_SETS
 from ..models.history import History
@@ -43,6 +45,9 @@ def add_options(parser: ArgumentParser) -> None:
         "preset's)")
     add("--batch-size", type=int, default=128, metavar="N", help="images per step (default: 128)")
     names = [name.lower() for name in OPTIMIZERS]
+    add("--shards", type=int, metavar="S",
+        help="cut each batch into S parts, computed one after the other or by the processes of "
+        "mpiexec (default: one for each process)")
     add("--optimizer", type=str.lower, choices=names,
         help="how weights are updated (default: the preset's, or the checkpoint's)")
     add("--seed", type=int, metavar="N",
@@ -100,7 +105,8 @@ def begin(options: Namespace, build: Callable[..., Sequential]) -> Run:
             f"more, got {epochs}{default}"
         )
     for path in (checkpoint, out / preset.file):
-        _check_writable(path, out)
+        if launcher.first:
+            _check_writable(path, out)
     return Run(model, epochs, checkpoint, out / preset.file)
 
 
@@ -160,12 +166,17 @@ def _same(model: Sequential, preset: Sequential) -> bool:
     )
 
 
+def writes_results() -> bool:
+    """Whether this process is alone, or the first of those that have trained the model."""
+    return launcher.first
+
+
 def check_steps(model: Sequential, images: int, batch_size: int) -> None:
     """Print a note if the checkpoint's epochs had other steps: another batch size or other data."""
     epoch, steps = model.progress.get("epoch", 0), -(-images // batch_size)
     made = model.optimizer.iterations
     if made != epoch * steps:
-        print(
+        say(
             f"--resume: the checkpoint made {made:,} steps in {epoch} epochs, but an epoch now has "
             f"{steps:,}: batch size or data differ, so the result will differ from that of one "
             "uninterrupted run"
@@ -183,7 +194,7 @@ def resume_hint(model: Sequential, *program: str) -> Iterator[None]:
     except KeyboardInterrupt:
         if model.progress.get("epoch"):
             arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
-            print(f"to resume: {shlex.join([*program, *arguments])} --resume")
+            say(f"to resume: {shlex.join([*program, *arguments])} --resume")
         raise
 
 

@@ -40,5 +40,5 @@ def _number(text: str) -> int | None:
     return int(digits) if digits.isdecimal() else None
 
 
-# Whether this is the first of the processes, which prints, warns and writes files for all, or alone.
+# Whether this process is alone, or the first one, which prints, warns and writes files for all.
 first = launch().rank == 0

@@ -11,5 +11,6 @@ What the messages are about, shards and their gradients, is in models/shards.py.
 from .communicator import (
     Communicator as Communicator,
     get_communicator as get_communicator,
+    join as join,
     set_communicator as set_communicator,
 )

@@ -4,7 +4,7 @@ This one is for a process that is alone; `mpi.MPICommunicator` has the same meth
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -120,8 +120,17 @@ def _launched() -> Communicator:
     except ImportError as error:
         raise MissingExtraError(
             f"an MPI launcher started {launch.size} processes, but mpi4py cannot be imported "
-            f"({error}): pip install \"nanocnn[mpi]\"; to train {launch.size} models instead, each "
+            f'({error}): pip install "nanocnn[mpi]"; to train {launch.size} models instead, each '
             "process for itself, call nanocnn.distributed.set_communicator("
             "nanocnn.distributed.Communicator())"
         ) from None
-    return MPICommunicator()
+    return MPICommunicator(launch.size)
+
+
+def join() -> None:
+    """Join the other processes now: one that ends before would leave them waiting.
+
+    Without mpi4py nothing happens; a training then says what is missing.
+    """
+    with suppress(MissingExtraError, RuntimeError):
+        get_communicator()

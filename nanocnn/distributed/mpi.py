@@ -30,9 +30,15 @@ PATIENCE = 2.0  # seconds in which other processes may come to the same error
 
 
 class MPICommunicator(Communicator):
-    """All processes of MPI's COMM_WORLD."""
+    """All processes of MPI's COMM_WORLD; RuntimeError if they are not `launched`."""
 
-    def __init__(self) -> None:
+    def __init__(self, launched: int) -> None:
+        if MPI.COMM_WORLD.size != launched:
+            raise RuntimeError(
+                f"the launcher started {launched} processes, but mpi4py sees {MPI.COMM_WORLD.size}"
+                f": its MPI library ({MPI.Get_library_version().split(chr(10))[0]:.60}) is not the "
+                "launcher's; use that library's mpiexec (of the package mpich: beside python)"
+            )
         self.mpi = MPI.COMM_WORLD.Dup()  # its messages are no other library's
         self.buckets = self.mpi.Dup()  # of which the sums arrive while others gather
         self.rank, self.size = self.mpi.rank, self.mpi.size
@@ -178,9 +184,7 @@ class Bucket:
     def start(self, arrays: Sequence[Array]) -> None:
         mpi = self.communicator.mpi
         others = [r for r in range(self.communicator.size) if r != self.communicator.rank]
-        self.requests = [
-            mpi.Irecv(row, rank) for rank in others for row in self.received[rank]
-        ]
+        self.requests = [mpi.Irecv(row, rank) for rank in others for row in self.received[rank]]
         for rank in others:
             self.requests += [mpi.Isend(array[self.segments[rank]], rank) for array in arrays]
         self.arrays = arrays

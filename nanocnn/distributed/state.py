@@ -14,7 +14,7 @@ ROWS = 64  # of a data set, that are compared
 
 def digest(array: Array) -> str:
     """A hash of an array's numbers, with its type and shape."""
-    content = hashlib.blake2b(np.ascontiguousarray(array), digest_size=8)
+    content = hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=8)
     return f"{array.dtype} {array.shape} {content.hexdigest()}"
 
 

@@ -45,6 +45,12 @@ from .reference_losses import (
     take_images as take_images,
     take_rows as take_rows,
 )
+from .reference_shards import (
+    add as add,
+    batch_norm_gradient as batch_norm_gradient,
+    batch_norm_statistics as batch_norm_statistics,
+    batch_norm_sums as batch_norm_sums,
+)
 from .reference_training import (
     adam_update as adam_update,
     clip_scales as clip_scales,
@@ -52,12 +58,6 @@ from .reference_training import (
     l2_penalty as l2_penalty,
     rmsprop_update as rmsprop_update,
     sgd_update as sgd_update,
-)
-from .reference_shards import (
-    add as add,
-    batch_norm_gradient as batch_norm_gradient,
-    batch_norm_statistics as batch_norm_statistics,
-    batch_norm_sums as batch_norm_sums,
 )
 
 fuses = writes_into = chooses = False  # what a kernel set can do: see kernels/__init__.py
@@ -250,8 +250,9 @@ def softmax_backward(dy: Array, y: Array) -> Array:
 def dropout_mask(size: int, rate: float, key: int, first: int = 0) -> Array:
     """(size,) bool: True for an element that is kept, each with probability 1 - rate.
 
-    The elements are numbered from `first` on. Number i depends on (key, i) alone: backward computes the same mask again, and so does any
-    number of threads. lowbias32 (C. Wellons, "Prospecting for Hash Functions", 2018) hashes twice.
+    The elements are numbered from `first` on. Number i depends on (key, i) alone: backward computes
+    the same mask again, and so does any number of threads. lowbias32 (C. Wellons, "Prospecting for
+    Hash Functions", 2018) hashes twice.
     """
     h = np.arange(first, first + size).astype(np.uint32) ^ np.uint32(key & 0xFFFFFFFF)
     for last in (np.uint32(key >> 32), np.uint32(0)):

@@ -29,10 +29,11 @@ class BatchNormalization(Layer):
 
     x (..., C), C the last axis; weights gamma, beta, moving_mean, moving_variance (C,). Training
     uses the batch's statistics and updates their moving averages with `momentum`; inference, and a
-    layer with `trainable` False, use the averages as they are. Where `fit` cuts a batch into shards,
-    each has its own statistics; `synchronized` takes those of the whole batch. Source: Ioffe & Szegedy 2015;
-    Keras's layers/normalization/batch_normalization.py (momentum .99, epsilon 1e-3, biased
-    variance; PyTorch's defaults are .9 and 1e-5, its moving variance is unbiased).
+    layer with `trainable` False, use the averages as they are. Where `fit` cuts a batch into
+    shards, each has its own statistics; `synchronized` takes those of the whole batch.
+    Source: Ioffe & Szegedy 2015; Keras's layers/normalization/batch_normalization.py (momentum .99,
+    epsilon 1e-3, biased variance; PyTorch's defaults are .9 and 1e-5, its moving variance is
+    unbiased).
     """
 
     operation, saves = "batch_norm", ("x", "mean", "variance")

@@ -36,11 +36,12 @@ class Gradients:
         stages = plan.stages
         start = sum(array.size for _, _, array in states)
         size = start + sum(_size(stage.layers) for stage in stages)
-        self.vector = memory.out(stages[0], gradients=(size,)).get("out")
-        if self.vector is None:
-            self.vector = np.empty(size, plan.dtype)
+        out = memory.out(stages[0], gradients=(size,))
+        self.vector: Array = out["out"] if out else np.empty(size, plan.dtype)
         parts = self._cut(states)
-        self.changes = [(layer, name, view) for (layer, name, _), view in zip(states, parts, strict=True)]
+        self.changes = [
+            (layer, name, view) for (layer, name, _), view in zip(states, parts, strict=True)
+        ]
         self.views: dict[tuple[Layer, str], Array] = {}
         self.spans = spans_of(plan)
         self.bounds, end = [0], start

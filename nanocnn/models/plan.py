@@ -62,9 +62,7 @@ class Plan:
         """A new memory for passes through this plan, with buffers if the kernels use them."""
         return Arena(self.dtype) if ability(self.kernels, "writes_into") else Memory()
 
-    def forward(
-        self, x: Array, training: bool, memory: Memory, span: slice = slice(None)
-    ) -> Array:
+    def forward(self, x: Array, training: bool, memory: Memory, span: slice = slice(None)) -> Array:
         """x (N, *input_shape) -> the last stage's output: logits, where `final` is left out.
 
         `span`: only through these stages.

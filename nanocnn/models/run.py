@@ -1,9 +1,12 @@
 """`Run`: a `fit` in progress, on one process or several, which must agree."""
 
+import os
+import socket
 from typing import Any, NamedTuple
 
 from .. import __version__
 from ..callbacks import CallbackList
+from ..common.terminal import say
 from ..distributed import Communicator
 from ..distributed.state import compare, digest, sample
 from ..optimizers import Optimizer
@@ -46,6 +49,17 @@ class Run(NamedTuple):
                 parts = zip(("x", "y", "sample_weight"), data, strict=True)
                 options |= {prefix + name: sample(array) for name, array in parts}
         compare(self.communicator, "fit", {**options, **_state(model)})
+        if self.progress.shown:
+            each = self.communicator.gather((socket.gethostname(), os.getpid()))
+            some = ", ".join(
+                f"{rank}: PID {pid} on {host}"
+                for rank, (host, pid) in zip(range(8), each, strict=False)
+            )
+            more = ", ..." if len(each) > 8 else ""
+            say(
+                f"{len(each)} processes ({some}{more}), {self.shards} shards of "
+                f"{self.batch_size // self.shards} samples"
+            )
 
     def agree(self, model: Any, epoch: int, pressed: Pressed) -> None:
         """After an epoch: compare the processes' states, and stop where one of them wants to."""

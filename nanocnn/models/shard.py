@@ -46,18 +46,21 @@ class Piece(NamedTuple):
 def pieces_of(plan: Plan) -> list[Piece]:
     """The pieces of a training pass, in order."""
     pieces = []
-    cuts = [i for i, stage in enumerate(plan.stages) if synchronized(stage.layers[0])]
-    begin, start = None, 0
-    for cut in cuts:
-        layer = plan.stages[cut].layers[0]
+    cuts = {
+        i: layer for i, stage in enumerate(plan.stages) if (layer := synchronized(stage.layers[0]))
+    }
+    begin: BatchNormalization | None = None
+    start = 0
+    for cut, layer in cuts.items():
         pieces.append(Piece(True, begin, slice(start, cut), Statistics(layer)))
         begin, start = layer, cut + 1
     pieces.append(Piece(True, begin, slice(start, len(plan.stages)), None))
     begin = None
     for number, span in enumerate(spans_of(plan)):
         stop = span.stop
-        for cut in reversed([cut for cut in cuts if span.start <= cut < span.stop]):
-            layer = plan.stages[cut].layers[0]
+        for cut, layer in reversed(cuts.items()):
+            if not span.start <= cut < span.stop:
+                continue
             pieces.append(Piece(False, begin, slice(cut + 1, stop), Sums(layer)))
             begin, stop = layer, cut
         pieces.append(Piece(False, begin, slice(span.start, stop), Bucket(number)))
@@ -65,9 +68,10 @@ def pieces_of(plan: Plan) -> list[Piece]:
     return pieces
 
 
-def synchronized(layer: Layer) -> bool:
-    """Whether this layer needs the numbers of all shards in the middle of its pass."""
-    return isinstance(layer, BatchNormalization) and layer.synchronized and layer.trainable
+def synchronized(layer: Layer) -> BatchNormalization | None:
+    """The layer, if it needs the numbers of all shards in the middle of its pass."""
+    is_norm = isinstance(layer, BatchNormalization)
+    return layer if is_norm and layer.synchronized and layer.trainable else None
 
 
 class Shard(Step):
@@ -75,6 +79,7 @@ class Shard(Step):
 
     def __init__(self, gradients: Gradients, pieces: Sequence[Piece], *args: Any) -> None:
         self.gradients, self.pieces = gradients, pieces
+        self._d: Array | None = None  # dL/d(output of the stage where the last piece ended)
         super().__init__(*args)
 
     def begin(self, data: Data, index: slice | Array, first: int) -> None:
@@ -96,21 +101,30 @@ class Shard(Step):
         return [partial(self._run, piece) for piece in self.pieces]
 
     def _run(self, piece: Piece) -> None:
-        memory, plan, layer = self.memory, self.plan, piece.begin
         if piece.is_forward:
-            y = self.x if layer is None else layer.normalize(memory)
-            y = plan.forward(y, True, memory, piece.span)
-            if piece.end is None:
-                self._to_loss(y)
-            else:
-                piece.end.layer.statistics(y, memory)
-            return
-        if layer is not None:
-            self._d = layer.gradient(memory)
-        elif piece.span.stop == len(plan.stages):
-            self._d = self.loss_function.backward(self.share, self.model.kernels, memory)
-        self._d = plan.backward(self._d, memory, piece.span)
+            self._run_forward(piece)
+        else:
+            self._run_backward(piece)
+
+    def _run_forward(self, piece: Piece) -> None:
+        y = self.x if piece.begin is None else piece.begin.normalize(self.memory)
+        y = self.plan.forward(y, True, self.memory, piece.span)
+        if isinstance(piece.end, Statistics):
+            piece.end.layer.statistics(y, self.memory)
+        else:
+            self._to_loss(y)
+
+    def _run_backward(self, piece: Piece) -> None:
+        if piece.begin is not None:
+            d: Array | None = piece.begin.gradient(self.memory)
+        elif piece.span.stop == len(self.plan.stages):
+            d = self.loss_function.backward(self.share, self.model.kernels, self.memory)
+        else:
+            d = self._d
+        assert d is not None
+        self._d = d = self.plan.backward(d, self.memory, piece.span)
         if isinstance(piece.end, Sums):
-            piece.end.layer.sums(self._d, memory)
-        done = slice(piece.span.start, piece.span.stop + (layer is not None))
+            assert d is not None
+            piece.end.layer.sums(d, self.memory)
+        done = slice(piece.span.start, piece.span.stop + (piece.begin is not None))
         self.gradients.collect(done)  # now: another shard's will be in the same places

@@ -25,7 +25,7 @@ from ..optimizers import Optimizer
 from .gradients import Gradients
 from .inputs import Data
 from .interrupts import Pressed
-from .passes import captured
+from .passes import Run, captured
 from .shard import Bucket, Shard, Statistics, Sums, pieces_of
 from .structure import Structure
 
@@ -80,10 +80,12 @@ class ShardedStep:
         }
         self.sum = communicator.all_reduce(self.gradients.vector, shards, self.gradients.bounds)
         self._spare: list[Array] = []
-        self.draws = sum(isinstance(layer, Dropout) and layer.rate > 0 for layer in self.plan.layers)
+        self.draws = sum(
+            isinstance(layer, Dropout) and layer.rate > 0 for layer in self.plan.layers
+        )
         if not all(map(is_builtin, self.plan.layers)):
             self.draws += 1 << 64  # custom layers may draw any number
-        self._update = quiet(self._apply)
+        self._update: Run = quiet(self._apply)
         if self.passes and all(each.is_captured for each in self.passes.values()):
             assert isinstance(memory, Arena)
             (self._update,) = captured([self._update], memory)
@@ -139,7 +141,7 @@ class ShardedStep:
 
     def _run_shards(self, data: Data, index: slice | Array) -> Array:
         """Forward and backward of this process's shards: a row of results for each."""
-        generator = self.model.rng.bit_generator
+        generator: Any = self.model.rng.bit_generator  # PCG64
         random = generator.state
         self._before = [layer.state[name].copy() for layer, name, _ in self.gradients.changes]
         self._stacks: list[Stack[Array]] = [[] for _ in self.gradients.spans]

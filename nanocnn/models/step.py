@@ -29,7 +29,6 @@ class Step:
     arrays that the next run overwrites; and what `measure` returns.
     """
 
-
     def __init__(
         self,
         model: Structure,
