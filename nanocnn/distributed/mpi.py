@@ -58,7 +58,7 @@ class MPICommunicator(Communicator):
         sizes = self.all_gather(np.array([own.size]))[:, 0]
         found = np.empty(sizes.sum(), np.uint8)
         self._wait([self.mpi.Iallgatherv(own, [found, sizes])])
-        return [pickle.loads(part) for part in np.split(found, sizes.cumsum()[:-1])]
+        return [pickle.loads(part.tobytes()) for part in np.split(found, sizes.cumsum()[:-1])]
 
     def broadcast(self, value: Any) -> Any:
         return self.gather(value if self.rank == 0 else None)[0]
@@ -212,7 +212,7 @@ class Bucket:
 
         stack: Stack[Array] = []
         for rank, nodes in enumerate(whole.nodes):
-            arrays = self.received[rank]
+            arrays = list(self.received[rank])
             if rank == self.communicator.rank:
                 arrays = [mine if each is self.vector else each[own] for each in self.arrays]
             for node, array in zip(nodes, arrays, strict=True):

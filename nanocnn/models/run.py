@@ -52,8 +52,7 @@ class Run(NamedTuple):
         if self.progress.shown:
             each = self.communicator.gather((socket.gethostname(), os.getpid()))
             some = ", ".join(
-                f"{rank}: PID {pid} on {host}"
-                for rank, (host, pid) in zip(range(8), each, strict=False)
+                f"{rank}: PID {pid} on {host}" for rank, (host, pid) in enumerate(each[:8])
             )
             more = ", ..." if len(each) > 8 else ""
             say(

@@ -70,8 +70,9 @@ def pieces_of(plan: Plan) -> list[Piece]:
 
 def synchronized(layer: Layer) -> BatchNormalization | None:
     """The layer, if it needs the numbers of all shards in the middle of its pass."""
-    is_norm = isinstance(layer, BatchNormalization)
-    return layer if is_norm and layer.synchronized and layer.trainable else None
+    if isinstance(layer, BatchNormalization) and layer.synchronized and layer.trainable:
+        return layer
+    return None
 
 
 class Shard(Step):
