@@ -6,13 +6,16 @@ handle signals.
 """
 
 import atexit
+import os
 import pickle
 import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
+from math import inf
 from types import TracebackType
 from typing import Any
 
@@ -23,6 +26,8 @@ from ..common.arrays import Array
 from .communicator import AllReduce, Communicator, Error
 from .tree import Node, Stack, nodes_of, own_shards, push
 
+# Lets another process run where there are more of them than cores.
+pause = getattr(os, "sched_yield", partial(time.sleep, 0))
 ENDED, FAILED = 1, 2  # tags of the message that a process sends when it ends, or fails
 BUSY = 2000  # polls before a waiting process begins to sleep
 NAP = 1e-4  # seconds
@@ -107,25 +112,31 @@ class MPICommunicator(Communicator):
 
     def _wait(self, requests: list[Any]) -> None:
         """Until all requests are complete; RuntimeError if another process ends meanwhile."""
-        polls = 0
+        polls, end = 0, inf
         while not MPI.Request.Testall(requests):
             polls += 1
             if polls > BUSY:
                 time.sleep(NAP)
-                self._check_others()
+                if (ended := self._ended()) is not None and not self._agreed:
+                    end = min(
+                        end, time.monotonic() + PATIENCE / 2
+                    )  # what it sent may be on its way
+                    if time.monotonic() > end:
+                        raise self.agreed(
+                            RuntimeError(
+                                f"process {ended} of {self.size} has ended, while others wait for "
+                                "it: all have to run the same program"
+                            )
+                        )
             elif polls % 16 == 0:
-                time.sleep(0)  # lets another process run where there are more than cores
+                pause()
 
-    def _check_others(self) -> None:
+    def _ended(self) -> int | None:
+        """A process that has ended, or None."""
         status = MPI.Status()
-        if self.mpi.Iprobe(MPI.ANY_SOURCE, ENDED, status) and not self._agreed:
-            rank = status.Get_source()
-            raise self.agreed(
-                RuntimeError(
-                    f"process {rank} of {self.size} has ended, while others wait for it: all have "
-                    "to run the same program"
-                )
-            )
+        if self.mpi.Iprobe(MPI.ANY_SOURCE, ENDED, status):
+            return int(status.Get_source())
+        return None
 
     def _say_that_it_ends(self) -> None:
         others = (rank for rank in range(self.size) if rank != self.rank)
