@@ -5,7 +5,6 @@ uint32, then the values, big-endian in C order (as defined on the MNIST page).
 """
 
 import gzip
-import io
 import math
 import os
 import shlex
@@ -65,7 +64,7 @@ def how_to_unpack(*names: str) -> str:
     """The command that unpacks gzip files and keeps them."""
     command = shlex.join(["python", "-m", "gzip", "-d", *names])
     first = "" if all(name.endswith(".gz") for name in names) else "give it a name in .gz, then "
-    return f"{first}unpack it with: {command}"
+    return f"{first}unpack with: {command}"
 
 
 def _parse(
@@ -111,10 +110,12 @@ def _parse(
 def _map(file: BinaryIO, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
     """The array that begins at the file's position, mapped read-only."""
     try:
-        with _supported(name, shape):
-            return np.memmap(file, dtype, "r", file.tell(), shape)
-    except (AttributeError, io.UnsupportedOperation) as error:
-        raise DatasetError(f"{name}: mmap=True, expected a file on disk, got {error}") from error
+        file.fileno()
+        start = file.tell()
+    except (AttributeError, OSError) as error:
+        raise DatasetError(f"{name}: mmap=True, expected a file on disk ({error})") from error
+    with _supported(name, shape):
+        return np.memmap(file, dtype, "r", start, shape)
 
 
 @contextmanager

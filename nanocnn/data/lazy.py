@@ -85,7 +85,10 @@ def is_lazy(x: Any) -> bool:
     """Whether images `x` are read a batch at a time: memory-mapped, or no array but with slices."""
     if isinstance(x, np.ndarray):
         return _is_mapped(x)
-    shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", None)
+    try:
+        shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", None)
+    except (RuntimeError, ValueError) as error:  # by h5py
+        raise ValueError(f"{x!r:.80} cannot be read: {error}") from error
     return (
         isinstance(shape, tuple)
         and len(shape) > 1  # one number a sample is as small as a label

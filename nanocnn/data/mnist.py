@@ -195,16 +195,11 @@ def _read(
 
 
 def _require_unpacked(found: list[Traversable]) -> None:
-    """Raise, with the command that unpacks them, if any of these files are packed by their names."""
-    for file in found:
-        if isinstance(file, zipfile.Path):
-            archive = str(file.root.filename)
-            command = shlex.join(
-                ["python", "-m", "zipfile", "-e", archive, str(Path(archive).parent)]
-            )
-            raise DatasetError(
-                f"{archive}: mmap=True needs its files; extract them with: {command}"
-            )
+    """Raise, with the command that unpacks them, if these files are packed."""
+    if isinstance(found[0], zipfile.Path):
+        archive = str(found[0].root.filename)
+        command = shlex.join(["python", "-m", "zipfile", "-e", archive, str(Path(archive).parent)])
+        raise DatasetError(f"mmap=True, but the images are in a zip file; extract it: {command}")
     if packed := [str(file) for file in found if file.name.endswith(".gz")]:
         raise DatasetError(f"mmap=True, but the images are gzipped; {idx.how_to_unpack(*packed)}")
 
