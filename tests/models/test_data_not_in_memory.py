@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from nanocnn import Callback, Dense, Flatten, Sequential
+from nanocnn import Callback, Dense, Flatten, Sequential, gradcheck
 from nanocnn.common.errors import NonFiniteError, ShapeError
 from nanocnn.data import idx
 from support.processes import ENVIRONMENT
@@ -88,6 +88,14 @@ def test_larger_numbers_and_a_model_built_for_its_first_data(kernels, tmp_path):
     scaled.fit(OfMyOwn(X / 255), Y, verbose=0)
     with pytest.warns(UserWarning, match="values up to 209, where"):
         scaled.predict(OfMyOwn(X.astype("f4")))
+
+
+def test_looks_inside_read_what_they_are_given(tmp_path):
+    model = small_model()
+    x = X[:2] / 255
+    for lazy in (mapped(tmp_path, x), OfMyOwn(x)):
+        assert str(model.trace(lazy, Y[:2])) == str(model.trace(x, Y[:2]))
+        assert gradcheck.check(model, lazy, Y[:2], limit=2).ok
 
 
 @pytest.mark.parametrize("source", ["mapped", "own"])
