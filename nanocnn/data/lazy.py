@@ -20,6 +20,9 @@ class LazyImages:
     read. `dtype`: uint8 for pixels that are to be scaled, as they are read; or a float type, which
     the images are cast to and checked for NaN and infinity as they are read.
 
+    A shuffled batch reads a run of rows at a time; a source of compressed chunks unpacks one for
+    each run, so there chunks of few images, or `shuffle=False`, are many times faster.
+
     source  a memory-mapped array; or an object with `shape` (N, ...), `dtype` and source[a:b], an
             array: h5py.Dataset, zarr.Array, or of a class of your own
     """
@@ -28,6 +31,7 @@ class LazyImages:
         self, source: Any, image: tuple[int, ...], dtype: DTypeLike, name: str, rows: range
     ) -> None:
         self.source, self.image, self.name = source, image, name
+        self.sample, self.stored = tuple(source.shape[1:]), source.dtype  # HDF5 takes long to say
         self.dtype = np.dtype(dtype)
         self.rows = rows  # of the source
 
@@ -55,7 +59,7 @@ class LazyImages:
         if isinstance(source, np.ndarray):
             images = source[rows]
         else:  # in runs of successive rows, in the order of the file
-            images = np.empty((len(rows), *source.shape[1:]), source.dtype)
+            images = np.empty((len(rows), *self.sample), self.stored)
             order = rows.argsort(kind="stable")
             ends = np.flatnonzero(np.diff(rows[order]) != 1) + 1
             for places in np.split(order, ends) if len(rows) else ():
@@ -64,19 +68,19 @@ class LazyImages:
         return images if self.dtype == np.uint8 else as_floats(images, self.dtype, self.name, rows)
 
     def _slice(self, start: int, count: int) -> Array:
-        part = f"{self.name}[{start}:{start + count}]"
+        stop = start + count
         try:
-            rows = np.asarray(self.source[start : start + count])
+            rows = np.asarray(self.source[start:stop])
         except (TypeError, LookupError) as error:
             raise ValueError(
-                f"{part}: {error!r:.80}, expected an array: data that are read a batch at a time "
-                "have shape, dtype and slices"
+                f"{self.name}[{start}:{stop}]: {error!r:.80}, expected an array: data that are "
+                "read a batch at a time have shape, dtype and slices"
             ) from error
-        shape, dtype = (count, *self.source.shape[1:]), self.source.dtype
-        if rows.shape != shape or rows.dtype.newbyteorder("=") != dtype.newbyteorder("="):
+        shape = count, *self.sample
+        if rows.shape != shape or not np.can_cast(rows.dtype, self.stored, "equiv"):
             raise ShapeError(
-                f"{part}: got {rows.dtype} of shape {rows.shape}, expected {dtype} of shape "
-                f"{shape}, by {self.name}.dtype and {self.name}.shape"
+                f"{self.name}[{start}:{stop}]: got {rows.dtype} of shape {rows.shape}, expected "
+                f"{self.stored} of shape {shape}, by {self.name}.dtype and {self.name}.shape"
             )
         return rows
 
