@@ -12,6 +12,7 @@ from ..common.errors import NonFiniteError, ShapeError, warn
 from ..common.validate import flag, integer
 from ..data.batches import batches
 from ..distributed import Communicator
+from ..data.lazy import LazyImages
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
 from ..losses import Loss, get_loss, is_builtin
@@ -200,7 +201,9 @@ class Evaluator(Structure):
         weight = checked_weight(sample_weight, len(images), self.dtype)
         if is_builtin(self.loss):
             labels = self.loss.prepared(labels, self.dtype)
-        return Data(np.ascontiguousarray(images), labels, weight)
+        if not isinstance(images, LazyImages):
+            images = np.ascontiguousarray(images)
+        return Data(images, labels, weight)
 
     def _ready(self, x: Any) -> None:
         """Raise RuntimeError where nothing is compiled; build the model for `x` if it is not."""

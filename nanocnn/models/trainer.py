@@ -87,12 +87,13 @@ class Trainer(Evaluator):
     ) -> History:
         """Train from epoch `initial_epoch` up to `epochs`; returns the `History`.
 
-        x (N, *input_shape): uint8 is scaled by 1/255, floats are used unchanged, other
-        integers raise an error (see `Sequential`); (N,H,W) gains its channel axis. y: what the loss
-        expects. `validation_split` takes the last part of the data, before shuffling. Reported
-        training numbers are means over the epoch, measured while the weights change. `batch_size`
-        None is 32. `class_weight`: {class: weight}, of labels, of one-hot targets, or 0 and 1 for
-        one output.
+        x (N, *input_shape): uint8 is scaled by 1/255, floats are used unchanged, other integers
+        raise an error (see `Sequential`); (N,H,W) gains its channel axis. Memory-mapped arrays, and
+        sources with `shape`, `dtype` and slices such as `h5py.Dataset`, are read a batch at a time
+        (see `LazyImages`). y: what the loss expects. `validation_split` takes the last part of the
+        data, before shuffling. Reported training numbers are means over the epoch, measured while
+        the weights change. `batch_size` None is 32. `class_weight`: {class: weight}, of labels, of
+        one-hot targets, or 0 and 1 for one output.
 
         With `initial_epoch=model.progress["epoch"]` training resumes as if it had not stopped:
         callbacks get their state back, and the history includes the earlier epochs. A warning says
