@@ -11,8 +11,8 @@ from ..common.config import serialize
 from ..common.errors import NonFiniteError, ShapeError, warn
 from ..common.validate import flag, integer
 from ..data.batches import batches
-from ..distributed import Communicator
 from ..data.lazy import LazyImages
+from ..distributed import Communicator
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
 from ..losses import Loss, get_loss, is_builtin
@@ -171,8 +171,8 @@ class Evaluator(Structure):
         for number, index in enumerate(order):
             samples, loss, *sums = everyone[number % communicator.size, number].tolist()
             if not np.isfinite(loss):
-                error = NonFiniteError("the loss is NaN or infinite")
-                raise self._nonfinite(error, number, data, index)
+                error = NonFiniteError(f"the loss is {loss}")
+                raise communicator.agreed(self._nonfinite(error, number, data, index))
             means.add(int(samples), loss, dict(zip(self.metrics, sums, strict=True)))
         return self._means(means, callbacks)
 

@@ -195,7 +195,8 @@ class Trainer(Evaluator):
                         f"epoch {epoch + 1}, batch {number + 1}: {error}, first seen in "
                         f"{self._first_nonfinite(data.images(index, self.dtype))}; "
                         "the parameters are those before this batch"
-                    )
+                    ),
+                    cause=error,
                 ) from None
             means.add(step.samples, step.loss, step.measure())
             if callbacks.listeners["on_train_batch_end"]:
@@ -243,7 +244,7 @@ class Trainer(Evaluator):
             )
         except NonFiniteError as error:
             raise run.communicator.agreed(
-                NonFiniteError(f"epoch {epoch + 1}, validation: {error}")
+                NonFiniteError(f"epoch {epoch + 1}, validation: {error}"), cause=error
             ) from None
         return {f"val_{name}": value for name, value in logs.items()}
 
