@@ -159,9 +159,9 @@ class Case(NamedTuple):
 
 
 WHY = {
-    "compute": "there is too little to compute: the update and the fixed cost of each call stay",
-    "bandwidth": "bandwidth: gradients that are sent, received and added",
-    "latency": "latency, and the messages that each machine exchanges with all others",
+    "compute": "a shard too small: the update, and the fixed cost of each call, do not get less",
+    "bandwidth": "bandwidth: gradients are sent, received and added",
+    "latency": "latency: each machine exchanges messages with all others",
 }
 
 

@@ -176,17 +176,17 @@ def seconds(rows: Sequence[dict[str, Any]], team: Team, batch: int) -> list[floa
     ]
 
 
-def part_of_communication(row: dict[str, Any]) -> float:
-    """Of a step: from the end of the backward until the sum is complete, starting and poking."""
-    shares = [sum(run["parts"].values()) / run["step"] for run in row["runs"]]
-    return harness.summarize(shares).median
+def part_of(row: dict[str, Any], *names: str) -> str:
+    """Of a step, in percent: what the communicator's methods take."""
+    shares = [sum(run["parts"][name] for name in names) / run["step"] for run in row["runs"]]
+    return f"{harness.summarize(shares).median:.1%}"
 
 
 def report(name: str, rows: list[dict[str, Any]], options: Any) -> dict[str, float]:
     """Print one network's tables; returns the ratios that must be reached."""
     compare, ratios = not options.quick, {}
     header = ["whole batch", "team", "ms a step", "quartiles"]
-    header += ["communication", "speed of one process"] * compare
+    header += ["sum", "waiting", "speed of one process"] * compare
     table = []
     for row in sorted(rows, key=lambda row: (row["batch"], row["team"].library != OURS)):
         team, batch = row["team"], row["batch"]
@@ -200,16 +200,25 @@ def report(name: str, rows: list[dict[str, Any]], options: Any) -> dict[str, flo
             ratio = harness.speed_up(times, one).median if one else None
             if ours and ratio:
                 ratios[f"{team.processes} processes, batch {batch}"] = ratio
-            line += [f"{part_of_communication(row):.1%}" if ours else ""]
+            line += (
+                [part_of(row, "start", "poke", "finish"), part_of(row, "gather")]
+                if ours
+                else ["", ""]
+            )
             line += [f"{ratio:.2f}x" if ratio and ours else ""]
         table.append(line)
     print(f"\n### {name}: processes of one thread, and one process of as many threads\n")
     print(harness.table(header, table))
+    if compare:
+        print(
+            "\nsum: the part of a step in which gradients are sent, received and added; waiting: "
+            "until all\nprocesses are there, and their loss and metrics."
+        )
     cores = harness.usable_cores()
     if many := [count for count in options.processes if count > cores]:
         print(
             f"\nThis machine has {cores} cores: {' and '.join(map(str, many))} processes, or "
-            "threads, share them and wait for each other; that says nothing about more cores."
+            "threads, share them\nand wait for each other; that says nothing about more cores."
         )
     if compare:
         weak(name, rows, options)
@@ -239,7 +248,7 @@ def against_torch(rows: list[dict[str, Any]], options: Any) -> dict[str, float]:
             ratio = harness.speed_up(ours, theirs[best])
             ratios[f"DDP, batch {batch}"] = ratio.median
             print(
-                f"\nBatch {batch}, 2 processes x 1 thread: a step of nanocnn is as fast as "
-                f"{ratio.median:.2f}x ({harness.spread(ratio)}) steps of {DDP[best]}, gloo."
+                f"\nBatch {batch}, 2 processes x 1 thread: nanocnn is faster by {ratio.median:.2f}x "
+                f"({harness.spread(ratio)}) than {DDP[best]}, gloo."
             )
     return ratios

@@ -18,7 +18,7 @@ from peers import Nanocnn, Torch
 from workers import task_of
 
 now = time.perf_counter
-ADDED = 1 << 26  # bytes that are added at most: more than a cache holds
+ADDED = 1 << 26  # bytes that are added: more than a cache holds
 
 
 class Clock:
@@ -194,7 +194,7 @@ def exchange(sizes: list[int], rounds: int) -> dict[str, Any]:
 
 def addition() -> dict[str, float]:
     """Seconds of one call of NumPy's addition, and of each byte of numbers that are in no cache."""
-    n = ADDED // 16
+    n = ADDED // 4
     x, y = np.ones(n, np.float32), np.ones(n, np.float32)
     call = min(timed(lambda: np.add(x[:8], y[:8], out=y[:8])) for _ in range(100))
     whole = min(timed(lambda: np.add(x, y, out=y)) for _ in range(5))
