@@ -173,9 +173,9 @@ def where_it_ends(case: Case, network: Network, counts: Sequence[int]) -> str:
     lost = case.losses(machines, network)
     why = WHY[max(lost, key=lambda name: lost[name])]
     shares = ", ".join(f"{name} {each * 1e3:.2f}" for name, each in lost.items())
-    where = f"{value:.0%} at {machines} machines"
+    where = f"{value:.1%} at {machines:,} machines"
     if value < SHARE:
-        where = f"below {SHARE:.0%} from {machines} machines on ({value:.0%})"
+        where = f"below {SHARE:.0%} from {machines:,} machines on ({value:.1%})"
     return f"{where}; most is lost to {why} (ms of a step lost: {shares})"
 
 
@@ -265,7 +265,8 @@ def expect(name: str, case: Case, networks: Mapping[str, Network], options: Any)
         else:
             rows.append([title, *("" if v is None else f"{v:.0%}" for v in values)])
     what = "ms of a step" if options.quick else "expected efficiency"
-    print(f"\n### {name}: {what} on R machines of {options.threads} threads, {case.title}\n")
+    threads = f"{options.threads} thread{'s' * (options.threads > 1)}"
+    print(f"\n### {name}: {what} on R machines of {threads}, {case.title}\n")
     print(harness.table(["network", *(f"{n:,}" for n in COUNTS)], rows))
     if not options.quick:
         print()

@@ -32,18 +32,36 @@ DDP = {
 }
 
 
-def launcher() -> str:
-    """The command that starts MPI processes. SystemExit says what to install if there is none."""
+def launcher() -> str | None:
+    """The command that starts MPI processes: that beside Python, whose library mpi4py loads."""
     beside = str(Path(sys.executable).parent)
     path = os.pathsep.join((beside, os.environ.get("PATH", "")))
-    found = shutil.which("mpiexec", path=path) or shutil.which("mpirun", path=path)
-    if found is None or importlib.util.find_spec("mpi4py") is None:
-        what = "mpi4py" if found else "mpiexec"
-        raise SystemExit(
-            f"{what} is not installed, which several processes need: python -m pip install -e "
-            '".[mpi]" (mpi4py and MPICH)'
-        )
-    return found
+    return shutil.which("mpiexec", path=path) or shutil.which("mpirun", path=path)
+
+
+def missing() -> str:
+    """What to install to start several processes; "" if nothing."""
+    if launcher() is None:
+        what = "mpiexec"
+    elif importlib.util.find_spec("mpi4py") is None:
+        what = "mpi4py"
+    else:
+        return ""
+    return (
+        f"{what} is not installed, which several processes need: "
+        'python -m pip install -e ".[mpi]" (mpi4py and MPICH)'
+    )
+
+
+def refused(counts: Sequence[int], batches: Sequence[int]) -> str:
+    """Why these cannot be measured; "" if they can."""
+    for count in counts:
+        if count < 2 or any(batch % count for batch in batches):
+            return (
+                f"--processes {count} --batches {' '.join(map(str, batches))}: expected 2 or more "
+                "processes, and batches that they can share out"
+            )
+    return ""
 
 
 class Team(NamedTuple):
@@ -72,7 +90,7 @@ class Group:
             host, port = server.getsockname()
             command = [sys.executable, str(RANKS), host, str(port)]
             if team.processes > 1:
-                command = [launcher(), "-n", str(team.processes), *command]
+                command = [str(launcher()), "-n", str(team.processes), *command]
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=self.errors, stderr=self.errors,
                 env=environment(team.threads),
@@ -248,7 +266,7 @@ def against_torch(rows: list[dict[str, Any]], options: Any) -> dict[str, float]:
             ratio = harness.speed_up(ours, theirs[best])
             ratios[f"DDP, batch {batch}"] = ratio.median
             print(
-                f"\nBatch {batch}, 2 processes x 1 thread: nanocnn is faster by {ratio.median:.2f}x "
-                f"({harness.spread(ratio)}) than {DDP[best]}, gloo."
+                f"\nBatch {batch}, 2 processes x 1 thread: nanocnn is faster than {DDP[best]}, "
+                f"gloo, by {ratio.median:.2f}x ({harness.spread(ratio)})."
             )
     return ratios

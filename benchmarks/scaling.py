@@ -170,7 +170,8 @@ def report(found: dict[str, dict[int, list[Call]]], compare: bool) -> None:
 
 def several(options: Any) -> dict[str, Any]:
     """Measure processes, and what the model of machines is made of; report both."""
-    processes.launcher()  # or say what to install
+    if problem := processes.missing() or processes.refused(options.processes, options.batches):
+        raise SystemExit(problem)
     counts, with_peers = options.processes, options.with_peers
     found, ratios = {}, {}
     for name in options.preset:
@@ -178,7 +179,7 @@ def several(options: Any) -> dict[str, Any]:
             team for team, _ in processes.cells(counts, options.batches, with_peers)
         )
         if options.machines:
-            teams |= {processes.Team(1, options.threads): None}
+            teams |= dict.fromkeys([processes.Team(1, options.threads), processes.Team(2, 1)])
         with processes.groups(list(teams), name) as running:
             rows = processes.measure(running, options)
             model = machines.measure(running, rows, options) if options.machines else None
@@ -224,8 +225,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     if options.quick:
         options.preset, options.rounds, options.batch, options.counts = ["tiny"], 1, 16, [1, 64]
         options.batches = [16]
-    several_processes = options.processes is not None or options.machines
-    if several_processes:
+    host = harness.machine(options.threads)
+    if options.processes is not None or options.machines:
         options.with_peers = options.processes is not None
         options.preset = options.preset or ["lenet", "simple"][: 1 + options.with_peers]
         options.processes = options.processes or ([2] if options.quick else [2, 4])
@@ -237,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         results = {name: {t: calls for t, calls in each.items()} for name, each in found.items()}
     if options.quick:
         print(harness.NO_VERDICT)
-    harness.finish("scaling", options.json, harness.machine(options.threads), results)
+    harness.finish("scaling", options.json, host, results)
     return results
 
 
