@@ -138,7 +138,10 @@ class Distributed(Torch):
             "gloo", init_method=file.as_uri(), rank=rank, world_size=self.size
         )
         super().__init__(task, **settings)
-        self.call = torch.nn.parallel.DistributedDataParallel(self.model)
+        self.call = torch.nn.parallel.DistributedDataParallel(
+            self.model,
+            gradient_as_bucket_view=True,  # saves a copy
+        )
         self.clock = Clock()
         self.optimizer.register_step_post_hook(self.clock.around("step", lambda *_: None))
 
