@@ -242,6 +242,7 @@ def report(name: str, found: dict[str, Any], options: Any) -> None:
         for line, check in zip(rows, found["checks"], strict=True):
             line.append(f"{check['model'] / check['seconds'] - 1:+.0%}")
     print(harness.table(header, rows))
+    print("\nThe model knows nothing of processes that share a core, nor of one that is late.")
     networks = dict(NETWORKS)
     if options.latency is not None or options.bandwidth is not None:
         usual = NETWORKS["10 GbE"]

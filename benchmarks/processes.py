@@ -236,7 +236,8 @@ def report(name: str, rows: list[dict[str, Any]], options: Any) -> dict[str, flo
     if many := [count for count in options.processes if count > cores]:
         print(
             f"\nThis machine has {cores} cores: {' and '.join(map(str, many))} processes, or "
-            "threads, share them\nand wait for each other; that says nothing about more cores."
+            "threads, share them, and\nthose that wait take time from those that compute: this "
+            "says nothing about more cores."
         )
     if compare:
         weak(name, rows, options)
