@@ -33,9 +33,8 @@ def test_a_step_of_two_machines_computed_by_hand():
 
 
 def test_messages_wait_for_the_network():
-    # Bucket 1: its bytes leave from 10 to 10.5. Bucket 2, complete at 10.2: from 10.5 to 14.5; it is
-    # there at 15. The sum of bucket 1, from 11.7 on, leaves at 14.5 and is there at 15.5; that of
-    # bucket 2 takes 4.5 more.
+    # Bucket 1: its bytes leave from 10 to 10.5. Bucket 2, complete at 10.2: from 10.5 to 14.5,
+    # there at 15. Bucket 1's sum, from 11.7 on, leaves at 14.5 and takes 1; bucket 2's takes 4.5.
     small_first = Compute([10.0, 0.2], 1.0, [1e6, 8e6])
     assert machines.step(small_first, 2, SLOW, Software()) == pytest.approx(20.0)
 
