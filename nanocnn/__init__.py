@@ -7,8 +7,9 @@ the fast versions. Names are loaded when first used, so that importing nanocnn i
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .common.launcher import launch
+from .common import processes
 from .common.moved import MOVED
+from .jit.launcher import launch
 
 __version__ = "0.1.0"
 
@@ -113,4 +114,5 @@ def __dir__() -> list[str]:
 if launch().size > 1:
     from .distributed import join
 
+    processes.first = launch().rank == 0
     join()

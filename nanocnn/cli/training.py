@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..common import launcher
+from ..common import processes
 from ..common.arrays import Array
 from ..common.config import serialize
 from ..common.files import check_writable
@@ -105,7 +105,7 @@ def begin(options: Namespace, build: Callable[..., Sequential]) -> Run:
             f"more, got {epochs}{default}"
         )
     for path in (checkpoint, out / preset.file):
-        if launcher.first:
+        if processes.first:
             _check_writable(path, out)
     return Run(model, epochs, checkpoint, out / preset.file)
 
@@ -168,7 +168,7 @@ def _same(model: Sequential, preset: Sequential) -> bool:
 
 def writes_results() -> bool:
     """Whether this process is alone, or the first of those that have trained the model."""
-    return launcher.first
+    return processes.first
 
 
 def check_steps(model: Sequential, images: int, batch_size: int) -> None:

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..common import launcher
+from ..common import processes
 from ..common.arrays import Array
 from ..common.errors import MissingExtraError
+from ..jit.launcher import launch
 from .tree import Node
 
 Error = TypeVar("Error", bound=BaseException)
@@ -110,24 +111,24 @@ def set_communicator(communicator: Communicator | None) -> None:
     if not isinstance(communicator, (Communicator, type(None))):
         raise ValueError(f"communicator={communicator!r:.80}, expected a Communicator or None")
     _given = communicator
-    launcher.first = get_communicator().rank == 0
+    processes.first = get_communicator().rank == 0
 
 
 @cache
 def _launched() -> Communicator:
-    launch = launcher.launch()
-    if launch.size == 1:
+    launched = launch()
+    if launched.size == 1:
         return Communicator()
     try:
         from .mpi import MPICommunicator
     except ImportError as error:
         raise MissingExtraError(
-            f"an MPI launcher started {launch.size} processes, but mpi4py cannot be imported "
-            f'({error}): pip install "nanocnn[mpi]"; to train {launch.size} models instead, each '
+            f"an MPI launcher started {launched.size} processes, but mpi4py cannot be imported "
+            f'({error}): pip install "nanocnn[mpi]"; to train {launched.size} models instead, each '
             "process for itself, call nanocnn.distributed.set_communicator("
             "nanocnn.distributed.Communicator())"
         ) from None
-    return MPICommunicator(launch.size)
+    return MPICommunicator(launched.size)
 
 
 def join() -> None:

@@ -39,6 +39,3 @@ def _number(text: str) -> int | None:
     digits = text.partition("(")[0].partition(",")[0]
     return int(digits) if digits.isdecimal() else None
 
-
-# Whether this process is alone, or the first one, which prints, warns and writes files for all.
-first = launch().rank == 0
