@@ -132,9 +132,6 @@ def _launched() -> Communicator:
 
 
 def join() -> None:
-    """Join the other processes now: one that ends before would leave them waiting.
-
-    Without mpi4py nothing happens; a training then says what is missing.
-    """
+    """Join the other processes now; without mpi4py a training says what is missing."""
     with suppress(MissingExtraError, RuntimeError):
         get_communicator()

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import llvmlite.binding as llvm
 from numba.core import config
-from numba.core.codegen import get_host_cpu_features
 
 
 class Cpu(NamedTuple):
@@ -30,7 +29,7 @@ def find_cpu(name: str | None, features: str | None) -> Cpu:
     elif name:
         wide, fair = any(part in name.lower() for part in AVX512), name.lower() not in SSE
     else:
-        found = llvm.get_host_cpu_features()
+        found = llvm.host_features()
         wide, fair = found.get("avx512f", False), found.get("avx2", False)
     return Cpu(64, 32) if wide else Cpu(32, 16) if fair else Cpu(16, 16)
 

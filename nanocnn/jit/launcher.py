@@ -38,4 +38,3 @@ def _number(text: str) -> int | None:
     """The integer that `text` begins with: Slurm writes "4(x2)"."""
     digits = text.partition("(")[0].partition(",")[0]
     return int(digits) if digits.isdecimal() else None
-

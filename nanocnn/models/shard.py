@@ -108,16 +108,16 @@ class Shard(Step):
             self._run_backward(piece)
 
     def _run_forward(self, piece: Piece) -> None:
-        y = self.x if piece.begin is None else piece.begin.normalize(self.memory)
+        y = self.x if piece.begin is None else piece.begin._normalize(self.memory)
         y = self.plan.forward(y, True, self.memory, piece.span)
         if isinstance(piece.end, Statistics):
-            piece.end.layer.statistics(y, self.memory)
+            piece.end.layer._statistics(y, self.memory)
         else:
             self._to_loss(y)
 
     def _run_backward(self, piece: Piece) -> None:
         if piece.begin is not None:
-            d: Array | None = piece.begin.gradient(self.memory)
+            d: Array | None = piece.begin._gradient(self.memory)
         elif piece.span.stop == len(self.plan.stages):
             d = self.loss_function.backward(self.share, self.model.kernels, self.memory)
         else:
@@ -126,6 +126,6 @@ class Shard(Step):
         self._d = d = self.plan.backward(d, self.memory, piece.span)
         if isinstance(piece.end, Sums):
             assert d is not None
-            piece.end.layer.sums(d, self.memory)
+            piece.end.layer._sums(d, self.memory)
         done = slice(piece.span.start, piece.span.stop + (piece.begin is not None))
         self.gradients.collect(done)  # now: another shard's will be in the same places

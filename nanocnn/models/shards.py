@@ -217,7 +217,7 @@ class ShardedStep:
         shift = found[:, 0] - mean
         variance = total((found[:, 1] + shift * shift) * weights)
         for own in self.passes.values():
-            shard = layer.shard(own.memory)
+            shard = layer._shard(own.memory)
             shard.mean[...], shard.variance[...] = mean, variance
 
     def _combine_sums(self, layer: BatchNormalization) -> None:
@@ -225,13 +225,13 @@ class ShardedStep:
         found = self._of_all_shards(self._rows(layer, "sums"))
         size = self.samples * prod(layer.input_shape[:-1])
         for own in self.passes.values():
-            layer.shard(own.memory).means[...] = total(found) / size
+            layer._shard(own.memory).means[...] = total(found) / size
 
     def _rows(self, layer: BatchNormalization, what: str) -> Array:
         rows = np.zeros((len(self.ranges), 2, layer.input_shape[-1]))
         for row, shard in zip(rows, self.ranges, strict=True):
             if own := self.passes.get(shard):
-                row[...] = getattr(layer.shard(own.memory), what)
+                row[...] = getattr(layer._shard(own.memory), what)
         return rows
 
 
