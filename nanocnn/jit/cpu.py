@@ -6,6 +6,8 @@ from typing import NamedTuple
 import llvmlite.binding as llvm
 from numba.core import config
 
+from .numba_private import host_features
+
 
 class Cpu(NamedTuple):
     """Bytes in a vector register, and the number of registers: they determine the tiles."""
@@ -29,7 +31,7 @@ def find_cpu(name: str | None, features: str | None) -> Cpu:
     elif name:
         wide, fair = any(part in name.lower() for part in AVX512), name.lower() not in SSE
     else:
-        found = llvm.host_features()
+        found = llvm.get_host_cpu_features()
         wide, fair = found.get("avx512f", False), found.get("avx2", False)
     return Cpu(64, 32) if wide else Cpu(32, 16) if fair else Cpu(16, 16)
 
@@ -48,7 +50,7 @@ define float @fuse(float %a, float %b, float %c) {
 @cache
 def target() -> tuple[str, str, str]:
     """LLVM's triple, processor name and features: machine code is specific to them."""
-    features = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    features = host_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
     return llvm.get_process_triple(), config.CPU_NAME or llvm.get_host_cpu_name(), features
 
 
