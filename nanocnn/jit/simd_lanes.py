@@ -57,6 +57,20 @@ def widen(typingctx, vector):
     return (kind(vector), emit) if isinstance(vector.dtype, types.Float) else None
 
 
+@intrinsic
+def convert(typingctx, vector, p):
+    """The lanes as items of pointer `p`'s type, of whole numbers; fractions are cut off."""
+    kind = Vector(p.dtype, vector.count)
+
+    def emit(context, builder, sig, args):
+        value, whole = args[0], ir.VectorType(INT32, vector.count)
+        if isinstance(vector.dtype, types.Float):
+            value = builder.fptosi(value, whole)
+        return builder.trunc(value, llvm_type(kind)) if p.dtype.bitwidth < 32 else value
+
+    return kind(vector, p), emit
+
+
 def _split(builder, vector, value):
     """(the bits of x minus those of sqrt(1/2), these, and the number of bits of a fraction)."""
     bits = vector.dtype.bitwidth

@@ -14,7 +14,6 @@ from nanocnn.jit import simd
 from nanocnn.jit.cpu import Cpu, cpu as this_host, find_cpu
 from nanocnn.jit.simd import (  # fmt: skip
     columns,
-    convert,
     fma,
     indices,
     item_bits,
@@ -33,7 +32,7 @@ from nanocnn.jit.simd import (  # fmt: skip
     total,
     transpose,
 )
-from nanocnn.jit.simd_lanes import copysign, exp2
+from nanocnn.jit.simd_lanes import convert, copysign, exp2
 
 DTYPES = [np.float32, np.float64]
 ROWS = 3

@@ -85,7 +85,7 @@ def _backward(
 @inline
 def _sigmoid_loss(z, t, epsilon):
     zero = splat(z, 0)
-    e = exp(select(z > zero, zero - z, z))  # of -|z|: at most 1, no overflow
+    e = exp(select(z > zero, -z, z))  # of -|z|: at most 1, no overflow
     positive = select(z > zero, z, zero)
     return positive - t * z + log1p(e), sigmoid(z)
 

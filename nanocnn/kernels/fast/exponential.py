@@ -94,7 +94,7 @@ def sigmoid(x):
     p e, which is small.
     """
     most = -RANGE_32[0] if item_bits(x) == 32 else -RANGE_64[0]
-    n, e = _reduce(_limit(splat(x, 0) - x, -most, most))
+    n, e = _reduce(_limit(-x, -most, most))
     half = _round(n, -0.5)
     s, p = exp2(half), exp2(n + half)
     both = s + p

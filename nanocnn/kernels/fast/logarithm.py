@@ -32,7 +32,7 @@ def log1p(f):
     s, half = f / (f + splat(f, 2)), f * f * splat(f, 0.5)
     z = s * s
     p = polynomial(z, P_32) if item_bits(f) == 32 else polynomial(z, P_64)
-    return f + fma(s, fma(z, p, half), splat(f, 0) - half)
+    return f + fma(s, fma(z, p, half), -half)
 
 
 @inline
@@ -48,7 +48,7 @@ def log(x):
     else:
         value = fma(n, splat(x, LN2_64[0]), fma(n, splat(x, LN2_64[1]), value))
     value = select(x < infinity, value, x)
-    return select(x > zero, value, select(x == zero, zero - infinity, splat(x, np.nan)))
+    return select(x > zero, value, select(x == zero, -infinity, splat(x, np.nan)))
 
 
 @inline
