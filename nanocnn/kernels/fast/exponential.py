@@ -104,8 +104,10 @@ def sigmoid(x):
 @inline
 def tanh(x):
     """tanh of a vector x = 1 - 2 / (1 + exp(2x)); it keeps the sign of 0, and subnormal numbers."""
-    a, one = copysign(x, splat(x, 1)), splat(x, 1)
-    n, e = _reduce(_limit(a + a, 0, 40))  # tanh(20) is 1
+    one, most = splat(x, 1), splat(x, 20)  # tanh(20) is 1
+    a = copysign(x, one)
+    a = select(a > most, most, a)
+    n, e = _reduce(a + a)
     power = exp2(n)
     large = one - splat(x, 2) / fma(power, e, power + one)
     z = a * a
