@@ -120,8 +120,13 @@ def order(rule: str, samples: int, each: int, begins_with: bool = False) -> Any:
 
 
 def spell(tree: Any) -> str:
-    """A tree as a sum with parentheses."""
+    """A tree as a sum with parentheses; of summands, the one with the lowest number comes first."""
+    return _spell(tree)[1]
+
+
+def _spell(tree: Any) -> tuple[int, str]:
+    """(the lowest number, the sum)."""
     if isinstance(tree, int):
-        return str(tree)
-    children = sorted(tree, key=lambda child: int(re.findall(r"\d+", spell(child))[0]))
-    return " + ".join(f"({spell(c)})" if isinstance(c, frozenset) else str(c) for c in children)
+        return tree, str(tree)
+    children = sorted(_spell(child) for child in tree)
+    return children[0][0], " + ".join(f"({c})" if "+" in c else c for _, c in children)
