@@ -11,7 +11,7 @@ from math import frexp, isfinite, ldexp
 
 BITS = 128
 ONE = 1 << BITS
-LN2 = 0xb17217f7d1cf79abc9e3b39803f2f6af  # ln(2) * ONE
+LN2 = 0xB17217F7D1CF79ABC9E3B39803F2F6AF  # ln(2) * ONE
 HALVINGS = 8  # of an argument, so that its series is short
 
 
@@ -42,7 +42,7 @@ def cos(x: float) -> float:
 
 @lru_cache(64)
 def _log(x: float) -> int:
-    """ln(x) * ONE, by ln(m) = 2 (s + s^3/3 + s^5/5 + ...), s = (m - 1) / (m + 1), m from 3/4 to 3/2."""
+    """ln(x) * ONE; ln(m) = 2 (s + s^3/3 + s^5/5 + ...) for s = (m - 1) / (m + 1)."""
     m, n = frexp(x)
     if m < 0.75:
         m, n = 2 * m, n - 1
