@@ -55,8 +55,8 @@ def evaluate(name, x):
 
 def exact(name, x):
     """The function in a wider type. An error of half an ulp of float64 is 2^-30 ulp of float32."""
-    x = x.astype(np.float64 if x.dtype == np.float32 else np.longdouble)
     with np.errstate(all="ignore"):
+        x = x.astype(np.float64 if x.dtype == np.float32 else np.longdouble)
         return 1 / (1 + np.exp(-x)) if name == "sigmoid" else getattr(np, name)(x)
 
 
