@@ -49,7 +49,7 @@ done
 
 # An arm64 Python: packages of Debian, unpacked but not installed, so nothing of them is run.
 make_root() {
-    local packages=usr/lib/python3/dist-packages python version
+    local packages=usr/lib/python3/dist-packages python version pip
     rm -rf "$root" && mkdir -p "$(dirname "$root")"
     mmdebstrap --quiet --variant=extract --architectures=arm64 \
         --include=base-files,python3,libstdc++6 trixie "$root" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} || stop "Debian's packages did not come"
@@ -57,12 +57,13 @@ make_root() {
     version=${python#usr/bin/python}
     # The wheels that an arm64 pip would choose; pip itself need not be emulated.
     "$host" -c "import tomllib
-for each in tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']:
-    print(each)" > "$root/requirements.txt"
-    "$host" -m pip install --quiet --root-user-action=ignore --target "$root/$packages" \
-        --python-version "$version" --only-binary=:all: --platform manylinux2014_aarch64 \
-        --platform manylinux_2_27_aarch64 --platform manylinux_2_28_aarch64 \
-        -r "$root/requirements.txt" || stop "the arm64 wheels did not come"
+project = tomllib.load(open('pyproject.toml', 'rb'))['project']
+print(*project['dependencies'], 'pytest', sep='\n')" > "$root/requirements.txt"
+    pip=("$host" -m pip install --root-user-action=ignore --target "$root/$packages"
+        --python-version "$version" --only-binary=:all: --platform manylinux2014_aarch64
+        --platform manylinux_2_27_aarch64 --platform manylinux_2_28_aarch64
+        -r "$root/requirements.txt")
+    "${pip[@]}" > "$root/pip.log" 2>&1 || { cat "$root/pip.log" && stop "no arm64 wheels"; }
     # Called python and given as argv[0], so that Python starts its child processes by it, too.
     cat > "$root/usr/bin/python" <<SCRIPT
 #!/bin/sh

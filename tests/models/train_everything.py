@@ -1,3 +1,4 @@
+# ruff: noqa: E402  what is imported from tests and benchmarks stands behind their paths
 """Train everything that can be trained, for a few steps, and print a hash of what comes of it.
 
 python tests/models/train_everything.py                 one line `name sha256` for each training
