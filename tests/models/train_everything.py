@@ -7,7 +7,7 @@ python tests/models/train_everything.py --small         one training of each kin
 python tests/models/train_everything.py --threads 1 lenet/float32 adamw/float64
 
 Hashed are the bytes of weights, optimizer state, history, predictions and evaluation. The lines
-are the same on every processor: `test_one_result.py` and `tests/arm64.sh` compare them.
+are the same on every processor: `test_train_everything.py` and `tests/arm64.sh` compare them.
 """
 
 import hashlib
