@@ -16,7 +16,7 @@ from presets import NINE
 
 from nanocnn.cli.training import weights_hash
 from nanocnn.data import mnist
-from nanocnn.jit.cpu import cpu
+from nanocnn.jit.cpu import cpu, has_fma
 from nanocnn.kernels import get_kernels
 from nanocnn.layers import LAYERS
 from nanocnn.layers.activation import ACTIVATIONS
@@ -40,6 +40,11 @@ OTHERS = {
     "AVX2": (32, HASWELL | {"NUMBA_CPU_FEATURES": f"+avx2,{FUSED}"}),
     "16-byte registers": (16, HASWELL | {"NUMBA_CPU_FEATURES": FUSED}),
 }
+
+
+one_result = pytest.mark.skipif(
+    not has_fma(), reason="without fused multiply-add a processor has results of its own"
+)
 
 
 def run(*arguments, environment=()):
@@ -69,12 +74,14 @@ def expected():
     return dict(line.split() for line in EXPECTED.read_text().splitlines())
 
 
+@one_result
 def test_some_results_are_those_of_every_other_machine():
     found = run("--small")
     compare(found, expected(), "this machine")
     print(f"{len(found)} trainings end as {EXPECTED.name} says")
 
 
+@one_result
 @pytest.mark.slow  # the kernels are compiled for each processor
 def test_every_processor_gives_the_same_bits():
     own = run("--arrays", "--threads", 2)
@@ -142,6 +149,7 @@ def test_every_kernel_is_used(monkeypatch):
 FULL = os.environ.get("NANOCNN_DATA", "")
 
 
+@one_result
 @pytest.mark.slow
 @pytest.mark.skipif(not FULL, reason="NANOCNN_DATA does not name a folder with the full MNIST")
 def test_lenet_ends_with_the_weights_that_the_readme_says(set_threads, monkeypatch, tmp_path):
