@@ -9,14 +9,13 @@ import re
 import subprocess
 import sys
 
-import llvmlite.binding as llvm
 import pytest
 import train_everything
 from presets import NINE
 
 from nanocnn.cli.training import weights_hash
 from nanocnn.data import mnist
-from nanocnn.jit.cpu import cpu, has_fma
+from nanocnn.jit.cpu import has_fma
 from nanocnn.kernels import get_kernels
 from nanocnn.layers import LAYERS
 from nanocnn.layers.activation import ACTIVATIONS
@@ -27,37 +26,20 @@ from nanocnn.presets import build
 from nanocnn.schedules import SCHEDULES
 from support.paths import ROOT, TESTS
 from support.processes import ENVIRONMENT
+from support.processors import output, start, usable
 
-SCRIPT = TESTS / "models" / "train_everything.py"
-EXPECTED = SCRIPT.with_name("train_everything.txt")
+SCRIPT = str(TESTS / "models" / "train_everything.py")
+EXPECTED = TESTS / "models" / "train_everything.txt"
 UPDATE = "python tests/models/train_everything.py > tests/models/train_everything.txt"
-
-X86 = llvm.get_process_triple().startswith(("x86_64", "amd64"))
-FUSED = "+fma,+avx,+bmi,+bmi2,+f16c,+movbe,+popcnt,+sse4.2"
-HASWELL = {"NUMBA_CPU_NAME": "haswell"}
-# What numba can be told to compile for instead of this processor: its name, and the register width.
-OTHERS = {
-    "AVX2": (32, HASWELL | {"NUMBA_CPU_FEATURES": f"+avx2,{FUSED}"}),
-    "16-byte registers": (16, HASWELL | {"NUMBA_CPU_FEATURES": FUSED}),
-}
-
 
 one_result = pytest.mark.skipif(
     not has_fma(), reason="without fused multiply-add a processor has results of its own"
 )
 
 
-def run(*arguments, environment=()):
-    """The lines of the script, without the caller's settings: {name: the rest}."""
-    env = {
-        name: value
-        for name, value in ENVIRONMENT.items()
-        if not name.startswith(("NUMBA_CPU_", "OPENBLAS_"))
-    }
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    done = subprocess.run(command, env=env | dict(environment), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+def lines(process):
+    """What the script prints: {name: the rest of the line}."""
+    return dict(line.split(maxsplit=1) for line in output(process)[0].splitlines())
 
 
 def compare(found, expected, what):
@@ -76,7 +58,7 @@ def expected():
 
 @one_result
 def test_some_results_are_those_of_every_other_machine():
-    found = run("--small")
+    found = lines(start(SCRIPT, "--small"))
     compare(found, expected(), "this machine")
     print(f"{len(found)} trainings end as {EXPECTED.name} says")
 
@@ -84,25 +66,25 @@ def test_some_results_are_those_of_every_other_machine():
 @one_result
 @pytest.mark.slow  # the kernels are compiled for each processor
 def test_every_processor_gives_the_same_bits():
-    own = run("--arrays", "--threads", 2)
-    trained = {name: value for name, value in own.items() if " " not in value}
+    processors = usable()
+    if "64" not in processors[0][0]:
+        print("without AVX-512: ", end="")
+    running = [
+        start(SCRIPT, "--arrays", "--threads", threads, **settings, **blas)
+        for *_, settings, threads, blas in processors
+    ]
+    first, *others = map(lines, running)
+    trained = {name: value for name, value in first.items() if " " not in value}
+    for (processor, *_), found in zip(processors[1:], others, strict=True):
+        compare(found, first, f"{processor}, not {processors[0][0]}")
     assert trained.keys() == expected().keys()
-    compare(trained, expected(), "this machine")
-    others = {name: settings for name, (width, settings) in OTHERS.items() if width < cpu.bytes}
-    if not X86:
-        print("no other kind of register here: compared with the expected results alone")
-    elif cpu.bytes < 64:
-        print("this processor lacks AVX-512: compared with narrower registers")
-    for name, settings in others.items():
-        settings = {**settings, "OPENBLAS_CORETYPE": "Haswell"}
-        found = run("--arrays", "--threads", 1, environment=settings)
-        compare(found, own, f"{name}, 1 thread, BLAS for Haswell")
-    size = sum(int(value.split()[1]) for value in own.values() if " " in value)
+    compare(trained, expected(), processors[0][0])
+    size = sum(int(value.split()[1]) for value in first.values() if " " in value)
     print(
-        f"{len(trained)} trainings, {size:,} bytes in {len(own) - len(trained)} arrays: the same "
-        f"with registers of {cpu.bytes} bytes and 2 threads{', and with ' * bool(others)}"
-        f"{' and '.join(others)}{', 1 thread and OPENBLAS_CORETYPE=Haswell' * bool(others)}"
+        f"{len(trained)} trainings, {size:,} bytes in {len(first) - len(trained)} arrays: the same"
     )
+    for processor, _, _, threads, blas in processors:
+        print(f"  {processor}, {threads} threads {blas or ''}")
 
 
 def test_nothing_is_left_out():
