@@ -18,7 +18,7 @@ user and nothing is installed on this system.
 
 Needs Debian or Ubuntu on x86 with qemu-user-static, mmdebstrap and debian-archive-keyring, and
 nanocnn's dependencies in the Python that $PYTHON names (default: python3). Packages come from
-$DEBIAN_MIRROR (default: http://deb.debian.org/debian) and from where pip takes them.
+$DEBIAN_MIRROR (default: Debian's own) and from where pip takes them.
 Exit code: 0 all equal, 1 something differs, 2 it could not be run.
 TEXT
 }
@@ -33,7 +33,7 @@ while [ $# -gt 0 ]; do
     case $1 in
         --small) small=(--small) ;;
         --setup) setup=yes ;;
-        --root) root=${2:?--root needs a folder} && shift ;;
+        --root) [ $# -gt 1 ] || stop "--root needs a folder"; root=$2 && shift ;;
         -h | --help) usage && exit ;;
         *) usage >&2 && stop "unknown argument $1" ;;
     esac
@@ -51,7 +51,7 @@ done
 make_root() {
     local packages=usr/lib/python3/dist-packages python version pip
     rm -rf "$root" && mkdir -p "$(dirname "$root")"
-    mmdebstrap --quiet --variant=extract --architectures=arm64 \
+    mmdebstrap --quiet --mode=chrootless --variant=extract --architectures=arm64 \
         --include=base-files,python3,libstdc++6 trixie "$root" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} || stop "Debian's packages did not come"
     python=$(cd "$root" && echo usr/bin/python3.[0-9]*)
     version=${python#usr/bin/python}
