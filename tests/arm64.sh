@@ -33,14 +33,16 @@ while [ $# -gt 0 ]; do
     case $1 in
         --small) small=(--small) ;;
         --setup) setup=yes ;;
-        --root) [ $# -gt 1 ] || stop "--root needs a folder"; root=$2 && shift ;;
+        --root) [ $# -gt 1 ] || stop "--root needs a folder"
+            root=$2 && shift ;;
         -h | --help) usage && exit ;;
         *) usage >&2 && stop "unknown argument $1" ;;
     esac
     shift
 done
 
-cd "$(dirname "$0")/.."
+repository=$(cd "$(dirname "$0")/.." && pwd)
+root=$(realpath -m "$root")
 host=${PYTHON:-python3}
 for command in qemu-aarch64-static mmdebstrap "$host"; do
     command -v "$command" > /dev/null || stop "no $command: see --help for what is needed"
@@ -50,14 +52,17 @@ done
 # An arm64 Python: packages of Debian, unpacked but not installed, so nothing of them is run.
 make_root() {
     local packages=usr/lib/python3/dist-packages python version pip
-    rm -rf "$root" && mkdir -p "$(dirname "$root")"
+    [ -z "$(ls -A "$root" 2> /dev/null)" ] ||
+        stop "$root is not empty and not a complete arm64 Python: remove it or choose another"
+    mkdir -p "$(dirname "$root")"
     mmdebstrap --quiet --mode=chrootless --variant=extract --architectures=arm64 \
-        --include=base-files,python3,libstdc++6 trixie "$root" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} || stop "Debian's packages did not come"
+        --include=base-files,python3,libstdc++6 trixie "$root" \
+        ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} || stop "Debian's packages did not come"
     python=$(cd "$root" && echo usr/bin/python3.[0-9]*)
     version=${python#usr/bin/python}
     # The wheels that an arm64 pip would choose; pip itself need not be emulated.
     "$host" -c "import tomllib
-project = tomllib.load(open('pyproject.toml', 'rb'))['project']
+project = tomllib.load(open('$repository/pyproject.toml', 'rb'))['project']
 print(*project['dependencies'], 'pytest', sep='\n')" > "$root/requirements.txt"
     pip=("$host" -m pip install --root-user-action=ignore --target "$root/$packages"
         --python-version "$version" --only-binary=:all: --platform manylinux2014_aarch64
@@ -73,8 +78,6 @@ SCRIPT
     touch "$root/ready"
 }
 
-mkdir -p "$(dirname "$root")"
-root=$(realpath "$root")
 if [ ! -e "$root/ready" ]; then
     echo "arm64 Python with NumPy and numba: $root"
     make_root
@@ -96,8 +99,8 @@ for script in "${scripts[@]}"; do
         [ $side = here ] || { python=$emulated && cache=("NUMBA_CACHE_DIR=$root/kernels"); }
         echo "$script, $side"
         SECONDS=0
-        env PYTHONPATH=. PYTHONDONTWRITEBYTECODE=1 ${cache[@]+"${cache[@]}"} \
-            "$python" "$script" ${small[@]+"${small[@]}"} > "$work/$side" || stop "$script failed"
+        env PYTHONPATH="$repository" PYTHONDONTWRITEBYTECODE=1 ${cache[@]+"${cache[@]}"} \
+            "$python" "$repository/$script" ${small[@]+"${small[@]}"} > "$work/$side" || stop "$script failed"
         echo "  $(wc -l < "$work/$side") results, $SECONDS s"
     done
     if diff "$work/here" "$work/arm64" > "$work/diff"; then
