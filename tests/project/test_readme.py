@@ -32,7 +32,8 @@ COMMANDS = [
     for command in text.split(" && ")
     if command.startswith("python ")
 ]  # fmt: skip
-OTHER = ("results/", "dL/")  # what the commands make, and a derivative
+# what commands make, a derivative, and names of Kubernetes
+OTHER = ("results/", "venv/", "dL/", "kubeflow.org/")
 
 
 @pytest.fixture(scope="module")
