@@ -5,7 +5,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..common.arrays import Array
-from ..layers import BatchNormalization, Layer
+from ..kernels.memory import Memory
+from ..layers import BatchNormalization, Layer, is_builtin
 from .gradients import Gradients, spans_of
 from .inputs import Data
 from .passes import Run
@@ -80,7 +81,13 @@ class Shard(Step):
 
     def __init__(self, gradients: Gradients, pieces: Sequence[Piece], *args: Any) -> None:
         self.gradients, self.pieces = gradients, pieces
-        self._d: Array | None = None  # dL/d(output of the stage where the last piece ended)
+        # Custom layers keep a pass on themselves: if another shard's may come between its halves,
+        # each shard has these attributes.
+        self._kept: list[tuple[Layer, dict[str, Any]]] = [
+            (layer, {"memory": Memory()})
+            for layer in gradients.plan.layers
+            if not is_builtin(layer) and any(isinstance(each.end, Statistics) for each in pieces)
+        ]
         super().__init__(*args)
 
     def begin(self, data: Data, index: slice | Array, first: int) -> None:
@@ -92,7 +99,13 @@ class Shard(Step):
 
     def run_piece(self, number: int) -> None:
         """Run a piece."""
+        is_forward = self.pieces[number].is_forward
+        for layer, kept in self._kept:
+            vars(layer).update({"memory": kept["memory"]} if is_forward else kept)
+        before = [dict(vars(layer)) for layer, _ in self._kept]
         self._parts[number]()
+        for (layer, kept), old in zip(self._kept if is_forward else (), before, strict=False):
+            kept |= {key: each for key, each in vars(layer).items() if each is not old.get(key)}
 
     def results(self) -> list[float]:
         """The part of the batch's loss that these samples are, and the sums of the metrics."""
