@@ -31,6 +31,7 @@ class Memory:
     def __init__(self) -> None:
         self._saved: WeakKeyDictionary[object, tuple[Any, ...]] = WeakKeyDictionary()
         self.passes: dict[object, Any] = {}  # that use this memory, captured
+        self.gradients: Any = None  # of all layers, in one vector: see models/gradients.py
         self.first = 0  # the place in the batch of the first sample of a pass
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -18,6 +18,19 @@ BUCKET = 1 << 20  # bytes of gradients that are sent at once, at least
 BUFFERS = {"kernel": "dweight"}  # a layer's buffer for the gradient of a weight, if not "d" + name
 
 
+def gradients_of(plan: Plan, memory: Memory) -> "Gradients":
+    """Those of all passes through this plan with this memory, until other layers are trained."""
+    found: Gradients | None = memory.gradients
+    new = Gradients(plan, memory)
+    if found is not None and found.plan is plan and found.layout == new.layout:
+        return found
+    memory.gradients = new
+    if isinstance(memory, Arena):
+        for (layer, name), view in new.views.items():
+            memory.place(layer, BUFFERS.get(name, f"d{name}"), view)
+    return new
+
+
 class Gradients:
     """`vector`, its views, and its buckets.
 
@@ -36,8 +49,7 @@ class Gradients:
         stages = plan.stages
         start = sum(array.size for _, _, array in states)
         size = start + sum(_size(stage.layers) for stage in stages)
-        out = memory.out(stages[0], gradients=(size,))
-        self.vector: Array = out["out"] if out else np.empty(size, plan.dtype)
+        self.vector = np.empty(size, plan.dtype)
         parts = self._cut(states)
         self.changes = [
             (layer, name, view) for (layer, name, _), view in zip(states, parts, strict=True)
@@ -51,9 +63,7 @@ class Gradients:
                 self.views[layer, name] = view
                 end += array.size
             self.bounds.append(end)
-        if isinstance(memory, Arena):
-            for (layer, name), view in self.views.items():
-                memory.place(layer, BUFFERS.get(name, f"d{name}"), view)
+        self.layout = [(layer, name) for layer, name, _ in self.changes], [*self.views]
 
     def _cut(self, arrays: list[tuple[Layer, str, Array]], start: int = 0) -> Iterator[Array]:
         """Views of the vector from `start` on, in the shapes of these arrays."""

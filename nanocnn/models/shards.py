@@ -22,7 +22,7 @@ from ..layers import BatchNormalization, Dropout, is_builtin
 from ..losses import Loss
 from ..metrics import Metric
 from ..optimizers import Optimizer
-from .gradients import Gradients
+from .gradients import Gradients, gradients_of
 from .inputs import Data
 from .interrupts import Pressed
 from .passes import Run, captured
@@ -57,12 +57,12 @@ class ShardedStep:
         own = own_shards(communicator.rank, communicator.size, shards)
         self.ranges = {shard: range(starts[shard], starts[shard + 1]) for shard in own}
         self.pieces = pieces_of(self.plan)
-        self.gradients = Gradients(self.plan, memory)
+        self.gradients = gradients_of(self.plan, memory)
         # Where shards are synchronized, all of them are in progress at the same time.
         together = any(isinstance(each.end, (Statistics, Sums)) for each in self.pieces)
         self.groups = [list(own)] if together else [[shard] for shard in own]
         self.all_gradients = {
-            shard: Gradients(self.plan, self.plan.memory())
+            shard: gradients_of(self.plan, self.plan.memory())
             if together and shard != own[-1]
             else self.gradients
             for shard in own
