@@ -1,0 +1,113 @@
+"""A process that fails ends all others, soon, with one message that names it; nothing hangs."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from nanocnn import Callback
+from nanocnn.distributed import get_communicator
+from support.mpi import needs_mpi, run
+from support.small_models import digits, small_model
+
+PROGRAM = "from test_faults import main; main()"
+pytestmark = needs_mpi
+
+
+class Fail(Callback):
+    """Fails at one moment of the training, on process `rank`, or on all if it is None."""
+
+    def __init__(self, how, event, rank):
+        self.how, self.event = how, event
+        self.fails = rank in (None, get_communicator().rank)
+
+    def at(self, event):
+        if self.fails and event == self.event:
+            fail(self.how)
+
+    def on_train_begin(self):
+        self.at("train begin")
+
+    def on_batch_end(self, batch):
+        if batch == 3:
+            self.at("batch end")
+
+    def on_test_begin(self):
+        self.at("validation")
+
+    def on_epoch_saved(self, epoch, logs):
+        self.at("saving")
+
+    def on_train_end(self):
+        self.at("train end")
+
+
+def fail(how):
+    if how == "raise":
+        raise ZeroDivisionError(f"oops on process {get_communicator().rank}")
+    if how == "exit":
+        sys.exit(0)
+    if how == "os._exit":
+        os._exit(3)
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main():
+    """In a process: train, and fail as the arguments say."""
+    how, event, rank = sys.argv[1:]
+    rank = None if rank == "all" else int(rank)
+    if event == "before" and rank in (None, get_communicator().rank):
+        fail(how)
+    x, y = digits(90)
+    model = small_model("fast")
+    callback = Fail(how, event, rank)
+    model.fit(x, y, 12, 3, validation_data=(x, y), callbacks=[callback], shards=12)
+    if event == "after" and rank in (None, get_communicator().rank):
+        fail(how)
+    if event == "slow":
+        time.sleep(1)
+
+
+@pytest.mark.parametrize(
+    "event", ["before", "train begin", "batch end", "validation", "saving", "train end", "after"]
+)
+def test_an_exception_on_one_process(event):
+    it = run(3, PROGRAM, "raise", event, "1")
+    assert it.code not in (0, None) and it.seconds < 30
+    assert it.err.count("ZeroDivisionError: oops on process 1") == 1, it.err
+    assert "process 1 of 3 has failed: all are ended" in it.err
+    assert "process 0" not in it.err.replace("on process 0 of", "") and "process 2 " not in it.err
+
+
+@pytest.mark.parametrize("event", ["before", "batch end", "after"])
+def test_an_exception_on_all_processes_is_shown_once(event):
+    it = run(3, PROGRAM, "raise", event, "all")
+    assert it.code not in (0, None)
+    assert it.err.count("Traceback") == 1 and it.err.count("ZeroDivisionError") == 1, it.err
+    assert "oops on process 0" in it.err and "BAD TERMINATION" not in it.err
+
+
+@pytest.mark.parametrize("rank", ["0", "2"])
+@pytest.mark.parametrize("event", ["before", "batch end"])
+def test_a_process_that_ends_while_others_train(event, rank):
+    it = run(3, PROGRAM, "exit", event, rank)
+    assert it.code not in (0, None)
+    assert f"process {rank} of 3 has " in it.err, it.err
+    assert it.err.count("Traceback") == 1
+
+
+def test_all_processes_may_end():
+    for event in ("before", "batch end", "after"):
+        it = run(2, PROGRAM, "exit", event, "all")
+        assert it.code == 0 and it.err == "", it.err
+
+
+@pytest.mark.parametrize("how", ["os._exit", "kill"])
+@pytest.mark.parametrize("event", ["before", "batch end", "after"])
+def test_a_process_that_is_gone_ends_the_others(how, event):
+    it = run(3, PROGRAM, how, event, "1")
+    assert it.code not in (0, None), it.err
+    assert it.seconds < 30
