@@ -4,7 +4,8 @@ The scaling rule: uint8 images have pixels from 0 to 255 and are divided by 255;
 are not scaled; other integer types are ambiguous and raise ValueError. A model with
 `scale_uint8=False`, such as one loaded from a Keras file, never scales.
 Images (N,H,W) gain a channel axis for a model of (H,W,1). uint8 images are scaled one batch at a
-time, so the data set is never copied to floats as a whole.
+time, so the data set is never copied to floats as a whole. What is not in memory is read a batch at
+a time: see `LazyImages`.
 """
 
 from collections.abc import Iterator
@@ -12,14 +13,15 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import DTypeLike
 
-from nanocnn.common.arrays import Array, quietly
-from nanocnn.common.errors import NonFiniteError, ShapeError
+from nanocnn.common.arrays import Array
+from nanocnn.common.errors import ShapeError
 from nanocnn.common.tables import sizes
 from nanocnn.common.validate import integer, number
+from nanocnn.data.lazy import LazyImages, as_floats, is_lazy
 
-ROWS = 1024  # images checked for NaN at a time
+Images = Array | LazyImages
 
 
 def batches(
@@ -42,55 +44,57 @@ def batches(
 
 
 def as_images(
-    x: ArrayLike,
+    x: Any,
     input_shape: tuple[int, ...],
     dtype: DTypeLike,
     name: str = "x",
     scale_uint8: bool = True,
-) -> Array:
+) -> Images:
     """Check images and return them in the model's shape: (N, *input_shape), uint8 or `dtype`.
 
-    x            (N,H,W,C), or (N,H,W) for an input_shape of (H,W,1); any byte order
+    x            (N,H,W,C), or (N,H,W) for an input_shape of (H,W,1); any byte order; an array,
+                 memory-mapped or not, what NumPy makes one of, or a source of `LazyImages`
     input_shape  shape of one image, such as (28,28,1)
     scale_uint8  uint8 is returned without a copy, for `take` to scale; other integers raise
                  ValueError. False: all integers are cast to `dtype`, as floats are
+    returns      an array; or `LazyImages` of what is not in memory, except uint8 that the kernels
+                 can read where it is mapped
 
-    Raises ShapeError for a wrong shape or no images, NonFiniteError for NaN or infinity (with the
-    index of the first), ValueError for other types.
+    Of `LazyImages` the first are read and checked now, the others when they are needed. Raises
+    ShapeError for a wrong shape or no images, NonFiniteError for NaN or infinity (with the index of
+    the first), ValueError for other types.
     """
-    try:
-        x = np.asarray(x)
-    except ValueError as error:  # nested lists of unequal lengths
-        raise ShapeError(f"{name}: expected images of one shape: {error}") from error
+    lazy = is_lazy(x)
+    if not lazy or isinstance(x, np.ndarray):
+        try:
+            x = np.asarray(x)
+        except ValueError as error:  # nested lists of unequal lengths
+            raise ShapeError(f"{name}: expected images of one shape: {error}") from error
     if x.dtype.kind not in "buif":
         raise ValueError(f"{name}: expected an array of numbers, got dtype {x.dtype}")
-    got = x.shape
-    if input_shape[-1] == 1 and x.ndim == len(input_shape):
-        x = x[..., np.newaxis]
-    if x.shape[1:] != tuple(input_shape):
-        hint = _layout_hint(got, tuple(input_shape))
-        raise ShapeError(f"{name}: expected (N, {sizes(input_shape)}), got {got}{hint}")
-    if len(x) == 0:
+    image, got = tuple(input_shape), tuple(x.shape)
+    grey = image[-1] == 1 and len(got) == len(image)
+    if got[1:] != (image[:-1] if grey else image):
+        raise ShapeError(
+            f"{name}: expected (N, {sizes(image)}), got {got}{_layout_hint(got, image)}"
+        )
+    if got[0] == 0:
         raise ShapeError(f"{name}: expected 1 image or more, got none: shape {got}")
-    if scale_uint8 and x.dtype.kind in "ui":
-        if x.dtype == np.uint8:
-            return x
+    scaled = scale_uint8 and x.dtype == np.uint8
+    if scale_uint8 and not scaled and x.dtype.kind in "ui":
         raise ValueError(
             f"{name}: integers of type {x.dtype.name}, expected uint8 or floats: use "
             'x.astype("uint8") for pixels from 0 to 255, which are scaled by 1/255, or '
             'x.astype("float32") to use the values as they are'
         )
-    cast = quietly(np.ascontiguousarray, x, dtype)  # checked for overflow below
-    if x.dtype.kind == "f":
-        for start in range(0, len(cast), ROWS):
-            if not np.isfinite(rows := cast[start : start + ROWS]).all():
-                where = tuple(int(i) for i in np.argwhere(~np.isfinite(rows))[0])
-                index = (start + where[0], *where[1:])
-                raise NonFiniteError(
-                    f"{name}: expected finite pixels, got {x[index]} at index {index} "
-                    f"(as {cast.dtype.name}: {cast[index]})"
-                )
-    return cast
+    rows = range(got[0])
+    if lazy and not (scaled and isinstance(x, np.ndarray) and x.flags.c_contiguous):
+        images = LazyImages(x, image, np.uint8 if scaled else dtype, name, rows)
+        images.first()
+        return images
+    if grey:
+        x = x[..., np.newaxis]
+    return x if scaled else as_floats(x, dtype, name, rows)
 
 
 def _layout_hint(got: tuple[int, ...], image: tuple[int, ...]) -> str:
@@ -111,13 +115,13 @@ def _layout_hint(got: tuple[int, ...], image: tuple[int, ...]) -> str:
     return ""
 
 
-def take(x: Array, index: slice | Array, dtype: DTypeLike, out: Array | None = None) -> Array:
+def take(x: Images, index: slice | Array, dtype: DTypeLike, out: Array | None = None) -> Array:
     """Return the images at `index` as model input: in `dtype`, uint8 divided by 255.
 
     x    (N, ...) from `as_images`
     out  (n, ...) of `dtype` to write into; None returns a new array or, of floats, maybe a view
     """
-    batch = x[index]
+    batch = np.asarray(x[index])
     if x.dtype == np.uint8:
         return np.divide(batch, 255, out=out, dtype=dtype)
     if out is None:

@@ -7,16 +7,19 @@ uint32, then the values, big-endian in C order (as defined on the MNIST page).
 import gzip
 import math
 import os
+import shlex
 import struct
 import zlib
-from typing import BinaryIO, cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from nanocnn.common.arrays import Array
 from nanocnn.common.errors import DatasetError
 from nanocnn.common.files import PEEK, atomic_write, looks_like, opened, path_name, stream_name
-from nanocnn.common.validate import integer
+from nanocnn.common.validate import flag, integer
 
 File = str | os.PathLike[str] | BinaryIO
 
@@ -26,22 +29,28 @@ GZIP_MAGIC = b"\x1f\x8b"
 CHUNK = 1 << 20
 
 
-def read(file: File, max_bytes: int = 1 << 32) -> Array:
+def read(file: File, max_bytes: int = 1 << 32, *, mmap: bool = False) -> Array:
     """Read an array from an IDX file, plain or gzipped (detected by content, not by name).
 
     file       a path, or a file open in binary mode, read from its current position to its end
     max_bytes  the largest array accepted (4 GiB), against gzip bombs with a truthful header
-    returns    a writable array, C order, native byte order
+    mmap       map a plain file on disk into memory: only the parts that are used are read, and
+               `max_bytes` is not needed. The file must not be shortened meanwhile
+    returns    a writable array, C order, native byte order; with `mmap` a read-only np.memmap in
+               the file's byte order
 
     Memory is bounded by the file's content, not by its header, and at most one byte more than the
     header declares is decompressed. Raises DatasetError unless the file is exactly one array,
     OSError for a path that cannot be opened.
     """
     max_bytes = integer(max_bytes, "max_bytes", 0, bits=63)
+    mmap = flag(mmap, "mmap")
     with opened(file) as (stream, name):
         try:
             if _peek(stream) != GZIP_MAGIC:
-                return _parse(stream, name, max_bytes, _bytes_left(stream))
+                return _parse(stream, name, max_bytes, _bytes_left(stream), mmap)
+            if mmap:
+                raise DatasetError(f"{name}: mmap=True, but it is gzipped; {how_to_unpack(name)}")
             with gzip.GzipFile(fileobj=stream, mode="rb") as unpacked:
                 return _parse(cast(BinaryIO, unpacked), name, max_bytes)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -51,7 +60,16 @@ def read(file: File, max_bytes: int = 1 << 32) -> Array:
             ) from error
 
 
-def _parse(file: BinaryIO, name: str, max_bytes: int, left: int | None = None) -> Array:
+def how_to_unpack(*names: str) -> str:
+    """The command that unpacks gzip files and keeps them."""
+    command = shlex.join(["python", "-m", "gzip", "-d", *names])
+    first = "" if all(name.endswith(".gz") for name in names) else "give it a name in .gz, then "
+    return f"{first}unpack with: {command}"
+
+
+def _parse(
+    file: BinaryIO, name: str, max_bytes: int, left: int | None = None, mmap: bool = False
+) -> Array:
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in TYPES or start[3] == 0:
         raise DatasetError(
@@ -68,10 +86,12 @@ def _parse(file: BinaryIO, name: str, max_bytes: int, left: int | None = None) -
     shape = struct.unpack(f">{ndim}I", header)
     expected = math.prod(shape) * dtype.itemsize
     declared = f"{name}: expected {expected:,} bytes of data for shape {shape} of {dtype.name}"
-    if expected > max_bytes:
+    if expected > max_bytes and not mmap:
         raise DatasetError(f"{declared}, more than max_bytes={max_bytes:,}")
     if left is not None and left - 4 - 4 * ndim != expected:
         raise DatasetError(f"{declared}, got {left - 4 - 4 * ndim:,}; fetch the file again")
+    if mmap:
+        return _map(file, name, dtype, shape)
     data = bytearray()
     # One byte more reveals trailing data; reading to the end makes gzip check its CRC.
     while chunk := file.read(min(CHUNK, expected + 1 - len(data))):
@@ -80,13 +100,30 @@ def _parse(file: BinaryIO, name: str, max_bytes: int, left: int | None = None) -
             raise DatasetError(f"{declared}, got more: wrong header or trailing bytes")
     if len(data) < expected:
         raise DatasetError(f"{declared}, got {len(data):,}; the file is truncated: fetch it again")
-    try:
+    with _supported(name, shape):
         array = np.frombuffer(data, dtype).reshape(shape)
-    except ValueError as error:  # too many dimensions, or (0, huge, huge)
-        raise DatasetError(f"{name}: NumPy does not support shape {shape}: {error}") from error
     if not dtype.isnative:
         array = array.byteswap(inplace=True).view(dtype.newbyteorder("="))
     return array
+
+
+def _map(file: BinaryIO, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    """The array that begins at the file's position, mapped read-only."""
+    try:
+        file.fileno()
+        start = file.tell()
+    except (AttributeError, OSError) as error:
+        raise DatasetError(f"{name}: mmap=True, expected a file on disk ({error})") from error
+    with _supported(name, shape):
+        return np.memmap(file, dtype, "r", start, shape)
+
+
+@contextmanager
+def _supported(name: str, shape: tuple[int, ...]) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:  # too many dimensions, or (0, huge, huge)
+        raise DatasetError(f"{name}: NumPy does not support shape {shape}: {error}") from error
 
 
 def write(file: File, array: Array) -> None:

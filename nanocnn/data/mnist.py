@@ -5,6 +5,7 @@ for MNIST only, the sample of 5,000 digits in this package. It prints which one 
 """
 
 import os
+import shlex
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -31,7 +32,11 @@ MAX_BYTES, MAX_RATIO = 64 << 20, 100  # bytes, and times the file's size
 
 
 def load(
-    path: str | os.PathLike[str] | None = None, name: str = "mnist", verbose: bool = True
+    path: str | os.PathLike[str] | None = None,
+    name: str = "mnist",
+    verbose: bool = True,
+    *,
+    mmap: bool = False,
 ) -> tuple[Split, Split]:
     """Load (x_train, y_train), (x_test, y_test): images uint8 (N,28,28), labels uint8 (N,) of 0..9.
 
@@ -41,24 +46,28 @@ def load(
     name     "mnist", "fashion_mnist", "kmnist" or "emnist_digits"
     verbose  print one line naming the source, and show downloads on a terminal;
              a fallback to the sample is always printed
+    mmap     map the files of images into memory, read-only, for data larger than memory and for
+             several processes with the same data: only the images that are used are read. The files
+             must not be gzipped, and not change meanwhile (the embedded sample, 4 MB, is read).
+             Hashes are still checked of files in the cache, which reads them once
 
     Raises DatasetError for missing or wrong files, ValueError for an unknown name. The data sets
     use the same file names: files in $NANOCNN_DATA itself count as MNIST, unless the folder has the
     name of another set, such as fashion-mnist. Keep other data sets in subfolders.
     """
-    verbose = flag(verbose, "verbose")
+    verbose, mmap = flag(verbose, "verbose"), flag(mmap, "mmap")
     _check_name(name)
     if path is not None:
         folder = Path(path_name(path))
         if found := _find([folder / name, folder], name):
-            return _read(name, found, str(folder), verbose)
+            return _read(name, found, str(folder), verbose, mmap)
         what = "has none of them" if folder.is_dir() else "is not a folder"
         raise DatasetError(
             f"{name}: expected {', '.join(_stems(name))}, each with or without .gz; {folder} {what}"
         )
     found, chosen = _find_in_environment(name)
     if found:
-        return _read(name, found, f"{chosen} ($NANOCNN_DATA)", verbose)
+        return _read(name, found, f"{chosen} ($NANOCNN_DATA)", verbose, mmap)
     elsewhere = f" ($NANOCNN_DATA, {chosen}, does not have it)" if chosen else ""
     cache = download.cache_folder() / name
     try:
@@ -74,7 +83,7 @@ def load(
     found = _find([cache], name)
     assert found is not None
     origin = f"{mirror}, now cached in {cache}" if mirror else str(cache)
-    return _read(name, found, origin + elsewhere, verbose)
+    return _read(name, found, origin + elsewhere, verbose, mmap)
 
 
 def sample(origin: str | None = None) -> tuple[Split, Split]:
@@ -159,22 +168,40 @@ def _emnist_places(folder: Path) -> Iterator[Any]:
             raise DatasetError(f"{folder / EMNIST_ZIP}: expected a zip file: {error}") from error
 
 
-def _read(name: str, found: list[Traversable], origin: str, verbose: bool) -> tuple[Split, Split]:
+def _read(
+    name: str, found: list[Traversable], origin: str, verbose: bool, mmap: bool = False
+) -> tuple[Split, Split]:
+    if mmap:
+        _require_unpacked(found[::2])
     arrays = []
-    for file in found:
+    for number, file in enumerate(found):
+        images = number % 2 == 0
         try:
             with file.open("rb") as opened:
-                arrays.append(idx.read(cast(BinaryIO, opened), _max_bytes(file)))
+                stream = cast(BinaryIO, opened)
+                arrays.append(idx.read(stream, _max_bytes(file), mmap=mmap and images))
         except (zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: encrypted
             raise DatasetError(f"{file}: damaged zip member: {error}") from error
     x_train, y_train, x_test, y_test = arrays
     _check(x_train, y_train, found[0], found[1])
     _check(x_test, y_test, found[2], found[3])
     if name == "emnist_digits":  # stored with rows and columns swapped
-        x_train, x_test = (np.ascontiguousarray(x.swapaxes(1, 2)) for x in (x_train, x_test))
+        x_train, x_test = x_train.swapaxes(1, 2), x_test.swapaxes(1, 2)
+        if not mmap:
+            x_train, x_test = np.ascontiguousarray(x_train), np.ascontiguousarray(x_test)
     if verbose:
         say(f"{name}: {len(x_train):,} + {len(x_test):,} images from {origin}")
     return (x_train, y_train), (x_test, y_test)
+
+
+def _require_unpacked(found: list[Traversable]) -> None:
+    """Raise, with the command that unpacks them, if these files are packed."""
+    if isinstance(found[0], zipfile.Path):
+        archive = str(found[0].root.filename)
+        command = shlex.join(["python", "-m", "zipfile", "-e", archive, str(Path(archive).parent)])
+        raise DatasetError(f"mmap=True, but the images are in a zip file; extract it: {command}")
+    if packed := [str(file) for file in found if file.name.endswith(".gz")]:
+        raise DatasetError(f"mmap=True, but the images are gzipped; {idx.how_to_unpack(*packed)}")
 
 
 def _max_bytes(file: Any) -> int:

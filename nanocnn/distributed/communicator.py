@@ -46,8 +46,11 @@ class Communicator:
         """
         return AllReduce(vector, bounds)
 
-    def agreed(self, error: Error) -> Error:
-        """The error, which all processes raise: the first one shows it."""
+    def agreed(self, error: Error, cause: BaseException | None = None) -> Error:
+        """The error, which all processes raise: the first one shows it.
+
+        With a `cause`, an error that this one replaces, only if all processes raise that.
+        """
         return error
 
     def shows(self, error: BaseException) -> bool:

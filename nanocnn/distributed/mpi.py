@@ -71,8 +71,9 @@ class MPICommunicator(Communicator):
     def all_reduce(self, vector: Array, shards: int, bounds: Sequence[int]) -> AllReduce:
         return MPIAllReduce(self, vector, shards, bounds)
 
-    def agreed(self, error: Error) -> Error:
-        self._agreed = error
+    def agreed(self, error: Error, cause: BaseException | None = None) -> Error:
+        if cause is None or cause is self._agreed:
+            self._agreed = error
         return error
 
     def shows(self, error: BaseException) -> bool:

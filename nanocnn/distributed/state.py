@@ -18,7 +18,7 @@ def digest(array: Array) -> str:
     return f"{array.dtype} {array.shape} {content.hexdigest()}"
 
 
-def sample(array: Array | None) -> str:
+def sample(array: Any) -> str:
     """A hash of a data set's type and shape, and of some of its rows."""
     if array is None:
         return "none"

@@ -11,6 +11,7 @@ from ..common.config import serialize
 from ..common.errors import NonFiniteError, ShapeError, warn
 from ..common.validate import flag, integer
 from ..data.batches import batches
+from ..data.lazy import LazyImages
 from ..distributed import Communicator
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
@@ -170,8 +171,8 @@ class Evaluator(Structure):
         for number, index in enumerate(order):
             samples, loss, *sums = everyone[number % communicator.size, number].tolist()
             if not np.isfinite(loss):
-                error = NonFiniteError("the loss is NaN or infinite")
-                raise self._nonfinite(error, number, data, index)
+                error = NonFiniteError(f"the loss is {loss}")
+                raise communicator.agreed(self._nonfinite(error, number, data, index))
             means.add(int(samples), loss, dict(zip(self.metrics, sums, strict=True)))
         return self._means(means, callbacks)
 
@@ -200,7 +201,9 @@ class Evaluator(Structure):
         weight = checked_weight(sample_weight, len(images), self.dtype)
         if is_builtin(self.loss):
             labels = self.loss.prepared(labels, self.dtype)
-        return Data(np.ascontiguousarray(images), labels, weight)
+        if not isinstance(images, LazyImages):
+            images = np.ascontiguousarray(images)
+        return Data(images, labels, weight)
 
     def _ready(self, x: Any) -> None:
         """Raise RuntimeError where nothing is compiled; build the model for `x` if it is not."""

@@ -1,6 +1,7 @@
 """The data for `fit`, `evaluate` and `train_on_batch`: checks, before any work, and weights."""
 
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,23 +10,39 @@ from numpy.typing import DTypeLike
 from ..common.arrays import Array, quietly
 from ..common.errors import NonFiniteError, ShapeError
 from ..common.validate import number
-from ..data.batches import split, take
+from ..data.batches import Images, split, take
+from ..data.lazy import LazyImages
+from ..jit.capture import each_time
 from ..losses import Loss
 
 
 class Data(NamedTuple):
     """Checked arrays of equal length: images, labels, and a weight for each sample or None.
 
-    The images are contiguous; the labels are `Loss.prepared` for one of our losses.
+    The images are a contiguous array or `LazyImages`; the labels are `Loss.prepared` for one of our
+    losses.
     """
 
-    x: Array
+    x: Images
     labels: Array
     weight: Array | None
 
     def images(self, index: slice | Array, dtype: DTypeLike) -> Array:
-        """The images at `index`, as the model computes with them: see `take`."""
+        """The images at `index`, as the model computes with them: see `take`.
+
+        Raises `NonFiniteError` for `LazyImages` that are NaN or infinite.
+        """
         return take(self.x, index, dtype)
+
+    def take_images(self, index: Array, kernels: ModuleType, out: Array) -> None:
+        """Write the images at `index` (n,) int64 to `out`: by a kernel unless they are lazy.
+
+        Errors as of `images`.
+        """
+        if isinstance(self.x, LazyImages):
+            each_time(take, self.x, index, out.dtype, out)
+        else:
+            kernels.take_images(self.x, index, out)
 
     def split(self, fraction: Any) -> tuple["Data", "Data | None"]:
         """(training, validation): validation is the last `fraction`, or None without any."""

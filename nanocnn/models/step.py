@@ -116,7 +116,7 @@ class Step:
     def _fill(self) -> None:
         kernels, data = self.model.kernels, self._data
         assert data is not None
-        kernels.take_images(data.x, self.index, out=self.x)
+        data.take_images(self.index, kernels, self.x)
         loss, labels = self.loss_function, data.labels
         if is_builtin(loss):
             loss.take_target(labels, self.index, kernels, self.target)

@@ -12,7 +12,8 @@ import numpy as np
 from ..common.arrays import Array, quiet
 from ..common.errors import ShapeError, warn
 from ..common.validate import as_array, flag, float_type, integer, sample_shape
-from ..data.batches import as_images
+from ..data.batches import Images, as_images
+from ..data.lazy import LazyImages, is_lazy
 from ..kernels import get_kernels
 from ..kernels.memory import Memory
 from ..layers import Dense, Input, Layer, is_builtin, layer_config, make_names_unique
@@ -270,7 +271,7 @@ class Structure:
             return self._require_built()
         with _building:
             if not self.built:
-                given = as_array(x, "x").shape
+                given = (x if is_lazy(x) else as_array(x, "x")).shape
                 shape = given[1:]
                 if not shape:
                     raise ShapeError(f"x: shape {given}, expected (N, ...) samples")
@@ -284,18 +285,18 @@ class Structure:
                     hint = "(one image? pass x[np.newaxis])"
                     raise ShapeError(f"x of shape {np.shape(x)}: {error} {hint}") from None
 
-    def _images(self, x: Any, name: str = "x") -> Array:
+    def _images(self, x: Any, name: str = "x") -> Images:
         """`x` checked and in the model's form, by `as_images`; warns once of another range."""
         images = as_images(x, self.input_shape, self.dtype, name, self.scale_uint8)
         self._compare_range(images, name)
         return images
 
-    def _compare_range(self, images: Array, name: str) -> None:
+    def _compare_range(self, images: Images, name: str) -> None:
         """Warn once if the images have another range than those the model was trained on."""
         if self.unit_range is None or self._range_said:
             return
         scaled = images.dtype == np.uint8  # others are as they will be used
-        if self.unit_range and not scaled and (largest := images.max()) > UNIT_RANGE:
+        if self.unit_range and not scaled and (largest := _known(images).max()) > UNIT_RANGE:
             given = f"values up to {largest:g}"
             trained = f"values within {UNIT_RANGE}"
             fix = "for pixels of 0 to 255, " + "pass uint8 or " * self.scale_uint8 + "divide by 255"
@@ -310,11 +311,11 @@ class Structure:
             "(this is said once)"
         )
 
-    def _trained_on(self, images: Array) -> None:
+    def _trained_on(self, images: Images) -> None:
         """Remember the range of the images that the model is trained on."""
         if self.unit_range is not False:
             self.unit_range = images.dtype == np.uint8 or bool(
-                images.max() <= UNIT_RANGE and images.min() >= -UNIT_RANGE
+                (known := _known(images)).max() <= UNIT_RANGE and known.min() >= -UNIT_RANGE
             )
 
     @quiet
@@ -337,3 +338,8 @@ class Structure:
                 "model.layers is not the list of layers that was built: use model.add(layer) or "
                 "Sequential(layers), or call model.build(input_shape), which makes new weights"
             )
+
+
+def _known(images: Images) -> Array:
+    """What tells their range: all of them, or the first where reading all would take long."""
+    return images.first() if isinstance(images, LazyImages) else images

@@ -87,12 +87,13 @@ class Trainer(Evaluator):
     ) -> History:
         """Train from epoch `initial_epoch` up to `epochs`; returns the `History`.
 
-        x (N, *input_shape): uint8 is scaled by 1/255, floats are used unchanged, other
-        integers raise an error (see `Sequential`); (N,H,W) gains its channel axis. y: what the loss
-        expects. `validation_split` takes the last part of the data, before shuffling. Reported
-        training numbers are means over the epoch, measured while the weights change. `batch_size`
-        None is 32. `class_weight`: {class: weight}, of labels, of one-hot targets, or 0 and 1 for
-        one output.
+        x (N, *input_shape): uint8 is scaled by 1/255, floats are used unchanged, other integers
+        raise an error (see `Sequential`); (N,H,W) gains its channel axis. Memory-mapped arrays, and
+        sources with `shape`, `dtype` and slices such as `h5py.Dataset`, are read a batch at a time
+        (see `LazyImages`). y: what the loss expects. `validation_split` takes the last part of the
+        data, before shuffling. Reported training numbers are means over the epoch, measured while
+        the weights change. `batch_size` None is 32. `class_weight`: {class: weight}, of labels, of
+        one-hot targets, or 0 and 1 for one output.
 
         With `initial_epoch=model.progress["epoch"]` training resumes as if it had not stopped:
         callbacks get their state back, and the history includes the earlier epochs. A warning says
@@ -194,7 +195,8 @@ class Trainer(Evaluator):
                         f"epoch {epoch + 1}, batch {number + 1}: {error}, first seen in "
                         f"{self._first_nonfinite(data.images(index, self.dtype))}; "
                         "the parameters are those before this batch"
-                    )
+                    ),
+                    cause=error,
                 ) from None
             means.add(step.samples, step.loss, step.measure())
             if callbacks.listeners["on_train_batch_end"]:
@@ -242,7 +244,7 @@ class Trainer(Evaluator):
             )
         except NonFiniteError as error:
             raise run.communicator.agreed(
-                NonFiniteError(f"epoch {epoch + 1}, validation: {error}")
+                NonFiniteError(f"epoch {epoch + 1}, validation: {error}"), cause=error
             ) from None
         return {f"val_{name}": value for name, value in logs.items()}
 

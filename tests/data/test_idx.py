@@ -103,16 +103,16 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("way", ["plain", "packed", "mapped"])
 @pytest.mark.parametrize("what", BAD)
-def test_bad_files_are_named_with_what_is_wrong(tmp_path: Path, what: str, packed: bool) -> None:
+def test_bad_files_are_named_with_what_is_wrong(tmp_path: Path, what: str, way: str) -> None:
     data, message = BAD[what]
     path = tmp_path / "some-file"
-    path.write_bytes(gzip.compress(data) if packed else data)
+    path.write_bytes(gzip.compress(data) if way == "packed" else data)
     tracemalloc.start()
     try:
         with pytest.raises(DatasetError, match=message) as caught:
-            idx.read(path)
+            idx.read(path, mmap=way == "mapped")
         assert tracemalloc.get_traced_memory()[1] < 4 * idx.CHUNK, "memory as the header promised"
     finally:
         tracemalloc.stop()

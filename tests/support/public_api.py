@@ -145,6 +145,7 @@ INTERNAL = [
     "gradcheck.ArrayCheck", "gradcheck.Report", "kernels.ability",
     "Sequential.from_snapshot", "*.gradient_buffers", "*.set_gradients", "*.transform",
     "*.transform_backward", "data.batches.*", "data.download.*",
+    "data.lazy.*", "LazyImages.*",
     "metrics.Means", "Means.*", "metrics.get_metrics", "metrics.custom_metrics",
     "metrics.warn_not_stored",
 ]  # fmt: skip
