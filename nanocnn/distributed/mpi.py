@@ -29,6 +29,7 @@ from .tree import Node, Stack, nodes_of, own_shards, push
 # Lets another process run where there are more of them than cores.
 pause = getattr(os, "sched_yield", partial(time.sleep, 0))
 ENDED, FAILED = 1, 2  # tags of the message that a process sends when it ends, or fails
+NOBODY = -1
 BUSY = 2000  # polls before a waiting process begins to sleep
 NAP = 1e-4  # seconds
 PATIENCE = 2.0  # seconds in which other processes may come to the same error
@@ -48,6 +49,8 @@ class MPICommunicator(Communicator):
         self.buckets = self.mpi.Dup()  # of which the sums arrive while others gather
         self.rank, self.size = self.mpi.rank, self.mpi.size
         self._agreed: BaseException | None = None
+        self._culprit = self.rank  # whose end is the reason if this process ends, or NOBODY
+        self._ended: dict[int, int] = {}  # the culprits of the processes that have ended
         self._show = sys.excepthook
         sys.excepthook = self._ended_by
         self._last_words: list[Any] = []
@@ -79,7 +82,9 @@ class MPICommunicator(Communicator):
     def shows(self, error: BaseException) -> bool:
         if error is not self._agreed:
             self._settle(error)
-        return self.rank == 0
+        if self._culprit == self.rank:
+            self._culprit = NOBODY
+        return self.rank == min(set(range(self.size)) - set(self._ended.values()))
 
     @contextmanager
     def trains(self) -> Iterator[None]:
@@ -98,13 +103,12 @@ class MPICommunicator(Communicator):
         """Return if all processes fail now, each with its error; otherwise end all of them."""
         others = {rank for rank in range(self.size) if rank != self.rank}
         for rank in others:
-            self._last_words.append(self.mpi.Isend(np.empty(0, np.uint8), rank, FAILED))
-        end, status = time.monotonic() + PATIENCE, MPI.Status()
+            self._tell(rank, FAILED)
+        end = time.monotonic() + PATIENCE
         while others and time.monotonic() < end:
-            for tag in (FAILED, ENDED):
-                if self.mpi.Iprobe(MPI.ANY_SOURCE, tag, status):
-                    self.mpi.Recv(np.empty(0, np.uint8), status.Get_source(), tag)
-                    others.discard(status.Get_source())
+            others -= self._heard(FAILED).keys()
+            self._ended |= self._heard(ENDED)
+            others -= self._ended.keys()
             time.sleep(NAP)
         if others:
             trace = "".join(traceback.format_exception(error)).rstrip()
@@ -118,30 +122,36 @@ class MPICommunicator(Communicator):
             polls += 1
             if polls > BUSY:
                 time.sleep(NAP)
-                if (ended := self._ended()) is not None and not self._agreed:
-                    end = min(
-                        end, time.monotonic() + PATIENCE / 2
-                    )  # what it sent may be on its way
-                    if time.monotonic() > end:
-                        raise self.agreed(
-                            RuntimeError(
-                                f"process {ended} of {self.size} has ended, while others wait for "
-                                "it: all have to run the same program"
-                            )
+                self._ended |= self._heard(ENDED)
+                if self._ended:  # what they sent may be on its way
+                    end = min(end, time.monotonic() + PATIENCE / 2)
+                if time.monotonic() > end:
+                    culprits = set(self._ended.values()) - {NOBODY} or self._ended.keys()
+                    self._culprit = min(culprits)
+                    raise self.agreed(
+                        RuntimeError(
+                            f"process {self._culprit} of {self.size} has ended, while others "
+                            "wait for it: all have to run the same program"
                         )
+                    )
             elif polls % 16 == 0:
                 pause()
 
-    def _ended(self) -> int | None:
-        """A process that has ended, or None."""
-        status = MPI.Status()
-        if self.mpi.Iprobe(MPI.ANY_SOURCE, ENDED, status):
-            return int(status.Get_source())
-        return None
+    def _tell(self, rank: int, tag: int) -> None:
+        self._last_words.append(self.mpi.Isend(np.array([self._culprit]), rank, tag))
+
+    def _heard(self, tag: int) -> dict[int, int]:
+        """The processes from which such a message has arrived, and whom it names as the culprit."""
+        found, status, culprit = {}, MPI.Status(), np.empty(1, np.int_)
+        while self.mpi.Iprobe(MPI.ANY_SOURCE, tag, status):
+            self.mpi.Recv(culprit, status.Get_source(), tag)
+            found[status.Get_source()] = int(culprit[0])
+        return found
 
     def _say_that_it_ends(self) -> None:
-        others = (rank for rank in range(self.size) if rank != self.rank)
-        self._last_words += [self.mpi.Isend(np.empty(0, np.uint8), rank, ENDED) for rank in others]
+        for rank in range(self.size):
+            if rank != self.rank:
+                self._tell(rank, ENDED)
 
     def _ended_by(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from .. import __version__
 from ..callbacks import CallbackList
+from ..common.config import serialize
 from ..common.terminal import say
 from ..distributed import Communicator
 from ..distributed.state import compare, digest, sample
@@ -42,7 +43,11 @@ class Run(NamedTuple):
             "epochs": epochs,
             "shuffle": self.shuffle,
             "the model": str(model.get_config()),
+            "the kernel set": model.kernel_set,
             "the optimizer": str(model.optimizer.get_config()),
+            "the loss": str(serialize(model.loss)),
+            "the list of metrics": str(list(model.metrics)),
+            "a callback for batches of the validation": str(self.callbacks.sees_test_batches),
         }
         for prefix, data in (("", self.data), ("validation ", self.validation)):
             if data is not None:

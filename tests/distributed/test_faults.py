@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 
 import pytest
 
@@ -67,8 +66,6 @@ def main():
     model.fit(x, y, 12, 3, validation_data=(x, y), callbacks=[callback], shards=12)
     if event == "after" and rank in (None, get_communicator().rank):
         fail(how)
-    if event == "slow":
-        time.sleep(1)
 
 
 @pytest.mark.parametrize(
@@ -78,15 +75,16 @@ def test_an_exception_on_one_process(event):
     it = run(3, PROGRAM, "raise", event, "1")
     assert it.code not in (0, None) and it.seconds < 30
     assert it.err.count("ZeroDivisionError: oops on process 1") == 1, it.err
-    assert "process 1 of 3 has failed: all are ended" in it.err
-    assert "process 0" not in it.err.replace("on process 0 of", "") and "process 2 " not in it.err
+    assert it.err.count("Traceback") == 1 and "process 0" not in it.err
+    if event not in ("train end", "after"):  # where the others end without it
+        assert "process 1 of 3 has failed: all are ended" in it.err
 
 
 @pytest.mark.parametrize("event", ["before", "batch end", "after"])
 def test_an_exception_on_all_processes_is_shown_once(event):
     it = run(3, PROGRAM, "raise", event, "all")
     assert it.code not in (0, None)
-    assert it.err.count("Traceback") == 1 and it.err.count("ZeroDivisionError") == 1, it.err
+    assert it.err.count("Traceback") == 1 and it.err.count("ZeroDivisionError: oops") == 1, it.err
     assert "oops on process 0" in it.err and "BAD TERMINATION" not in it.err
 
 
