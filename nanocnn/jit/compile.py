@@ -7,8 +7,9 @@ compiled once, together with an entry of the form
 
 which reads the arguments from a block of words (arguments.py). So compiled code (executor.py) can
 call any kernel by its address, without Python and without the GIL. Compiled kernels are cached on
-disk (cache.py). Of fastmath only "contract" is on, which fuses a*b + c into one instruction: NaN,
-infinity and the order of sums are preserved.
+disk (cache.py). Nothing of fastmath is on, so the source determines the bits of each result: NaN,
+infinity and the order of sums are preserved, and a * b + c is rounded twice unless it is written as
+`fma(a, b, c)` (simd.py). With "contract" LLVM would choose which to fuse, for each processor anew.
 """
 
 import gc
@@ -33,7 +34,7 @@ from .arguments import Arguments, Types, reader
 from .cache import KernelCache, cache_folder, counts
 from .inline import inline
 
-OPTIONS = {"fastmath": {"contract"}, "error_model": "numpy", "boundscheck": False}
+OPTIONS = {"error_model": "numpy", "boundscheck": False}
 ENTRY = types.void(*[types.int64] * 4)
 
 # Called with True when a kernel begins to be compiled, and with False when it is done.

@@ -1,10 +1,11 @@
-"""The processor that numba compiles for: width and number of its vector registers."""
+"""The processor that numba compiles for: its vector registers, and whether it fuses a * b + c."""
 
 from functools import cache
 from typing import NamedTuple
 
 import llvmlite.binding as llvm
 from numba.core import config
+from numba.core.codegen import get_host_cpu_features
 
 
 class Cpu(NamedTuple):
@@ -36,14 +37,30 @@ def find_cpu(name: str | None, features: str | None) -> Cpu:
 
 cpu = find_cpu(config.CPU_NAME, config.CPU_FEATURES)
 
+FMA = """
+declare float @llvm.fma.f32(float, float, float)
+define float @fuse(float %a, float %b, float %c) {
+  %d = call float @llvm.fma.f32(float %a, float %b, float %c)
+  ret float %d
+}
+"""
+
 
 @cache
 def target() -> tuple[str, str, str]:
     """LLVM's triple, processor name and features: machine code is specific to them."""
-    features = config.CPU_FEATURES
-    if features is None:
-        try:
-            features = llvm.get_host_cpu_features().flatten()
-        except RuntimeError:  # unknown on this platform
-            features = ""
+    features = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
     return llvm.get_process_triple(), config.CPU_NAME or llvm.get_host_cpu_name(), features
+
+
+@cache
+def has_fma() -> bool:
+    """Whether the processor has an instruction that rounds a * b + c once; LLVM is asked.
+
+    Without one, LLVM calls the C function fmaf, which takes a hundred times as long.
+    """
+    triple, name, features = target()
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_triple(triple).create_target_machine(name, features)
+    return "fmaf" not in machine.emit_assembly(llvm.parse_assembly(FMA))

@@ -13,7 +13,7 @@ import numba
 
 from .numba_private import inline_pipeline, noinline_pipeline
 
-OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"error_model": "numpy"}
 
 
 def inline(function: Any) -> Any:

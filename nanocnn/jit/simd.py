@@ -20,8 +20,8 @@ inference and returns a signature; the inner one (`emit`) runs during code gener
 instructions, here LLVM's vector instructions. Three new types are defined in simd_types.py:
 
 `Vector`   `<8 x float>` in LLVM: a value in a register. Vectors of the same type support `+ - *`,
-           `/` (fractions) and `< <= > >= == !=`; a comparison returns a vector of booleans, which
-           supports `& | ^` and is used with `select`.
+           `/` and `-a` (fractions) and `< <= > >= == !=`; a comparison returns a vector of
+           booleans, which supports `& | ^` and is used with `select`.
 `Pointer`  the address of an array's data: `p[i]` reads or writes one item, `p + n` is the address n
            items further. There is no bounds check, no wrap-around of negative indices and no
            reference count: use it only for arrays that are arguments of the function.
@@ -44,8 +44,9 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from .cpu import has_fma
 from .inline import inline
-from .simd_types import Pointer, Tile, Vector, intp, llvm_type, moved, vector_of
+from .simd_types import Pointer, Tile, Vector, intp, item_of, llvm_type, moved, vector_of
 
 INT32 = ir.IntType(32)
 
@@ -184,11 +185,12 @@ def splat(typingctx, like, value):
 
 
 def _call(name):
-    """A call of LLVM's function `name` for vectors of fractions."""
+    """A call of LLVM's function `name` for fractions or vectors of them."""
 
     def emit(context, builder, sig, args):
-        kind = llvm_type(sig.return_type)
-        full = f"llvm.{name}.v{sig.return_type.count}f{sig.return_type.dtype.bitwidth}"
+        kind, result = llvm_type(sig.return_type), sig.return_type
+        count = f"v{result.count}" if isinstance(result, Vector) else ""
+        full = f"llvm.{name}.{count}f{item_of(result).bitwidth}"
         shape = ir.FunctionType(kind, [kind] * len(args))
         return builder.call(cgutils.get_or_insert_function(builder.module, shape, full), args)
 
@@ -197,8 +199,17 @@ def _call(name):
 
 @intrinsic
 def fma(typingctx, a, b, c):
-    """a * b + c, rounded once where the processor can."""
-    return (a(a, a, a), _call("fmuladd")) if a == b == c else None
+    """a * b + c for vectors or fractions, rounded once; the compiler fuses nothing by itself.
+
+    On a processor that has no such instruction it is rounded twice (`has_fma` in cpu.py).
+    """
+
+    def emit(context, builder, sig, args):
+        if has_fma():
+            return _call("fma")(context, builder, sig, args)
+        return builder.fadd(builder.fmul(args[0], args[1]), args[2])
+
+    return (a(a, a, a), emit) if a == b == c and isinstance(item_of(a), types.Float) else None
 
 
 @intrinsic
@@ -245,24 +256,6 @@ def total(typingctx, vector):
         return by_halves(builder, args[0], vector.count, builder.fadd)
 
     return vector.dtype(vector), emit
-
-
-@intrinsic
-def convert(typingctx, vector, p):
-    """The lanes as items of pointer `p`'s type; whole numbers: fractions cut off, in its range."""
-    kind = Vector(p.dtype, vector.count)
-
-    def emit(context, builder, sig, args):
-        value, whole = args[0], ir.VectorType(INT32, vector.count)
-        if isinstance(p.dtype, types.Float):  # from another float type, or the same
-            wider = p.dtype.bitwidth - vector.dtype.bitwidth
-            cast = builder.fpext if wider > 0 else builder.fptrunc
-            return cast(value, llvm_type(kind)) if wider else value
-        if isinstance(vector.dtype, types.Float):
-            value = builder.fptosi(value, whole)
-        return builder.trunc(value, llvm_type(kind)) if p.dtype.bitwidth < 32 else value
-
-    return kind(vector, p), emit
 
 
 # ------------------------------------------------------------------------------------------- tiles

@@ -48,6 +48,20 @@ def widen(typingctx, vector):
 
 
 @intrinsic
+def convert(typingctx, vector, p):
+    """The lanes as items of pointer `p`'s type, of whole numbers; fractions are cut off."""
+    kind = Vector(p.dtype, vector.count)
+
+    def emit(context, builder, sig, args):
+        value, whole = args[0], ir.VectorType(INT32, vector.count)
+        if isinstance(vector.dtype, types.Float):
+            value = builder.fptosi(value, whole)
+        return builder.trunc(value, llvm_type(kind)) if p.dtype.bitwidth < 32 else value
+
+    return kind(vector, p), emit
+
+
+@intrinsic
 def exponent(typingctx, vector):
     """The whole numbers n for which x / 2**n is from sqrt(1/2) to sqrt(2); x > 0 and normal."""
     bits = vector.dtype.bitwidth

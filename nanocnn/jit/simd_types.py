@@ -68,6 +68,11 @@ def lane_count(dtype: Any) -> int:
     return max(cpu.bytes * 8 // int(dtype.bitwidth), 1)
 
 
+def item_of(kind: Any) -> Any:
+    """The number type of a vector's items, or of a number."""
+    return kind.dtype if isinstance(kind, Vector) else kind
+
+
 def vector_of(p: Any, like: Any = None) -> Vector:
     """The vector type meant by a pointer and, maybe, a literal count or another vector."""
     if isinstance(like, types.IntegerLiteral):
@@ -182,6 +187,14 @@ def _calculate(on_float, on_int):
     return emit
 
 
+def _vector_of_fractions(a):
+    return a if isinstance(a, Vector) and isinstance(a.dtype, types.Float) else None
+
+
+def _negate(context, builder, sig, args):
+    return builder.fneg(args[0])
+
+
 def _compare(symbol):
     def emit(context, builder, sig, args):
         if not isinstance(sig.args[0].dtype, types.Float):
@@ -198,6 +211,7 @@ for _symbol, _float, _int in (
     (operator.and_, "", "and_"), (operator.or_, "", "or_"), (operator.xor, "", "xor"),
 ):  # fmt: skip
     teach(_symbol, _pair(lambda a: a), _calculate(_float, _int))
+teach(operator.neg, _vector_of_fractions, _negate)
 for _symbol, _name in (
     (operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="),
     (operator.eq, "=="), (operator.ne, "!="),

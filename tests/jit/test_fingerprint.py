@@ -60,9 +60,9 @@ EDITS = [
     ("callee.py", "@inline", "@noinline", True),
     ("callee.py", "@inline", "# changed\n@inline", False),
     ("kernel.py", "+=", "-=", False),
-    ("jit/simd.py", '"fptosi"', '"fptoui"', True),
+    ("jit/simd_lanes.py", "fptosi", "fptoui", True),
     ("jit/simd_types.py", "fadd", "fsub", True),
-    ("jit/inline.py", "contract", "fast", True),
+    ("jit/inline.py", "numpy", "python", True),
     ("common/files.py", "import", "import gc\nimport", False),
 ]
 

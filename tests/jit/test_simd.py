@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from nanocnn.jit import simd
-from nanocnn.jit.cpu import Cpu, cpu as this_host, find_cpu
+from nanocnn.jit.compile import kernel
+from nanocnn.jit.cpu import Cpu, cpu as this_host, find_cpu, has_fma
+from nanocnn.jit.pool import run
 from nanocnn.jit.simd import (  # fmt: skip
     columns,
-    convert,
     fma,
     indices,
     item_bits,
@@ -33,7 +34,7 @@ from nanocnn.jit.simd import (  # fmt: skip
     total,
     transpose,
 )
-from nanocnn.jit.simd_lanes import copysign, exp2
+from nanocnn.jit.simd_lanes import convert, copysign, exp2
 
 DTYPES = [np.float32, np.float64]
 ROWS = 3
@@ -129,6 +130,30 @@ def test_other_lane_counts_whole_numbers_and_pointer_items(dtype):
     np.testing.assert_array_equal(out[:5], [-1, 1, 5, 4, 5])
     want = [2 * i if i % 2 == 0 else 9 for i in range(n)]
     np.testing.assert_array_equal(small, [*want, 77])
+
+
+@kernel
+def _fuse(part, parts, x, c, out):
+    p, pc, to = pointer(x), pointer(c), pointer(out)
+    out[0] = fma(x[0], x[0], c[0])
+    out[1] = fma(-x[0], x[0], -c[0])
+    out[2] = x[0] * x[0] + c[0]
+    out[3] = c[0] - (-x[0]) * x[0]
+    store(to, 4, fma(load(p, 0), load(p, 0), load(pc, 0)))
+    store(to, 4 + lanes(p), load(p, 0) * load(p, 0) + load(pc, 0))
+    store(to, 4 + 2 * lanes(p), -load(p, 0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_only_fma_rounds_once(dtype):
+    n = simd.vector_of(numba.typeof(np.zeros(1, dtype))).count
+    small = dtype(2.0 ** -(12 if dtype is np.float32 else 30))
+    x = np.full(n, 1 + small, dtype)  # its square is 1 + 2 small + small^2, which is cut off
+    out = np.empty(4 + 3 * n, dtype)
+    run(_fuse, 1, x, -x * x, out)
+    fused = small * small if has_fma() else 0
+    np.testing.assert_array_equal(out[:4], [fused, -fused, 0, 0])
+    np.testing.assert_array_equal(out[4:].reshape(3, n).T, [[fused, 0, -x[0]]] * n)
 
 
 @numba.njit

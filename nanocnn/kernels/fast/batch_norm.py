@@ -175,7 +175,7 @@ def apply_gradients(part, parts, x, dy, table, dx):
 def _apply_gradient(x, dy, dx, mean, width, j, left):
     centred = load_row(x, j, left) - load_row(mean, j, left)
     constant, slope = load_row(mean + 2 * width, j, left), load_row(mean + 3 * width, j, left)
-    d = load_row(dy, j, left) - constant - centred * slope
+    d = fma(-centred, slope, load_row(dy, j, left) - constant)
     store_row(dx, j, d * load_row(mean + width, j, left), left)
 
 

@@ -83,9 +83,7 @@ def _smooth(part, parts, x, scale, shift, out):
     start, stop = part_range(part, parts, x.size)
     factor, term = x.dtype.type(scale), x.dtype.type(shift)
     for i in unsigned_range(start, stop):
-        out[i] = x[i] * factor
-    for i in unsigned_range(start, stop):  # in one loop the two would be fused, and round once
-        out[i] += term
+        out[i] = x[i] * factor + term
 
 
 def shares(weight: Array | None, index: Array, each: float, out: Array) -> Array:

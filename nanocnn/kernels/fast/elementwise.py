@@ -10,7 +10,7 @@ import numpy as np
 from ...jit.compile import kernel, part_range, unsigned_range
 from ...jit.inline import inline
 from ...jit.pool import run
-from ...jit.simd import lanes, load_row, pointer, select, splat, store_row
+from ...jit.simd import fma, lanes, load_row, pointer, select, splat, store_row
 from ...jit.simd_lanes import copysign
 from .exponential import exp, tanh
 from .outputs import MIN_EXPS, MIN_WORK, Array, check_arrays, count_parts, result
@@ -107,7 +107,7 @@ def _tanh_backward(part, parts, dy, y, dx):
     start, stop = part_range(part, parts, y.size)
     one = dy.dtype.type(1)
     for i in unsigned_range(start, stop):
-        dx[i] = dy[i] * (one - y[i] * y[i])
+        dx[i] = dy[i] * fma(-y[i], y[i], one)
 
 
 @inline

@@ -1,7 +1,8 @@
 """Sums of squares of all parameters or gradients: clipping by norm, and L2 penalties.
 
-Each part of a pass adds the squares of its items in float64, row by row; a second kernel adds these
-sums in their order. The parts depend on the sizes alone, so the bits do not depend on the threads.
+Each part of a pass adds the squares of its items in float64, row by row, in vectors of WIDTH; a
+second kernel adds these sums in their order. The parts depend on the sizes alone, so the bits do
+not depend on the threads.
 """
 
 from collections.abc import Sequence
@@ -11,10 +12,12 @@ import numpy as np
 from ...jit.compile import kernel
 from ...jit.pool import run
 from ...jit.scratch import scratch
-from ...jit.simd import convert, fma, lanes, load_row, pointer, splat, store_row, total
+from ...jit.simd import fma, lanes, load_row, pointer, splat, store_row, total
+from ...jit.simd_lanes import widen
 from .addresses import address_table, item_range, row_pointers, row_range
 from .optimizers import CLIPNORM, NUMBERS
 from .outputs import Array, check_arrays, result
+from .rows import WIDTH, load_wide, zeros
 
 
 def clip_scales(grads: Sequence[Array], numbers: Array, together: bool, scales: Array) -> None:
@@ -84,8 +87,7 @@ def _l2_gradient(part, parts, table, like, factors):
         start, stop = item_range(part, parts, table, row)
         for i in range(start, stop, lanes(p)):
             left = stop - i
-            product = load_row(param, i, left) * factor
-            store_row(grad, i, load_row(grad, i, left) + product, left)
+            store_row(grad, i, fma(load_row(param, i, left), factor, load_row(grad, i, left)), left)
 
 
 def _squares_of(arrays: Sequence[Array]) -> tuple[Array, Array, int]:
@@ -100,13 +102,13 @@ def _squares_of(arrays: Sequence[Array]) -> tuple[Array, Array, int]:
 def _squares(part, parts, table, like, squares):
     # squares[part + row] is the sum of this part's squares of a row. Each pair of part and row has
     # its own place, because a part begins with the last row of the part before it, or a later one.
-    p, wide = pointer(like), pointer(squares)
+    p = pointer(like)
     first, last = row_range(part, parts, table)
     for row in range(first, last):
         x, _, _, _, _ = row_pointers(p, table, row)
-        acc = convert(splat(p, 0), wide)
+        acc = widen(zeros(p))
         start, stop = item_range(part, parts, table, row)
-        for i in range(start, stop, lanes(p)):
-            v = convert(load_row(x, i, stop - i), wide)
+        for i in range(start, stop, WIDTH):
+            v = widen(load_wide(x, i, stop - i))
             acc = fma(v, v, acc)
         squares[part + row] = total(acc)

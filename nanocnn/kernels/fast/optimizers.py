@@ -12,7 +12,7 @@ import numpy as np
 from ...jit.compile import kernel
 from ...jit.inline import inline
 from ...jit.pool import run
-from ...jit.simd import lanes, load_row, pointer, select, splat, sqrt, store_row
+from ...jit.simd import fma, lanes, load_row, pointer, select, splat, sqrt, store_row
 from .addresses import address_table, item_range, row_pointers, row_range
 from .outputs import Array, check_arrays
 
@@ -61,9 +61,9 @@ def _read(param, grad, i, left, changes):
             g = select(g < splat(g, -limit), splat(g, -limit), g)
             store_row(grad, i, g, left)
         if decay != 0:
-            g = g + w * splat(w, decay)
+            g = fma(w, splat(w, decay), g)
         if shrink != 0:
-            w = w - w * splat(w, shrink)
+            w = fma(-w, splat(w, shrink), w)
     return w, g
 
 
@@ -126,14 +126,14 @@ def _sgd_vector(arrays, i, left, changes, own, flags):
     momentum, inside, outside = own
     has_velocity, nesterov = flags
     w, g = _read(param, grad, i, left, changes)
-    step = inside * g
     if has_velocity:
-        v = momentum * load_row(velocity, i, left) - step
+        step = inside * g
+        v = fma(momentum, load_row(velocity, i, left), -step)
         store_row(velocity, i, v, left)
-        v = momentum * v - step if nesterov else v
-        w = w + outside * v
+        v = fma(momentum, v, -step) if nesterov else v
+        w = fma(outside, v, w)
     else:
-        w = w - step
+        w = fma(-inside, g, w)
     store_row(param, i, w, left)
 
 
@@ -177,18 +177,18 @@ def _rmsprop(
             left = stop - i
             w, g = _read(param, grad, i, left, changes)
             moment = load_row(v, i, left)
-            moment = moment + (g * g - moment) * decay
+            moment = fma(fma(g, g, -moment), decay, moment)
             store_row(v, i, moment, left)
             if centered:
                 mean = load_row(average, i, left)
-                mean = mean + (g - mean) * decay
+                mean = fma(g - mean, decay, mean)
                 store_row(average, i, mean, left)
-                moment = moment - mean * mean
+                moment = fma(-mean, mean, moment)
             step = inside * g / (sqrt(moment + under_root) + beside_root)
             if has_buffer:
-                step = load_row(buffer, i, left) * momentum + step
+                step = fma(load_row(buffer, i, left), momentum, step)
                 store_row(buffer, i, step, left)
-            store_row(param, i, w - outside * step, left)
+            store_row(param, i, fma(-outside, step, w), left)
 
 
 def adam_update(
@@ -220,13 +220,13 @@ def _adam(part, parts, table, like, numbers, scales, scaled, clips, amsgrad):
             left = stop - i
             w, g = _read(param, grad, i, left, changes)
             mean, moment = load_row(m, i, left), load_row(v, i, left)
-            mean = mean + (g - mean) * decay1
-            moment = moment + (g * g - moment) * decay2
+            mean = fma(g - mean, decay1, mean)
+            moment = fma(fma(g, g, -moment), decay2, moment)
             store_row(m, i, mean, left)
             store_row(v, i, moment, left)
             if amsgrad:
                 most = load_row(vmax, i, left)
                 moment = select((most > moment) | (most != most), most, moment)
                 store_row(vmax, i, moment, left)
-            w = w - step_size * mean / (sqrt(moment) * v_scale + epsilon)
+            w = w - step_size * mean / fma(sqrt(moment), v_scale, epsilon)
             store_row(param, i, w, left)

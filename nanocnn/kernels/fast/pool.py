@@ -11,7 +11,8 @@ from ...common.errors import ShapeError
 from ...jit.compile import kernel, part_range
 from ...jit.inline import inline
 from ...jit.pool import run
-from ...jit.simd import convert, lanes, load_row, pointer, select, splat, store_row
+from ...jit.simd import lanes, load_row, pointer, select, splat, store_row
+from ...jit.simd_lanes import convert
 from ..geometry import Window
 from .outputs import Array, check_arrays, count_parts, result, results
 from .rows import load_as

@@ -1,4 +1,7 @@
-"""Progress of compilation: one line of text, and a progress bar on a terminal."""
+"""What is said of the kernels: once that they are compiled, with a progress bar on a terminal.
+
+And, on a processor without a fused multiply-add, that its results are its own.
+"""
 
 from typing import Any
 
@@ -7,11 +10,18 @@ import numba
 from ...common import terminal
 from ...jit.cache import cache_folder
 from ...jit.compile import watchers
+from ...jit.cpu import has_fma
 
 if numba.config.DISABLE_JIT:
     raise ValueError(
         "NUMBA_DISABLE_JIT is set, and the fast kernels exist as machine code only: "
         'take kernels="reference" to step through NumPy code, or unset it'
+    )
+
+if not has_fma():
+    terminal.note(
+        "nanocnn: this processor has no fused multiply-add, so results differ in the last bits "
+        "from those of other processors"
     )
 
 

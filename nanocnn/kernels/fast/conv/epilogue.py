@@ -10,7 +10,8 @@ import numpy as np
 from ....common.arrays import Array
 from ....jit.inline import inline
 from ....jit.scratch import zeros
-from ....jit.simd import convert, load, maximum, pointer, select, splat, store_row
+from ....jit.simd import load, maximum, pointer, select, splat, store_row
+from ....jit.simd_lanes import convert
 from .source import NO_ARGMAX
 
 NOT_POSITIVE = 4  # the argmax of a 2x2 pool none of whose sums is positive

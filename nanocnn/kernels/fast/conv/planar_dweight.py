@@ -2,7 +2,9 @@
 
 For a layer with ReLU and 2x2 max-pool. What differs from the reference: x is split into planes,
 and dy into four planes for each filter, one for each cell of the pools (planes.py). A sum over
-pixels is kept as a vector of sums, a tile of taps x filters of them in registers.
+pixels is kept as WIDTH sums, of every WIDTH-th pixel, and a tile of taps x filters of them in
+registers. Where a register has fewer lanes, the pixels are read several times, for some of the
+WIDTH sums each time.
 
 An item between two rows of outputs is multiplied by a zero. If x is not finite, the direct kernel
 computes the layer again.
@@ -33,8 +35,9 @@ from ....jit.simd import (
     total,
 )
 from ...geometry import Window
+from ..rows import WIDTH
 from . import direct
-from .pack import count_partials, lanes_of, padded_size, sum_partials
+from .pack import count_partials, padded_size, sum_partials
 from .planes import CELLS, Planes, plane_table, planes_of, planes_size, split_planes
 from .source import Source, fill_zeros, plain_source, read_padded, source_pointers
 
@@ -59,15 +62,15 @@ def weight_gradient(dy: Source, x: Array, window: Window, dweight: Array, dbias:
     K = window.KH * window.KW * C
     taps, filters = gradient_tile(K, F)
     width = -(-F // filters) * filters
-    row_bytes = (CELLS + 1) * width * columns * x.itemsize
-    planes = planes_of(window, True, x.dtype, max(1, CACHE_BYTES // row_bytes))
+    row_bytes = (CELLS + 1) * F * columns * x.itemsize
+    planes = planes_of(window, True, max(1, CACHE_BYTES // row_bytes), WIDTH)
     parts = count_partials(N, window.OH * window.OW * K * F, K * F)
     size = (-(-K // taps) * taps + 1) * width
     sums = scratch("dweights", parts * (K + 1) * F, x.dtype)
     flags = scratch("flags", parts, np.intp)[:parts]
     buffers = {"padded": padded_size(window, C), "planes": planes_size(planes, C, True),
                "gradients": (CELLS + 1) * width * planes.pixels,
-               "sums": size * lanes_of(x.dtype)}  # fmt: skip
+               "sums": size * WIDTH}  # fmt: skip
     table = plane_table(window, C, True, planes)
     given = window, tuple(planes)
     run(dweight_kernel(taps, filters), parts, buffers, dy, x, sums, flags, table, *given)
@@ -95,9 +98,11 @@ def scatter_gradients(target, dy, argmax, high, columns, F, pitch, size):
 
 @inline
 def add_pixels(acc, g, x, at, dy, step, size):
-    """acc (taps, filters) += x[at[tap] + p] * dy[filter * step + p] for p < size; g: a row."""
-    n = lanes(x)
-    for p in range(0, size, n):
+    """acc (taps, filters) += x[at[tap] + p] * dy[filter * step + p] for every WIDTH-th p < size.
+
+    g: registers for a row.
+    """
+    for p in range(0, size, WIDTH):
         for j in range(columns(acc)):
             g[0, j] = load(dy, p + j * step)
         for i in range(rows(acc)):
@@ -124,7 +129,7 @@ def dweight_kernel(TAPS: int, FILTERS: int) -> Any:
         width = (F + FILTERS - 1) // FILTERS * FILTERS
         size = (K + TAPS - 1) // TAPS * TAPS * width
         WP = window.left + window.W + window.right
-        fill_zeros(mine, (size + width) * n)
+        fill_zeros(mine, (size + width) * WIDTH)
         fill_zeros(px, planar.size)
         acc, row, at = tile(TAPS, FILTERS, b), tile(1, FILTERS, b), indices(TAPS)
         nonfinite = splat(b, 0)
@@ -144,33 +149,34 @@ def dweight_kernel(TAPS: int, FILTERS: int) -> Any:
             to = mine
             for f in range(0, width, FILTERS):
                 for k in range(0, K, TAPS):
-                    for i in range(TAPS):
-                        for j in range(FILTERS):
-                            acc[i, j] = load(to, (i * FILTERS + j) * n)
-                    for q in range(CELLS):
+                    for lane in range(0, WIDTH, n):
                         for i in range(TAPS):
-                            at[i] = taps[min(k + i, K - 1) * CELLS + q]
-                        g = pd + (f * (CELLS + 1) + q) * pixels
-                        add_pixels(acc, row, px, at, g, (CELLS + 1) * pixels, pixels)
-                    for i in range(TAPS):
-                        for j in range(FILTERS):
-                            store(to, (i * FILTERS + j) * n, acc[i, j])
-                    to = to + TAPS * FILTERS * n
+                            for j in range(FILTERS):
+                                acc[i, j] = load(to, (i * FILTERS + j) * WIDTH + lane)
+                        for q in range(CELLS):
+                            for i in range(TAPS):
+                                at[i] = taps[min(k + i, K - 1) * CELLS + q]
+                            g = pd + ((f * (CELLS + 1) + q) * pixels + lane)
+                            add_pixels(acc, row, px + lane, at, g, (CELLS + 1) * pixels, pixels)
+                        for i in range(TAPS):
+                            for j in range(FILTERS):
+                                store(to, (i * FILTERS + j) * WIDTH + lane, acc[i, j])
+                    to = to + TAPS * FILTERS * WIDTH
             for f in range(F):
-                value, g = load(to, f * n), pd + f * (CELLS + 1) * pixels
-                for p in range(0, CELLS * pixels, n):
-                    value = value + load(g, p)
-                store(to, f * n, value)
+                value, g = load(to, f * WIDTH, WIDTH), pd + f * (CELLS + 1) * pixels
+                for p in range(0, CELLS * pixels, WIDTH):
+                    value = value + load(g, p, WIDTH)
+                store(to, f * WIDTH, value)
         to = pointer(sums) + part * (K + 1) * F
         for f in range(0, width, FILTERS):
             for k in range(0, K, TAPS):
                 for i in range(min(TAPS, K - k)):
                     for j in range(min(FILTERS, F - f)):
                         place = to + ((k + i) * F + f + j)
-                        place[0] = total(load(mine, (i * FILTERS + j) * n))
-                mine = mine + TAPS * FILTERS * n
+                        place[0] = total(load(mine, (i * FILTERS + j) * WIDTH, WIDTH))
+                mine = mine + TAPS * FILTERS * WIDTH
         for f in range(F):
-            to[K * F + f] = total(load(mine, f * n))
+            to[K * F + f] = total(load(mine, f * WIDTH, WIDTH))
         flags[part] = total(nonfinite) != 0
 
     return _planar_dweight

@@ -11,7 +11,7 @@ cell of all pools are then neighbours, and the pool is a maximum of four vectors
 """
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from ....jit.inline import noinline
 from ....jit.simd import lanes, load_row, store_row
 from ....jit.simd_lanes import every_second
 from ...geometry import Window
-from .pack import lanes_of
 
 CELLS = 4  # vectors of pixels per tile: those of a pool's cells, or neighbours
 
@@ -47,18 +46,16 @@ def supports(window: Window) -> bool:
     return (window.SH, window.SW) == (1, 1)
 
 
-def planes_of(window: Window, pool: bool, dtype: Any, rows: int) -> Planes:
-    """The planes for bands of at most `rows` output rows."""
+def planes_of(window: Window, pool: bool, rows: int, step: int) -> Planes:
+    """The planes for bands of at most `rows` output rows, and tiles of `step` pixels."""
     cells = 1 + pool
     total = window.OH // cells
     bands = -(-total // rows)
     rows = -(-total // bands)
     pitch = -(-(window.left + window.W + window.right) // cells)
     high = cells * rows + (window.KH - 1) * window.DH
-    step = lanes_of(dtype) * (1 if pool else CELLS)
-    return Planes(
-        bands, rows, pitch, -(-high // cells) * pitch, step, -(-rows * pitch // step) * step
-    )
+    pixels = -(-rows * pitch // step) * step
+    return Planes(bands, rows, pitch, -(-high // cells) * pitch, step, pixels)
 
 
 def planes_size(planes: Planes, C: int, pool: bool) -> int:

@@ -163,7 +163,7 @@ def weight_gradient(dy: Source, x: Array, window: Window, dweight: Array, dbias:
     (N, PH, PW, F), C = dy.x.shape, x.shape[3]
     tiles, R = window_tiles(window, C, x.dtype), PH * PW
     pitch = (window.left + window.W + window.right) * C
-    parts = count_partials(N, R * F * tiles.items, F * tiles.items)
+    parts = count_partials(N, R * dweight.size, dweight.size)
     sums = scratch("dweights", parts * (dweight.size + F), x.dtype)
     flags = scratch("flags", parts, np.intp)[:parts]
     beyond = (tiles.down * tiles.rows - window.KH) * pitch + tiles.across * tiles.width

@@ -133,14 +133,14 @@ def patch_points(source, step, target, pitch, four, five, two):
     """target (6 vectors `pitch` apart) = B' @ source (6 vectors `step` apart)."""
     d0, d1, d2 = load(source, 0), load(source, step), load(source, 2 * step)
     d3, d4, d5 = load(source, 3 * step), load(source, 4 * step), load(source, 5 * step)
-    even, odd = d4 - four * d2, d3 - four * d1
+    even, odd = fma(-four, d2, d4), fma(-four, d1, d3)
     store(target, pitch, even + odd)
     store(target, 2 * pitch, even - odd)
-    even, odd = d4 - d2, two * (d3 - d1)
-    store(target, 3 * pitch, even + odd)
-    store(target, 4 * pitch, even - odd)
-    store(target, 0, fma(four, d0, d4) - five * d2)
-    store(target, 5 * pitch, fma(four, d1, d5) - five * d3)
+    even, odd = d4 - d2, d3 - d1
+    store(target, 3 * pitch, fma(two, odd, even))
+    store(target, 4 * pitch, fma(-two, odd, even))
+    store(target, 0, fma(-five, d2, fma(four, d0, d4)))
+    store(target, 5 * pitch, fma(-five, d3, fma(four, d1, d5)))
 
 
 @noinline
