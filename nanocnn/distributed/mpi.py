@@ -25,6 +25,7 @@ from mpi4py import MPI
 from ..common.arrays import Array
 from .communicator import AllReduce, Communicator, Error
 from .tree import Node, Stack, nodes_of, own_shards, push
+from .watch import Watch
 
 # Lets another process run where there are more of them than cores.
 pause = getattr(os, "sched_yield", partial(time.sleep, 0))
@@ -55,6 +56,7 @@ class MPICommunicator(Communicator):
         sys.excepthook = self._ended_by
         self._last_words: list[Any] = []
         atexit.register(self._say_that_it_ends)
+        self.watch = Watch(self.gather, self.rank)
 
     def all_gather(self, array: Array) -> Array:
         found = np.empty((self.size, *array.shape), array.dtype)
@@ -96,6 +98,7 @@ class MPICommunicator(Communicator):
             raise
 
     def abort(self, message: str) -> None:
+        self.watch.end()
         print(message, file=sys.stderr, flush=True)
         self.mpi.Abort(1)
 
@@ -149,6 +152,8 @@ class MPICommunicator(Communicator):
         return found
 
     def _say_that_it_ends(self) -> None:
+        if self.watch.process is not None:
+            self.watch.end()  # no process is gone before all have called MPI's Finalize, after this
         for rank in range(self.size):
             if rank != self.rank:
                 self._tell(rank, ENDED)

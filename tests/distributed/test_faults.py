@@ -97,6 +97,19 @@ def test_a_process_that_ends_while_others_train(event, rank):
     assert it.err.count("Traceback") == 1
 
 
+LATER = """
+import time
+from nanocnn.distributed import get_communicator
+time.sleep(get_communicator().rank)
+print("ended", flush=True)
+"""
+
+
+def test_a_process_that_ends_sooner_than_the_others_is_not_said_to_have_died():
+    it = run(2, LATER)
+    assert it.code == 0 and it.err == "" and it.out == "ended\nended\n"
+
+
 def test_all_processes_may_end():
     for event in ("before", "batch end", "after"):
         it = run(2, PROGRAM, "exit", event, "all")
@@ -108,4 +121,6 @@ def test_all_processes_may_end():
 def test_a_process_that_is_gone_ends_the_others(how, event):
     it = run(3, PROGRAM, how, event, "1")
     assert it.code not in (0, None), it.err
+    if event != "after":  # the others may have said already that they end
+        assert "process 1 of 3 (PID" in it.err and it.err.count("has died") == 1, it.err
     assert it.seconds < 30
