@@ -80,9 +80,9 @@ def _state(model: Evaluator) -> dict[str, str]:
     optimizer: Optimizer = model.optimizer
     slots = {f"{key} of the optimizer": array for key, array in optimizer.slots.items()}
     return {
-        **{name: digest(array) for name, array in {**model.weights, **slots}.items()},
-        "the number of steps": str(optimizer.iterations),
         "the learning rate": str(optimizer.rate()),
+        "the number of steps": str(optimizer.iterations),
+        **{name: digest(array) for name, array in {**model.weights, **slots}.items()},
         "the random state": str(model.rng.bit_generator.state),
     }
 

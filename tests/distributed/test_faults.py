@@ -15,6 +15,11 @@ PROGRAM = "from test_faults import main; main()"
 pytestmark = needs_mpi
 
 
+def slow(*values):
+    """Parameters of a test that is one of many like it."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 class Fail(Callback):
     """Fails at one moment of the training, on process `rank`, or on all if it is None."""
 
@@ -69,7 +74,16 @@ def main():
 
 
 @pytest.mark.parametrize(
-    "event", ["before", "train begin", "batch end", "validation", "saving", "train end", "after"]
+    "event",
+    [
+        "before",
+        slow("train begin"),
+        "batch end",
+        slow("validation"),
+        slow("saving"),
+        slow("train end"),
+        "after",
+    ],
 )
 def test_an_exception_on_one_process(event):
     it = run(3, PROGRAM, "raise", event, "1")
@@ -80,7 +94,7 @@ def test_an_exception_on_one_process(event):
         assert "process 1 of 3 has failed: all are ended" in it.err
 
 
-@pytest.mark.parametrize("event", ["before", "batch end", "after"])
+@pytest.mark.parametrize("event", [slow("before"), "batch end", slow("after")])
 def test_an_exception_on_all_processes_is_shown_once(event):
     it = run(3, PROGRAM, "raise", event, "all")
     assert it.code not in (0, None)
@@ -88,8 +102,10 @@ def test_an_exception_on_all_processes_is_shown_once(event):
     assert "oops on process 0" in it.err and "BAD TERMINATION" not in it.err
 
 
-@pytest.mark.parametrize("rank", ["0", "2"])
-@pytest.mark.parametrize("event", ["before", "batch end"])
+@pytest.mark.parametrize(
+    ("event", "rank"),
+    [slow("before", "0"), ("before", "2"), ("batch end", "0"), slow("batch end", "2")],
+)
 def test_a_process_that_ends_while_others_train(event, rank):
     it = run(3, PROGRAM, "exit", event, rank)
     assert it.code not in (0, None)
@@ -110,15 +126,46 @@ def test_a_process_that_ends_sooner_than_the_others_is_not_said_to_have_died():
     assert it.code == 0 and it.err == "" and it.out == "ended\nended\n"
 
 
-def test_all_processes_may_end():
-    for event in ("before", "batch end", "after"):
-        it = run(2, PROGRAM, "exit", event, "all")
-        assert it.code == 0 and it.err == "", it.err
+@pytest.mark.parametrize("event", [slow("before"), "batch end", slow("after")])
+def test_all_processes_may_end(event):
+    it = run(2, PROGRAM, "exit", event, "all")
+    assert it.code == 0 and it.err == "", it.err
 
 
-@pytest.mark.parametrize("how", ["os._exit", "kill"])
-@pytest.mark.parametrize("event", ["before", "batch end", "after"])
-def test_a_process_that_is_gone_ends_the_others(how, event):
+CAUGHT = """
+import sys
+from nanocnn.distributed import get_communicator
+from support.small_models import digits, small_model
+rank = get_communicator().rank
+try:
+    small_model("fast", seed=rank).fit(*digits(60), 12)
+except ValueError as error:
+    print("caught", flush=True)
+    assert "seed is 1 on process 1" in str(error)
+if rank == 1:
+    sys.exit(0)
+small_model("fast").fit(*digits(60), 12)
+"""
+
+
+def test_a_process_that_ends_after_an_error_that_all_have_caught():
+    it = run(3, CAUGHT)
+    assert it.code != 0 and it.out == "caught\n" * 3
+    assert it.err.count("RuntimeError: process 1 of 3 has ended, while others wait") == 1, it.err
+
+
+@pytest.mark.parametrize(
+    ("event", "how"),
+    [
+        slow("before", "os._exit"),
+        slow("before", "kill"),
+        ("batch end", "os._exit"),
+        slow("batch end", "kill"),
+        slow("after", "os._exit"),
+        slow("after", "kill"),
+    ],
+)
+def test_a_process_that_is_gone_ends_the_others(event, how):
     it = run(3, PROGRAM, how, event, "1")
     assert it.code not in (0, None), it.err
     if event != "after":  # the others may have said already that they end

@@ -51,9 +51,17 @@ def main():
         print(f"process {get_communicator().rank} cleans up", flush=True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("whole", [False, True], ids=["mpiexec", "process group"])
+@pytest.mark.parametrize(
+    ("number", "whole"),
+    [
+        (signal.SIGINT, True),
+        (signal.SIGTERM, False),
+        pytest.param(signal.SIGINT, False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, True, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_ends_the_training_which_can_be_resumed(number, whole, tmp_path):
+    """`whole`: the signal is for the whole process group, as a terminal's is."""
     path = str(tmp_path / "a.npz")
     with started(3, PROGRAM, path) as it:
         end = time.monotonic() + 60
@@ -62,11 +70,10 @@ def test_a_signal_ends_the_training_which_can_be_resumed(number, whole, tmp_path
             time.sleep(0.02)
         time.sleep(0.1)
         if whole:
-            os.killpg(it.process.pid, number)  # as a terminal does
+            os.killpg(it.process.pid, number)
         else:
             it.process.send_signal(number)
         it.wait(20)
-    print(it.code, it.seconds, it.out, it.err)
     assert it.code != 0
     assert it.seconds < 10
     assert it.out.count("interrupted; resume with model = load_model") == 1, it.out + it.err
