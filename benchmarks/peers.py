@@ -40,6 +40,7 @@ class Task(NamedTuple):
 
     weights  of the whole network, in Keras's order and shapes; () for the library's own
     folder   for files; shared by all contestants
+    expected predictions of the first images
     """
 
     preset: Preset
@@ -49,6 +50,7 @@ class Task(NamedTuple):
     threads: int
     weights: Sequence[Any] = ()
     folder: Path = Path()
+    expected: Any = ()
 
 
 def contestant(name: str, title: str, **settings: Any) -> Callable[[type], type]:

@@ -9,6 +9,8 @@ hand-over between calls: a machine can only be slower.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --preset lenet5 --batch 32 --counts 2 4 8
+    python benchmarks/scaling.py --processes          measured: 1, 2 and 4 processes (processes.py)
+    python benchmarks/scaling.py --machines           a model of 8 to 1,024 machines (machines.py)
 """
 
 import contextlib
@@ -19,6 +21,8 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import harness
+import machines
+import processes
 from harness import say
 from networks import keras_layers
 from presets import NINE, PRESETS
@@ -164,11 +168,34 @@ def report(found: dict[str, dict[int, list[Call]]], compare: bool) -> None:
     print(harness.table(header, rows))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def several(options: Any) -> dict[str, Any]:
+    """Measure processes, and what the model of machines is made of; report both."""
+    if problem := processes.missing() or processes.refused(options.processes, options.batches):
+        raise SystemExit(problem)
+    counts, with_peers = options.processes, options.with_peers
+    found, ratios = {}, {}
+    for name in options.preset:
+        teams = dict.fromkeys(
+            team for team, _ in processes.cells(counts, options.batches, with_peers)
+        )
+        if options.machines:
+            teams |= dict.fromkeys([processes.Team(1, options.threads), processes.Team(2, 1)])
+        with processes.groups(list(teams), name) as running:
+            rows = processes.measure(running, options)
+            model = machines.measure(running, rows, options) if options.machines else None
+        ratios[name] = processes.report(name, rows, options)
+        if model is not None:
+            machines.report(name, model, options)
+        found[name] = {"processes": rows, "machines": model}
+    return {"networks": found, "ratios": ratios}
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options = harness.parser(__doc__, rounds=3)
     options.add_argument(
-        "--preset", nargs="+", choices=PRESETS, default=list(NINE), metavar="NAME",
-        help=f"networks, of {', '.join(PRESETS)} (default: all but tiny)",
+        "--preset", nargs="+", choices=PRESETS, metavar="NAME",
+        help=f"networks, of {', '.join(PRESETS)} (default: all but tiny; lenet and simple for "
+        "--processes, lenet for --machines)",
     )  # fmt: skip
     options.add_argument(
         "--batch", type=int, default=128, help="images per step (default: %(default)s)"
@@ -177,16 +204,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--counts", nargs="+", type=int, default=list(COUNTS), metavar="T",
         help="numbers of threads, 1 is added (default: %(default)s)",
     )  # fmt: skip
+    group = options.add_argument_group("several processes")
+    group.add_argument(
+        "--processes", nargs="*", type=int, metavar="R",
+        help="measure as many, of one thread each (2 4 without numbers)",
+    )  # fmt: skip
+    group.add_argument("--machines", action="store_true", help="model many machines")
+    group.add_argument(
+        "--batches", nargs="+", type=int, default=[128, 1024], metavar="N",
+        help="images per step of all processes; the first one also of each (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument("--seconds", type=float, default=0.5, help="of a run (default: %(default)s)")
+    group.add_argument(
+        "--latency", type=float, metavar="S", help="of the network, instead of three"
+    )
+    group.add_argument(
+        "--bandwidth", type=float, metavar="B", help="its bytes per second, each way"
+    )
     options = options.parse_args(arguments)
     if options.quick:
         options.preset, options.rounds, options.batch, options.counts = ["tiny"], 1, 16, [1, 64]
-    options.counts = sorted({1, *options.counts})
-    found = {name: measure(name, options) for name in options.preset}
-    report(found, compare=not options.quick)
+        options.batches = [16]
+    host = harness.machine(options.threads)
+    if options.processes is not None or options.machines:
+        options.with_peers = options.processes is not None
+        options.preset = options.preset or ["lenet", "simple"][: 1 + options.with_peers]
+        options.processes = options.processes or ([2] if options.quick else [2, 4])
+        results = several(options)
+    else:
+        options.counts = sorted({1, *options.counts})
+        found = {name: measure(name, options) for name in options.preset or NINE}
+        report(found, compare=not options.quick)
+        results = {name: {t: calls for t, calls in each.items()} for name, each in found.items()}
     if options.quick:
         print(harness.NO_VERDICT)
-    results = {name: {t: calls for t, calls in each.items()} for name, each in found.items()}
-    harness.finish("scaling", options.json, harness.machine(options.threads), results)
+    harness.finish("scaling", options.json, host, results)
+    return results
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import harness
 import inference
 import lenet5
+import processes
+import scaling
 import startup
 import training
 from peers import OURS
@@ -65,6 +67,11 @@ TARGETS = {
     ),
     "memory": (Target("peak memory, lenet, of PyTorch's", 0.45, 0.33, True),),
     "startup": (Target("first step of lenet, nothing compiled", 8, 5, True, " s"),),
+    "processes": (
+        Target("lenet, batch 128: 2 processes, of the speed of 2 threads", 0.9, 1.0),
+        Target("lenet, batch 1024: the same", 0.97, 1.0),
+        Target("2 processes, of the speed of PyTorch's DDP (the worse batch)", 2, 3),
+    ),
 }
 """For each part the numbers in the order in which its function in PARTS yields them."""
 
@@ -105,9 +112,21 @@ def first_step(_common: Common, options: Any) -> Iterator[float | None]:
     yield harness.summarize(times).median
 
 
+def several(common: Common, _options: Any) -> Iterator[float | None]:
+    if missing := processes.missing():
+        harness.say(missing)
+        yield from (None,) * 3
+        return
+    line = common("processes", "--processes", "2", "--preset", "lenet")
+    (ratios,) = scaling.main(line)["ratios"].values()
+    yield ratios.get("2 processes, batch 128")
+    yield ratios.get("2 processes, batch 1024")
+    yield min((ratios[each] for each in ratios if each.startswith("DDP")), default=None)
+
+
 PARTS = {
     "training": train, "lenet5": race, "inference": predict, "memory": memory,
-    "startup": first_step,
+    "startup": first_step, "processes": several,
 }  # fmt: skip
 
 

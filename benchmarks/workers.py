@@ -130,12 +130,7 @@ def workers(
     `checked`: predictions of as many images are compared with the reference's, by each worker.
     """
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        data = Path(folder, "data.npz")
-        x, y = make_data(PRESETS[preset], images)
-        model = reference_model(PRESETS[preset])
-        weights = {f"weight{i}": array for i, array in enumerate(model.get_weights())}
-        expected = model.predict(x[:checked]) if checked else np.empty((0, 10), np.float32)
-        np.savez(data, x=x, y=y, expected=expected, **weights)
+        data = write_data(Path(folder, "data.npz"), PRESETS[preset], images, checked)
         started = {}
         for name in names:
             try:
@@ -145,6 +140,16 @@ def workers(
                 continue
             stack.callback(started[name].close)
         yield started
+
+
+def write_data(file: Path, preset: Preset, images: int, checked: int = 0) -> Path:
+    """What all contestants get: images and labels, weights, and predictions to compare with."""
+    x, y = make_data(preset, images)
+    model = reference_model(preset)
+    weights = {f"weight{i}": array for i, array in enumerate(model.get_weights())}
+    expected = model.predict(x[:checked]) if checked else np.empty((0, 10), np.float32)
+    np.savez(file, x=x, y=y, expected=expected, **weights)
+    return file
 
 
 def reference_model(preset: Preset) -> Any:
@@ -180,6 +185,17 @@ def resident(field: str) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def task_of(setup: dict[str, Any]) -> Task:
+    """What the first line says: the network's name, the file of the data, and so on."""
+    file = Path(setup["data"])
+    with np.load(file) as data:
+        weights = [data[f"weight{i}"] for i in range(len(data.files) - 3)]
+        return Task(
+            PRESETS[setup["preset"]], data["x"], data["y"], setup["batch"], setup["threads"],
+            weights, file.parent, data["expected"],
+        )  # fmt: skip
+
+
 def serve() -> None:
     """The worker's side: the first line chooses the contestant, each further one is a request."""
     answers = os.fdopen(os.dup(1), "w")
@@ -189,14 +205,8 @@ def serve() -> None:
         print(json.dumps(content), file=answers, flush=True)
 
     setup = json.loads(sys.stdin.readline())
-    file = Path(setup["data"])
-    with np.load(file) as data:
-        x, y, expected = data["x"], data["y"], data["expected"]
-        weights = [data[f"weight{i}"] for i in range(len(data.files) - 3)]
-    size = x.nbytes + y.nbytes
-    task = Task(
-        PRESETS[setup["preset"]], x, y, setup["batch"], setup["threads"], weights, file.parent
-    )
+    task = task_of(setup)
+    size, examples, expected = task.x.nbytes + task.y.nbytes, task.x[:1024].copy(), task.expected
     try:
         model = CONTESTANTS[setup["name"]][1](task)
     except ModuleNotFoundError as error:
@@ -204,8 +214,7 @@ def serve() -> None:
             raise
         answer(missing=str(error))
         return
-    examples = x[:1024].copy()
-    del x, y, task, weights
+    del task
     # Reset the peak: only training counts, not the preparation of the data.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")

@@ -106,6 +106,20 @@ def test_scaling_runs(tmp_path):
 
 
 @pytest.mark.slow
+def test_processes_and_machines_run(tmp_path):
+    pytest.importorskip("mpi4py", reason="mpi4py: pip install '.[mpi]'")
+    out, written = run("scaling.py", "--processes", "--machines", tmp_path=tmp_path)
+    assert "2 processes x 1 thread" in out and "R machines of 1 thread," in out
+    found = written["results"]["networks"]["tiny"]
+    ours = {(*row["team"], row["batch"]): row["runs"] for row in found["processes"]}
+    (two,) = ours[2, 1, "nanocnn", 16]
+    assert two["step"] > sum(two["parts"].values()) > 0 and min(two["parts"].values()) > 0
+    assert two["loss"] == pytest.approx(ours[1, 1, "nanocnn", 16][0]["loss"], rel=0.2)
+    model = found["machines"]
+    assert min(model["here"][:2]) > 0 and model["checks"][0]["model"] > 0
+
+
+@pytest.mark.slow
 def test_targets_run(tmp_path):
     parts = ("lenet5", "memory", "startup")  # .ci/run runs all
     out, written = run("targets.py", "--only", *parts, tmp_path=tmp_path)
