@@ -50,6 +50,7 @@ class MPICommunicator(Communicator):
         self.buckets = self.mpi.Dup()  # of which the sums arrive while others gather
         self.rank, self.size = self.mpi.rank, self.mpi.size
         self._agreed: BaseException | None = None
+        self.unfinished = False  # messages are on their way
         self._culprit = self.rank  # whose end is the reason if this process ends, or NOBODY
         self._ended: dict[int, int] = {}  # the culprits of the processes that have ended
         self._show = sys.excepthook
@@ -64,6 +65,13 @@ class MPICommunicator(Communicator):
         return found
 
     def gather(self, value: Any) -> list[Any]:
+        if self.unfinished:  # what comes next would be taken for what was lost
+            raise self.agreed(
+                RuntimeError(
+                    "a training ended within a step, by an error or an interrupt: these processes "
+                    "cannot train again; start the program anew"
+                )
+            )
         own = np.frombuffer(pickle.dumps(value), np.uint8)
         sizes = self.all_gather(np.array([own.size]))[:, 0]
         found = np.empty(sizes.sum(), np.uint8)
@@ -121,6 +129,7 @@ class MPICommunicator(Communicator):
     def _wait(self, requests: list[Any]) -> None:
         """Until all requests are complete; RuntimeError if another process ends meanwhile."""
         polls, end = 0, inf
+        before, self.unfinished = self.unfinished, True
         while not MPI.Request.Testall(requests):
             polls += 1
             if polls > BUSY:
@@ -139,6 +148,7 @@ class MPICommunicator(Communicator):
                     )
             elif polls % 16 == 0:
                 pause()
+        self.unfinished = before
 
     def _tell(self, rank: int, tag: int) -> None:
         self._last_words.append(self.mpi.Isend(np.array([self._culprit]), rank, tag))
@@ -180,6 +190,7 @@ class MPIAllReduce(AllReduce):
         self.running: list[Bucket] = []
 
     def start(self, bucket: int, nodes: Sequence[tuple[Node, Array]]) -> None:
+        self.communicator.unfinished = True
         self.buckets[bucket].start([array for _, array in nodes])
         self.running.append(self.buckets[bucket])
 
@@ -192,6 +203,7 @@ class MPIAllReduce(AllReduce):
         for bucket in self.running:
             bucket.finish()
         self.running.clear()
+        self.communicator.unfinished = False
 
 
 class Bucket:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from ..common.arrays import Array
 from ..kernels.memory import Memory
 from ..layers import BatchNormalization, Layer, is_builtin
+from ..layers.normalization import Shard as Numbers
 from .gradients import Gradients, spans_of
 from .inputs import Data
 from .passes import Run
@@ -88,6 +89,8 @@ class Shard(Step):
             for layer in gradients.plan.layers
             if not is_builtin(layer) and any(isinstance(each.end, Statistics) for each in pieces)
         ]
+        # Of the synchronized layers. Another pass with this memory may be the last to save there.
+        self.numbers: dict[BatchNormalization, Numbers] = {}
         super().__init__(*args)
 
     def begin(self, data: Data, index: slice | Array, first: int) -> None:
@@ -125,6 +128,7 @@ class Shard(Step):
         y = self.plan.forward(y, True, self.memory, piece.span)
         if isinstance(piece.end, Statistics):
             piece.end.layer.statistics(y, self.memory)
+            self.numbers[piece.end.layer] = piece.end.layer.shard(self.memory)
         else:
             self._to_loss(y)
 

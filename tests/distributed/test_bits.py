@@ -10,14 +10,14 @@ import pytest
 from nanocnn.distributed import get_communicator
 from support.mpi import needs_mpi, succeed
 from support.processes import ENVIRONMENT
-from support.sharded import CASES, result
+from support.sharded import TRAININGS, result
 
 RESULTS = "from test_bits import write_results; write_results()"
 
 
 def write_results():
-    """In a process: train all cases; write what it got to FOLDER/RANK.json."""
-    found = {case: result(case) for case in CASES}
+    """In a process: train all; write what it got to FOLDER/RANK.json."""
+    found = {case: result(case) for case in TRAININGS}
     with open(os.path.join(sys.argv[1], f"{get_communicator().rank}.json"), "w") as file:
         json.dump(found, file)
 
@@ -29,7 +29,7 @@ def read_results(folder):
 
 @pytest.fixture(scope="module")
 def alone():
-    return {case: result(case) for case in CASES}
+    return {case: result(case) for case in TRAININGS}
 
 
 @needs_mpi
@@ -39,9 +39,9 @@ def test_processes_get_the_bits_of_one(processes, alone, tmp_path):
     found = read_results(tmp_path)
     assert len(found) == processes
     for rank, each in enumerate(found):
-        for case in CASES:
+        for case in TRAININGS:
             assert each[case] == alone[case], f"{case}, process {rank} of {processes}"
-    print(f"{processes} processes: 0 differing bytes in {len(CASES)} trainings")
+    print(f"{processes} processes: 0 differing bytes in {len(TRAININGS)} trainings")
 
 
 # The vector instructions of an AVX2 processor.

@@ -86,7 +86,10 @@ def test_fifty_kills_at_random_moments(tmp_path):
         folder = tmp_path / str(number)
         folder.mkdir()
         it = kill(folder, processes, rank, seconds)
-        named += check_killed(it, folder, rank, processes)
+        is_named = check_killed(it, folder, rank, processes)
+        if not is_named:
+            print(f"process {rank} of {processes} after {seconds:.3f} s:\n{it.out}\n{it.err}")
+        named += is_named
         slowest = max(slowest, it.seconds)
     print(f"50 kills, 0 hangs, 0 broken checkpoints, {named} named, {slowest:.1f} s at most")
     assert named == 50

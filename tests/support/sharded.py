@@ -1,6 +1,7 @@
 """Trainings in shards that tests run on one process and on several, and compare bit by bit."""
 
 import hashlib
+from functools import partial
 
 import numpy as np
 
@@ -114,6 +115,7 @@ CASES = {
         113,
         {},
     ),
+    "custom, frozen": lambda: ({"custom": [Noisy(trainable=False)]}, 50, {}),
     "reference": lambda: ({"kernels": "reference", "optimizer": adam()}, 106, {}),
     "reference, synchronized": lambda: (
         {"kernels": "reference", "dtype": "float64", "synchronized": True},
@@ -132,9 +134,47 @@ def train(case, epochs=2, **more):
     return model, model.fit(x, y, BATCH, epochs, **options)
 
 
-def result(case, **more):
+def frozen_and_trained_again():
+    """The processes have to agree each time on what is trained, and how random numbers go on."""
+    model = network(synchronized=True, optimizer=adam())
+    x, y = digits(50)  # of the last 2 samples, most shards have none
+    for frozen in ([], [1], [2]):
+        for number, layer in enumerate(model.layers):
+            layer.trainable = number not in frozen
+        model.fit(x, y, BATCH, shards=SHARDS, verbose=0)
+    model.fit(x, y, 2 * BATCH, shards=2 * SHARDS, verbose=0)
+    model.train_on_batch(x, y)
+    return model, model.fit(x, y, BATCH, shards=SHARDS, verbose=0)
+
+
+def few(samples, **options):
+    """Shards and processes that have no samples."""
+    model = network(optimizer=adam(), **options)
+    return model, model.fit(*digits(samples), BATCH, 2, shards=SHARDS, verbose=0)
+
+
+def dense(*units, use_bias=True):
+    layers = [Dense(n, use_bias=use_bias, activation="relu") for n in units]
+    model = Sequential([Input((12, 10, 1)), Flatten(), *layers], seed=1)
+    model.compile("sgd", "mse")
+    x, _ = digits(50)
+    y = np.random.default_rng(0).random((50, units[-1]))
+    return model, model.fit(x, y, BATCH, 2, shards=SHARDS, verbose=0)
+
+
+TRAININGS = {
+    **{case: partial(train, case) for case in CASES},
+    "frozen and trained again": frozen_and_trained_again,
+    "one sample": lambda: few(1),
+    "five samples, synchronized": lambda: few(5, synchronized=True),
+    "several buckets": lambda: dense(3000, 300, 10),
+    "fewer weights in a bucket than processes": lambda: dense(1, 1, 1, use_bias=False),
+}
+
+
+def result(name):
     """Hashes of everything that a training leaves: weights and state, history, predictions."""
-    model, history = train(case, **more)
+    model, history = TRAININGS[name]()
     state, random = bits(model)
     return {
         "weights and slots": _hash(state),
