@@ -129,7 +129,6 @@ class Distributed(Torch):
 
     def __init__(self, task: Any, **settings: Any) -> None:
         import torch
-
         from nanocnn.common.launcher import launch
 
         rank, self.size, _ = launch()

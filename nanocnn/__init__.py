@@ -7,10 +7,12 @@ the fast versions. Names are loaded when first used, so that importing nanocnn i
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .common.launcher import launch
+from .common import processes
 from .common.moved import MOVED
+from .common.version import VERSION
+from .jit.launcher import launch
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 # The module of each public name.
 _HOMES = {
@@ -110,7 +112,13 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-if launch().size > 1:
-    from .distributed import join
+def _join_launched() -> None:
+    """Join the other processes now: one that ends before would leave them waiting."""
+    if launch().size > 1:
+        from .distributed import join
 
-    join()
+        processes.first = launch().rank == 0
+        join()
+
+
+_join_launched()

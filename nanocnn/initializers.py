@@ -29,7 +29,7 @@ def variance_scaling(
     variance = scale / max(1.0, fan_in if mode == "fan_in" else (fan_in + fan_out) / 2)
     if distribution == "uniform":
         limit = sqrt(3 * variance)
-        return rng.uniform(-limit, limit, shape)
+        return rng.random(shape) * (2 * limit) - limit  # not `uniform`, which may fuse the two
     samples = rng.standard_normal(shape)
     while (outside := np.abs(samples) > 2).any():
         samples[outside] = rng.standard_normal(int(outside.sum()))

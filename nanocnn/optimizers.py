@@ -16,6 +16,7 @@ import numpy as np
 
 from .common.arrays import Array
 from .common.config import Configured, deserialize, refuse_unknown
+from .common.elementary import power
 from .common.validate import flag, number, one_of
 from .schedules import SCHEDULES, Schedule
 
@@ -288,7 +289,7 @@ class Adam(Optimizer):
 
     def _own_numbers(self, rate: float) -> tuple[float, ...]:
         t = self.iterations + 1
-        m_correction, v_correction = 1 - self.beta_1**t, sqrt(1 - self.beta_2**t)
+        m_correction, v_correction = 1 - power(self.beta_1, t), sqrt(1 - power(self.beta_2, t))
         if self.form == "keras":
             step_size, v_scale = rate * v_correction / m_correction, 1.0
         else:

@@ -4,10 +4,11 @@ A step is one update of the parameters.
 """
 
 from dataclasses import dataclass, fields
-from math import cos, floor, inf, pi
+from math import floor, inf, pi
 from typing import ClassVar, get_origin
 
 from .common.config import Configured
+from .common.elementary import cos, power
 from .common.validate import flag, number, to_python
 
 
@@ -71,7 +72,7 @@ class ExponentialDecay(_Decay):
     positive: ClassVar = ("decay_steps", "decay_rate")
 
     def _rate(self, step: int) -> float:
-        return self.initial_learning_rate * self.decay_rate ** self._periods(step)
+        return self.initial_learning_rate * power(self.decay_rate, self._periods(step))
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class PolynomialDecay(Schedule):
             span *= -(-step // span)
         left = 1 - min(step, span) / span
         drop = self.initial_learning_rate - self.end_learning_rate
-        return drop * left**self.power + self.end_learning_rate
+        return drop * power(left, self.power) + self.end_learning_rate
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Source: keras/src/callbacks/model_checkpoint.py.
 from pathlib import Path
 from typing import Any
 
-from ..common import launcher
+from ..common import processes
 from ..common.files import check_writable, path_name
 from ..common.validate import flag, number
 from .callback import Names
@@ -60,7 +60,7 @@ class ModelCheckpoint(Monitor):
         fields = {"epoch": 1, **dict.fromkeys(after or (), 0.5)}
         path = self.path(_Any(fields) if after is None else fields)
         self.model.check_path(path)
-        if launcher.first:
+        if processes.first:
             check_writable(path)
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -77,7 +77,7 @@ class ModelCheckpoint(Monitor):
         if not self.due:
             return
         path = self.path({"epoch": epoch + 1, **logs})
-        if launcher.first:
+        if processes.first:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             self.model.save(path)
         self.saved = path

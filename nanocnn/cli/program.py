@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ..common import launcher
+from ..common import processes
 from ..distributed import get_communicator
 
 
@@ -34,7 +34,7 @@ def _shows(error: Exception) -> bool:
     try:
         return get_communicator().shows(error)
     except (ImportError, RuntimeError):  # there is no MPI, or not the right one
-        return launcher.first
+        return processes.first
 
 
 def complain(name: str, error: BaseException) -> None:

@@ -3,6 +3,7 @@
 Shared by `python -m nanocnn train` and `examples/train_mnist.py`.
 """
 
+import hashlib
 import shlex
 import sys
 import webbrowser
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..common import launcher
+from ..common import processes
 from ..common.arrays import Array
 from ..common.config import serialize
 from ..common.files import check_writable
@@ -105,7 +106,7 @@ def begin(options: Namespace, build: Callable[..., Sequential]) -> Run:
             f"more, got {epochs}{default}"
         )
     for path in (checkpoint, out / preset.file):
-        if launcher.first:
+        if processes.first:
             _check_writable(path, out)
     return Run(model, epochs, checkpoint, out / preset.file)
 
@@ -168,7 +169,7 @@ def _same(model: Sequential, preset: Sequential) -> bool:
 
 def writes_results() -> bool:
     """Whether this process is alone, or the first of those that have trained the model."""
-    return launcher.first
+    return processes.first
 
 
 def check_steps(model: Sequential, images: int, batch_size: int) -> None:
@@ -223,8 +224,14 @@ def draw(
     return [folder / name for name in figures]
 
 
+def weights_hash(model: Sequential) -> str:
+    """SHA-256, in hexadecimal, of the weights' bytes in Keras's order: two trainings compared."""
+    return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
+
+
 def end(run: Run, pictures: list[Path], accuracy: float, required: float | None) -> int:
-    """Print the files that were written; the exit code, 1 if `accuracy` is below `required`."""
+    """Print what came of it, weights and files; the exit code, 1 if `accuracy` < `required`."""
+    print(f"weights: SHA-256 {weights_hash(run.model)}")
     names = ", ".join(path.name for path in (run.file, run.checkpoint, *pictures))
     print(f"in {run.file.parent}: {names}")
     if required is not None and accuracy < required:

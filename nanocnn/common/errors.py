@@ -7,7 +7,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from types import FrameType
 
-from . import launcher
+from . import processes
 
 
 class DatasetError(ValueError):
@@ -44,7 +44,7 @@ def warn(message: str) -> None:
 
     Errors in printing it, such as to a closed stream, are ignored.
     """
-    if not launcher.first:
+    if not processes.first:
         return
     level = 2
     frame: FrameType | None = sys._getframe(1)

@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from . import launcher
+from . import processes
 
 
 class Output:
@@ -37,20 +37,20 @@ class Output:
 
 def say(text: str) -> None:
     """Print a line to stdout, at once."""
-    if launcher.first:
+    if processes.first:
         print(text, file=Output(sys.stdout), flush=True)
 
 
 def note(text: str) -> None:
     """Print a line of status, such as that kernels are being compiled, to stderr."""
-    if launcher.first:
+    if processes.first:
         print(text, file=Output(sys.stderr), flush=True)
 
 
 def shows_bars() -> bool:
     """Whether stderr is a terminal, where a progress bar can be drawn."""
     try:
-        return launcher.first and bool(sys.stderr.isatty())
+        return processes.first and bool(sys.stderr.isatty())
     except Exception:  # None, closed, or replaced by the program
         return False
 

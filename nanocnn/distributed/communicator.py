@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..common import launcher
+from ..common import processes
 from ..common.arrays import Array
 from ..common.errors import MissingExtraError
+from ..jit.launcher import launch
 from .tree import Node
 
 Error = TypeVar("Error", bound=BaseException)
@@ -111,25 +112,25 @@ def set_communicator(communicator: Communicator | None) -> None:
     if not isinstance(communicator, (Communicator, type(None))):
         raise ValueError(f"communicator={communicator!r:.80}, expected a Communicator or None")
     _given = communicator
-    launcher.first = get_communicator().rank == 0
+    processes.first = get_communicator().rank == 0
 
 
 @cache
 def _launched() -> Communicator:
-    launch = launcher.launch()
-    if launch.size == 1:
+    launched = launch()
+    if launched.size == 1:
         return Communicator()
     try:
         from .mpi import MPICommunicator
     except ImportError as error:
         missing = MissingExtraError(
-            f"an MPI launcher started {launch.size} processes, but mpi4py cannot be imported "
-            f'({error}): pip install "nanocnn[mpi]"; to train {launch.size} models instead, each '
+            f"an MPI launcher started {launched.size} processes, but mpi4py cannot be imported "
+            f'({error}): pip install "nanocnn[mpi]"; to train {launched.size} models instead, each '
             "process for itself, call nanocnn.distributed.set_communicator("
             "nanocnn.distributed.Communicator())"
         )
         raise _shown_once(missing) from None
-    return MPICommunicator(launch.size)
+    return MPICommunicator(launched.size)
 
 
 def _shown_once(error: Error) -> Error:
@@ -140,15 +141,12 @@ def _shown_once(error: Error) -> Error:
         if given is not error:
             show(kind, given, trace)
 
-    if not launcher.first:
+    if not processes.first:
         sys.excepthook = hook
     return error
 
 
 def join() -> None:
-    """Join the other processes now: one that ends before would leave them waiting.
-
-    Without mpi4py nothing happens; a training then says what is missing.
-    """
+    """Join the other processes now; without mpi4py a training says what is missing."""
     with suppress(MissingExtraError, RuntimeError):
         get_communicator()

@@ -18,7 +18,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
-from ..common import launcher
+from . import launcher
 
 # python3.11, python3.13t, pythonw.exe, python_d.exe, macOS's Python, pypy3.10
 INTERPRETER = re.compile(r"(python|pypy|graalpy)w?[\d.]*t?_?d?(\.exe)?", re.IGNORECASE)

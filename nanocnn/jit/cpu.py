@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import llvmlite.binding as llvm
 from numba.core import config
-from numba.core.codegen import get_host_cpu_features
+
+from .numba_private import host_features
 
 
 class Cpu(NamedTuple):
@@ -49,7 +50,7 @@ define float @fuse(float %a, float %b, float %c) {
 @cache
 def target() -> tuple[str, str, str]:
     """LLVM's triple, processor name and features: machine code is specific to them."""
-    features = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    features = host_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
     return llvm.get_process_triple(), config.CPU_NAME or llvm.get_host_cpu_name(), features
 
 

@@ -13,10 +13,12 @@ from contextlib import contextmanager, suppress
 from functools import cache, partial
 from typing import Any
 
+import llvmlite.binding as llvm
 import numba
 
 CACHE = "kernels are not cached on disk, so each process compiles them again"
 INLINE = "callees are compiled separately, which takes longer"
+FEATURES = "NUMBA_ENABLE_AVX is not heeded where kernels are chosen and cached"
 FORK = "a child that is forked while another thread compiles may hang"
 _warned: set[str] = set()
 
@@ -214,6 +216,21 @@ def _define_inline_compiler() -> Any:
             return result._replace(entry_point=key)
 
     return InlineCompiler
+
+
+# --- The processor ---
+
+
+def host_features() -> str:
+    """This processor's features, as numba gives them to LLVM; "" if they are unknown."""
+    with fallback(FEATURES):
+        from numba.core.codegen import get_host_cpu_features
+
+        return str(get_host_cpu_features())
+    try:
+        return llvm.get_host_cpu_features().flatten()
+    except RuntimeError:  # unknown on this platform
+        return ""
 
 
 # --- Threads and forks ---

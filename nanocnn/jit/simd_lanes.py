@@ -4,7 +4,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .simd import INT32, _call, by_halves
+from .simd import INT32, _call, _splat, by_halves
 from .simd_types import Vector, intp, llvm_type
 
 
@@ -21,6 +21,16 @@ def head(typingctx, vector, count, others):
         return builder.select(mask, args[0], args[2])
 
     return (vector(vector, count, others), emit) if vector == others else None
+
+
+@intrinsic
+def pair(typingctx, number):
+    """A vector of two lanes, both `number`."""
+
+    def emit(context, builder, sig, args):
+        return _splat(builder, llvm_type(sig.return_type), args[0])
+
+    return (Vector(number, 2)(number), emit) if isinstance(number, types.Float) else None
 
 
 @intrinsic
@@ -61,17 +71,35 @@ def convert(typingctx, vector, p):
     return kind(vector, p), emit
 
 
-@intrinsic
-def exponent(typingctx, vector):
-    """The whole numbers n for which x / 2**n is from sqrt(1/2) to sqrt(2); x > 0 and normal."""
+def _split(builder, vector, value):
+    """(the bits of x minus those of sqrt(1/2), these, and the number of bits of a fraction)."""
     bits = vector.dtype.bitwidth
     fraction, root = (23, 0x3F3504F3) if bits == 32 else (52, 0x3FE6A09E667F3BCD)
     whole = ir.VectorType(ir.IntType(bits), vector.count)
+    root = ir.Constant(whole, [root] * vector.count)
+    return builder.sub(builder.bitcast(value, whole), root), root, fraction
+
+
+@intrinsic
+def exponent(typingctx, vector):
+    """The whole numbers n for which x / 2**n is from sqrt(1/2) to sqrt(2); x > 0 and normal."""
 
     def emit(context, builder, sig, args):
-        one, shift = (ir.Constant(whole, [n] * vector.count) for n in (root, fraction))
-        above = builder.sub(builder.bitcast(args[0], whole), one)  # the bits of sqrt(1/2)
+        above, root, fraction = _split(builder, vector, args[0])
+        shift = ir.Constant(root.type, [fraction] * vector.count)
         return builder.sitofp(builder.ashr(above, shift), llvm_type(vector))
+
+    return (vector(vector), emit) if isinstance(vector.dtype, types.Float) else None
+
+
+@intrinsic
+def significand(typingctx, vector):
+    """x / 2**n for the n of `exponent`."""
+
+    def emit(context, builder, sig, args):
+        above, root, fraction = _split(builder, vector, args[0])
+        mask = ir.Constant(root.type, [2**fraction - 1] * vector.count)
+        return builder.bitcast(builder.add(builder.and_(above, mask), root), llvm_type(vector))
 
     return (vector(vector), emit) if isinstance(vector.dtype, types.Float) else None
 

@@ -11,7 +11,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..common.launcher import launch
+from .launcher import launch
 
 __all__ = ["get_num_threads", "set_num_threads", "single_threaded_blas"]
 

@@ -101,12 +101,12 @@ class BatchNormalization(Layer):
 
     # --- Synchronized: between the halves of a pass, the numbers of all shards are combined ---
 
-    def shard(self, memory: Memory) -> "Shard":
+    def _shard(self, memory: Memory) -> "Shard":
         """The numbers of the shard whose pass has this memory."""
         found: Shard = memory.saved(self)[0]
         return found
 
-    def statistics(self, x: Array, memory: Memory) -> None:
+    def _statistics(self, x: Array, memory: Memory) -> None:
         """The first half of the forward pass: mean and variance of this shard, in `moments`."""
         C = self.input_shape[-1]
         arrays = memory.out(
@@ -116,9 +116,9 @@ class BatchNormalization(Layer):
         self.kernels.batch_norm_statistics(x, out=shard.moments)
         memory.save(self, shard, None)
 
-    def normalize(self, memory: Memory) -> Array:
+    def _normalize(self, memory: Memory) -> Array:
         """The second half, when mean and variance are those of the whole batch."""
-        x, mean, variance, *_ = self.shard(memory)
+        x, mean, variance, *_ = self._shard(memory)
         moving = [self.state[name] for name in self.untrained]
         self.kernels.batch_norm_update(*moving, mean, variance, self.momentum)
         gamma, beta = self.params.get("gamma", self._ones), self.params.get("beta", self._zeros)
@@ -127,13 +127,13 @@ class BatchNormalization(Layer):
         )
         return y
 
-    def sums(self, dy: Array, memory: Memory) -> None:
+    def _sums(self, dy: Array, memory: Memory) -> None:
         """The first half of the backward pass: the `sums` of dy and of dy * (x - mean)."""
-        shard = self.shard(memory)
+        shard = self._shard(memory)
         self.kernels.batch_norm_sums(dy, shard.x, shard.mean, out=shard.sums)
         memory.save(self, shard, dy)
 
-    def gradient(self, memory: Memory) -> Array:
+    def _gradient(self, memory: Memory) -> Array:
         """The second half, when `means` has the sums of the whole batch, divided by its size."""
         (x, mean, variance, _, sums, means), dy = memory.saved(self)
         gamma = self.params.get("gamma", self._ones)

@@ -4,10 +4,10 @@ import os
 import socket
 from typing import Any, NamedTuple
 
-from .. import __version__
 from ..callbacks import CallbackList
 from ..common.config import serialize
 from ..common.terminal import say
+from ..common.version import VERSION
 from ..distributed import Communicator
 from ..distributed.state import compare, digest, sample
 from ..optimizers import Optimizer
@@ -35,7 +35,7 @@ class Run(NamedTuple):
         if self.communicator.size == 1:
             return
         options: dict[str, Any] = {
-            "the version of nanocnn": __version__,
+            "the version of nanocnn": VERSION,
             "seed": model.seed,
             "batch_size": self.batch_size,
             "shards": self.shards,

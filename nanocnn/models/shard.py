@@ -82,6 +82,7 @@ class Shard(Step):
 
     def __init__(self, gradients: Gradients, pieces: Sequence[Piece], *args: Any) -> None:
         self.gradients, self.pieces = gradients, pieces
+        self._d: Array | None = None  # dL/d(output of the stage where the last piece ended)
         # Custom layers keep a pass on themselves: if another shard's may come between its halves,
         # each shard has these attributes.
         self._kept: list[tuple[Layer, dict[str, Any]]] = [
@@ -102,12 +103,23 @@ class Shard(Step):
 
     def run_piece(self, number: int) -> None:
         """Run a piece."""
-        is_forward = self.pieces[number].is_forward
+        if not self._kept:
+            self._parts[number]()
+        elif self.pieces[number].is_forward:
+            self._run_and_keep(number)
+        else:
+            for layer, kept in self._kept:
+                vars(layer).update(kept)
+            self._parts[number]()
+
+    def _run_and_keep(self, number: int) -> None:
+        """Run a forward piece, and remember what custom layers have assigned to themselves."""
+        before = []
         for layer, kept in self._kept:
-            vars(layer).update({"memory": kept["memory"]} if is_forward else kept)
-        before = [dict(vars(layer)) for layer, _ in self._kept]
+            layer.memory = kept["memory"]
+            before.append(dict(vars(layer)))
         self._parts[number]()
-        for (layer, kept), old in zip(self._kept if is_forward else (), before, strict=False):
+        for (layer, kept), old in zip(self._kept, before, strict=True):
             kept |= {key: each for key, each in vars(layer).items() if each is not old.get(key)}
 
     def results(self) -> list[float]:
@@ -124,17 +136,17 @@ class Shard(Step):
             self._run_backward(piece)
 
     def _run_forward(self, piece: Piece) -> None:
-        y = self.x if piece.begin is None else piece.begin.normalize(self.memory)
+        y = self.x if piece.begin is None else piece.begin._normalize(self.memory)
         y = self.plan.forward(y, True, self.memory, piece.span)
         if isinstance(piece.end, Statistics):
-            piece.end.layer.statistics(y, self.memory)
-            self.numbers[piece.end.layer] = piece.end.layer.shard(self.memory)
+            piece.end.layer._statistics(y, self.memory)
+            self.numbers[piece.end.layer] = piece.end.layer._shard(self.memory)
         else:
             self._to_loss(y)
 
     def _run_backward(self, piece: Piece) -> None:
         if piece.begin is not None:
-            d: Array | None = piece.begin.gradient(self.memory)
+            d: Array | None = piece.begin._gradient(self.memory)
         elif piece.span.stop == len(self.plan.stages):
             d = self.loss_function.backward(self.share, self.model.kernels, self.memory)
         else:
@@ -143,6 +155,6 @@ class Shard(Step):
         self._d = d = self.plan.backward(d, self.memory, piece.span)
         if isinstance(piece.end, Sums):
             assert d is not None
-            piece.end.layer.sums(d, self.memory)
+            piece.end.layer._sums(d, self.memory)
         done = slice(piece.span.start, piece.span.stop + (piece.begin is not None))
         self.gradients.collect(done)  # now: another shard's will be in the same places

@@ -13,9 +13,10 @@ from ..common.arrays import Array, quiet
 from ..common.errors import NonFiniteError
 from ..kernels.memory import Arena, Memory
 from ..losses import LOSSES, Loss, is_builtin
-from ..metrics import Metric, accuracy, measure
+from ..metrics import Metric, accuracy
 from ..optimizers import OPTIMIZERS, Optimizer
 from .inputs import Data
+from .measure import measure
 from .passes import Guard, Run, can_capture, captured, read_of, read_of_kernels
 from .structure import Structure
 

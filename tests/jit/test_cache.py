@@ -7,6 +7,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import llvmlite.binding as llvm
 import numba
 import numpy as np
 import pytest
@@ -235,6 +236,13 @@ class Renamed:
 
     def __call__(self, *args):
         return self.function(*args)
+
+
+def test_the_processor_is_known_without_numbas_function(monkeypatch):
+    monkeypatch.setattr(numba_private, "_warned", set())
+    monkeypatch.delattr("numba.core.codegen.get_host_cpu_features")
+    with pytest.warns(RuntimeWarning, match="NUMBA_ENABLE_AVX is not heeded"):
+        assert numba_private.host_features() == llvm.get_host_cpu_features().flatten()
 
 
 def test_functions_whose_cache_has_another_name_are_compiled(monkeypatch):

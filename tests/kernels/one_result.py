@@ -135,6 +135,10 @@ def batch_norms(kernels, draw):
         kernels.batch_norm_update(*moving, mean, variance, 0.99)
         yield f"{name} update", moving
         yield f"{name} inference", kernels.batch_norm_inference(x, gamma, beta, *moving, 1e-3)
+        sums = kernels.batch_norm_sums(dy, x, mean)
+        yield f"{name} of a shard", (kernels.batch_norm_statistics(x), sums)
+        args = dy, x, gamma, mean, variance, 1e-3, sums, sums / x.size
+        yield f"{name} of a shard backward", kernels.batch_norm_gradient(*args)
 
 
 def activations(kernels, draw):
@@ -143,6 +147,7 @@ def activations(kernels, draw):
         y = getattr(kernels, f"{name}_forward")(x)
         yield f"{name} forward", y
         yield f"{name} backward", getattr(kernels, f"{name}_backward")(dy, y)
+    yield "add", kernels.add(x, dy.copy())
     for rate in (0.25, 0.5):
         yield f"dropout {rate}", kernels.dropout_forward(x, rate, 12345)
         yield f"dropout backward {rate}", kernels.dropout_backward(dy, rate, 2**63 + 1, out=dy)

@@ -8,24 +8,16 @@ import numpy as np
 import pytest
 
 from nanocnn import (
-    SGD,
     Adam,
-    AdamW,
-    CosineDecay,
     EarlyStopping,
-    ExponentialDecay,
-    InverseTimeDecay,
     LearningRateScheduler,
     ModelCheckpoint,
-    PiecewiseConstantDecay,
-    PolynomialDecay,
     ReduceLROnPlateau,
-    RMSprop,
     load_model,
     presets,
 )
 from support.processes import ENVIRONMENT
-from support.small_models import BOTH_SETS, bits, digits, every_layer
+from support.small_models import BOTH_SETS, OPTIMIZERS, bits, digits, every_layer
 
 # Enough samples and pixels that the kernels cut the work into several parts.
 X, Y = digits(150, shape=(24, 22))
@@ -55,18 +47,6 @@ def test_any_number_of_threads_gives_the_same_bits(set_threads, kernels, dtype):
     assert results[0] == results[1] == results[2]
     size = len(results[0][0][0])
     print(f"{kernels}, {dtype}: 1, 2 and 4 threads give the same {size:,} bytes")
-
-
-OPTIMIZERS = {
-    "sgd": lambda: SGD(0.05, momentum=0.9, nesterov=True, clipnorm=0.5),
-    "rmsprop": lambda: RMSprop(0.002, momentum=0.5, centered=True, clipvalue=0.1),
-    "amsgrad": lambda: Adam(0.002, amsgrad=True),
-    "cosine": lambda: Adam(CosineDecay(0.001, 20, warmup_target=0.01, warmup_steps=4)),
-    "exponential": lambda: AdamW(ExponentialDecay(0.01, 3, 0.7, staircase=True)),
-    "steps": lambda: SGD(PiecewiseConstantDecay([3, 5], [0.1, 0.05, 0.01])),
-    "polynomial": lambda: RMSprop(PolynomialDecay(0.01, 7, power=2.0)),
-    "inverse time": lambda: Adam(InverseTimeDecay(0.01, 3, 0.5)),
-}
 
 
 @BOTH_SETS

@@ -121,6 +121,7 @@ def test_an_interruption_at_any_moment_leaves_nothing_locked_or_changed(kernels,
     def fresh():
         made.set_weights(weights)
         made.stop_training = False
+        made.progress = {}
         made.rng = np.random.default_rng(0)
         made._spare.clear()
 

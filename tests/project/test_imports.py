@@ -99,6 +99,8 @@ def test_heavy_libraries_are_imported_where_they_are_needed(path):
     allowed = {"numpy"}
     if name.startswith(("nanocnn.kernels.fast", "nanocnn.jit")):
         allowed |= {"numba", "llvmlite"}
+    if name == "nanocnn.distributed.mpi":
+        allowed |= {"mpi4py"}
     if name.startswith("nanocnn.plots"):
         allowed |= {"matplotlib"}
     loaded = imports(path, inside_functions=False, for_typing=False)

@@ -4,21 +4,42 @@ import numpy as np
 import pytest
 
 from nanocnn import (
+    SGD,
     Activation,
+    Adam,
+    AdamW,
     AveragePooling2D,
     BatchNormalization,
     Conv2D,
+    CosineDecay,
     Dense,
     Dropout,
+    ExponentialDecay,
     Flatten,
     Input,
+    InverseTimeDecay,
     MaxPooling2D,
+    PiecewiseConstantDecay,
+    PolynomialDecay,
+    RMSprop,
     Sequential,
 )
 from nanocnn.kernels import KERNEL_SETS
 
 BOTH_SETS = pytest.mark.parametrize("kernels", sorted(KERNEL_SETS, reverse=True))
 SPARSE = "sparse_categorical_crossentropy"
+
+# Each kind of optimizer and of schedule.
+OPTIMIZERS = {
+    "sgd": lambda: SGD(0.05, momentum=0.9, nesterov=True, clipnorm=0.5),
+    "rmsprop": lambda: RMSprop(0.002, momentum=0.5, centered=True, clipvalue=0.1),
+    "amsgrad": lambda: Adam(0.002, amsgrad=True),
+    "cosine": lambda: Adam(CosineDecay(0.001, 20, warmup_target=0.01, warmup_steps=4)),
+    "exponential": lambda: AdamW(ExponentialDecay(0.01, 3, 0.7, staircase=True)),
+    "steps": lambda: SGD(PiecewiseConstantDecay([3, 5], [0.1, 0.05, 0.01])),
+    "polynomial": lambda: RMSprop(PolynomialDecay(0.01, 7, power=2.0)),
+    "inverse time": lambda: Adam(InverseTimeDecay(0.01, 3, 0.5)),
+}
 
 
 def digits(count, seed=0, classes=10, shape=(12, 10)):

@@ -13,7 +13,7 @@ from ...jit.inline import inline
 from ...jit.pool import run
 from ...jit.simd import lanes, load_row, pointer, select, splat, store_row, total
 from ...jit.simd_lanes import head, widen
-from .exponential import exp
+from .exponential import exp, sigmoid
 from .logarithm import log, log1p
 from .outputs import MIN_EXPS, MIN_WORK, Array, as_rows, check_arrays, count_parts, result, results
 from .rows import WIDTH, clip, load_wide, store_wide, zeros
@@ -84,10 +84,10 @@ def _backward(
 
 @inline
 def _sigmoid_loss(z, t, epsilon):
-    zero, one = splat(z, 0), splat(z, 1)
-    e = exp(select(z > zero, zero - z, z))  # of -|z|: at most 1, no overflow
+    zero = splat(z, 0)
+    e = exp(select(z > zero, -z, z))  # of -|z|: at most 1, no overflow
     positive = select(z > zero, z, zero)
-    return positive - t * z + log1p(e), select(z >= zero, one, e) / (one + e)
+    return positive - t * z + log1p(e), sigmoid(z)
 
 
 @inline

@@ -10,9 +10,8 @@ import numpy as np
 from ...jit.compile import kernel, part_range, unsigned_range
 from ...jit.inline import inline
 from ...jit.pool import run
-from ...jit.simd import fma, lanes, load_row, pointer, select, splat, store_row
-from ...jit.simd_lanes import copysign
-from .exponential import exp, tanh
+from ...jit.simd import fma, lanes, load_row, pointer, store_row
+from .exponential import sigmoid, tanh
 from .outputs import MIN_EXPS, MIN_WORK, Array, check_arrays, count_parts, result
 
 MIN_HASHES = 1 << 13  # elements of a dropout that are worth a part of their own
@@ -56,7 +55,7 @@ def _relu_backward(part, parts, dy, y, dx):
 
 
 def sigmoid_forward(x: Array, out: Array | None = None) -> Array:
-    """y = 1 / (1 + exp(-x)), computed from exp(-|x|), which cannot overflow."""
+    """y = 1 / (1 + exp(-x))."""
     return _map(_sigmoid_forward, out, MIN_EXPS, x)
 
 
@@ -64,11 +63,8 @@ def sigmoid_forward(x: Array, out: Array | None = None) -> Array:
 def _sigmoid_forward(part, parts, x, y):
     px, py = pointer(x), pointer(y)
     start, stop = part_range(part, parts, x.size)
-    one, zero = splat(px, 1), splat(px, 0)
     for i in range(start, stop, lanes(px)):
-        value = load_row(px, i, stop - i)
-        e = exp(copysign(value, splat(px, -1)))
-        store_row(py, i, select(value < zero, e, one) / (one + e), stop - i)
+        store_row(py, i, sigmoid(load_row(px, i, stop - i)), stop - i)
 
 
 def sigmoid_backward(dy: Array, y: Array, out: Array | None = None) -> Array:

@@ -1,7 +1,5 @@
 """Softmax and cross-entropy, row by row; sums over the classes are in float64."""
 
-from math import log
-
 import numpy as np
 
 from ...jit.compile import kernel, part_range
@@ -9,17 +7,15 @@ from ...jit.inline import inline
 from ...jit.pool import run
 from ...jit.simd import fma, lanes, load_row, maximum, pointer, select, splat, store_row, total
 from ...jit.simd_lanes import head, highest, widen
-from . import logarithm
 from .exponential import exp
+from .logarithm import log, log_of_number
 from .outputs import MIN_EXPS, Array, as_matrix, check_arrays, count_parts, result, results
 from .rows import WIDTH, clip, load_wide, row_total, store_wide, zeros
-
-log_of = logarithm.log
 
 
 @inline
 def _softmax_row(x, y, K):
-    """y = softmax(x), for pointers to K numbers; returns max(x) and log(sum(exp(x - max)))."""
+    """y = softmax(x), for pointers to K numbers; returns max(x) and sum(exp(x - max))."""
     zero = zeros(x)
     lowest = splat(zero, -np.inf)
     top = lowest
@@ -34,7 +30,7 @@ def _softmax_row(x, y, K):
     whole = total(acc)
     for k in range(0, K, lanes(y)):
         store_row(y, k, load_row(y, k, K - k) / splat(y, whole), K - k)
-    return largest, log(whole)
+    return largest, whole
 
 
 def softmax_forward(x: Array, out: Array | None = None) -> Array:
@@ -93,9 +89,10 @@ def _cross_entropy_forward(part, parts, logits, target, losses, y):
     K = y.shape[1]
     for n in range(start, stop):
         px, pt = pointer(logits) + n * K, pointer(target) + n * K
-        largest, log_total = _softmax_row(px, pointer(y) + n * K, K)
+        largest, whole = _softmax_row(px, pointer(y) + n * K, K)
         acc = widen(zeros(px))
-        zero, shift, constant = acc, splat(zeros(px), largest), splat(acc, log_total)
+        zero, shift = acc, splat(zeros(px), largest)
+        constant = splat(acc, log_of_number(whole))
         for k in range(0, K, WIDTH):
             t = widen(load_wide(pt, k, K - k))
             log_p = widen(load_wide(px, k, K - k) - shift) - constant
@@ -150,7 +147,7 @@ def _categorical_forward(part, parts, q, target, epsilon, losses):
         whole, acc = splat(zero, row_total(pq, K)), widen(zero)
         for k in range(0, K, WIDTH):
             p = clip(load_wide(pq, k, K - k) / whole, splat(zero, epsilon))
-            acc = acc - widen(load_wide(pt, k, K - k) * log_of(p))
+            acc = acc - widen(load_wide(pt, k, K - k) * log(p))
         losses[n] = total(acc)
 
 

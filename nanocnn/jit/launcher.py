@@ -38,7 +38,3 @@ def _number(text: str) -> int | None:
     """The integer that `text` begins with: Slurm writes "4(x2)"."""
     digits = text.partition("(")[0].partition(",")[0]
     return int(digits) if digits.isdecimal() else None
-
-
-# Whether this process is alone, or the first one, which prints, warns and writes files for all.
-first = launch().rank == 0
