@@ -50,6 +50,7 @@ class MPICommunicator(Communicator):
         self.buckets = self.mpi.Dup()  # of which the sums arrive while others gather
         self.rank, self.size = self.mpi.rank, self.mpi.size
         self._agreed: BaseException | None = None
+        self.watch: Watch | None = None
         self.unfinished = False  # messages are on their way
         self._culprit = self.rank  # whose end is the reason if this process ends, or NOBODY
         self._ended: dict[int, int] = {}  # the culprits of the processes that have ended
@@ -106,7 +107,8 @@ class MPICommunicator(Communicator):
             raise
 
     def abort(self, message: str) -> None:
-        self.watch.end()
+        if self.watch is not None:
+            self.watch.end()
         print(message, file=sys.stderr, flush=True)
         self.mpi.Abort(1)
 
@@ -162,7 +164,7 @@ class MPICommunicator(Communicator):
         return found
 
     def _say_that_it_ends(self) -> None:
-        if self.watch.process is not None:
+        if self.watch is not None and self.watch.process is not None:
             self.watch.end()  # no process is gone before all have called MPI's Finalize, after this
         for rank in range(self.size):
             if rank != self.rank:

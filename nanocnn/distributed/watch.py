@@ -30,6 +30,8 @@ for process in processes:
         continue
     found[pidfd] = f"process {rank} of {size} (PID {pid} on {host}) has died: all are ended"
     epoll.register(pidfd, select.EPOLLIN)
+os.write(1, b"!")  # it is ready
+os.close(1)
 if found:
     ((pidfd, _),) = epoll.poll(maxevents=1)
     os.write(2, f"{found[pidfd]}\\n".encode())
@@ -55,9 +57,12 @@ class Watch:
                 self.process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
                     start_new_session=True,  # launchers end the sessions of their processes
                 )
+                assert self.process.stdout is not None
+                with self.process.stdout as ready:
+                    ready.read(1)
         found = gather(None if self.process is None else (host, self.process.pid))
         self.pids = [each[1] for each in found if each is not None and each[0] == host]
 

@@ -147,11 +147,11 @@ DRIFTS = {
 
 @contextmanager
 def version(number):
-    before, run_of_models.__version__ = run_of_models.__version__, number
+    before, run_of_models.VERSION = run_of_models.VERSION, number
     try:
         yield
     finally:
-        run_of_models.__version__ = before
+        run_of_models.VERSION = before
 
 
 def check_all():
