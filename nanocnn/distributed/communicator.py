@@ -3,6 +3,7 @@
 This one is for a process that is alone; `mpi.MPICommunicator` has the same methods.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -122,13 +123,27 @@ def _launched() -> Communicator:
     try:
         from .mpi import MPICommunicator
     except ImportError as error:
-        raise MissingExtraError(
+        missing = MissingExtraError(
             f"an MPI launcher started {launched.size} processes, but mpi4py cannot be imported "
             f'({error}): pip install "nanocnn[mpi]"; to train {launched.size} models instead, each '
             "process for itself, call nanocnn.distributed.set_communicator("
             "nanocnn.distributed.Communicator())"
-        ) from None
+        )
+        raise _shown_once(missing) from None
     return MPICommunicator(launched.size)
+
+
+def _shown_once(error: Error) -> Error:
+    """The error, which each process raises: the first one shows it."""
+    show = sys.excepthook
+
+    def hook(kind: type[BaseException], given: BaseException, trace: Any) -> None:
+        if given is not error:
+            show(kind, given, trace)
+
+    if not processes.first:
+        sys.excepthook = hook
+    return error
 
 
 def join() -> None:

@@ -25,10 +25,12 @@ from mpi4py import MPI
 from ..common.arrays import Array
 from .communicator import AllReduce, Communicator, Error
 from .tree import Node, Stack, nodes_of, own_shards, push
+from .watch import Watch
 
 # Lets another process run where there are more of them than cores.
 pause = getattr(os, "sched_yield", partial(time.sleep, 0))
 ENDED, FAILED = 1, 2  # tags of the message that a process sends when it ends, or fails
+NOBODY = -1
 BUSY = 2000  # polls before a waiting process begins to sleep
 NAP = 1e-4  # seconds
 PATIENCE = 2.0  # seconds in which other processes may come to the same error
@@ -48,10 +50,15 @@ class MPICommunicator(Communicator):
         self.buckets = self.mpi.Dup()  # of which the sums arrive while others gather
         self.rank, self.size = self.mpi.rank, self.mpi.size
         self._agreed: BaseException | None = None
+        self.watch: Watch | None = None
+        self.unfinished = False  # messages are on their way
+        self._culprit = self.rank  # whose end is the reason if this process ends, or NOBODY
+        self._ended: dict[int, int] = {}  # the culprits of the processes that have ended
         self._show = sys.excepthook
         sys.excepthook = self._ended_by
         self._last_words: list[Any] = []
         atexit.register(self._say_that_it_ends)
+        self.watch = Watch(self.gather, self.rank)
 
     def all_gather(self, array: Array) -> Array:
         found = np.empty((self.size, *array.shape), array.dtype)
@@ -59,6 +66,13 @@ class MPICommunicator(Communicator):
         return found
 
     def gather(self, value: Any) -> list[Any]:
+        if self.unfinished:  # what comes next would be taken for what was lost
+            raise self.agreed(
+                RuntimeError(
+                    "a training ended within a step, by an error or an interrupt: these processes "
+                    "cannot train again; start the program anew"
+                )
+            )
         own = np.frombuffer(pickle.dumps(value), np.uint8)
         sizes = self.all_gather(np.array([own.size]))[:, 0]
         found = np.empty(sizes.sum(), np.uint8)
@@ -79,7 +93,9 @@ class MPICommunicator(Communicator):
     def shows(self, error: BaseException) -> bool:
         if error is not self._agreed:
             self._settle(error)
-        return self.rank == 0
+        if self._culprit == self.rank:
+            self._culprit = NOBODY
+        return self.rank == min(set(range(self.size)) - set(self._ended.values()))
 
     @contextmanager
     def trains(self) -> Iterator[None]:
@@ -91,6 +107,8 @@ class MPICommunicator(Communicator):
             raise
 
     def abort(self, message: str) -> None:
+        if self.watch is not None:
+            self.watch.end()
         print(message, file=sys.stderr, flush=True)
         self.mpi.Abort(1)
 
@@ -98,13 +116,12 @@ class MPICommunicator(Communicator):
         """Return if all processes fail now, each with its error; otherwise end all of them."""
         others = {rank for rank in range(self.size) if rank != self.rank}
         for rank in others:
-            self._last_words.append(self.mpi.Isend(np.empty(0, np.uint8), rank, FAILED))
-        end, status = time.monotonic() + PATIENCE, MPI.Status()
+            self._tell(rank, FAILED)
+        end = time.monotonic() + PATIENCE
         while others and time.monotonic() < end:
-            for tag in (FAILED, ENDED):
-                if self.mpi.Iprobe(MPI.ANY_SOURCE, tag, status):
-                    self.mpi.Recv(np.empty(0, np.uint8), status.Get_source(), tag)
-                    others.discard(status.Get_source())
+            others -= self._heard(FAILED).keys()
+            self._ended |= self._heard(ENDED)
+            others -= self._ended.keys()
             time.sleep(NAP)
         if others:
             trace = "".join(traceback.format_exception(error)).rstrip()
@@ -114,34 +131,44 @@ class MPICommunicator(Communicator):
     def _wait(self, requests: list[Any]) -> None:
         """Until all requests are complete; RuntimeError if another process ends meanwhile."""
         polls, end = 0, inf
+        before, self.unfinished = self.unfinished, True
         while not MPI.Request.Testall(requests):
             polls += 1
             if polls > BUSY:
                 time.sleep(NAP)
-                if (ended := self._ended()) is not None and not self._agreed:
-                    end = min(
-                        end, time.monotonic() + PATIENCE / 2
-                    )  # what it sent may be on its way
-                    if time.monotonic() > end:
-                        raise self.agreed(
-                            RuntimeError(
-                                f"process {ended} of {self.size} has ended, while others wait for "
-                                "it: all have to run the same program"
-                            )
+                self._ended |= self._heard(ENDED)
+                if self._ended:  # what they sent may be on its way
+                    end = min(end, time.monotonic() + PATIENCE / 2)
+                if time.monotonic() > end:
+                    culprits = set(self._ended.values()) - {NOBODY} or self._ended.keys()
+                    self._culprit = min(culprits)
+                    raise self.agreed(
+                        RuntimeError(
+                            f"process {self._culprit} of {self.size} has ended, while others "
+                            "wait for it: all have to run the same program"
                         )
+                    )
             elif polls % 16 == 0:
                 pause()
+        self.unfinished = before
 
-    def _ended(self) -> int | None:
-        """A process that has ended, or None."""
-        status = MPI.Status()
-        if self.mpi.Iprobe(MPI.ANY_SOURCE, ENDED, status):
-            return int(status.Get_source())
-        return None
+    def _tell(self, rank: int, tag: int) -> None:
+        self._last_words.append(self.mpi.Isend(np.array([self._culprit]), rank, tag))
+
+    def _heard(self, tag: int) -> dict[int, int]:
+        """The processes from which such a message has arrived, and whom it names as the culprit."""
+        found, status, culprit = {}, MPI.Status(), np.empty(1, np.int_)
+        while self.mpi.Iprobe(MPI.ANY_SOURCE, tag, status):
+            self.mpi.Recv(culprit, status.Get_source(), tag)
+            found[status.Get_source()] = int(culprit[0])
+        return found
 
     def _say_that_it_ends(self) -> None:
-        others = (rank for rank in range(self.size) if rank != self.rank)
-        self._last_words += [self.mpi.Isend(np.empty(0, np.uint8), rank, ENDED) for rank in others]
+        if self.watch is not None and self.watch.process is not None:
+            self.watch.end()  # no process is gone before all have called MPI's Finalize, after this
+        for rank in range(self.size):
+            if rank != self.rank:
+                self._tell(rank, ENDED)
 
     def _ended_by(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
@@ -165,6 +192,7 @@ class MPIAllReduce(AllReduce):
         self.running: list[Bucket] = []
 
     def start(self, bucket: int, nodes: Sequence[tuple[Node, Array]]) -> None:
+        self.communicator.unfinished = True
         self.buckets[bucket].start([array for _, array in nodes])
         self.running.append(self.buckets[bucket])
 
@@ -177,6 +205,7 @@ class MPIAllReduce(AllReduce):
         for bucket in self.running:
             bucket.finish()
         self.running.clear()
+        self.communicator.unfinished = False
 
 
 class Bucket:

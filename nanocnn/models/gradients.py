@@ -11,7 +11,7 @@ import numpy as np
 from ..common.arrays import Array
 from ..jit.capture import abort_capture
 from ..kernels.memory import Arena, Memory
-from ..layers import Layer
+from ..layers import Layer, is_builtin
 from .plan import Plan
 
 BUCKET = 1 << 20  # bytes of gradients that are sent at once, at least
@@ -43,7 +43,7 @@ class Gradients:
         states = [
             (layer, name, array)
             for layer in plan.layers
-            if layer.trainable
+            if layer.trainable or not is_builtin(layer)  # custom ones may change it at any time
             for name, array in layer.state.items()
         ]
         stages = plan.stages
@@ -94,7 +94,7 @@ def spans_of(plan: Plan) -> list[slice]:
         if i == plan.first_trained or size >= BUCKET:
             spans.append(slice(i, stop))
             stop, size = i, 0
-    return spans
+    return spans or [slice(stop, stop)]  # nothing is trained, but layers may have a state
 
 
 def _size(layers: tuple[Layer, ...]) -> int:

@@ -5,6 +5,7 @@ import socket
 from typing import Any, NamedTuple
 
 from ..callbacks import CallbackList
+from ..common.config import serialize
 from ..common.terminal import say
 from ..common.version import VERSION
 from ..distributed import Communicator
@@ -42,7 +43,11 @@ class Run(NamedTuple):
             "epochs": epochs,
             "shuffle": self.shuffle,
             "the model": str(model.get_config()),
+            "the kernel set": model.kernel_set,
             "the optimizer": str(model.optimizer.get_config()),
+            "the loss": str(serialize(model.loss)),
+            "the list of metrics": str(list(model.metrics)),
+            "a callback for batches of the validation": str(self.callbacks.sees_test_batches),
         }
         for prefix, data in (("", self.data), ("validation ", self.validation)):
             if data is not None:
@@ -75,9 +80,9 @@ def _state(model: Evaluator) -> dict[str, str]:
     optimizer: Optimizer = model.optimizer
     slots = {f"{key} of the optimizer": array for key, array in optimizer.slots.items()}
     return {
-        **{name: digest(array) for name, array in {**model.weights, **slots}.items()},
-        "the number of steps": str(optimizer.iterations),
         "the learning rate": str(optimizer.rate()),
+        "the number of steps": str(optimizer.iterations),
+        **{name: digest(array) for name, array in {**model.weights, **slots}.items()},
         "the random state": str(model.rng.bit_generator.state),
     }
 

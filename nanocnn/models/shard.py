@@ -5,7 +5,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..common.arrays import Array
-from ..layers import BatchNormalization, Layer
+from ..kernels.memory import Memory
+from ..layers import BatchNormalization, Layer, is_builtin
+from ..layers.normalization import Shard as Numbers
 from .gradients import Gradients, spans_of
 from .inputs import Data
 from .passes import Run
@@ -81,6 +83,15 @@ class Shard(Step):
     def __init__(self, gradients: Gradients, pieces: Sequence[Piece], *args: Any) -> None:
         self.gradients, self.pieces = gradients, pieces
         self._d: Array | None = None  # dL/d(output of the stage where the last piece ended)
+        # Custom layers keep a pass on themselves: if another shard's may come between its halves,
+        # each shard has these attributes.
+        self._kept: list[tuple[Layer, dict[str, Any]]] = [
+            (layer, {"memory": Memory()})
+            for layer in gradients.plan.layers
+            if not is_builtin(layer) and any(isinstance(each.end, Statistics) for each in pieces)
+        ]
+        # Of the synchronized layers. Another pass with this memory may be the last to save there.
+        self.numbers: dict[BatchNormalization, Numbers] = {}
         super().__init__(*args)
 
     def begin(self, data: Data, index: slice | Array, first: int) -> None:
@@ -92,7 +103,24 @@ class Shard(Step):
 
     def run_piece(self, number: int) -> None:
         """Run a piece."""
+        if not self._kept:
+            self._parts[number]()
+        elif self.pieces[number].is_forward:
+            self._run_and_keep(number)
+        else:
+            for layer, kept in self._kept:
+                vars(layer).update(kept)
+            self._parts[number]()
+
+    def _run_and_keep(self, number: int) -> None:
+        """Run a forward piece, and remember what custom layers have assigned to themselves."""
+        before = []
+        for layer, kept in self._kept:
+            layer.memory = kept["memory"]
+            before.append(dict(vars(layer)))
         self._parts[number]()
+        for (layer, kept), old in zip(self._kept, before, strict=True):
+            kept |= {key: each for key, each in vars(layer).items() if each is not old.get(key)}
 
     def results(self) -> list[float]:
         """The part of the batch's loss that these samples are, and the sums of the metrics."""
@@ -112,6 +140,7 @@ class Shard(Step):
         y = self.plan.forward(y, True, self.memory, piece.span)
         if isinstance(piece.end, Statistics):
             piece.end.layer._statistics(y, self.memory)
+            self.numbers[piece.end.layer] = piece.end.layer._shard(self.memory)
         else:
             self._to_loss(y)
 

@@ -25,7 +25,7 @@ from ..optimizers import Optimizer
 from .gradients import Gradients, gradients_of
 from .inputs import Data
 from .interrupts import Pressed
-from .passes import Run, captured
+from .passes import Guard, Run, captured, read_of
 from .shard import Bucket, Shard, Statistics, Sums, pieces_of
 from .structure import Structure
 
@@ -78,6 +78,8 @@ class ShardedStep:
             for shard, place in self.ranges.items()
             if place
         }
+        # Processes must agree on what is trained; one whose shards have no samples has no passes.
+        self._layers = Guard(() if self.passes else read_of(self.plan.layers, True))
         self.sum = communicator.all_reduce(self.gradients.vector, shards, self.gradients.bounds)
         self._spare: list[Array] = []
         self.draws = sum(
@@ -97,7 +99,7 @@ class ShardedStep:
 
     def holds(self) -> bool:
         """Whether what the passes were captured from is still the same."""
-        return all(each.guard.holds() for each in self.passes.values())
+        return self._layers.holds() and all(each.guard.holds() for each in self.passes.values())
 
     def release(self) -> None:
         """Let go of the data that was filled in last."""
@@ -217,7 +219,7 @@ class ShardedStep:
         shift = found[:, 0] - mean
         variance = total((found[:, 1] + shift * shift) * weights)
         for own in self.passes.values():
-            shard = layer._shard(own.memory)
+            shard = own.numbers[layer]
             shard.mean[...], shard.variance[...] = mean, variance
 
     def _combine_sums(self, layer: BatchNormalization) -> None:
@@ -225,13 +227,13 @@ class ShardedStep:
         found = self._of_all_shards(self._rows(layer, "sums"))
         size = self.samples * prod(layer.input_shape[:-1])
         for own in self.passes.values():
-            layer._shard(own.memory).means[...] = total(found) / size
+            own.numbers[layer].means[...] = total(found) / size
 
     def _rows(self, layer: BatchNormalization, what: str) -> Array:
         rows = np.zeros((len(self.ranges), 2, layer.input_shape[-1]))
         for row, shard in zip(rows, self.ranges, strict=True):
             if own := self.passes.get(shard):
-                row[...] = getattr(layer._shard(own.memory), what)
+                row[...] = getattr(own.numbers[layer], what)
         return rows
 
 

@@ -74,6 +74,7 @@ class Step:
         Raises `NonFiniteError` before the update if the loss is NaN or infinite.
         """
         forward, *rest = self._parts
+        self.memory.first = 0  # shards may have used it
         self._fill_in(data, index)
         forward()
         self.loss = float(self._mean[0] + self._penalty[0])
