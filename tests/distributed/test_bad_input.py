@@ -208,7 +208,7 @@ def fit():
         (["seed"], "fit: seed is 1 on process 2 and 0 on process 0, expected the same on all 3"),
         slow(["", "5"], "shards=5, batch_size=12, expected a batch size that is a multiple of 5"),
         slow(["", "4"], "shards=4 on 3 processes, expected a number of shards that is a multiple"),
-        (["batch_size", "24"], "shards=24, batch_size=12, expected a batch size"),
+        slow(["batch_size", "24"], "shards=24, batch_size=12, expected a batch size"),
     ],
 )
 def test_the_error_is_shown_once_and_the_exit_code_is_not_0(arguments, message):
