@@ -186,7 +186,7 @@ def check_all():
 
 @pytest.mark.parametrize("processes", [3, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_difference_is_an_error_on_all_processes(processes):
-    it = succeed(processes, "from test_bad_input import check_all; check_all()")
+    it = succeed(processes, "from test_bad_processes import check_all; check_all()")
     assert "".join(it.out.split()) == "checked" * processes, it.out
     print(f"{len(DIFFERENCES) + 1} differences before a training, {len(DRIFTS)} during one")
 
@@ -213,7 +213,7 @@ def fit():
 )
 def test_the_error_is_shown_once_and_the_exit_code_is_not_0(arguments, message):
     """The last one is an error on one process only: the others begin."""
-    it = run(3, "from test_bad_input import fit; fit()", *arguments)
+    it = run(3, "from test_bad_processes import fit; fit()", *arguments)
     assert it.code not in (0, None)
     assert it.err.count("ValueError: ") == 1 and it.err.count("Traceback") == 1, it.err
     assert f"ValueError: {message}" in it.err
@@ -262,7 +262,7 @@ def each_for_itself(folder):
 
 
 def test_each_process_can_train_a_model_of_its_own(tmp_path):
-    code = "import sys; from test_bad_input import each_for_itself; each_for_itself(sys.argv[1])"
+    code = "import sys; from test_bad_processes import each_for_itself; each_for_itself(sys.argv[1])"
     it = succeed(3, code, tmp_path)
     assert it.out.count("Epoch 2/2") == 3
     for rank in range(3):
