@@ -250,20 +250,19 @@ def test_without_mpi4py_the_example_says_so_once(no_mpi4py, tmp_path):
     assert len(it.err.strip().splitlines()) == 1, it.err
 
 
-def each_for_itself(folder):
+def each_for_itself():
     """In a process: a model of its own, although a launcher started several."""
     rank = get_communicator().rank
     nanocnn.distributed.set_communicator(Communicator())
     model = small_model("fast", seed=rank)
     x, y = digits(60 + rank, seed=rank)
-    path = f"{folder}/{rank}.npz"
+    path = f"{sys.argv[1]}/{rank}.npz"
     model.fit(x, y, 12, 2, callbacks=[nanocnn.ModelCheckpoint(path)], verbose=2)
     assert load_model(path).progress["shards"] == 1
 
 
 def test_each_process_can_train_a_model_of_its_own(tmp_path):
-    code = "import sys; from test_bad_processes import each_for_itself; each_for_itself(sys.argv[1])"
-    it = succeed(3, code, tmp_path)
+    it = succeed(3, "from test_bad_processes import each_for_itself; each_for_itself()", tmp_path)
     assert it.out.count("Epoch 2/2") == 3
     for rank in range(3):
         expected = small_model("fast", seed=rank)
