@@ -221,8 +221,8 @@ def optimizers(kernels, draw):
         for count, flag, clips in product(counts, flags, (False, True)):
             changes = {"shrink": 0.01, "decay": 0.1, "clipvalue": 0.5} if clips else {}
             scales = draw.fractions(len(PARAMETERS)).astype(float) if clips else None
-            # RMSprop's mean square is at least the square of its mean
-            states = [arrays(least=draw.dtype(99 if i == 0 else 0)) for i in range(count)]
+            # RMSprop's mean square is at least the square of its mean: a NaN has no defined sign
+            states = [arrays(least=draw.dtype(5000 if i == 0 else 0)) for i in range(count)]
             states = [arrays(), arrays(), *states]
             none = [[]] * (counts[1] - count)
             for _ in range(3):
