@@ -41,6 +41,10 @@ class Communicator:
         """The value of process 0."""
         return value
 
+    def vector(self, size: int, dtype: Any) -> Array:
+        """A vector to be given to `all_reduce`."""
+        return np.empty(size, dtype)
+
     def all_reduce(self, vector: Array, shards: int, bounds: Sequence[int]) -> "AllReduce":
         """A sum over all shards, into `vector`; it is taken bucket by bucket.
 

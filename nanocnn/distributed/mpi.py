@@ -1,7 +1,7 @@
 """The communicator of processes that an MPI launcher started, by mpi4py.
 
 MPI moves bytes; every addition is done here, in the order of the tree, since MPI's own reductions
-promise no order. All waiting is in `_wait`: it notices a process that has ended, and lets Python
+promise no order. All waiting is in `wait`: it notices a process that has ended, and lets Python
 handle signals.
 """
 
@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import pairwise
 from math import inf
@@ -24,6 +24,7 @@ from mpi4py import MPI
 
 from ..common.arrays import Array
 from .communicator import AllReduce, Communicator, Error
+from .shared import SharedAllReduce, Window
 from .tree import Node, Stack, nodes_of, own_shards, push
 from .watch import Watch
 
@@ -47,9 +48,14 @@ class MPICommunicator(Communicator):
                 "launcher's; use that library's mpiexec (of the package mpich: beside python)"
             )
         self.mpi = MPI.COMM_WORLD.Dup()  # its messages are no other library's
-        self.buckets = self.mpi.Dup()  # of which the sums arrive while others gather
+        # Each has its own order of collective calls.
+        self.buckets, self.mpi_ready, self.mpi_added = (self.mpi.Dup() for _ in range(3))
         self.rank, self.size = self.mpi.rank, self.mpi.size
         self._agreed: BaseException | None = None
+        here = self.mpi.Split_type(MPI.COMM_TYPE_SHARED)
+        self._shares_memory = here.size == self.size
+        here.Free()
+        self._windows: list[Window] = []
         self.watch: Watch | None = None
         self.unfinished = False  # messages are on their way
         self._culprit = self.rank  # whose end is the reason if this process ends, or NOBODY
@@ -62,7 +68,7 @@ class MPICommunicator(Communicator):
 
     def all_gather(self, array: Array) -> Array:
         found = np.empty((self.size, *array.shape), array.dtype)
-        self._wait([self.mpi.Iallgather(np.ascontiguousarray(array), found)])
+        self.wait([self.mpi.Iallgather(np.ascontiguousarray(array), found)])
         return found
 
     def gather(self, value: Any) -> list[Any]:
@@ -76,14 +82,41 @@ class MPICommunicator(Communicator):
         own = np.frombuffer(pickle.dumps(value), np.uint8)
         sizes = self.all_gather(np.array([own.size]))[:, 0]
         found = np.empty(sizes.sum(), np.uint8)
-        self._wait([self.mpi.Iallgatherv(own, [found, sizes])])
+        self.wait([self.mpi.Iallgatherv(own, [found, sizes])])
         return [pickle.loads(part.tobytes()) for part in np.split(found, sizes.cumsum()[:-1])]
 
     def broadcast(self, value: Any) -> Any:
         return self.gather(value if self.rank == 0 else None)[0]
 
+    def vector(self, size: int, dtype: Any) -> Array:
+        """As alone; in shared memory where all processes run on one machine."""
+        if not self._shares_memory or not size:
+            return np.empty(size, dtype)
+        fits = self.gather([each.is_free(size, dtype) for each in self._windows])
+        free = [all(states) for states in zip(*fits, strict=True)]
+        window = self._windows[free.index(True)] if True in free else self._window(size, dtype)
+        if window is None:
+            return np.empty(size, dtype)
+        return window.take()
+
+    def _window(self, size: int, dtype: Any) -> Window | None:
+        """A new one; None, from now on, if there is no memory for it."""
+        window: Window | None = None
+        with suppress(MPI.Exception):
+            window = Window(self.mpi, size, np.dtype(dtype))
+        self._shares_memory = all(self.gather(window is not None))
+        if window is None or not self._shares_memory:
+            return None
+        self._windows.append(window)
+        return window
+
     def all_reduce(self, vector: Array, shards: int, bounds: Sequence[int]) -> AllReduce:
-        return MPIAllReduce(self, vector, shards, bounds)
+        each = [nodes_of(own_shards(rank, self.size, shards), shards) for rank in range(self.size)]
+        window = next((window for window in self._windows if window.holds(vector)), None)
+        if window is not None and all(len(nodes) == 1 for nodes in each):
+            nodes = [node for (node,) in each]
+            return SharedAllReduce(self, vector, shards, bounds, window, nodes)
+        return MPIAllReduce(self, vector, shards, bounds, each)
 
     def agreed(self, error: Error, cause: BaseException | None = None) -> Error:
         if cause is None or cause is self._agreed:
@@ -128,7 +161,7 @@ class MPICommunicator(Communicator):
             self.abort(f"{trace}\nprocess {self.rank} of {self.size} has failed: all are ended")
         self._agreed = error
 
-    def _wait(self, requests: list[Any]) -> None:
+    def wait(self, requests: list[Any]) -> None:
         """Until all requests are complete; RuntimeError if another process ends meanwhile."""
         polls, end = 0, inf
         before, self.unfinished = self.unfinished, True
@@ -182,12 +215,11 @@ class MPIAllReduce(AllReduce):
     """Bucket by bucket: each process adds a segment of it, and sends the sum to the others."""
 
     def __init__(
-        self, communicator: MPICommunicator, vector: Array, shards: int, bounds: Sequence[int]
-    ) -> None:
+        self, communicator: MPICommunicator, vector: Array, shards: int, bounds: Sequence[int],
+        nodes: list[list[Node]],
+    ) -> None:  # fmt: skip
         super().__init__(vector, bounds)
-        self.communicator, self.shards = communicator, shards
-        size = communicator.size
-        self.nodes = [nodes_of(own_shards(rank, size, shards), shards) for rank in range(size)]
+        self.communicator, self.shards, self.nodes = communicator, shards, nodes
         self.buckets = [Bucket(self, part) for part in self.parts]
         self.running: list[Bucket] = []
 
@@ -238,10 +270,10 @@ class Bucket:
         return not self.adds
 
     def finish(self) -> None:
-        self.communicator._wait(self.requests)
+        self.communicator.wait(self.requests)
         if self.adds:
             self._add()
-            self.communicator._wait(self.requests)
+            self.communicator.wait(self.requests)
 
     def _add(self) -> None:
         """Complete the tree for this process's segment, and send the sum."""

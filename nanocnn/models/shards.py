@@ -57,12 +57,12 @@ class ShardedStep:
         own = own_shards(communicator.rank, communicator.size, shards)
         self.ranges = {shard: range(starts[shard], starts[shard + 1]) for shard in own}
         self.pieces = pieces_of(self.plan)
-        self.gradients = gradients_of(self.plan, memory)
+        self.gradients = gradients_of(self.plan, memory, communicator)
         # Where shards are synchronized, all of them are in progress at the same time.
         together = any(isinstance(each.end, (Statistics, Sums)) for each in self.pieces)
         self.groups = [list(own)] if together else [[shard] for shard in own]
         self.all_gradients = {
-            shard: gradients_of(self.plan, self.plan.memory())
+            shard: gradients_of(self.plan, self.plan.memory(), Communicator())
             if together and shard != own[-1]
             else self.gradients
             for shard in own
@@ -144,13 +144,14 @@ class ShardedStep:
     def _run_shards(self, data: Data, index: slice | Array) -> Array:
         """Forward and backward of this process's shards: a row of results for each."""
         generator: Any = self.model.rng.bit_generator  # PCG64
-        random = generator.state
+        random = generator.state if self.draws else None
         self._before = [layer.state[name].copy() for layer, name, _ in self.gradients.changes]
         self._stacks: list[Stack[Array]] = [[] for _ in self.gradients.spans]
         results = np.zeros((len(self.ranges), len(self.names) + 2))
         rows = iter(results)
         for group in self.groups:
-            generator.state = random
+            if random is not None:
+                generator.state = random
             for shard in group:
                 if own := self.passes.get(shard):
                     place = self.ranges[shard]
@@ -168,8 +169,9 @@ class ShardedStep:
             for shard, row in zip(group, rows, strict=False):
                 if own := self.passes.get(shard):
                     row[:-1] = own.results()
-        generator.state = random
-        generator.advance(self.draws)
+        if random is not None:
+            generator.state = random
+            generator.advance(self.draws)
         return results
 
     def _take_changes(self, own: Shard, weight: float) -> None:
