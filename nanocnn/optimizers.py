@@ -143,13 +143,22 @@ class Optimizer(Configured):
         self.numbers[4 : 4 + len(own)] = own
 
     def update(
-        self, params: dict[str, Array], grads: dict[str, Array], kernels: ModuleType
+        self,
+        params: dict[str, Array],
+        grads: dict[str, Array],
+        kernels: ModuleType,
+        slots: dict[str, Array] | None = None,
     ) -> None:
-        """The kernel calls of `apply`: all that changes from step to step is in `numbers`."""
-        self.allocate(params)
+        """The kernel calls of `apply`: all that changes from step to step is in `numbers`.
+
+        `slots`: those of `params`, if these are parts of the parameters.
+        """
+        if slots is None:
+            self.allocate(params)
+            slots = self.slots
         weights, gradients = list(params.values()), [grads[name] for name in params]
-        slots = [
-            [self.slots[f"{name}/{slot}"] for name in params] if slot in self.slot_names else []
+        each = [
+            [slots[f"{name}/{slot}"] for name in params] if slot in self.slot_names else []
             for slot in self.all_slots
         ]
         scales = None
@@ -157,7 +166,7 @@ class Optimizer(Configured):
             scales = np.empty(len(weights))
             kernels.clip_scales(gradients, self.numbers, self.global_clipnorm is not None, scales)
         getattr(kernels, self.operation)(
-            weights, gradients, *slots, self.numbers, *self._flags(),
+            weights, gradients, *each, self.numbers, *self._flags(),
             scales=scales, clips=self.clipvalue is not None,
         )  # fmt: skip
 

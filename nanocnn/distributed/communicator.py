@@ -4,7 +4,7 @@ This one is for a process that is alone; `mpi.MPICommunicator` has the same meth
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import pairwise
@@ -28,6 +28,7 @@ class Communicator:
     """
 
     rank, size = 0, 1
+    unfinished = False  # whether messages are on their way
 
     def all_gather(self, array: Array) -> Array:
         """(size, *shape): the array of each process; all have the same shape."""
@@ -79,8 +80,11 @@ class Communicator:
 class AllReduce:
     """The sum over the shards; alone, a part has it when the last shard has been added.
 
-    `parts`: the vector, cut into buckets.
+    `parts`: the vector, cut into buckets. `is_shared`: whether each process can read the others'
+    vectors, so that it may update its `segments` of the weights alone and `exchange` them.
     """
+
+    is_shared = False
 
     def __init__(self, vector: Array, bounds: Sequence[int]) -> None:
         self.bounds = list(bounds)
@@ -94,6 +98,21 @@ class AllReduce:
 
     def finish(self) -> None:
         """Wait until the vector has the sum."""
+
+    def add_up(self) -> None:
+        """Wait until this process's segments have the sum; the others have it in theirs."""
+
+    def segments(self, rank: int) -> Iterator[tuple[int, int, Array]]:
+        """Of each bucket where the segment of a process begins and ends, and it in its vector."""
+        return iter(())
+
+    def exchange(
+        self, give: Iterable[tuple[Array, Array]], take: Iterable[tuple[Array, Array]]
+    ) -> None:
+        """Copy right to left: what the others take, then, when all have done so, what they gave.
+
+        `give`: into own segments; `take`: from segments of the others.
+        """
 
 
 _given: Communicator | None = None

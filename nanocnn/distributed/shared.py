@@ -4,7 +4,7 @@ A message is copied twice, by the sender and by the receiver. Here each process 
 all vectors where they are, and then copies the others' sums: a third of the time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from weakref import ref
 
@@ -56,6 +56,8 @@ class SharedAllReduce(AllReduce):
     Every process has one node: the sum of its shards.
     """
 
+    is_shared = True
+
     def __init__(
         self, communicator: Any, vector: Array, shards: int, bounds: Sequence[int],
         window: Window, nodes: list[Node],
@@ -71,7 +73,7 @@ class SharedAllReduce(AllReduce):
         self.cuts = [[len(part) * i // size for i in range(size + 1)] for part in self.parts]
         self.running: list[int] = []  # buckets, of which the first `added` are added
         self.requests: list[Any] = []  # complete when all processes have the bucket
-        self.added: list[Any] = []  # complete when all have added it
+        self.added = 0
 
     def start(self, bucket: int, nodes: Sequence[tuple[Node, Array]]) -> None:
         ((_, array),) = nodes
@@ -83,31 +85,53 @@ class SharedAllReduce(AllReduce):
         self.communicator.unfinished = True
 
     def poke(self) -> None:
-        while len(self.added) < len(self.running) and self.requests[len(self.added)].Test():
+        while self.added < len(self.running) and self.requests[self.added].Test():
             self._add()
 
     def finish(self) -> None:
-        communicator = self.communicator
-        while len(self.added) < len(self.running):
-            communicator.wait([self.requests[len(self.added)]])
-            self._add()
-        for bucket, request in zip(self.running, self.added, strict=True):
-            communicator.wait([request])
-            self.window.sync()
-            for rank, parts in enumerate(self.all_parts):
-                if rank != communicator.rank:
+        self.add_up()
+        take = []
+        for rank, parts in enumerate(self.all_parts):
+            for bucket, (to, part) in enumerate(zip(self.parts, parts, strict=True)):
+                if rank != self.communicator.rank:
                     segment = self._segment(bucket, rank)
-                    self.parts[bucket][segment] = parts[bucket][segment]
-        communicator.wait([communicator.mpi_ready.Ibarrier()])  # nobody reads the vector any more
-        self.running, self.requests, self.added = [], [], []
+                    take.append((to[segment], part[segment]))
+        self.exchange([], take)
+
+    def add_up(self) -> None:
+        for request in self.requests[self.added :]:
+            self.communicator.wait([request])
+            self._add()
+        self.running, self.requests, self.added = [], [], 0
+
+    def exchange(
+        self, give: Iterable[tuple[Array, Array]], take: Iterable[tuple[Array, Array]]
+    ) -> None:
+        communicator = self.communicator
+        for to, array in give:
+            to[...] = array
+        self._meet()
+        for to, array in take:
+            to[...] = array
+        self._meet()  # from here on nobody reads this process's vector
         communicator.unfinished = False
+
+    def _meet(self) -> None:
+        self.window.sync()
+        self.communicator.wait([self.communicator.mpi_added.Ibarrier()])
+        self.window.sync()
+
+    def segments(self, rank: int) -> Iterator[tuple[int, int, Array]]:
+        for bucket, start in enumerate(self.bounds[:-1]):
+            segment = self._segment(bucket, rank)
+            yield start + segment.start, start + segment.stop, self.all_parts[rank][bucket][segment]
 
     def _segment(self, bucket: int, rank: int) -> slice:
         return slice(*self.cuts[bucket][rank : rank + 2])
 
     def _add(self) -> None:
         """Add this process's segment of the next bucket, in the order of the tree."""
-        bucket = self.running[len(self.added)]
+        bucket = self.running[self.added]
         own = self._segment(bucket, self.communicator.rank)
         self.window.sync()
         left_to_add = iter(range(self.communicator.size - 2, -1, -1))
@@ -122,5 +146,4 @@ class SharedAllReduce(AllReduce):
         stack: Stack[Array] = []
         for node, parts in zip(self.nodes, self.all_parts, strict=True):
             push(stack, node, parts[bucket][own], self.shards, add)
-        self.window.sync()
-        self.added.append(self.communicator.mpi_added.Ibarrier())
+        self.added += 1

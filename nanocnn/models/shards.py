@@ -27,6 +27,7 @@ from .inputs import Data
 from .interrupts import Pressed
 from .passes import Guard, Run, captured, read_of
 from .shard import Bucket, Shard, Statistics, Sums, pieces_of
+from .split_update import SplitUpdate, can_split
 from .structure import Structure
 
 
@@ -87,7 +88,10 @@ class ShardedStep:
         )
         if not all(map(is_builtin, self.plan.layers)):
             self.draws += 1 << 64  # custom layers may draw any number
-        self._update: Run = quiet(self._apply)
+        self.split: SplitUpdate | None = None
+        if self.sum.is_shared and can_split(optimizer):
+            self.split = SplitUpdate(model, optimizer, self.gradients, self.sum, communicator)
+        self._update: Run = quiet(self._apply if self.split is None else self.split.apply)
         if self.passes and all(each.is_captured for each in self.passes.values()):
             assert isinstance(memory, Arena)
             (self._update,) = captured([self._update], memory)
@@ -118,18 +122,23 @@ class ShardedStep:
         results = self._run_shards(data, index)
         results[:, -1] = pressed.first
         found = self._of_all_shards(results)
-        self.sum.finish()
+        if self.split is None:
+            self.sum.finish()
+        else:
+            self.sum.add_up()
         loss, *sums = total(found[:, :-1]).tolist()
         self.loss = loss + self.model.penalty()
         self.sums = dict(zip(self.names, sums, strict=True))
         self.signal = int(found[:, -1].max())
         if not np.isfinite(self.loss):
             raise self.communicator.agreed(NonFiniteError(f"the loss is {self.loss}"))
-        for layer, name, change in self.gradients.changes:
-            layer.state[name] += change
         self.optimizer.prepare()
         self._update()
         self.optimizer.advance()
+        if self.split is not None:
+            self.split.spread()
+        for layer, name, change in self.gradients.changes:
+            layer.state[name] += change
 
     def _apply(self) -> None:
         self.gradients.give()

@@ -38,6 +38,7 @@ class Trainer(Evaluator):
         self.stop_training = False
         self._training = FrameLock()
         self._memory: Memory | None = None
+        self._sharded: ShardedStep | None = None  # the last one, in a training
         super().__init__(*args, **options)
 
     def build(self, input_shape: tuple[int, ...]) -> None:
@@ -167,11 +168,14 @@ class Trainer(Evaluator):
                     progress.end(logs)
                     self._close_epoch(run, epoch, logs)
                     run.agree(self, epoch, pressed)
-        except (KeyboardInterrupt, Terminated):
-            progress.end()
-            say(f"\ninterrupted; {_how_to_resume(callback_list.callbacks)}")
+        except BaseException as error:
+            self._spread_slots()  # all processes come here, or have ended
+            if isinstance(error, (KeyboardInterrupt, Terminated)):
+                progress.end()
+                say(f"\ninterrupted; {_how_to_resume(callback_list.callbacks)}")
             raise
         finally:
+            self._sharded = None
             progress.end()
             callback_list.call("on_train_end", logs)
         return history
@@ -207,6 +211,7 @@ class Trainer(Evaluator):
             pressed.check(signal)
             if self.stop_training:
                 break
+        self._spread_slots()
         for name, array in self.weights.items():  # nothing that is not finite is ever saved
             if not np.isfinite(array).all():
                 raise run.communicator.agreed(
@@ -231,8 +236,15 @@ class Trainer(Evaluator):
                 run.communicator,
             ),
         )  # fmt: skip
+        self._sharded = step
         step.run(run.data, index, pressed)
         return step, step.signal
+
+    def _spread_slots(self) -> None:
+        """If each process has only its part of the optimizer's slots: give all of them to each."""
+        step = self._sharded
+        if step is not None and step.split is not None and not step.communicator.unfinished:
+            step.split.spread_slots()
 
     def _validate(self, run: Run, epoch: int) -> dict[str, float]:
         """The loss and metrics of the validation data, as "val_loss" and so on; {} without any."""
