@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import harness
 import numpy as np
-from processes import Group, Team, seconds
+from processes import MESSAGES, Group, Team, seconds
 
 COUNTS = tuple(2**i for i in range(3, 11))
 LONG = 1 << 19  # bytes, from which on MPICH gathers in a ring
@@ -211,7 +211,7 @@ def measure(running: dict[Team, Group], rows: list[dict[str, Any]], options: Any
         {
             "processes": count,
             "batch": batch,
-            "seconds": harness.summarize(seconds(rows, Team(count, 1), batch)).median,
+            "seconds": harness.summarize(seconds(rows, Team(count, 1, MESSAGES), batch)).median,
             # Beside each other, since they share caches, memory and perhaps cores.
             "model": step(compute(running[Team(count, 1)], batch // count, count), count, here,
                           software),
@@ -242,7 +242,10 @@ def report(name: str, found: dict[str, Any], options: Any) -> None:
         for line, check in zip(rows, found["checks"], strict=True):
             line.append(f"{check['model'] / check['seconds'] - 1:+.0%}")
     print(harness.table(header, rows))
-    print("\nThe model knows nothing of processes that share a core, nor of one that is late.")
+    print(
+        "\nBy messages, as between machines. The model knows nothing of processes that share a "
+        "core, nor of one\nthat is late."
+    )
     networks = dict(NETWORKS)
     if options.latency is not None or options.bandwidth is not None:
         usual = NETWORKS["10 GbE"]

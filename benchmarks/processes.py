@@ -26,6 +26,8 @@ from workers import Missing, environment, write_data
 
 RANKS = Path(__file__).with_name("ranks.py")
 IMAGES = 1 << 14  # that all contestants have
+MESSAGES = f"{OURS}, by messages"  # as between machines
+SUM = "start", "poke", "add_up", "finish", "exchange"  # methods of an AllReduce
 DDP = {
     "torch": "PyTorch DDP",
     "torch-cl": "PyTorch DDP, channels-last, fused Adam",
@@ -76,7 +78,8 @@ class Team(NamedTuple):
         def count(n: int, what: str) -> str:
             return f"{n} {what}{'' if n == 1 else 'es' if what == 'process' else 's'}"
 
-        name = "" if self.library == OURS else f"{DDP[self.library]}, "
+        names = {MESSAGES: "by messages", **DDP}
+        name = f"{names[self.library]}, " if self.library in names else ""
         return f"{name}{count(self.processes, 'process')} x {count(self.threads, 'thread')}"
 
 
@@ -149,8 +152,12 @@ def groups(teams: Sequence[Team], preset: str) -> Iterator[dict[Team, Group]]:
         yield started
 
 
-def cells(counts: Sequence[int], batches: Sequence[int], peers: bool) -> Iterator[tuple[Team, int]]:
+def cells(
+    counts: Sequence[int], batches: Sequence[int], peers: bool, messages: bool = False
+) -> Iterator[tuple[Team, int]]:
     """What is measured: teams, and the size of their batches."""
+    if messages:
+        yield from ((Team(count, 1, MESSAGES), batch) for count in counts for batch in batches)
     for count in (1, *counts):
         whole = {*batches, batches[0] * count}  # strong scaling, and weak
         for batch in sorted(whole):
@@ -164,7 +171,9 @@ def cells(counts: Sequence[int], batches: Sequence[int], peers: bool) -> Iterato
 def measure(running: dict[Team, Group], options: Any) -> list[dict[str, Any]]:
     """Seconds of a step for each of `cells`: the median of each run, by round."""
     turns, rows = {}, []
-    for team, batch in cells(options.processes, options.batches, options.with_peers):
+    for team, batch in cells(
+        options.processes, options.batches, options.with_peers, options.machines
+    ):
         if team not in running:
             continue
         most = IMAGES // batch
@@ -196,7 +205,7 @@ def seconds(rows: Sequence[dict[str, Any]], team: Team, batch: int) -> list[floa
 
 def part_of(row: dict[str, Any], *names: str) -> str:
     """Of a step, in percent: what the communicator's methods take."""
-    shares = [sum(run["parts"][name] for name in names) / run["step"] for run in row["runs"]]
+    shares = [sum(run["parts"].get(name, 0) for name in names) / run["step"] for run in row["runs"]]
     return f"{harness.summarize(shares).median:.1%}"
 
 
@@ -218,11 +227,7 @@ def report(name: str, rows: list[dict[str, Any]], options: Any) -> dict[str, flo
             ratio = harness.speed_up(times, one).median if one else None
             if ours and ratio:
                 ratios[f"{team.processes} processes, batch {batch}"] = ratio
-            line += (
-                [part_of(row, "start", "poke", "finish"), part_of(row, "gather")]
-                if ours
-                else ["", ""]
-            )
+            line += [part_of(row, *SUM), part_of(row, "gather")] if ours else ["", ""]
             line += [f"{ratio:.2f}x" if ratio and ours else ""]
         table.append(line)
     print(f"\n### {name}: processes of one thread, and one process of as many threads\n")

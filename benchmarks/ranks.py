@@ -10,11 +10,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from unittest import mock
 
 import numpy as np
 from peers import Nanocnn, Torch
+from processes import MESSAGES, SUM
 from workers import task_of
 
 now = time.perf_counter
@@ -50,7 +52,7 @@ class Clock:
 class Ours(Nanocnn):
     """nanocnn on this process and those that the launcher started with it."""
 
-    def __init__(self, task: Any) -> None:
+    def __init__(self, task: Any, shares_memory: bool = True) -> None:
         from nanocnn import distributed
         from nanocnn.optimizers import Optimizer
 
@@ -60,6 +62,7 @@ class Ours(Nanocnn):
             Optimizer, "advance", self.clock.around("step", Optimizer.advance)
         ).start()  # a step's last line
         self.communicator = distributed.get_communicator()
+        self.communicator.shares_memory &= shares_memory
         self.watch(self.communicator)
         self.bytes: list[int] = []  # of each bucket of gradients
 
@@ -70,7 +73,7 @@ class Ours(Nanocnn):
         def all_reduce(*args: Any) -> Any:
             whole = reduce(*args)
             self.bytes = (np.diff(whole.bounds) * args[0].itemsize).tolist()
-            for name in ("start", "poke", "finish"):
+            for name in SUM:
                 setattr(whole, name, self.clock.around(name, getattr(whole, name)))
             return whole
 
@@ -84,7 +87,7 @@ class Ours(Nanocnn):
         loss = self.fit(steps)
         found = self.clock.steps("step")
         parts: dict[str, float] = {}
-        for name in ("start", "poke", "gather", "finish"):
+        for name in ("gather", *SUM):
             spent = [sum(e - b for n, b, e in step[1:] if n == name) for step in found]
             parts[name] = statistics.median(spent)
         return {**periods(found), "parts": parts, "loss": loss}
@@ -129,7 +132,8 @@ class Distributed(Torch):
 
     def __init__(self, task: Any, **settings: Any) -> None:
         import torch
-        from nanocnn.common.launcher import launch
+
+        from nanocnn.jit.launcher import launch
 
         rank, self.size, _ = launch()
         file = task.folder / f"gloo-{settings}"
@@ -152,6 +156,7 @@ class Distributed(Torch):
 
 
 MAKERS: dict[str, Callable[[Any], Any]] = {
+    MESSAGES: partial(Ours, shares_memory=False),
     "nanocnn": Ours,
     "torch": Distributed,
     "torch-cl": lambda task: Distributed(task, channels_last=True),

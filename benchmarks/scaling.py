@@ -176,7 +176,8 @@ def several(options: Any) -> dict[str, Any]:
     found, ratios = {}, {}
     for name in options.preset:
         teams = dict.fromkeys(
-            team for team, _ in processes.cells(counts, options.batches, with_peers)
+            team
+            for team, _ in processes.cells(counts, options.batches, with_peers, options.machines)
         )
         if options.machines:
             teams |= dict.fromkeys([processes.Team(1, options.threads), processes.Team(2, 1)])

@@ -43,10 +43,9 @@ class CallbackList:
             callback.set_params(self.params)
             callback.set_model(model)
 
-    @property
-    def sees_test_batches(self) -> bool:
-        """Whether any has a method for the batches of an evaluation."""
-        return any(self.listeners[f"on_test_batch_{when}"] for when in ("begin", "end"))
+    def see_batches(self, of: str) -> bool:
+        """Whether any has a method for the batches `of` a "train" or "test"."""
+        return any(self.listeners[f"on_{of}_batch_{when}"] for when in ("begin", "end"))
 
     def call(self, event: str, *arguments: Any) -> None:
         """Call the listeners of `event`, in the order of the callbacks."""

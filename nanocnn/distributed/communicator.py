@@ -29,6 +29,7 @@ class Communicator:
 
     rank, size = 0, 1
     unfinished = False  # whether messages are on their way
+    shares_memory = False  # whether all run on one machine, and use its memory
 
     def all_gather(self, array: Array) -> Array:
         """(size, *shape): the array of each process; all have the same shape."""

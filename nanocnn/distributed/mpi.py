@@ -53,7 +53,7 @@ class MPICommunicator(Communicator):
         self.rank, self.size = self.mpi.rank, self.mpi.size
         self._agreed: BaseException | None = None
         here = self.mpi.Split_type(MPI.COMM_TYPE_SHARED)
-        self._shares_memory = here.size == self.size
+        self.shares_memory = here.size == self.size
         here.Free()
         self._windows: list[Window] = []
         self.watch: Watch | None = None
@@ -90,7 +90,7 @@ class MPICommunicator(Communicator):
 
     def vector(self, size: int, dtype: Any) -> Array:
         """As alone; in shared memory where all processes run on one machine."""
-        if not self._shares_memory or not size:
+        if not self.shares_memory or not size:
             return np.empty(size, dtype)
         fits = self.gather([each.is_free(size, dtype) for each in self._windows])
         free = [all(states) for states in zip(*fits, strict=True)]
@@ -104,8 +104,8 @@ class MPICommunicator(Communicator):
         window: Window | None = None
         with suppress(MPI.Exception):
             window = Window(self.mpi, size, np.dtype(dtype))
-        self._shares_memory = all(self.gather(window is not None))
-        if window is None or not self._shares_memory:
+        self.shares_memory = all(self.gather(window is not None))
+        if window is None or not self.shares_memory:
             return None
         self._windows.append(window)
         return window

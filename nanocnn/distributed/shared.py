@@ -103,18 +103,19 @@ class SharedAllReduce(AllReduce):
             self.communicator.wait([request])
             self._add()
         self.running, self.requests, self.added = [], [], 0
+        self.communicator.unfinished = False
 
     def exchange(
         self, give: Iterable[tuple[Array, Array]], take: Iterable[tuple[Array, Array]]
     ) -> None:
-        communicator = self.communicator
+        self.communicator.unfinished = True
         for to, array in give:
             to[...] = array
         self._meet()
         for to, array in take:
             to[...] = array
         self._meet()  # from here on nobody reads this process's vector
-        communicator.unfinished = False
+        self.communicator.unfinished = False
 
     def _meet(self) -> None:
         self.window.sync()

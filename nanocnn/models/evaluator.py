@@ -115,7 +115,7 @@ class Evaluator(Structure):
         The processes of a `communicator` share the batches, unless a callback wants to see each.
         Raises `NonFiniteError`, batch and layer named, when the loss is NaN or infinite.
         """
-        if communicator is not None and communicator.size > 1 and not callbacks.sees_test_batches:
+        if communicator is not None and communicator.size > 1 and not callbacks.see_batches("test"):
             return self._evaluate_together(data, batch_size, callbacks, communicator)
         means = Means(self.metrics)
         if progress is not None:

@@ -47,7 +47,8 @@ class Run(NamedTuple):
             "the optimizer": str(model.optimizer.get_config()),
             "the loss": str(serialize(model.loss)),
             "the list of metrics": str(list(model.metrics)),
-            "a callback for batches of the validation": str(self.callbacks.sees_test_batches),
+            "a callback for batches": str(self.callbacks.see_batches("train")),
+            "a callback for batches of the validation": str(self.callbacks.see_batches("test")),
         }
         for prefix, data in (("", self.data), ("validation ", self.validation)):
             if data is not None:
@@ -64,6 +65,11 @@ class Run(NamedTuple):
                 f"{len(each)} processes ({some}{more}), {self.shards} shards of "
                 f"{self.batch_size // self.shards} samples"
             )
+
+    def compare_after_callbacks(self, model: Evaluator, epoch: int) -> None:
+        """Raise ValueError if a callback has changed the model of one process, before an epoch."""
+        if self.communicator.size > 1 and self.callbacks.listeners["on_epoch_begin"]:
+            compare(self.communicator, f"before epoch {epoch + 1}", _state(model))
 
     def agree(self, model: Any, epoch: int, pressed: Pressed) -> None:
         """After an epoch: compare the processes' states, and stop where one of them wants to."""

@@ -35,7 +35,8 @@ class ShardedStep:
     """As `Step`, for batches of `samples` that are cut into `shards`.
 
     After `run`, on every process: `loss` and what `measure` returns, of the whole batch, and
-    `signal`, the number of a signal that a process has received, or 0.
+    `signal`, the number of a signal that a process has received, or 0. `splits`: whether each
+    process may update its part of the weights only, where that is possible.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class ShardedStep:
         memory: Memory,
         shards: int,
         communicator: Communicator,
+        splits: bool = True,
     ) -> None:
         self.model, self.optimizer, self.memory = model, optimizer, memory
         self.samples, self.shards, self.communicator = samples, shards, communicator
@@ -89,7 +91,7 @@ class ShardedStep:
         if not all(map(is_builtin, self.plan.layers)):
             self.draws += 1 << 64  # custom layers may draw any number
         self.split: SplitUpdate | None = None
-        if self.sum.is_shared and can_split(optimizer):
+        if splits and self.sum.is_shared and can_split(optimizer):
             self.split = SplitUpdate(model, optimizer, self.gradients, self.sum, communicator)
         self._update: Run = quiet(self._apply if self.split is None else self.split.apply)
         if self.passes and all(each.is_captured for each in self.passes.values()):

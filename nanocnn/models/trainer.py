@@ -162,6 +162,7 @@ class Trainer(Evaluator):
                     if self.stop_training:
                         break
                     callback_list.call("on_epoch_begin", epoch, {})
+                    run.compare_after_callbacks(self, epoch)
                     progress.begin(f"Epoch {epoch + 1}/{epochs}", len(data.x))
                     logs = self._train_epoch(run, epoch, memory, pressed)
                     logs.update(self._validate(run, epoch))
@@ -229,11 +230,12 @@ class Trainer(Evaluator):
         if run.shards == 1:
             return self._step(run.data, index, memory, True), pressed.first
         n = index.stop - index.start if isinstance(index, slice) else len(index)
+        splits = not run.callbacks.see_batches("train")  # they may look at all, and change it
         step: ShardedStep = remembered(
-            memory, (n, run.shards, run.communicator), self.execution_plan,
+            memory, (n, run.shards, run.communicator, splits), self.execution_plan,
             lambda: ShardedStep(
                 self, self.loss, self.metrics, self.optimizer, n, memory, run.shards,
-                run.communicator,
+                run.communicator, splits,
             ),
         )  # fmt: skip
         self._sharded = step

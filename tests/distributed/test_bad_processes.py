@@ -35,13 +35,24 @@ class SeesBatches(Callback):
 
 
 class Drift(Callback):
-    """Changes something on the last process, in epoch 2."""
+    """Changes something on the last process, before epoch 2."""
 
     def __init__(self, change):
         self.change = change
 
     def on_epoch_begin(self, epoch):
         if epoch == 1 and is_last():
+            self.change(self.model)
+
+
+class DriftInside(Drift):
+    """The same, after its first batch."""
+
+    def on_epoch_begin(self, epoch):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch):
+        if batch == 0 and self.epoch == 1 and is_last():
             self.change(self.model)
 
 
@@ -135,13 +146,13 @@ DIFFERENCES = {
     "random": r"the random state",
 }
 DRIFTS = {
-    "weights": (change_kernel, r"after epoch 2: conv2d/kernel"),
-    "slots": (change_slot, r"after epoch 2: conv2d/kernel"),
+    "weights": (change_kernel, r"before epoch 2: conv2d/kernel"),
+    "slots": (change_slot, r"before epoch 2: conv2d/kernel"),
     "learning rate": (
         change_rate,
-        r"after epoch 2: the learning rate is 0.5 on process {last} and 0.001 on",
+        r"before epoch 2: the learning rate is 0.5 on process {last} and 0.001 on",
     ),
-    "random state": (draw, r"after epoch 2: the random state"),
+    "random state": (draw, r"before epoch 2: the random state"),
 }
 
 
@@ -179,6 +190,9 @@ def check_all():
     for what, (change, pattern) in DRIFTS.items():
         model, x, y, options = differ_in("")
         raises(pattern, what, model, x, y, callbacks=[Drift(change)], **options)
+        model, x, y, options = differ_in("")
+        pattern = pattern.replace("before", "after")
+        raises(pattern, what, model, x, y, callbacks=[DriftInside(change)], **options)
     model, x, y, options = differ_in("")
     model.fit(x, y, verbose=0, **options)
     print("checked", flush=True)

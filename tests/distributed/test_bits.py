@@ -1,16 +1,21 @@
 """The same bits for any number of processes: R = 1, 2, 3 and 4 share out 12 shards."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from nanocnn import Callback, NonFiniteError
 from nanocnn.distributed import get_communicator
+from nanocnn.distributed.state import compare, digest
 from support.mpi import needs_mpi, succeed
 from support.processes import ENVIRONMENT
-from support.sharded import TRAININGS, result
+from support.sharded import TRAININGS, network, result
+from support.small_models import OPTIMIZERS, bits, digits
 
 RESULTS = "from test_bits import write_results; write_results()"
 
@@ -42,6 +47,51 @@ def test_processes_get_the_bits_of_one(processes, alone, tmp_path):
         for case in TRAININGS:
             assert each[case] == alone[case], f"{case}, process {rank} of {processes}"
     print(f"{processes} processes: 0 differing bytes in {len(TRAININGS)} trainings")
+
+
+def as_many_shards_as_processes():
+    """What trainings of two epochs leave, and those that an error ends: all processes have it.
+
+    On one machine, each process updates its part of the weights, unless gradients are clipped by
+    norm or a callback sees the batches.
+    """
+    shards, found = int(sys.argv[2]), {}
+    for optimizer in OPTIMIZERS:
+        for case in ("", "overflow", "callback"):
+            model = network(optimizer=OPTIMIZERS[optimizer](), synchronized=bool(case))
+            x, y = digits(60)
+            x = x / np.float32(255)
+            if case == "overflow":
+                x[45] = 3e38
+            options = {"callbacks": [SeesBatches()] if case == "callback" else None, "verbose": 0}
+            with contextlib.suppress(NonFiniteError):
+                model.fit(x, y, 12, 2, shards=shards, shuffle=False, **options)
+            assert (case == "overflow") == (model.optimizer.iterations == 3)
+            found[f"{optimizer}, {case}"] = str(bits(model))
+    with open(os.path.join(sys.argv[1], f"{get_communicator().rank}.json"), "w") as file:
+        json.dump(found, file)
+
+
+class SeesBatches(Callback):
+    """Finds all of the optimizer's slots on every process."""
+
+    def on_train_batch_end(self, batch):
+        compare(get_communicator(), "test", {n: digest(a) for n, a in self.slots().items()})
+
+    def slots(self):
+        return self.model.optimizer.slots
+
+
+@needs_mpi
+@pytest.mark.parametrize("shards", [2, 4])
+def test_as_many_shards_as_processes(shards, tmp_path):
+    code = "from test_bits import as_many_shards_as_processes as run; run()"
+    for processes in (1, shards):
+        (tmp_path / str(processes)).mkdir()
+        succeed(processes, code, tmp_path / str(processes), shards, timeout=300)
+    (alone,) = read_results(tmp_path / "1")
+    assert len({*alone.values()}) == len(alone)
+    assert read_results(tmp_path / str(shards)) == [alone] * shards
 
 
 # The vector instructions of an AVX2 processor.
