@@ -116,6 +116,7 @@ class ShardedStep:
         """Each metric's sum over the samples of the last run."""
         return self.sums
 
+    @quiet
     def run(self, data: Data, index: slice | Array, pressed: Pressed) -> None:
         """The loss of the samples at `index`, and an update.
 
