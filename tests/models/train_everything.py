@@ -231,6 +231,15 @@ def by_options() -> dict[str, Training]:
     return {
         "callbacks": Training(layers(), fit=callbacks),
         "weights of samples": Training(layers(), fit=weights),
+        "shards": Training(
+            [
+                Conv2D(6, 3, activation="relu"),
+                BatchNormalization(synchronized=True),
+                Dropout(0.3),
+                *layers(),
+            ],
+            fit=lambda: {"shards": 4},
+        ),
     }
 
 
