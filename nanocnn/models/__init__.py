@@ -7,8 +7,9 @@ sequential.py   `Sequential`: predicts, is saved and loaded, shows what is insid
 
 Start reading at step.py, one training step. plan.py and stages.py say in which stages layers run,
 passes.py which passes are captured as programs; inference.py is the pass that predicts; inputs.py,
-history.py and interrupts.py serve the training; record.py, worked_example.py and formulas.py make
-the trace of one pass.
+measure.py, run.py, history.py and interrupts.py serve the training. shards.py is a step in shards,
+on one process or several, with shard.py, gradients.py and split_update.py. record.py,
+worked_example.py and formulas.py make the trace of one pass.
 """
 
 from .sequential import Sequential as Sequential, load_model as load_model

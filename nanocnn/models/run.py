@@ -1,6 +1,5 @@
 """`Run`: a `fit` in progress, on one process or several, which must agree."""
 
-import os
 import socket
 from typing import Any, NamedTuple
 
@@ -56,13 +55,10 @@ class Run(NamedTuple):
                 options |= {prefix + name: sample(array) for name, array in parts}
         compare(self.communicator, "fit", {**options, **_state(model)})
         if self.progress.shown:
-            each = self.communicator.gather((socket.gethostname(), os.getpid()))
-            some = ", ".join(
-                f"{rank}: PID {pid} on {host}" for rank, (host, pid) in enumerate(each[:8])
-            )
-            more = ", ..." if len(each) > 8 else ""
+            machines = len(set(self.communicator.gather(socket.gethostname())))
+            where = "one machine" if machines == 1 else f"{machines} machines"
             say(
-                f"{len(each)} processes ({some}{more}), {self.shards} shards of "
+                f"{self.communicator.size} processes on {where}, {self.shards} shards of "
                 f"{self.batch_size // self.shards} samples"
             )
 
