@@ -99,7 +99,7 @@ def test_heavy_libraries_are_imported_where_they_are_needed(path):
     allowed = {"numpy"}
     if name.startswith(("nanocnn.kernels.fast", "nanocnn.jit")):
         allowed |= {"numba", "llvmlite"}
-    if name == "nanocnn.distributed.mpi":
+    if name in ("nanocnn.distributed.mpi", "nanocnn.distributed.shared"):
         allowed |= {"mpi4py"}
     if name.startswith("nanocnn.plots"):
         allowed |= {"matplotlib"}
