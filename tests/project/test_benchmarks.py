@@ -113,7 +113,9 @@ def test_processes_and_machines_run(tmp_path):
     found = written["results"]["networks"]["tiny"]
     ours = {(*row["team"], row["batch"]): row["runs"] for row in found["processes"]}
     (two,) = ours[2, 1, "nanocnn", 16]
-    assert two["step"] > sum(two["parts"].values()) > 0 and min(two["parts"].values()) > 0
+    parts = two["parts"]  # the update is split, so that nothing is left to finish
+    assert two["step"] > sum(parts.values()) and min(parts.values()) >= 0
+    assert min(parts[name] for name in ("gather", "start", "add_up", "exchange")) > 0
     assert two["loss"] == pytest.approx(ours[1, 1, "nanocnn", 16][0]["loss"], rel=0.2)
     model = found["machines"]
     assert min(model["here"][:2]) > 0 and model["checks"][0]["model"] > 0
