@@ -256,15 +256,20 @@ def test_lenet_reaches_96_percent_on_the_embedded_sample(tmp_path):
 
 
 FULL = os.environ.get("NANOCNN_DATA", "")
-GOALS = {"lenet": 0.99, "simple": 0.985, "dropout": 0.989, "two-block": 0.989}
+# With how many seeds the mean must reach it: one seed's accuracy varies by 0.1%.
+GOALS = {"lenet": (0.99, 3), "simple": (0.985, 1), "dropout": (0.989, 1), "two-block": (0.989, 3)}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not FULL, reason="NANOCNN_DATA does not name a folder with the full MNIST")
 @pytest.mark.parametrize("preset", GOALS)
 def test_presets_reach_their_accuracy_on_the_full_mnist(preset, tmp_path):
-    done = run(
-        "train_mnist.py", "--model", preset, "--data", FULL, "--require-accuracy", GOALS[preset],
-        folder=tmp_path,
-    )  # fmt: skip
-    print(preset, re.search("test loss.*", done.stdout)[0])
+    goal, seeds = GOALS[preset]
+    found = []
+    for seed in range(seeds):
+        done = run(
+            "train_mnist.py", "--model", preset, "--data", FULL, "--seed", seed, folder=tmp_path
+        )
+        found.append(float(re.search(r"test accuracy ([\d.]+)%", done.stdout)[1]) / 100)
+        print(preset, f"seed {seed}", re.search("test loss.*", done.stdout)[0])
+    assert sum(found) / seeds >= goal
