@@ -16,6 +16,7 @@ from support.processes import ENVIRONMENT
 
 LAUNCHER = which("mpiexec", path=str(Path(sys.executable).parent)) or which("mpiexec")
 LACKS = "mpi4py" if find_spec("mpi4py") is None else "mpiexec" if LAUNCHER is None else ""
+SHARED = Path("/dev/shm")
 needs_mpi = pytest.mark.skipif(bool(LACKS), reason=f"{LACKS} is not installed: pip install .[mpi]")
 
 
@@ -60,11 +61,19 @@ class Run:
 @contextmanager
 def started(processes, code, *arguments, **options):
     """A `Run` in progress; it is ended at the end."""
+    before = left_by_mpich()
     run = Run(processes, code, *arguments, **options)
     try:
         yield run
     finally:
         run.end()
+        for path in left_by_mpich() - before:
+            path.unlink(missing_ok=True)
+
+
+def left_by_mpich():
+    """Files of shared memory, 2 MB each, that stay when processes were killed or aborted."""
+    return set(SHARED.glob("mpich_shm_*"))
 
 
 def run(processes, code, *arguments, timeout=60, **options):
