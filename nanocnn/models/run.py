@@ -54,8 +54,8 @@ class Run(NamedTuple):
                 parts = zip(("x", "y", "sample_weight"), data, strict=True)
                 options |= {prefix + name: sample(array) for name, array in parts}
         compare(self.communicator, "fit", {**options, **_state(model)})
+        machines = len(set(self.communicator.gather(socket.gethostname())))
         if self.progress.shown:
-            machines = len(set(self.communicator.gather(socket.gethostname())))
             where = "one machine" if machines == 1 else f"{machines} machines"
             say(
                 f"{self.communicator.size} processes on {where}, {self.shards} shards of "
@@ -64,7 +64,9 @@ class Run(NamedTuple):
 
     def compare_after_callbacks(self, model: Evaluator, epoch: int) -> None:
         """Raise ValueError if a callback has changed the model of one process, before an epoch."""
-        if self.communicator.size > 1 and self.callbacks.listeners["on_epoch_begin"]:
+        if self.communicator.size == 1:
+            return
+        if any(self.communicator.gather(bool(self.callbacks.listeners["on_epoch_begin"]))):
             compare(self.communicator, f"before epoch {epoch + 1}", _state(model))
 
     def agree(self, model: Any, epoch: int, pressed: Pressed) -> None:

@@ -195,6 +195,26 @@ model.fit(x, y, 12, verbose=0)
 """
 
 
+class SeesEpochs(Callback):
+    def on_epoch_begin(self, epoch):
+        """Look."""
+
+
+def train_with_more_on_the_first_process():
+    """As programs do that print or log on the first process only."""
+    first = get_communicator().rank == 0
+    callbacks = [SeesEpochs()] if first else None
+    model = small_model("fast")
+    model.fit(*digits(60), 12, 2, verbose=2 if first else 0, callbacks=callbacks)
+    print("trained")
+
+
+def test_the_first_process_may_show_more_and_have_a_callback_of_its_own():
+    it = run(2, "from test_faults import train_with_more_on_the_first_process as run; run()")
+    assert (it.code, it.err, it.out.count("trained"), it.out.count("Epoch")) == (0, "", 2, 2)
+    assert it.out.count("2 processes on one machine, 2 shards of 6 samples") == 1
+
+
 def test_a_loss_that_is_not_finite_is_reported_once():
     it = run(3, NONFINITE)
     assert it.code not in (0, None)
