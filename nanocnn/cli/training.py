@@ -105,9 +105,8 @@ def begin(options: Namespace, build: Callable[..., Sequential]) -> Run:
             f"--resume: {checkpoint} was saved after epoch {done}, expected --epochs {done + 1} or "
             f"more, got {epochs}{default}"
         )
-    for path in (checkpoint, out / preset.file):
-        if processes.first:
-            _check_writable(path, out)
+    for path in (checkpoint, out / preset.file) if processes.first else ():
+        _check_writable(path, out)
     return Run(model, epochs, checkpoint, out / preset.file)
 
 

@@ -11,46 +11,13 @@ import numba
 import numpy as np
 import pytest
 
-from nanocnn.jit.compile import kernel
-from nanocnn.jit.simd import lanes, load_row, pointer, store_row
-from nanocnn.kernels import fast
-from nanocnn.kernels.fast import exponential, logarithm
+from support.functions import evaluate
 from support.paths import ROOT
 
 PAGE = (ROOT / "nanocnn/kernels/README.md").read_text()
 FUNCTIONS = ("exp", "log", "log1p", "tanh", "sigmoid")
 CHUNK = 1 << 20
 SPECIAL = [0.0, -0.0, math.inf, -math.inf, math.nan]
-
-
-@kernel
-def _exp(part, parts, x, y):
-    p, q = pointer(x), pointer(y)
-    for i in range(0, x.size, lanes(p)):
-        store_row(q, i, exponential.exp(load_row(p, i, x.size - i)), x.size - i)
-
-
-@kernel
-def _log(part, parts, x, y):
-    p, q = pointer(x), pointer(y)
-    for i in range(0, x.size, lanes(p)):
-        store_row(q, i, logarithm.log(load_row(p, i, x.size - i)), x.size - i)
-
-
-@kernel
-def _log1p(part, parts, x, y):
-    p, q = pointer(x), pointer(y)
-    for i in range(0, x.size, lanes(p)):
-        store_row(q, i, logarithm.log1p(load_row(p, i, x.size - i)), x.size - i)
-
-
-def evaluate(name, x):
-    y = np.empty_like(x)
-    if name in ("tanh", "sigmoid"):
-        getattr(fast, name + "_forward")(x, out=y)
-    else:
-        {"exp": _exp, "log": _log, "log1p": _log1p}[name](0, 1, x, y)
-    return y
 
 
 def exact(name, x):

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from nanocnn.jit.compile import kernel
-from nanocnn.jit.simd import lanes, load_row, pointer, store_row
 from nanocnn.kernels import fast
 from nanocnn.kernels.fast import exponential
 from nanocnn.kernels.geometry import sliding_window
+from support.functions import evaluate
 
 
 class Number:
@@ -116,18 +115,10 @@ def test_adam(dtype, rng):
     assert_array_equal(np.array([w, m, v], np.float64).T, want)
 
 
-@kernel
-def _exp(part, parts, x, y):
-    p, q = pointer(x), pointer(y)
-    for i in range(0, x.size, lanes(p)):
-        store_row(q, i, exponential.exp(load_row(p, i, x.size - i)), x.size - i)
-
-
 def test_exp(dtype, rng):
     """2^n (1 + e), e = fma(r r, Q(r), r)."""
     x = np.append(rng.normal(size=40) * 5, [-87, 88, 0.1, -1e-9]).astype(dtype)
-    y = np.empty_like(x)
-    _exp(0, 1, x, y)
+    y = evaluate("exp", x)
     suffix = "32" if dtype == "float32" else "64"
     q, ln2 = (numbers(getattr(exponential, f"{name}_{suffix}"), dtype) for name in ("Q", "LN2"))
     for each, got in zip(numbers(x, dtype), y, strict=True):
