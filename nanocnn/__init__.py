@@ -16,9 +16,9 @@ __version__ = VERSION
 
 # The module of each public name.
 _HOMES = {
-    "callbacks": "Callback EarlyStopping LearningRateScheduler ModelCheckpoint ReduceLROnPlateau",
+    "callbacks": "CSVLogger Callback EarlyStopping History LambdaCallback LearningRateScheduler "
+    "ModelCheckpoint ReduceLROnPlateau TensorBoard TerminateOnNaN",
     "common.errors": "DatasetError MissingExtraError ModelFileError NonFiniteError ShapeError",
-    "models.history": "History",
     "layers": "Activation AveragePooling2D BatchNormalization Conv2D Dense Dropout Flatten Input "
     "Layer MaxPooling2D",
     "losses": "BinaryCrossentropy CategoricalCrossentropy Loss MeanSquaredError "
@@ -45,10 +45,15 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
     )
     from .callbacks import (
         Callback as Callback,
+        CSVLogger as CSVLogger,
         EarlyStopping as EarlyStopping,
+        History as History,
+        LambdaCallback as LambdaCallback,
         LearningRateScheduler as LearningRateScheduler,
         ModelCheckpoint as ModelCheckpoint,
         ReduceLROnPlateau as ReduceLROnPlateau,
+        TensorBoard as TensorBoard,
+        TerminateOnNaN as TerminateOnNaN,
     )
     from .common.errors import (
         DatasetError as DatasetError,
@@ -78,7 +83,6 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
         SparseCategoricalCrossentropy as SparseCategoricalCrossentropy,
     )
     from .models import Sequential as Sequential, load_model as load_model
-    from .models.history import History as History
     from .optimizers import (
         SGD as SGD,
         Adam as Adam,

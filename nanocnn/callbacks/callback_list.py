@@ -9,6 +9,8 @@ from typing import Any
 from ..common.errors import unknown, warn
 from ..common.validate import accepts
 from .callback import Callback
+from .history import History
+from .monitors import TerminateOnNaN
 
 ALIASES = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
 KNOWN = {name for name in vars(Callback) if name.startswith("on_")}
@@ -34,6 +36,8 @@ class CallbackList:
         self.params = {"epochs": epochs, "steps": steps, "verbose": verbose}
         self.callbacks: tuple[Callback, ...] = tuple(given)
         self.model = model
+        stops = [each for each in self.callbacks if isinstance(each, TerminateOnNaN)]
+        self.at_nan = [each for each in stops if not each.raise_error]
         self.listeners: dict[str, list[Callable[..., Any]]] = {
             event: [call for each in self.callbacks if (call := _listener(each, event))]
             for event in KNOWN - set(ALIASES.values())
@@ -42,6 +46,14 @@ class CallbackList:
             _warn_of_uncalled(callback)
             callback.set_params(self.params)
             callback.set_model(model)
+
+    def get_history(self) -> History:
+        """The `History` among them, or a new one, without the numbers of an earlier `fit`."""
+        given = [each for each in self.callbacks if isinstance(each, History)]
+        history = given[0] if given else History()
+        history.set_params(self.params)
+        history.clear()
+        return history
 
     def see_batches(self, of: str) -> bool:
         """Whether any has a method for the batches `of` a "train" or "test"."""

@@ -29,12 +29,11 @@ class ReduceLROnPlateau(Monitor):
         monitor: str = "val_loss",
         factor: float = 0.1,
         patience: int = 10,
+        verbose: int = 0,
         mode: str = "auto",
         min_delta: float = 1e-4,
         cooldown: int = 0,
         min_lr: float = 0.0,
-        *,
-        verbose: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta, verbose)
         where, words = "ReduceLROnPlateau: factor", "more than 0 and less than 1"
@@ -71,9 +70,10 @@ class ReduceLROnPlateau(Monitor):
         elif self.cooling == 0:
             self.wait += 1
             if self.wait >= self.patience and rate > self.min_lr:
-                self.model.optimizer.learning_rate = max(rate * self.factor, self.min_lr)
+                rate = max(rate * self.factor, self.min_lr)
+                self.model.optimizer.learning_rate = rate
                 self.cooling, self.wait = self.cooldown, 0
-                self.say(epoch, f"learning rate reduced to {self.model.optimizer.learning_rate:g}")
+                self.say(epoch, f"ReduceLROnPlateau reducing learning rate to {rate}.")
 
 
 class LearningRateScheduler(Callback):
@@ -105,7 +105,7 @@ class LearningRateScheduler(Callback):
         rate = number(rate, "LearningRateScheduler: the rate", lambda rate: rate >= 0, ">= 0")
         self.model.optimizer.learning_rate = rate
         if self.verbose:
-            say(f"Epoch {epoch + 1}: learning rate {rate:g}")
+            say(f"Epoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         logs["learning_rate"] = constant_rate(self)

@@ -1,4 +1,4 @@
-"""`ModelCheckpoint`: the model is saved after each epoch, or after the best one.
+"""`ModelCheckpoint`: the model is saved after each epoch, or some batches, or the best of them.
 
 Source: keras/src/callbacks/model_checkpoint.py.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 from ..common import processes
 from ..common.files import check_writable, path_name
-from ..common.validate import flag, number
+from ..common.validate import flag, integer, number
 from .callback import Names
 from .monitors import Monitor
 
@@ -20,6 +20,9 @@ class ModelCheckpoint(Monitor):
     .h5, .keras) chooses the format. Training resumes exactly from a .npz file. The file is replaced
     as a whole: an interruption leaves the old one or the new one. `saved` is the last file written.
     Its folder is created when needed. Of several processes (MPI) the first one writes.
+    `save_weights_only`: `model.save_weights` writes it, and its name ends in .weights.h5.
+    `save_freq`: after so many batches instead; the fields are {epoch}, {batch} and means over the
+    epoch so far. From such a file training resumes at the beginning of the epoch.
     `initial_value_threshold`: the value to beat first. Unknown fields (ValueError) and a place that
     cannot be written (OSError) are found before the first step.
     """
@@ -31,35 +34,44 @@ class ModelCheckpoint(Monitor):
         self,
         filepath: str | Path,
         monitor: str = "val_loss",
-        save_best_only: bool = False,
-        mode: str = "auto",
-        *,
         verbose: int = 0,
+        save_best_only: bool = False,
         save_weights_only: bool = False,
-        save_freq: str = "epoch",
+        mode: str = "auto",
+        save_freq: str | int = "epoch",
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode, 0.0, verbose)
-        weights_only = flag(save_weights_only, "ModelCheckpoint: save_weights_only")
-        if weights_only or not isinstance(save_freq, str) or save_freq != "epoch":
-            raise ValueError(
-                f"ModelCheckpoint: save_weights_only={save_weights_only!r}, save_freq="
-                f"{save_freq!r:.80}, expected False and 'epoch': "
-                "whole models are saved, once an epoch"
-            )
         self.filepath = path_name(filepath, "ModelCheckpoint: filepath")
         self.save_best_only = flag(save_best_only, "ModelCheckpoint: save_best_only")
+        self.save_weights_only = flag(save_weights_only, "ModelCheckpoint: save_weights_only")
+        if self.save_weights_only and not self.filepath.endswith(".weights.h5"):
+            raise ValueError(
+                f"ModelCheckpoint: filepath={filepath!r:.80}, expected it to end in .weights.h5 "
+                "with save_weights_only=True"
+            )
+        self.save_freq: int | None = None  # once an epoch
+        if not isinstance(save_freq, str) or save_freq != "epoch":
+            self.save_freq = integer(save_freq, "ModelCheckpoint: save_freq other than 'epoch'")
+            # Not methods of the class: batches that nobody listens to cost nothing.
+            vars(self).update(on_epoch_begin=self._begin_epoch, on_train_batch_end=self._end_batch)
         if initial_value_threshold is not None:
             self.best = number(initial_value_threshold, "ModelCheckpoint: initial_value_threshold")
         self.saved: str | None = None
-        self.due = False
+        self.due, self.change = False, ""
+        self.epoch, self.batches = 0, 0  # the batches since the last file
 
     def check_before_training(self, before: Names, after: Names) -> None:
+        fields: dict[str, Any] = {"epoch": 1}
+        if self.save_freq:
+            before = after = ("loss", *self.model.metrics)
+            fields["batch"] = 1
         if self.save_best_only:
             super().check_before_training(before, after)
-        fields = {"epoch": 1, **dict.fromkeys(after or (), 0.5)}
+        fields |= dict.fromkeys(after or (), 0.5)
         path = self.path(_Any(fields) if after is None else fields)
-        self.model.check_path(path)
+        if not self.save_weights_only:
+            self.model.check_path(path)
         if processes.first:
             check_writable(path)
 
@@ -67,21 +79,41 @@ class ModelCheckpoint(Monitor):
         self.saved = None
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        old = self.best
-        self.due = not self.save_best_only or self.improved(logs)
-        if self.save_best_only:
-            change = f"better than {old}" if self.due else f"no better than {old}"
-            self.say(epoch, f"{self.monitor} {logs[self.monitor]:.5f}, {change}")
+        self.due = not self.save_freq and self._is_due(epoch, logs)
 
     def on_epoch_saved(self, epoch: int, logs: Any = None) -> None:
-        if not self.due:
-            return
-        path = self.path({"epoch": epoch + 1, **logs})
+        if self.due:
+            self._save(epoch, logs)
+
+    def _begin_epoch(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def _end_batch(self, batch: int, logs: Any = None) -> None:
+        self.batches += 1
+        if self.save_freq and self.batches >= self.save_freq:
+            self.batches = 0
+            if self._is_due(self.epoch, logs):
+                self._save(self.epoch, {"batch": batch + 1, **logs})
+
+    def _is_due(self, epoch: int, logs: dict[str, float]) -> bool:
+        """Whether to save the model now; if it is the best, sets `change`, which says why."""
+        if not self.save_best_only:
+            return True
+        old = "None" if self.best is None else f"{self.best:.5f}"
+        if self.improved(logs):
+            self.change = f"{self.monitor} improved from {old} to {self.best:.5f}, "
+            return True
+        self.say(epoch, f"{self.monitor} did not improve from {old}")
+        return False
+
+    def _save(self, epoch: int, fields: dict[str, Any]) -> None:
+        path = self.path({"epoch": epoch + 1, **fields})
+        self.say(epoch, f"{self.change}saving model to {path}")
         if processes.first:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self.model.save(path)
+            (self.model.save_weights if self.save_weights_only else self.model.save)(path)
         self.saved = path
-        self.say(epoch, f"saved {path}")
+        self.say(epoch, f"finished saving model to {path}")
 
     def path(self, fields: dict[str, Any]) -> str:
         """`filepath` with its fields filled in; ValueError for an unknown field."""

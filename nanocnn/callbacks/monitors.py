@@ -1,23 +1,29 @@
 """Callbacks that watch a value in the logs. NaN counts as worse than any number.
 
-Source: keras/src/callbacks/monitor_callback.py and early_stopping.py.
+Source: keras/src/callbacks/monitor_callback.py, early_stopping.py and terminate_on_nan.py.
 """
 
 import math
+import re
 from typing import Any
 
 from ..common.terminal import say
 from ..common.validate import flag, integer, number, verbosity
 from .callback import Callback, Names
 
+# Names of losses and metrics of which less is better, and of which more is.
+LESS = re.compile("loss|error|entropy|mae|mse")
+MORE = re.compile("acc|auc|precision|recall|top_k|f1")
+
 
 class Monitor(Callback):
     """Base class of callbacks that compare a value with the best one so far.
 
     `monitor`: "loss", "val_accuracy", ...; ValueError for one that is not measured, before the
-    first step where that can be known. `mode`: "min", "max" or "auto" (max for names with "acc",
-    min for others). `verbose` 1 prints a line for each action. A `fit` that resumes with another
-    monitor or mode starts without a best value.
+    first step where that can be known. `mode`: "min", "max" or "auto", which knows the direction of
+    built-in losses and metrics by their names; ValueError for other names. `verbose` 1 prints a
+    line for each action. A `fit` that resumes with another monitor or mode starts without a best
+    value.
     """
 
     identified_by: tuple[str, ...] = ("monitor", "mode")
@@ -29,14 +35,21 @@ class Monitor(Callback):
             raise ValueError(f"monitor={monitor!r:.80}, expected the name of a loss or metric")
         self.monitor = monitor
         self.min_delta = abs(number(min_delta, f"{type(self).__name__}: min_delta"))
-        more = mode == "max" or (mode == "auto" and "acc" in monitor)
-        self.mode, self.sign = ("max", 1) if more else ("min", -1)
+        more, less = MORE.search(monitor), LESS.search(monitor)
+        self.is_guess = mode == "auto" and not (more or less)
+        upwards = mode == "max" or (mode == "auto" and more)
+        self.mode, self.sign = ("max", 1) if upwards else ("min", -1)
         self.verbose = verbosity(verbose, f"{type(self).__name__}: verbose")
         self.best: float | None = None
 
     def check_before_training(self, before: Names, after: Names) -> None:
         if before is not None:
             self.require(before)
+        if self.is_guess:
+            raise ValueError(
+                f"{type(self).__name__}: monitor={self.monitor!r}: cannot tell whether more or "
+                "less of it is better, expected mode='max' or mode='min'"
+            )
 
     def require(self, names: Any) -> None:
         """ValueError unless `monitor` is one of `names`."""
@@ -59,7 +72,7 @@ class Monitor(Callback):
 
     def better(self, value: float, than: float) -> bool:
         """Whether `value` is better than `than` by more than `min_delta`."""
-        return (value - than) * self.sign > self.min_delta
+        return (value - self.sign * self.min_delta - than) * self.sign > 0
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore what `get_state` returned; ValueError for what cannot be a state."""
@@ -79,7 +92,7 @@ class EarlyStopping(Monitor):
 
     `restore_best_weights`: the model ends with the weights of its best epoch, also when the
     training was not stopped. `baseline`: a value to beat. Epochs before `start_from_epoch` do not
-    count. `best_epoch` and `stopped_epoch` (None: not stopped) tell what happened. A `fit` that
+    count. `best_epoch` and `stopped_epoch` (0: not stopped) tell what happened. A `fit` that
     resumes where training was stopped trains nothing, with a warning, unless `patience` is greater
     than before.
     """
@@ -92,12 +105,11 @@ class EarlyStopping(Monitor):
         monitor: str = "val_loss",
         min_delta: float = 0.0,
         patience: int = 0,
+        verbose: int = 0,
         mode: str = "auto",
         baseline: float | None = None,
         restore_best_weights: bool = False,
         start_from_epoch: int = 0,
-        *,
-        verbose: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta, verbose)
         self.patience = integer(patience, "EarlyStopping: patience", 0)
@@ -112,8 +124,7 @@ class EarlyStopping(Monitor):
 
     def _reset(self) -> None:
         self.best = None
-        self.wait, self.best_epoch = 0, 0
-        self.stopped_epoch: int | None = None
+        self.wait, self.best_epoch, self.stopped_epoch = 0, 0, 0
         self.best_weights: dict[str, Any] | None = None
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -129,20 +140,39 @@ class EarlyStopping(Monitor):
         elif self.wait >= self.patience and epoch > 0:
             self.stopped_epoch = epoch
             self.model.stop_training = True
-            self.say(epoch, f"no better {self.monitor} for {self.wait} epochs: stopped early")
 
     def on_train_end(self, logs: Any = None) -> None:
+        if self.stopped_epoch:
+            self.say(self.stopped_epoch, "early stopping")
         if self.best_weights is not None:
+            if self.verbose:
+                end = f"the end of the best epoch: {self.best_epoch + 1}."
+                say(f"Restoring model weights from {end}")
             self.model.set_weights(list(self.best_weights.values()))
-            self.say(self.best_epoch, f"the best {self.monitor}; its weights are restored")
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
-        for name in ("wait", "best_epoch"):
+        self.stopped_epoch = 0 if self.stopped_epoch is None else self.stopped_epoch  # old files
+        for name in ("wait", "best_epoch", "stopped_epoch"):
             integer(getattr(self, name), name, 0)
-        if self.stopped_epoch is not None:
-            integer(self.stopped_epoch, "stopped_epoch", 0)
         if self.best_weights is not None and self.best_weights.keys() != self.model.weights.keys():
             raise ValueError("best_weights: expected those of this model")
-        if self.stopped_epoch is not None and self.wait >= self.patience:
+        if self.stopped_epoch and self.wait >= self.patience:
             self.model.stop_training = True
+
+
+class TerminateOnNaN(Callback):
+    """Ends the training, without an error, at the first batch whose loss is NaN or infinite.
+
+    The parameters are those before this batch; the history has NaN for the loss of the epoch, and
+    for a validation that is not finite either. Without this callback, or with `raise_error`, `fit`
+    raises `NonFiniteError`.
+    """
+
+    def __init__(self, raise_error: bool = False) -> None:
+        self.raise_error = flag(raise_error, "TerminateOnNaN: raise_error")
+
+    def terminate(self, batch: int) -> None:
+        """Called by `fit` at batch number `batch`."""
+        say(f"Batch {batch}: Invalid loss, terminating training")
+        self.model.stop_training = True

@@ -32,10 +32,13 @@ RENAMED = {
     "beta1": "beta_1",
     "beta2": "beta_2",
     "eps": "epsilon",
+    "epsilon": "min_delta",
 }
 ADVICE = {
     "decay": "use weight_decay, or for a falling learning rate "
     "learning_rate=InverseTimeDecay(rate, 1, decay)",
+    "period": "use save_freq, 'epoch' or a number of batches",
+    "write_grads": "nanocnn.plots.GradientRecorder records gradients",
     "dim_ordering": "images are (N, height, width, channels)",
     "data_format": "images are (N, height, width, channels)",
     "bias_regularizer": "only kernels have a penalty: kernel_regularizer",

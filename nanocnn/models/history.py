@@ -1,45 +1,11 @@
 """`History`, the record of a training, and `Progress`, which displays it while it runs."""
 
-import math
 import time
 from typing import Any
 
+from ..callbacks import History as History
 from ..common.terminal import progress_bar, say, shows_bars
 from ..common.validate import verbosity
-
-
-class History:
-    """The record of a training.
-
-    `history` maps "loss", "accuracy", "val_loss", ... to lists with one number per epoch, NaN where
-    it was not measured; `epoch` lists the numbers of these epochs, from 0. They are the epochs of
-    this `fit` and, if it resumed a training (`initial_epoch`), those before it. `params` is
-    {"epochs", "steps", "verbose"}, as in Keras.
-    """
-
-    def __init__(self, params: dict[str, Any] | None = None) -> None:
-        if not isinstance(params, (dict, type(None))):
-            raise ValueError(f"History: params={params!r:.80}, expected a dict")
-        self.params = params or {}
-        self.epoch: list[int] = []
-        self.history: dict[str, list[float]] = {}
-
-    def append(self, epoch: int, logs: dict[str, float]) -> None:
-        """Add one epoch's numbers."""
-        for name in {**self.history, **logs}:
-            value = logs.get(name, math.nan)
-            try:
-                before = [math.nan] * len(self.epoch)
-                self.history.setdefault(name, before).append(float(value))
-            except (TypeError, ValueError):
-                raise ValueError(
-                    f"logs[{name!r}] = {value!r:.80}, expected a number from the callback that "
-                    "added it"
-                ) from None
-        self.epoch.append(epoch)
-
-    def __repr__(self) -> str:
-        return f"History({len(self.epoch)} epochs: {', '.join(self.history)})"
 
 
 class Progress:

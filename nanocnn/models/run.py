@@ -46,6 +46,7 @@ class Run(NamedTuple):
             "the optimizer": str(model.optimizer.get_config()),
             "the loss": str(serialize(model.loss)),
             "the list of metrics": str(list(model.metrics)),
+            "the callback TerminateOnNaN": str(bool(self.callbacks.at_nan)),
             "a callback for batches": str(self.callbacks.see_batches("train")),
             "a callback for batches of the validation": str(self.callbacks.see_batches("test")),
         }

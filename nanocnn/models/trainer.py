@@ -140,7 +140,7 @@ class Trainer(Evaluator):
         self._trained_on(data.x)
         if validation is not None:
             self._compare_range(validation.x, "validation x")
-        history = self.history = History(callback_list.params)
+        history = self.history = callback_list.get_history()
         run = Run(
             data, validation, batch_size, shuffle, callback_list, progress, history, shards,
             communicator,
@@ -195,14 +195,14 @@ class Trainer(Evaluator):
             try:
                 step, signal = self._training_step(run, index, memory, pressed)
             except NonFiniteError as error:
-                raise run.communicator.agreed(
-                    NonFiniteError(
-                        f"epoch {epoch + 1}, batch {number + 1}: {error}, first seen in "
-                        f"{self._first_nonfinite(data.images(index, self.dtype))}; "
-                        "the parameters are those before this batch"
-                    ),
-                    cause=error,
-                ) from None
+                if callbacks.at_nan:
+                    means.sums["loss"], means.count = np.nan, max(means.count, 1)
+                    callbacks.call("on_train_batch_end", number, means.result())
+                    callbacks.at_nan[0].terminate(number)
+                    break
+                what = self._nonfinite(error, number, data, index)
+                text = f"epoch {epoch + 1}, {what}; the parameters are those before this batch"
+                raise run.communicator.agreed(NonFiniteError(text), cause=error) from None
             means.add(step.samples, step.loss, step.measure())
             if callbacks.listeners["on_train_batch_end"]:
                 callbacks.call("on_train_batch_end", number, means.result())
@@ -215,12 +215,9 @@ class Trainer(Evaluator):
         self._spread_slots()
         for name, array in self.weights.items():  # nothing that is not finite is ever saved
             if not np.isfinite(array).all():
-                raise run.communicator.agreed(
-                    NonFiniteError(
-                        f"epoch {epoch + 1}, batch {number + 1}: its update made {name} NaN or "
-                        "infinite"
-                    )
-                )
+                where = f"epoch {epoch + 1}, batch {number + 1}"
+                text = f"{where}: its update made {name} NaN or infinite"
+                raise run.communicator.agreed(NonFiniteError(text))
         return means.result()
 
     def _training_step(
@@ -257,9 +254,10 @@ class Trainer(Evaluator):
                 run.validation, run.batch_size, run.callbacks, communicator=run.communicator
             )
         except NonFiniteError as error:
-            raise run.communicator.agreed(
-                NonFiniteError(f"epoch {epoch + 1}, validation: {error}"), cause=error
-            ) from None
+            if not run.callbacks.at_nan:
+                text = f"epoch {epoch + 1}, validation: {error}"
+                raise run.communicator.agreed(NonFiniteError(text), cause=error) from None
+            logs = dict.fromkeys(("loss", *self.metrics), np.nan)
         return {f"val_{name}": value for name, value in logs.items()}
 
     def _close_epoch(self, run: Run, epoch: int, logs: dict[str, float]) -> None:

@@ -143,11 +143,11 @@ def interrupted(tmp_path, *callbacks):
 def test_states_are_identified_by_monitor_and_mode(tmp_path):
     def callbacks():
         return [
-            EarlyStopping("a", patience=9), EarlyStopping("b", patience=9),
+            EarlyStopping("a", patience=9, mode="min"), EarlyStopping("b", patience=9, mode="min"),
             EarlyStopping("b", patience=9, mode="max"),
-            EarlyStopping("b", patience=9, restore_best_weights=True),
-            ModelCheckpoint(tmp_path / "a.npz", "a", save_best_only=True),
-            ModelCheckpoint(tmp_path / "b.npz", "b", save_best_only=True),
+            EarlyStopping("b", patience=9, mode="min", restore_best_weights=True),
+            ModelCheckpoint(tmp_path / "a.npz", "a", save_best_only=True, mode="min"),
+            ModelCheckpoint(tmp_path / "b.npz", "b", save_best_only=True, mode="min"),
         ]  # fmt: skip
 
     model, say = interrupted(tmp_path, *callbacks())
@@ -158,8 +158,8 @@ def test_states_are_identified_by_monitor_and_mode(tmp_path):
 
 
 def test_another_monitor_or_mode_starts_with_a_new_state(tmp_path):
-    _, say = interrupted(tmp_path, EarlyStopping("b", patience=1))
-    for options in ({"monitor": "a"}, {"monitor": "b", "mode": "max"}):
+    _, say = interrupted(tmp_path, EarlyStopping("b", patience=1, mode="min"))
+    for options in ({"monitor": "a", "mode": "min"}, {"monitor": "b", "mode": "max"}):
         twin, other = load_model(tmp_path / "last.npz", "reference"), EarlyStopping(**options)
         twin.fit(X, Y, epochs=3, initial_epoch=2, callbacks=[say, other], verbose=0)
         assert other.best == {"a": 3.0, "b": 0.9}[options["monitor"]]
@@ -177,10 +177,10 @@ def test_another_monitor_or_mode_starts_with_a_new_state(tmp_path):
     ],
 )
 def test_an_invalid_state_is_refused(tmp_path, name, value):
-    model, say = interrupted(tmp_path, EarlyStopping("b", patience=9))
+    model, say = interrupted(tmp_path, EarlyStopping("b", patience=9, mode="min"))
     model.progress["callbacks"][1]["state"][name] = value
     with pytest.raises(ValueError, match="cannot resume from the saved progress"):
-        callbacks = [say, EarlyStopping("b", patience=9)]
+        callbacks = [say, EarlyStopping("b", patience=9, mode="min")]
         model.fit(X, Y, epochs=3, initial_epoch=2, callbacks=callbacks, verbose=0)
 
 
@@ -199,7 +199,7 @@ def test_fit_warns_if_all_epochs_are_done():
 
 def test_fit_warns_of_an_early_stop_and_more_patience_continues():
     model, say = small_model(), Say(a=[1.0, 2.0, 3.0, 4.0])
-    stop = EarlyStopping("a", patience=1)
+    stop = EarlyStopping("a", patience=1, mode="min")
     assert model.fit(X, Y, epochs=4, callbacks=[say, stop], verbose=0).epoch == [0, 1]
     with pytest.warns(UserWarning, match="a callback had stopped the training after epoch 2"):
         history = model.fit(X, Y, epochs=4, initial_epoch=2, callbacks=[say, stop], verbose=0)
