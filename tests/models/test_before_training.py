@@ -98,7 +98,9 @@ def test_a_monitor_that_a_callback_may_add_is_no_error_before_training(tmp_path)
     path = tmp_path / "{mine:03d}-{learning_rate}.npz"
     best = ModelCheckpoint(path, "mine", save_best_only=True, mode="min")
     rate = LearningRateScheduler(lambda epoch: 0.5)
-    small_model().fit(X, Y, callbacks=[Add(), best, EarlyStopping("mine", mode="max"), rate], verbose=0)
+    small_model().fit(
+        X, Y, callbacks=[Add(), best, EarlyStopping("mine", mode="max"), rate], verbose=0
+    )
     assert best.saved == str(tmp_path / "003-0.5.npz")
     small_model().fit(X, Y, callbacks=[rate, EarlyStopping("learning_rate", mode="min")], verbose=0)
     # what stands before it cannot see what it adds; its name may hold it
