@@ -20,6 +20,7 @@ from ..kernels import get_kernels
 from ..layers import Layer, layers_from_config
 from ..metrics import custom_metrics, warn_not_stored
 from ..storage.snapshot import Snapshot
+from .drawing import network
 from .evaluator import INFERENCE_BATCH
 from .history import Progress
 from .inference import inference
@@ -163,6 +164,10 @@ class Sequential(Trainer):
         x (N, *input_shape), y as for `fit`. Raises ValueErrors for data that does not fit.
         """
         return record(self, x, y, training)
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """A drawing of the layers as a matplotlib Figure: see `nanocnn.plots.network`."""
+        return network(self, path)
 
     # --- Files ---
 

@@ -5,6 +5,7 @@ let a notebook show it. All figures are legible in black and white: lines differ
 markers, areas in hatches, and maps run from dark to light.
 """
 
+from ..models.drawing import network
 from .explain import grad_cam, saliency
 from .inside import GradientRecorder, activations, filters, gradient_flow
 from .mechanics import im2col, network_pass
@@ -18,6 +19,7 @@ __all__ = [
     "grad_cam",
     "gradient_flow",
     "im2col",
+    "network",
     "network_pass",
     "prediction_grid",
     "saliency",
