@@ -49,10 +49,8 @@ class CallbackList:
 
     def get_history(self) -> History:
         """The `History` among them, or a new one, without the numbers of an earlier `fit`."""
-        given = [each for each in self.callbacks if isinstance(each, History)]
-        history = given[0] if given else History()
-        history.set_params(self.params)
-        history.clear()
+        history = next((each for each in self.callbacks if isinstance(each, History)), History())
+        history.params, history.epoch, history.history = self.params, [], {}
         return history
 
     def see_batches(self, of: str) -> bool:

@@ -20,16 +20,11 @@ class History(Callback):
     """
 
     def __init__(self) -> None:
-        self.params = {}
-        self.clear()
+        self.epoch: list[int] = []
+        self.history: dict[str, list[float]] = {}
 
     def set_model(self, model: Any) -> None:
         """Does nothing."""
-
-    def clear(self) -> None:
-        """Forget the numbers of an earlier `fit`."""
-        self.epoch: list[int] = []
-        self.history: dict[str, list[float]] = {}
 
     def append(self, epoch: int, logs: dict[str, float]) -> None:
         """Add one epoch's numbers, those of callbacks that come after this one included."""

@@ -14,10 +14,9 @@ Event = Callable[..., Any] | None
 
 
 class LambdaCallback(Callback):
-    """Calls functions: each argument is an event of `Callback`, such as `on_epoch_end`.
+    """Calls functions: each argument is an event of `Callback`, and takes what its method takes.
 
-    A function takes what the method of that name takes: `lambda epoch, logs: print(epoch)`. Raises
-    ValueError for an unknown event, and for what is not a function.
+    Raises ValueError for an unknown event, and for what is not a function.
     """
 
     def __init__(
@@ -25,17 +24,10 @@ class LambdaCallback(Callback):
         on_train_begin: Event = None, on_train_end: Event = None,
         on_train_batch_begin: Event = None, on_train_batch_end: Event = None, **events: Event,
     ) -> None:  # fmt: skip
+        given = {name: value for name, value in locals().items() if name in KNOWN} | events
         refuse_unknown(type(self), events, KNOWN)
-        events |= {
-            "on_epoch_begin": on_epoch_begin, "on_epoch_end": on_epoch_end,
-            "on_train_begin": on_train_begin, "on_train_end": on_train_end,
-            "on_train_batch_begin": on_train_batch_begin, "on_train_batch_end": on_train_batch_end,
-        }  # fmt: skip
-        for event, function in events.items():
-            if function is None:
-                continue
-            if not callable(function) or isinstance(function, type):
-                raise ValueError(
-                    f"LambdaCallback: {event}={function!r:.80}, expected a function or None"
-                )
-            vars(self)[event] = function
+        for event, function in given.items():
+            if function is not None and (not callable(function) or isinstance(function, type)):
+                raise ValueError(f"LambdaCallback: {event}={function!r:.80}, expected a function")
+            if function is not None:
+                vars(self)[event] = function

@@ -25,16 +25,9 @@ class ReduceLROnPlateau(Monitor):
     adds_to_logs = ("learning_rate",)
 
     def __init__(
-        self,
-        monitor: str = "val_loss",
-        factor: float = 0.1,
-        patience: int = 10,
-        verbose: int = 0,
-        mode: str = "auto",
-        min_delta: float = 1e-4,
-        cooldown: int = 0,
-        min_lr: float = 0.0,
-    ) -> None:
+        self, monitor: str = "val_loss", factor: float = 0.1, patience: int = 10, verbose: int = 0,
+        mode: str = "auto", min_delta: float = 1e-4, cooldown: int = 0, min_lr: float = 0.0,
+    ) -> None:  # fmt: skip
         super().__init__(monitor, mode, min_delta, verbose)
         where, words = "ReduceLROnPlateau: factor", "more than 0 and less than 1"
         self.factor = number(factor, where, lambda factor: 0 < factor < 1, words)

@@ -31,16 +31,10 @@ class ModelCheckpoint(Monitor):
     identified_by = (*Monitor.identified_by, "save_best_only")
 
     def __init__(
-        self,
-        filepath: str | Path,
-        monitor: str = "val_loss",
-        verbose: int = 0,
-        save_best_only: bool = False,
-        save_weights_only: bool = False,
-        mode: str = "auto",
-        save_freq: str | int = "epoch",
-        initial_value_threshold: float | None = None,
-    ) -> None:
+        self, filepath: str | Path, monitor: str = "val_loss", verbose: int = 0,
+        save_best_only: bool = False, save_weights_only: bool = False, mode: str = "auto",
+        save_freq: str | int = "epoch", initial_value_threshold: float | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(monitor, mode, 0.0, verbose)
         self.filepath = path_name(filepath, "ModelCheckpoint: filepath")
         self.save_best_only = flag(save_best_only, "ModelCheckpoint: save_best_only")
@@ -81,19 +75,14 @@ class ModelCheckpoint(Monitor):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.due = not self.save_freq and self._is_due(epoch, logs)
 
-    def on_epoch_saved(self, epoch: int, logs: Any = None) -> None:
-        if self.due:
-            self._save(epoch, logs)
-
     def _begin_epoch(self, epoch: int, logs: Any = None) -> None:
         self.epoch = epoch
 
     def _end_batch(self, batch: int, logs: Any = None) -> None:
         self.batches += 1
         if self.save_freq and self.batches >= self.save_freq:
-            self.batches = 0
-            if self._is_due(self.epoch, logs):
-                self._save(self.epoch, {"batch": batch + 1, **logs})
+            self.batches, self.due = 0, self._is_due(self.epoch, logs)
+            self.on_epoch_saved(self.epoch, {"batch": batch + 1, **logs})
 
     def _is_due(self, epoch: int, logs: dict[str, float]) -> bool:
         """Whether to save the model now; if it is the best, sets `change`, which says why."""
@@ -106,8 +95,10 @@ class ModelCheckpoint(Monitor):
         self.say(epoch, f"{self.monitor} did not improve from {old}")
         return False
 
-    def _save(self, epoch: int, fields: dict[str, Any]) -> None:
-        path = self.path({"epoch": epoch + 1, **fields})
+    def on_epoch_saved(self, epoch: int, logs: Any = None) -> None:
+        if not self.due:
+            return
+        path = self.path({"epoch": epoch + 1, **logs})
         self.say(epoch, f"{self.change}saving model to {path}")
         if processes.first:
             Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -11,9 +11,9 @@ from ..common.terminal import say
 from ..common.validate import flag, integer, number, verbosity
 from .callback import Callback, Names
 
-# Names of losses and metrics of which less is better, and of which more is.
-LESS = re.compile("loss|error|entropy|mae|mse")
+# Names of metrics of which more is better, and of all whose direction is known.
 MORE = re.compile("acc|auc|precision|recall|top_k|f1")
+KNOWN = re.compile(f"loss|error|entropy|mae|mse|{MORE.pattern}")
 
 
 class Monitor(Callback):
@@ -35,10 +35,9 @@ class Monitor(Callback):
             raise ValueError(f"monitor={monitor!r:.80}, expected the name of a loss or metric")
         self.monitor = monitor
         self.min_delta = abs(number(min_delta, f"{type(self).__name__}: min_delta"))
-        more, less = MORE.search(monitor), LESS.search(monitor)
-        self.is_guess = mode == "auto" and not (more or less)
-        upwards = mode == "max" or (mode == "auto" and more)
-        self.mode, self.sign = ("max", 1) if upwards else ("min", -1)
+        self.is_guess = mode == "auto" and not KNOWN.search(monitor)
+        more = mode == "max" or (mode == "auto" and MORE.search(monitor))
+        self.mode, self.sign = ("max", 1) if more else ("min", -1)
         self.verbose = verbosity(verbose, f"{type(self).__name__}: verbose")
         self.best: float | None = None
 
@@ -101,16 +100,10 @@ class EarlyStopping(Monitor):
     identified_by = (*Monitor.identified_by, "restore_best_weights")
 
     def __init__(
-        self,
-        monitor: str = "val_loss",
-        min_delta: float = 0.0,
-        patience: int = 0,
-        verbose: int = 0,
-        mode: str = "auto",
-        baseline: float | None = None,
-        restore_best_weights: bool = False,
-        start_from_epoch: int = 0,
-    ) -> None:
+        self, monitor: str = "val_loss", min_delta: float = 0.0, patience: int = 0,
+        verbose: int = 0, mode: str = "auto", baseline: float | None = None,
+        restore_best_weights: bool = False, start_from_epoch: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__(monitor, mode, min_delta, verbose)
         self.patience = integer(patience, "EarlyStopping: patience", 0)
         self.baseline = None if baseline is None else number(baseline, "EarlyStopping: baseline")
@@ -146,8 +139,8 @@ class EarlyStopping(Monitor):
             self.say(self.stopped_epoch, "early stopping")
         if self.best_weights is not None:
             if self.verbose:
-                end = f"the end of the best epoch: {self.best_epoch + 1}."
-                say(f"Restoring model weights from {end}")
+                best = f"the end of the best epoch: {self.best_epoch + 1}."
+                say(f"Restoring model weights from {best}")
             self.model.set_weights(list(self.best_weights.values()))
 
     def set_state(self, state: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 Source: keras/src/callbacks/tensorboard.py, whose folders, tags and steps these are.
 """
 
-import time
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,14 @@ FILES = count()  # makes the names of two files of one second different
 class TensorBoard(Callback):
     """Writes losses, metrics and the learning rate for TensorBoard, by `tensorboardX`.
 
-    Those of the training go to the folder `log_dir`/train, as "epoch_loss" and so on; those of the
-    validation to `log_dir`/validation, also as "evaluation_loss_vs_iterations". `histogram_freq`:
-    histograms of the weights once in so many epochs. `update_freq`: "batch", or after how many
-    batches the means over the epoch so far are written too, as "batch_loss".
-    `write_steps_per_second`: the updates a second of each epoch. `write_graph` and
+    Those of the training go to `log_dir`/train, as "epoch_loss" and so on; those of the validation
+    to `log_dir`/validation, also as "evaluation_loss_vs_iterations". `histogram_freq`: histograms
+    of the weights once in so many epochs. `update_freq`: "batch", or after how many batches the
+    means over the epoch so far are written too, as "batch_loss". `write_graph` and
     `embeddings_metadata` have no effect. Of several processes (MPI) the first one writes.
 
-    Raises MissingExtraError without tensorboardX, ValueError for `profile_batch`, `embeddings_freq`
-    and images of weights, and OSError before the first step for a folder that cannot be made.
+    Raises MissingExtraError without tensorboardX, ValueError for what is not supported, and OSError
+    before the first step for a folder that cannot be made.
     """
 
     def __init__(
@@ -41,20 +39,17 @@ class TensorBoard(Callback):
         self.log_dir = path_name(log_dir, "TensorBoard: log_dir")
         self.histogram_freq = integer(histogram_freq, "TensorBoard: histogram_freq", 0)
         flag(write_graph, "TensorBoard: write_graph")
-        self.write_steps = flag(write_steps_per_second, "TensorBoard: write_steps_per_second")
+        images = flag(write_images, "TensorBoard: write_images") and self.histogram_freq > 0
         for name, value, why in (
-            ("profile_batch", profile_batch, "0: nanocnn has no profiler for TensorBoard"),
-            ("embeddings_freq", embeddings_freq, "0: nanocnn has no embedding layers"),
+            ("write_images", images, "with histogram_freq only histograms are written"),
+            ("write_steps_per_second", write_steps_per_second, "fit(verbose=1) shows the speed"),
+            ("profile_batch", profile_batch, "there is no profiler"),
+            ("embeddings_freq", embeddings_freq, "there are no embedding layers"),
         ):
-            if not (isinstance(value, int) or hasattr(value, "dtype")) or str(value) != "0":
-                raise ValueError(f"TensorBoard: {name}={value!r:.80}, expected {why}")
-        if flag(write_images, "TensorBoard: write_images") and histogram_freq:
-            raise ValueError(
-                "TensorBoard: write_images=True, expected False with histogram_freq: only "
-                "histograms are written; nanocnn.plots.filters draws kernels"
-            )
+            if str(value) not in ("0", "False"):
+                raise ValueError(f"TensorBoard: {name}={value!r:.80}, expected 0 or False: {why}")
         self.writers: dict[str, Any] = {}
-        self.training, self.batches, self.steps, self.begun = False, 0, 0, 0.0
+        self.training, self.batches = False, 0
         if not isinstance(update_freq, str) or update_freq != "epoch":
             where = "TensorBoard: update_freq other than 'epoch' and 'batch'"
             self.every = 1 if str(update_freq) == "batch" else integer(update_freq, where)
@@ -72,9 +67,6 @@ class TensorBoard(Callback):
         self.training = False
         self._close()
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.begun, self.steps = time.perf_counter(), self.model.optimizer.iterations
-
     def _end_batch(self, batch: int, logs: Any = None) -> None:
         self.batches += 1
         if self.batches % self.every == 0:
@@ -87,15 +79,10 @@ class TensorBoard(Callback):
             self._close()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        optimizer = self.model.optimizer
-        validation = {name[4:]: logs[name] for name in logs if name.startswith("val_")}
-        train = {name: logs[name] for name in logs if not name.startswith("val_")}
-        train["learning_rate"] = optimizer.rate()
-        if self.write_steps:
-            seconds = time.perf_counter() - self.begun
-            train["steps_per_second"] = (optimizer.iterations - self.steps) / max(seconds, 1e-9)
-        self._write("train", "epoch_{}", train, epoch)
-        self._write("validation", "epoch_{}", validation, epoch)
+        logs = {**logs, "learning_rate": self.model.optimizer.rate()}
+        for name, value in logs.items():
+            folder = "validation" if name.startswith("val_") else "train"
+            self._write(folder, "epoch_{}", {name.removeprefix("val_"): value}, epoch)
         if self.histogram_freq and epoch % self.histogram_freq == 0 and processes.first:
             for name, weight in self.model.weights.items():
                 tag = f"{self.model.name}/{name}/histogram"
@@ -116,9 +103,8 @@ class TensorBoard(Callback):
         return self.writers[folder]
 
     def _close(self) -> None:
-        for writer in self.writers.values():
-            writer.close()
-        self.writers = {}
+        while self.writers:
+            self.writers.popitem()[1].close()
 
 
 def _writer_class() -> Any:

@@ -90,7 +90,7 @@ def test_lambda_callback_takes_every_event_and_refuses_others():
     assert seen == ["begin", ["accuracy", "loss"], 0]
     with pytest.raises(ValueError, match=r"'on_epoch_ends'; did you mean 'on_epoch_end'"):
         LambdaCallback(on_epoch_ends=print)
-    with pytest.raises(ValueError, match="on_test_end='x', expected a function or None"):
+    with pytest.raises(ValueError, match="on_test_end='x', expected a function"):
         LambdaCallback(on_test_end="x")
 
 

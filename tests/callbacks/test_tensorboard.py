@@ -21,9 +21,13 @@ def test_tensorboard_without_its_writer_names_the_command(monkeypatch):
 def test_what_tensorboard_cannot_write_is_refused():
     pytest.importorskip("tensorboardX", reason="needs the extra [tensorboard]")
     for options, message in (
-        ({"profile_batch": (2, 5)}, r"profile_batch=\(2, 5\), expected 0: nanocnn has no profiler"),
-        ({"embeddings_freq": 1}, "embeddings_freq=1, expected 0: nanocnn has no embedding layers"),
-        ({"write_images": True, "histogram_freq": 1}, "expected False with histogram_freq"),
+        (
+            {"profile_batch": (2, 5)},
+            r"profile_batch=\(2, 5\), expected 0 or False: there is",
+        ),
+        ({"embeddings_freq": 1}, "embeddings_freq=1, expected 0 or False: there are no embedding"),
+        ({"write_images": True, "histogram_freq": 1}, "write_images=True, .* only histograms are"),
+        ({"write_steps_per_second": True}, "write_steps_per_second=True, .*shows the speed"),
         ({"update_freq": "day"}, "update_freq other than 'epoch' and 'batch'='day'"),
         ({"write_grads": True}, "write_grads'; nanocnn.plots.GradientRecorder"),
     ):
@@ -50,7 +54,7 @@ def events(folder):
 
 def test_tensorboard_writes_the_folders_tags_and_steps_of_keras(tmp_path):
     pytest.importorskip("tensorboardX", reason="needs the extra [tensorboard]")
-    board = TensorBoard(tmp_path, 2, True, update_freq=2, write_steps_per_second=True)
+    board = TensorBoard(tmp_path, 2, True, update_freq=2)
     model = small_model(optimizer=SGD(0.25))
     history = model.fit(
         X, Y, 5, epochs=3, validation_data=(X, Y), callbacks=[board], verbose=0
@@ -67,7 +71,6 @@ def test_tensorboard_writes_the_folders_tags_and_steps_of_keras(tmp_path):
         assert [step for step, _ in train[f"batch_{name}"]] == [2, 4, 6, 8, 10, 12]
         assert train[f"batch_{name}"][1][1] == epochs[0][1]  # the mean of the whole epoch
     assert train["epoch_learning_rate"] == [(0, 0.25), (1, 0.25), (2, 0.25)]
-    assert [step for step, speed in train["epoch_steps_per_second"] if speed > 0] == [0, 1, 2]
     for name, weight in model.weights.items():
         tag = f"sequential/{name}/histogram"
         assert train[tag] == [(0, weight.size), (2, weight.size)]
