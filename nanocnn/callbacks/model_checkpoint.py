@@ -6,6 +6,8 @@ Source: keras/src/callbacks/model_checkpoint.py.
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..common import processes
 from ..common.files import check_writable, path_name
 from ..common.validate import flag, integer, number
@@ -81,7 +83,8 @@ class ModelCheckpoint(Monitor):
     def _end_batch(self, batch: int, logs: Any = None) -> None:
         self.batches += 1
         if self.save_freq and self.batches >= self.save_freq:
-            self.batches, self.due = 0, self._is_due(self.epoch, logs)
+            finite = all(np.isfinite(array).all() for array in self.model.weights.values())
+            self.batches, self.due = 0, finite and self._is_due(self.epoch, logs)
             self.on_epoch_saved(self.epoch, {"batch": batch + 1, **logs})
 
     def _is_due(self, epoch: int, logs: dict[str, float]) -> bool:

@@ -218,6 +218,19 @@ def test_a_model_saved_after_some_batches_resumes_with_its_epoch(tmp_path):
     assert "on_train_batch_end" not in vars(plain)  # it does not listen to batches
 
 
+def test_a_model_that_has_diverged_does_not_replace_the_last_file(tmp_path):
+    def spoil(batch, logs):
+        if batch == 2:
+            keep.model.layers[-1].params["kernel"][:] = np.nan
+
+    keep = ModelCheckpoint(tmp_path / "a.npz", save_freq=1)
+    with pytest.raises(NonFiniteError, match="batch 4"):
+        small_model().fit(
+            X, Y, 5, callbacks=[LambdaCallback(on_train_batch_end=spoil), keep], verbose=0
+        )
+    assert load_model(keep.saved, "reference").optimizer.iterations == 2
+
+
 def test_what_a_batch_does_not_measure_is_found_before_the_first_step(tmp_path):
     for options, message in (
         ({"save_best_only": True}, "monitor='val_loss' is not measured, expected one of loss, acc"),

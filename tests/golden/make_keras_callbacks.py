@@ -1,7 +1,4 @@
-"""Write keras_callbacks.json: what Keras's callbacks do in callback_cases.py. Needs Keras 3.
-
-Run in this folder: python make_keras_callbacks.py
-"""
+"""What Keras 3's callbacks do, for keras_callbacks.json: run `python make_keras_callbacks.py`."""
 
 import json
 import os
