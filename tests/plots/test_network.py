@@ -66,7 +66,9 @@ def test_a_deep_network_with_long_names_is_readable():
         layers += [type(each)(**each.get_config() | {"name": f"{each.name}_of_block_{number}"})
                    for each in block]  # fmt: skip
     layers[1].name = "W" * 200
-    assert_readable(Sequential(layers, kernels="reference").plot(), height=1700)
+    figure = Sequential(layers, kernels="reference").plot()
+    assert_readable(figure, height=1700)
+    assert "momentum 0.99" in [text.get_text() for text in words(figure)]  # nothing but numbers
 
 
 def test_a_custom_layer_is_drawn():
