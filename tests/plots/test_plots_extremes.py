@@ -262,6 +262,7 @@ WRONG = {
     "gradient_flow": [(None,), (3,), (MODEL,), ({"loss": [1]},), (plots.GradientRecorder(),)],
     "GradientRecorder": [(0,), (None,), ("2",), (1.5,)],
     "im2col": [(None,), (3,), ((3, 3),)],
+    "network": [(None,), (3,), (MODEL, 3), (MODEL, "a.bmp"), (MODEL, "")],
     "network_pass": [(None,), (MODEL,), (TRACE, 2), (TRACE, -1), (TRACE, None), (TRACE, "0")],
 }  # fmt: skip
 
