@@ -3,13 +3,15 @@
 Source: keras/src/initializers/random_initializers.py; Glorot & Bengio 2010, He et al. 2015.
 """
 
+from functools import partial
 from math import prod, sqrt
 from typing import Any
 
 import numpy as np
 
 from .common.arrays import Array
-from .common.config import match_name
+from .common.config import FIXED, match_name
+from .common.names import no_attribute
 
 # The standard deviation of a standard normal distribution truncated at +-2.
 TRUNCATED_STD = 0.87962566103423978
@@ -58,6 +60,20 @@ def canonical(initializer: str | dict[str, Any], what: str = "initializer") -> s
 def config(name: str) -> dict[str, Any]:
     """Return Keras's config of the initializer `name`: of GlorotUniform for glorot_uniform."""
     return {"class_name": name.title().replace("_", ""), "config": {}}
+
+
+def __getattr__(name: str) -> Any:
+    """Keras's classes: `HeNormal()` gives "he_normal"."""
+    for each in INITIALIZERS:
+        if name == config(each)["class_name"]:
+            return partial(_by_name, each)
+    raise no_attribute(f"module {__name__!r}", name)
+
+
+def _by_name(name: str, seed: None = None) -> str:
+    if seed is not None:
+        raise ValueError(f"{name}: seed={seed!r:.80}, expected None; {FIXED['seed'][1]}")
+    return name
 
 
 def initialize(name: str, shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> Array:
