@@ -16,7 +16,7 @@ def image_data_format() -> str:
 def set_image_data_format(data_format: str) -> None:
     """Accept "channels_last"; ValueError for others."""
     only, advice = FIXED["data_format"]
-    if data_format != only:
+    if not isinstance(data_format, str) or data_format != only:
         raise ValueError(f"data_format={data_format!r:.80}, expected {only!r}; {advice}")
 
 

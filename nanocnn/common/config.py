@@ -69,6 +69,7 @@ FIXED = {
     **_each("reduction", "sum_over_batch_size", "the loss is the mean over the samples"),
     **_each("dtype", "float32", "the model has it: Sequential(layers, dtype='float64')"),
     **_each("seed", None, "the model has it: Sequential(layers, seed=...)"),
+    **_each("ignore_class", None, "use sample_weight"),
     **_each("noise_shape", None, "each element is dropped by itself"),
     **_each("sparse ragged", False, "arrays are dense"),
     **_each("optional", False, "a model has one input"),
@@ -79,13 +80,17 @@ FIXED = {
             "there are no constraints"),
     **_each("beta_initializer moving_mean_initializer", "zeros", "use set_weights"),
     **_each("gamma_initializer moving_variance_initializer", "ones", "use set_weights"),
+    **_each("renorm", False, "the statistics are those of the batch"),
     **_each("use_ema", False, "no averages of the weights are kept"),
     **_each("gradient_accumulation_steps", None, "a larger batch_size gives the same"),
     **_each("loss_scale_factor lora_rank quantization_config", None, "weights are not scaled"),
     **_each("autocast", True, "a model has one dtype"),
 }  # fmt: skip
 # Those without influence on results.
-WITHOUT_EFFECT = ("name", "batch_size", "ema_momentum", "ema_overwrite_frequency", "lora_alpha")
+WITHOUT_EFFECT = (
+    "name", "batch_size", "ema_momentum", "ema_overwrite_frequency", "lora_alpha",
+    "renorm_clipping", "renorm_momentum",
+)  # fmt: skip
 
 
 class Checked:

@@ -322,8 +322,8 @@ class Trainer(Evaluator):
                     f"validation_data: {type(validation_data).__name__}, expected a tuple (x, y) "
                     "or (x, y, sample_weight)"
                 )
-            named = ("validation x", "validation y")
-            return data, self._checked_data(*validation_data, names=named)
+            x, y, weight = (*validation_data, None)[:3]
+            return data, self._checked_data(x, y, weight, names=("validation x", "validation y"))
         return data.split(validation_split)
 
     def _class_weighted(self, data: Data, class_weight: Any) -> Data:

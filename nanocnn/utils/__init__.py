@@ -22,11 +22,16 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Array:
     that is negative or too large (Keras counts -1 as the last class).
     """
     labels = as_array(x, "to_categorical: x")
-    if labels.dtype.kind not in "buif" or not labels.size or (labels != np.floor(labels)).any():
+    whole = labels.dtype.kind in "buif" and labels.size and (labels % 1 == 0).all()  # not NaN, inf
+    if not whole:
         raise ValueError(
             f"to_categorical: x, {labels.dtype} of shape {labels.shape}, expected class numbers"
         )
-    K = int(labels.max()) + 1 if num_classes is None else integer(num_classes, "num_classes")
+    K = integer(
+        int(labels.max()) + 1 if num_classes is None else num_classes,
+        "to_categorical: num_classes",
+        0,
+    )
     bad = (labels < 0) | (labels >= K)
     if bad.any():
         raise ValueError(f"to_categorical: x has {labels[bad][0]}, expected classes 0 to {K - 1}")
@@ -42,7 +47,7 @@ def normalize(x: Any, axis: int = -1, order: float = 2) -> Array:
     array = as_array(x, "normalize: x")
     try:
         norm = np.linalg.norm(array, order, axis, keepdims=True)
-    except (TypeError, ValueError) as error:  # AxisError is a ValueError
+    except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"normalize: x, axis={axis!r:.80}, order={order!r:.80}: {error}") from None
     return array / np.where(norm == 0, 1, norm)
 
