@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from .common import processes
 from .common.moved import MOVED
-from .common.names import ALIASES, no_attribute
 from .common.version import VERSION
 from .jit.launcher import launch
 
@@ -111,9 +110,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(f".{_HOME[name]}", __name__), name)
         globals()[name] = value
         return value
-    if name in ALIASES["nanocnn.layers"]:
+    names = import_module(".common.names", __name__)  # it takes longer than all the rest
+    if name in names.ALIASES["nanocnn.layers"]:
         return getattr(import_module(".layers", __name__), name)
-    raise no_attribute("module 'nanocnn'", name)
+    raise names.no_attribute("module 'nanocnn'", name)
 
 
 def __dir__() -> list[str]:

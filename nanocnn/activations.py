@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from .common.arrays import Array
 from .common.names import no_attribute
 from .common.validate import as_array
@@ -11,17 +9,12 @@ from .layers.activation import ACTIVATIONS, Activation
 
 
 class ActivationFunction(str):
-    """The name of an activation, as layers take it, which can be called: x (N, ...) -> (N, ...)."""
-
-    @property
-    def __name__(self) -> str:
-        return str(self)
+    """The name of an activation, which layers take; called, y = f(x) of x (N, ...), in float64."""
 
     def __call__(self, x: Any) -> Array:
-        array = as_array(x, f"{self}: x")
-        layer = Activation(self)
-        layer.build(array.shape[1:], dtype="float32" if array.dtype == np.float32 else "float64")
-        return layer.forward(array.astype(layer.dtype))
+        layer, array = Activation(self), as_array(x, f"{self}: x").astype("float64")
+        layer.build(array.shape[1:], dtype="float64")
+        return layer.forward(array)
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,6 @@ import numpy as np
 
 from .common.arrays import Array
 from .common.config import FIXED, match_name
-from .common.names import no_attribute
 
 # The standard deviation of a standard normal distribution truncated at +-2.
 TRUNCATED_STD = 0.87962566103423978
@@ -62,18 +61,15 @@ def config(name: str) -> dict[str, Any]:
     return {"class_name": name.title().replace("_", ""), "config": {}}
 
 
-def __getattr__(name: str) -> Any:
-    """Keras's classes: `HeNormal()` gives "he_normal"."""
-    for each in INITIALIZERS:
-        if name == config(each)["class_name"]:
-            return partial(_by_name, each)
-    raise no_attribute(f"module {__name__!r}", name)
-
-
 def _by_name(name: str, seed: None = None) -> str:
     if seed is not None:
         raise ValueError(f"{name}: seed={seed!r:.80}, expected None; {FIXED['seed'][1]}")
     return name
+
+
+# Keras's classes, by both of its names: `HeNormal()` and `he_normal()` give "he_normal".
+for _name in INITIALIZERS:
+    globals()[_name] = globals()[config(_name)["class_name"]] = partial(_by_name, _name)
 
 
 def initialize(name: str, shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> Array:

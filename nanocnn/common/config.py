@@ -56,41 +56,30 @@ ADVICE = {
 }
 
 
-def _each(words: str, only: Any, advice: str) -> dict[str, tuple[Any, str]]:
-    return dict.fromkeys(words.split(), (only, advice))
-
-
 # Keras's arguments that have one possible value here, besides None, and the advice for others.
-FIXED = {
-    **_each("data_format", "channels_last", "images are (N, height, width, channels): "
-            "x.transpose(0, 2, 3, 1) makes them so"),
-    **_each("groups", 1, "every filter sees all channels"),
-    **_each("axis", -1, "the classes are the last axis"),
-    **_each("reduction", "sum_over_batch_size", "the loss is the mean over the samples"),
-    **_each("dtype", "float32", "the model has it: Sequential(layers, dtype='float64')"),
-    **_each("seed", None, "the model has it: Sequential(layers, seed=...)"),
-    **_each("ignore_class", None, "use sample_weight"),
-    **_each("noise_shape", None, "each element is dropped by itself"),
-    **_each("sparse ragged", False, "arrays are dense"),
-    **_each("optional", False, "a model has one input"),
-    **_each("tensor input_tensor", None, "a model has one input"),
-    **_each("bias_regularizer activity_regularizer beta_regularizer gamma_regularizer", None,
-            PENALTY),
-    **_each("kernel_constraint bias_constraint beta_constraint gamma_constraint", None,
-            "there are no constraints"),
-    **_each("beta_initializer moving_mean_initializer", "zeros", "use set_weights"),
-    **_each("gamma_initializer moving_variance_initializer", "ones", "use set_weights"),
-    **_each("renorm", False, "the statistics are those of the batch"),
-    **_each("use_ema", False, "no averages of the weights are kept"),
-    **_each("gradient_accumulation_steps", None, "a larger batch_size gives the same"),
-    **_each("loss_scale_factor lora_rank quantization_config", None, "weights are not scaled"),
-    **_each("autocast", True, "a model has one dtype"),
-}  # fmt: skip
-# Those without influence on results.
-WITHOUT_EFFECT = (
-    "name", "batch_size", "ema_momentum", "ema_overwrite_frequency", "lora_alpha",
-    "renorm_clipping", "renorm_momentum",
-)  # fmt: skip
+FIXED: dict[str, tuple[Any, str]] = {
+    "data_format": (
+        "channels_last",
+        "images are (N, height, width, channels): x.transpose(0, 2, 3, 1) makes them so",
+    ),
+    "groups": (1, "every filter sees all channels"),
+    "axis": (-1, "the classes are the last axis"),
+    "reduction": ("sum_over_batch_size", "the loss is the mean over the samples"),
+    "dtype": ("float32", "the model has it: Sequential(layers, dtype='float64')"),
+    "seed": (None, "the model has it: Sequential(layers, seed=...)"),
+    "noise_shape": (None, "each element is dropped by itself"),
+    "ignore_class": (None, "use sample_weight"),
+    "beta_initializer": ("zeros", "use set_weights"),
+    "gamma_initializer": ("ones", "use set_weights"),
+    "moving_mean_initializer": ("zeros", "use set_weights"),
+    "moving_variance_initializer": ("ones", "use set_weights"),
+    **{f"{each}_regularizer": (None, PENALTY) for each in ("bias", "activity", "beta", "gamma")},
+    **{
+        f"{each}_constraint": (None, "there are no constraints")
+        for each in ("kernel", "bias", "beta", "gamma")
+    },
+}
+WITHOUT_EFFECT = ("name", "batch_size")  # on results
 
 
 class Checked:

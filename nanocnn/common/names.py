@@ -29,6 +29,8 @@ _ADVICE = {
     "use nanocnn.sklearn.CNNClassifier": "wrappers",
     "leave it out: images are (N, height, width, channels)": "set_image_dim_ordering",
     "use image_data_format": "image_dim_ordering",
+    "there are no constraints": "constraints",
+    "there are no trained networks here; load_model opens those of Keras": "applications",
     "assign it: model.optimizer.learning_rate = 0.001": "set_value",
     "use fit, which takes a generator": "fit_generator",
     "use evaluate, which takes a generator": "evaluate_generator",
@@ -48,6 +50,13 @@ def no_attribute(place: str, name: str, known: Iterable[str] = ()) -> AttributeE
         hint = f"did you mean {near[0]!r}?"
     there = f" (known: {', '.join(names)})" if names else ""
     return AttributeError(f"{place} has no attribute {name!r}{hint and '; ' + hint}{there}")
+
+
+class Record(dict[str, Any]):
+    """A dict by name, such as of a history, whose KeyError tells what is there."""
+
+    def __missing__(self, name: str) -> Any:
+        raise KeyError(str(no_attribute("the history", name, self)))
 
 
 def names_of(module: str, *submodules: str) -> Callable[[str], Any]:

@@ -68,10 +68,9 @@ class Layer(Configured):
     the backward pass; the kernels own the loops.
 
     Every layer also takes `name`, `trainable` (False: training neither changes nor penalises its
-    parameters, from the next step on), `dtype`, which must be the model's, as in Keras 2 the input
-    shape of a first layer: `input_shape` or `input_dim` without the batch axis, or
-    `batch_input_shape`, and Keras's arguments with only one possible value (`config.FIXED`).
-    Raises ValueError for other arguments.
+    parameters, from the next step on) and, as in Keras 2, the input shape of a first layer:
+    `input_shape` or `input_dim` without the batch axis, or `batch_input_shape`. Raises ValueError
+    for other arguments, unless Keras has them and here they have only one value: `config.FIXED`.
 
     Attributes: `name`, `params` and `grads` (dicts by Keras's weight names), `state` (weights that
     are not trained, such as moving averages), `input_shape` and `output_shape` (without N),
@@ -85,15 +84,14 @@ class Layer(Configured):
 
     def __init__(self, *, name: str | None = None, trainable: bool = True, **options: Any) -> None:
         kind = type(self).__name__
-        dtype = options.pop("dtype", None)
-        self.declared_dtype = None if dtype is None else float_type(dtype, f"{kind}: dtype")
         refuse_unknown(type(self), options, SHAPE_ARGUMENTS)
         self.name = automatic_name(kind) if name is None else printable_name(name, f"{kind}: name")
         self.named = name is not None
         self.trainable = trainable
         self.expected_shape: Shape | None = None  # of the input, if given
-        for word in SHAPE_ARGUMENTS.keys() & options.keys():
-            self.expected_shape = SHAPE_ARGUMENTS[word](options[word], f"{kind}: {word}")
+        for word, shape in options.items():
+            if word in SHAPE_ARGUMENTS:
+                self.expected_shape = SHAPE_ARGUMENTS[word](shape, f"{kind}: {word}")
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
         self.state: dict[str, Array] = {}
@@ -131,11 +129,6 @@ class Layer(Configured):
         if not hasattr(self.kernels, "conv2d_forward"):
             raise ValueError(f"{self.name}: kernels={kernels!r:.80}, expected a kernel set")
         self.dtype = float_type(dtype, f"{self.name}: dtype")
-        if self.declared_dtype is not None and self.declared_dtype != self.dtype:
-            raise ValueError(
-                f"{self.name}: dtype={str(self.declared_dtype)!r}, expected {str(self.dtype)!r}, "
-                f"which the model has: Sequential(layers, dtype={str(self.declared_dtype)!r})"
-            )
         self.rng = generator(rng, f"{self.name}: rng")
         if not isinstance(input_shape, (tuple, list)):
             raise ShapeError(f"{self.name}: input_shape={input_shape!r:.80}, expected a tuple")

@@ -4,6 +4,7 @@ import math
 import time
 from typing import Any
 
+from ..common.names import Record
 from ..common.terminal import progress_bar, say, shows_bars
 from ..common.validate import verbosity
 
@@ -22,7 +23,7 @@ class History:
             raise ValueError(f"History: params={params!r:.80}, expected a dict")
         self.params = params or {}
         self.epoch: list[int] = []
-        self.history: dict[str, list[float]] = {}
+        self.history: dict[str, list[float]] = Record()
 
     def append(self, epoch: int, logs: dict[str, float]) -> None:
         """Add one epoch's numbers."""

@@ -8,38 +8,30 @@ import numpy as np
 
 from ..backend import clear_session as clear_session
 from ..common import seeds
-from ..common.arrays import Array
+from ..common.arrays import Array, quiet
 from ..common.names import names_of
 from ..common.validate import as_array, integer
 
 __getattr__ = names_of(__name__)
 
 
+@quiet
 def to_categorical(x: Any, num_classes: int | None = None) -> Array:
     """Return class numbers x (N,), (N, 1) or (...) as one-hot rows (..., num_classes), float64.
 
     `num_classes` None is the largest class + 1. ValueError for what is no integer, and for a class
     that is negative or too large (Keras counts -1 as the last class).
     """
-    labels = as_array(x, "to_categorical: x")
-    whole = labels.dtype.kind in "buif" and labels.size and (labels % 1 == 0).all()  # not NaN, inf
-    if not whole:
-        raise ValueError(
-            f"to_categorical: x, {labels.dtype} of shape {labels.shape}, expected class numbers"
-        )
-    K = integer(
-        int(labels.max()) + 1 if num_classes is None else num_classes,
-        "to_categorical: num_classes",
-        0,
-    )
-    bad = (labels < 0) | (labels >= K)
-    if bad.any():
-        raise ValueError(f"to_categorical: x has {labels[bad][0]}, expected classes 0 to {K - 1}")
+    labels, where = as_array(x, "to_categorical: x"), "to_categorical: x"
+    if labels.dtype.kind not in "buif" or not labels.size or (labels % 1 != 0).any():
+        raise ValueError(f"{where}: {labels.dtype} {labels.shape}, expected class numbers")
+    K = int(labels.max()) + 1 if num_classes is None else num_classes
+    K = integer(K, "to_categorical: num_classes")
+    if (bad := (labels < 0) | (labels >= K)).any():
+        raise ValueError(f"{where} has {labels[bad][0]}, expected classes from 0 to {K - 1}")
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]
-    one_hot = np.zeros((*labels.shape, K))
-    np.put_along_axis(one_hot, labels[..., None].astype(np.int64), 1.0, axis=-1)
-    return one_hot
+    return (labels[..., np.newaxis] == np.arange(K)).astype(np.float64)
 
 
 def normalize(x: Any, axis: int = -1, order: float = 2) -> Array:

@@ -48,7 +48,7 @@ OLD_WORDS = [
     (lambda: AveragePooling2D(poolsize=2), "'poolsize'; did you mean 'pool_size'"),
     (lambda: BatchNormalization(eps=1e-3), "'eps'; did you mean 'epsilon'"),
     (lambda: Flatten(order="C"), "unknown argument of Flatten 'order'"),
-    (lambda: Input(shape=(3,), dtype="int32"), "Input: dtype='int32', expected 'float32'"),
+    (lambda: Input(shape=(3,), dtype="int32"), "Input: dtype='int32', expected 'float32'; the"),
     (lambda: CategoricalCrossentropy(logits=True), "'logits'; did you mean 'from_logits'"),
     (lambda: MeanSquaredError(reduction="sum"), "reduction='sum', expected 'sum_over_bat"),
     (lambda: EarlyStopping(patiance=3), "argument of EarlyStopping 'patiance'; did you mean 'pat"),
