@@ -55,13 +55,13 @@ def test_a_word_is_accepted_with_its_only_value(make):
 
 REFUSED = [
     (lambda: Conv2D(2, 3, data_format="channels_first"),
-     "Conv2D: data_format='channels_first', expected 'channels_last'; images are (N, height, width, "
-     "channels): x.transpose(0, 2, 3, 1) makes them so"),
+     "Conv2D: data_format='channels_first', expected 'channels_last'; images are (N, height, "
+     "width, channels): x.transpose(0, 2, 3, 1) makes them so"),
     (lambda: MaxPooling2D(2, data_format="channels_first"), "x.transpose(0, 2, 3, 1)"),
     (lambda: Conv2D(2, 3, groups=2), "Conv2D: groups=2, expected 1; every filter"),
     (lambda: Dropout(0.5, seed=1), "Dropout: seed=1, expected None; the model has it: Sequential("),
     (lambda: Dropout(0.5, noise_shape=(1, 2)), "Dropout: noise_shape=(1, 2), expected None"),
-    (lambda: Dense(2, dtype="float64"), "Dense: dtype='float64', expected 'float32'; the model has"),
+    (lambda: Dense(2, dtype="float64"), "Dense: dtype='float64', expected 'float32'; the model"),
     (lambda: Dense(2, kernel_constraint="max_norm"), "kernel_constraint='max_norm', expected None"),
     (lambda: Dense(2, activity_regularizer="l2"), "only kernels have a penalty"),
     (lambda: BatchNormalization(gamma_initializer="zeros"), "gamma_initializer='zeros', expected"),
@@ -98,7 +98,7 @@ OLD = [
     (lambda m, x: m.fit(x, x, show_accuracy=True), "'show_accuracy'; use compile(..., metrics=["),
     (lambda m, x: m.fit(x, x, workers=4), "'workers'; leave it out: batches are made in this"),
     (lambda m, x: m.fit(x, x, max_queue_size=4), "'max_queue_size'; leave it out"),
-    (lambda m, x: m.evaluate(x, x, show_accuracy=True), "argument of evaluate 'show_accuracy'; use"),
+    (lambda m, x: m.evaluate(x, x, show_accuracy=True), "of evaluate 'show_accuracy'; use"),
     (lambda m, x: m.evaluate(x, x, use_multiprocessing=True), "'use_multiprocessing'; leave it"),
     (lambda m, x: m.compile("sgd", "mse", metric=["mae"]), "'metric'; did you mean 'metrics'?"),
 ]  # fmt: skip
