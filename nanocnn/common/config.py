@@ -35,17 +35,17 @@ RENAMED = {
     "bias": "use_bias",
     "init": "kernel_initializer",
     "W_regularizer": "kernel_regularizer",
-    "period": "save_freq",
     "beta1": "beta_1",
     "beta2": "beta_2",
     "eps": "epsilon",
 }
+NONE = "there are no constraints"
 PENALTY = "only kernels have a penalty: kernel_regularizer"
 ADVICE = {
     "decay": "use weight_decay, or for a falling learning rate "
     "learning_rate=InverseTimeDecay(rate, 1, decay)",
     "dim_ordering": "images are (N, height, width, channels)",
-    "W_constraint": "there are no constraints",
+    "W_constraint": NONE,
     "b_regularizer": PENALTY,
     "show_accuracy": "use compile(..., metrics=['accuracy'])",
     "weights": "use set_weights when the model is built",
@@ -54,14 +54,9 @@ ADVICE = {
         "leave it out: batches are made in this process",
     ),
 }
-
-
 # Keras's arguments that have one possible value here, besides None, and the advice for others.
 FIXED: dict[str, tuple[Any, str]] = {
-    "data_format": (
-        "channels_last",
-        "images are (N, height, width, channels): x.transpose(0, 2, 3, 1) makes them so",
-    ),
+    "data_format": ("channels_last", "images are (N,H,W,C): use x.transpose(0, 2, 3, 1)"),
     "groups": (1, "every filter sees all channels"),
     "axis": (-1, "the classes are the last axis"),
     "reduction": ("sum_over_batch_size", "the loss is the mean over the samples"),
@@ -74,12 +69,9 @@ FIXED: dict[str, tuple[Any, str]] = {
     "moving_mean_initializer": ("zeros", "use set_weights"),
     "moving_variance_initializer": ("ones", "use set_weights"),
     **{f"{each}_regularizer": (None, PENALTY) for each in ("bias", "activity", "beta", "gamma")},
-    **{
-        f"{each}_constraint": (None, "there are no constraints")
-        for each in ("kernel", "bias", "beta", "gamma")
-    },
+    **{f"{each}_constraint": (None, NONE) for each in ("kernel", "bias", "beta", "gamma")},
 }
-WITHOUT_EFFECT = ("name", "batch_size")  # on results
+WITHOUT_EFFECT = ("autocast", "batch_size", "name")  # on results
 
 
 class Checked:

@@ -55,8 +55,8 @@ def test_a_word_is_accepted_with_its_only_value(make):
 
 REFUSED = [
     (lambda: Conv2D(2, 3, data_format="channels_first"),
-     "Conv2D: data_format='channels_first', expected 'channels_last'; images are (N, height, "
-     "width, channels): x.transpose(0, 2, 3, 1) makes them so"),
+     "Conv2D: data_format='channels_first', expected 'channels_last'; images are "
+     "(N,H,W,C): use x.transpose(0, 2, 3, 1)"),
     (lambda: MaxPooling2D(2, data_format="channels_first"), "x.transpose(0, 2, 3, 1)"),
     (lambda: Conv2D(2, 3, groups=2), "Conv2D: groups=2, expected 1; every filter"),
     (lambda: Dropout(0.5, seed=1), "Dropout: seed=1, expected None; the model has it: Sequential("),
