@@ -42,7 +42,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.build, self.epochs, self.batch_size = build, epochs, batch_size
         self.validation_split, self.callbacks, self.verbose = validation_split, callbacks, verbose
         self.random_state = random_state
-        vars(self).update(build_arguments)
+        self.__dict__.update(build_arguments)
         for name in build_arguments.keys() - self.get_params(deep=False).keys():
             raise unknown("argument of CNNClassifier", name, self.get_params(deep=False))
 
