@@ -70,8 +70,8 @@ PAIRS = [(part, word) for part, words in WORDS.items() for word in re.split(r"(?
 
 def check(found, name):
     expected = STORED[name]
-    wrong = list(differences(expected["result"], found["result"], found["tolerance"]))
-    wrong += differences(expected["messages"], found["messages"], found["tolerance"], "messages")
+    wrong = list(differences(expected["result"], found["result"]))
+    wrong += differences(expected["messages"], found["messages"], place="messages")
     assert not wrong, f"{name}:\n" + "\n".join(wrong)
 
 
@@ -136,13 +136,13 @@ def test_only_imports_are_changed():
     ],
 )
 def test_differences_are_found(expected, found, place):
-    assert [line for line in differences(expected, found, 1e-4) if line.startswith(place)]
-    assert not list(differences(expected, expected, 1e-4))
+    assert [line for line in differences(expected, found) if line.startswith(place)]
+    assert not list(differences(expected, expected))
 
 
 def test_small_differences_are_none():
     pairs = [([1.0], [1.00001]), ("loss 0.50000", "loss 0.50001"), ([float("nan")],) * 2]
-    assert not [line for pair in pairs for line in differences(*pair, 1e-4)]
+    assert not [line for pair in pairs for line in differences(*pair)]
 
 
 def test_messages_of_callbacks_are_known_from_progress():

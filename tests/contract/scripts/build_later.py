@@ -27,8 +27,6 @@ later = make()
 later.compile(optimizer="rmsprop", loss="sparse_categorical_crossentropy")
 later.fit(x_train, y_train, verbose=0)
 
-# RMSprop's first step has the same size for all gradients, also for those near 0.
-tolerance = 1e-3
 result = {
     "built": built,
     "history": history.history,

@@ -21,8 +21,6 @@ lr_schedule = ExponentialDecay(
     initial_learning_rate=0.05, decay_steps=5, decay_rate=0.8, staircase=True
 )
 piecewise = keras.optimizers.schedules.PiecewiseConstantDecay([5, 10], [0.1, 0.05, 0.01])
-# Adam's first steps are the signs of gradients, of which those near 0 differ by rounding.
-tolerance = 1e-3
 result = {
     "exponential": train(keras.optimizers.SGD(learning_rate=lr_schedule)),
     "cosine": train(keras.optimizers.Adam(CosineDecay(0.01, decay_steps=20))),

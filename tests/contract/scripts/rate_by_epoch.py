@@ -34,6 +34,4 @@ second = model.fit(
     x_train, y_train, epochs=2, callbacks=LearningRateScheduler(warm_down), **options
 )
 
-# RMSprop's first step has the same size for all gradients, also for those near 0.
-tolerance = 1e-3
 result = {"first": first.history, "second": second.history}

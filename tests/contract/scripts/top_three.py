@@ -20,8 +20,6 @@ def train(optimizer, loss, y, metrics):
     return model.fit(x_train, y, epochs=2, batch_size=30, shuffle=False, verbose=0).history
 
 
-# The first steps of both are as large for gradients near 0, which differ by rounding.
-tolerance = 1e-3
 result = {
     "one-hot": train(
         Nadam(learning_rate=0.002), "categorical_crossentropy", to_categorical(y_train, 10),
