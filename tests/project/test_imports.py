@@ -21,7 +21,7 @@ LEVELS = [
     ["storage"],
     ["models"],
     ["trace", "gradcheck", "plots"],
-    ["utils", "presets", "doctor", "cli", "__main__"],
+    ["utils", "presets", "sklearn", "doctor", "cli", "__main__"],
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
@@ -101,6 +101,8 @@ def test_heavy_libraries_are_imported_where_they_are_needed(path):
         allowed |= {"numba", "llvmlite"}
     if name in ("nanocnn.distributed.mpi", "nanocnn.distributed.shared"):
         allowed |= {"mpi4py"}
+    if name == "nanocnn.sklearn":
+        allowed |= {"sklearn"}
     if name.startswith("nanocnn.plots"):
         allowed |= {"matplotlib"}
     loaded = imports(path, inside_functions=False, for_typing=False)
