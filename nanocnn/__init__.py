@@ -31,6 +31,11 @@ _HOMES = {
     "jit.threads": "get_num_threads set_num_threads",
 }
 _MODULES = ("data", "distributed", "gradcheck", "plots", "trace")
+# Keras's modules, which `import *` leaves out.
+_KERAS_MODULES = (
+    "activations", "backend", "callbacks", "datasets", "initializers", "layers", "losses",
+    "metrics", "models", "optimizers", "regularizers", "utils",
+)  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = sorted([*_MODULES, *_HOME])
@@ -103,17 +108,20 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES or f"{__name__}.{name}" in MOVED:
+    if name in _MODULES or name in _KERAS_MODULES or f"{__name__}.{name}" in MOVED:
         return import_module(f".{name}", __name__)
     if name in _HOME:
         value = getattr(import_module(f".{_HOME[name]}", __name__), name)
         globals()[name] = value
         return value
-    raise AttributeError(f"module 'nanocnn' has no attribute {name!r}")
+    names = import_module(".common.names", __name__)  # it takes longer than all the rest
+    if name in names.ALIASES["nanocnn.layers"]:
+        return getattr(import_module(".layers", __name__), name)
+    raise names.no_attribute("module 'nanocnn'", name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_KERAS_MODULES})
 
 
 def _join_launched() -> None:

@@ -3,13 +3,14 @@
 Source: keras/src/initializers/random_initializers.py; Glorot & Bengio 2010, He et al. 2015.
 """
 
+from functools import partial
 from math import prod, sqrt
 from typing import Any
 
 import numpy as np
 
 from .common.arrays import Array
-from .common.config import match_name
+from .common.config import FIXED, match_name
 
 # The standard deviation of a standard normal distribution truncated at +-2.
 TRUNCATED_STD = 0.87962566103423978
@@ -58,6 +59,17 @@ def canonical(initializer: str | dict[str, Any], what: str = "initializer") -> s
 def config(name: str) -> dict[str, Any]:
     """Return Keras's config of the initializer `name`: of GlorotUniform for glorot_uniform."""
     return {"class_name": name.title().replace("_", ""), "config": {}}
+
+
+def _by_name(name: str, seed: None = None) -> str:
+    if seed is not None:
+        raise ValueError(f"{name}: seed={seed!r:.80}, expected None; {FIXED['seed'][1]}")
+    return name
+
+
+# Keras's classes, by both of its names: `HeNormal()` and `he_normal()` give "he_normal".
+for _name in INITIALIZERS:
+    globals()[_name] = globals()[config(_name)["class_name"]] = partial(_by_name, _name)
 
 
 def initialize(name: str, shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> Array:

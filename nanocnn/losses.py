@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .common.arrays import Array
-from .common.config import Configured, deserialize
+from .common.config import Configured, deserialize, refuse_unknown
 from .common.errors import NonFiniteError, ShapeError
 from .common.tables import sizes
 from .common.validate import as_array, flag, number
@@ -32,6 +32,10 @@ class Loss(Configured):
     `loss(y_true, y_pred)` is the mean over the samples, a float; ValueError for wrong labels.
     Source: keras/src/losses/losses.py.
     """
+
+    def __init__(self, **words: Any) -> None:
+        """Take Keras's arguments that have only one possible value here, and `name`."""
+        refuse_unknown(type(self), words)
 
     output_activation = ""  # the activation before the loss that can be fused with it
 
@@ -129,7 +133,10 @@ class Loss(Configured):
 class Crossentropy(Loss):
     """Base class of the cross-entropies: logits or probabilities, label smoothing."""
 
-    def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self, from_logits: bool = False, label_smoothing: float = 0.0, **words: Any
+    ) -> None:
+        super().__init__(**words)
         kind = type(self).__name__
         self.from_logits = flag(from_logits, f"{kind}: from_logits")
         self.label_smoothing = number(

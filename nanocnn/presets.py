@@ -120,6 +120,6 @@ def build(
 
 def labels_for(model: Sequential, digits: Array) -> Array:
     """Class numbers (N,) in the form that the model's loss takes: unchanged, or one-hot (N,K)."""
-    if isinstance(model.loss, SparseCategoricalCrossentropy):
+    if isinstance(model.loss, SparseCategoricalCrossentropy) or model.output_shape == (1,):
         return digits
     return np.eye(model.output_shape[-1], dtype=np.uint8)[digits]

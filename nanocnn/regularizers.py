@@ -3,7 +3,10 @@
 from typing import Any
 
 from .common.config import Configured
+from .common.names import names_of
 from .common.validate import number
+
+__getattr__ = names_of(__name__)
 
 
 class L2(Configured):
@@ -15,6 +18,9 @@ class L2(Configured):
 
     def __init__(self, l2: float = 0.01) -> None:
         self.l2 = number(l2, "L2: l2", lambda l2: l2 >= 0, ">= 0")
+
+
+l2 = L2  # as Keras also calls it
 
 
 def get_regularizer(spec: Any) -> L2 | None:

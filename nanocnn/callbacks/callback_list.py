@@ -50,7 +50,7 @@ class CallbackList:
     def get_history(self) -> History:
         """The `History` among them, or a new one, without the numbers of an earlier `fit`."""
         history = next((each for each in self.callbacks if isinstance(each, History)), History())
-        history.params, history.epoch, history.history = self.params, [], {}
+        history.begin(self.params)
         return history
 
     def see_batches(self, of: str) -> bool:

@@ -6,6 +6,7 @@ Source: keras/src/callbacks/history.py.
 import math
 from typing import Any
 
+from ..common.names import Record
 from .callback import Callback
 
 
@@ -20,8 +21,13 @@ class History(Callback):
     """
 
     def __init__(self) -> None:
+        self.begin(None)
+
+    def begin(self, params: dict[str, Any] | None) -> None:
+        """Called by `fit`: forget the numbers of an earlier one."""
+        self.params = params
         self.epoch: list[int] = []
-        self.history: dict[str, list[float]] = {}
+        self.history: dict[str, list[float]] = Record()
 
     def set_model(self, model: Any) -> None:
         """Does nothing."""

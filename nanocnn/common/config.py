@@ -3,17 +3,23 @@
 {"class_name": "Dropout", "config": {"rate": 0.5}}: files store it, `deserialize` rebuilds it.
 """
 
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, wraps
 from inspect import Parameter, signature
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from .errors import unknown
 
 T = TypeVar("T")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Argument names of other libraries and of earlier versions of Keras, and the current ones.
 RENAMED = {
+    "nb_epoch": "epochs",
+    "samples_per_epoch": "steps_per_epoch",
+    "nb_val_samples": "validation_steps",
+    "val_samples": "validation_steps",
+    "generator": "x",
     "lr": "learning_rate",
     "nb_filter": "filters",
     "nb_row": "kernel_size",
@@ -34,24 +40,48 @@ RENAMED = {
     "eps": "epsilon",
     "epsilon": "min_delta",
 }
+NONE = "there are no constraints"
+PENALTY = "only kernels have a penalty: kernel_regularizer"
 ADVICE = {
     "decay": "use weight_decay, or for a falling learning rate "
     "learning_rate=InverseTimeDecay(rate, 1, decay)",
     "period": "use save_freq, 'epoch' or a number of batches",
     "write_grads": "nanocnn.plots.GradientRecorder records gradients",
     "dim_ordering": "images are (N, height, width, channels)",
-    "data_format": "images are (N, height, width, channels)",
-    "bias_regularizer": "only kernels have a penalty: kernel_regularizer",
-    "b_regularizer": "only kernels have a penalty: kernel_regularizer",
-    "activity_regularizer": "only kernels have a penalty: kernel_regularizer",
+    "W_constraint": NONE,
+    "b_regularizer": PENALTY,
+    "show_accuracy": "use compile(..., metrics=['accuracy'])",
+    "weights": "use set_weights when the model is built",
+    **dict.fromkeys(
+        ("workers", "use_multiprocessing", "max_queue_size", "nb_worker", "pickle_safe"),
+        "leave it out: batches are made in this process",
+    ),
 }
+# Keras's arguments that have one possible value here, besides None, and the advice for others.
+FIXED: dict[str, tuple[Any, str]] = {
+    "data_format": ("channels_last", "images are (N,H,W,C): use x.transpose(0, 2, 3, 1)"),
+    "groups": (1, "every filter sees all channels"),
+    "axis": (-1, "the classes are the last axis"),
+    "reduction": ("sum_over_batch_size", "the loss is the mean over the samples"),
+    "dtype": ("float32", "the model has it: Sequential(layers, dtype='float64')"),
+    "seed": (None, "the model has it: Sequential(layers, seed=...)"),
+    "noise_shape": (None, "each element is dropped by itself"),
+    "ignore_class": (None, "use sample_weight"),
+    "beta_initializer": ("zeros", "use set_weights"),
+    "gamma_initializer": ("ones", "use set_weights"),
+    "moving_mean_initializer": ("zeros", "use set_weights"),
+    "moving_variance_initializer": ("ones", "use set_weights"),
+    **{f"{each}_regularizer": (None, PENALTY) for each in ("bias", "activity", "beta", "gamma")},
+    **{f"{each}_constraint": (None, NONE) for each in ("kernel", "bias", "beta", "gamma")},
+}
+WITHOUT_EFFECT = ("autocast", "batch_size", "name")  # on results
 
 
 class Checked:
     """Base of classes that reject unknown arguments with a hint at the right one."""
 
     def __new__(cls: type[T], *_: Any, **options: Any) -> T:
-        old = [name for name in options if RENAMED.get(name) in arguments(cls)]
+        old = {k: v for k, v in options.items() if RENAMED.get(k) in arguments(cls)}
         # A class that takes **options checks the other names itself.
         refuse_unknown(cls, old if _takes_options(cls.__init__) else options)
         return object.__new__(cls)
@@ -60,14 +90,42 @@ class Checked:
         """Take no arguments: `object.__init__` would ignore them."""
 
 
-def refuse_unknown(kind: type, options: Iterable[str], also: Iterable[str] = ()) -> None:
-    """Raise ValueError for the first option that is no argument of `kind` and not in `also`."""
-    names = arguments(kind)
-    for name in options:
-        if name not in names and name not in also:
-            current = RENAMED.get(name)
-            hint = f"did you mean {current!r}?" if current in names else ADVICE.get(name, "")
-            raise unknown(f"argument of {kind.__name__}", name, [*names, *also], hint)
+def refuse_unknown(kind: Any, options: Mapping[str, Any], also: Iterable[str] = ()) -> None:
+    """Raise ValueError for the first option that is no argument of `kind` and not in `also`.
+
+    `kind`: a class or function. A class that takes other arguments as **options also gets Keras's
+    arguments `WITHOUT_EFFECT`, and those that are `FIXED` with their only value.
+    """
+    is_class = isinstance(kind, type)
+    names = arguments(kind) if is_class else _parameters(kind)
+    loose = is_class and _takes_options(kind.__init__)
+    for name, value in options.items():
+        if name in names or name in also or (loose and name in WITHOUT_EFFECT):
+            continue
+        if name in FIXED and loose:
+            only, advice = FIXED[name]
+            if value is None or _folded(value) == _folded(only):
+                continue
+            raise ValueError(f"{kind.__name__}: {name}={value!r:.80}, expected {only!r}; {advice}")
+        current = RENAMED.get(name)
+        hint = f"did you mean {current!r}?" if current in names else ADVICE.get(name, "")
+        known = [each for each in (*names, *also) if each != "self"]
+        raise unknown(f"argument of {kind.__name__}", name, known, hint)
+
+
+def refuses_unknown(method: Function) -> Function:
+    """Decorate a method: unknown keyword arguments raise ValueError with today's word.
+
+    The price is one Python call: not for a method that is called for every sample.
+    """
+
+    @wraps(method)
+    def checked(*args: Any, **options: Any) -> Any:
+        if not options.keys() <= _parameters(method).keys():
+            refuse_unknown(method, options)
+        return method(*args, **options)
+
+    return cast(Function, checked)
 
 
 class Configured(Checked):

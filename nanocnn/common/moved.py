@@ -1,4 +1,4 @@
-"""Old import paths of modules that have moved: `import nanocnn.errors` still works."""
+"""Old import paths of modules that have moved, and Keras's: `import nanocnn.errors` works."""
 
 import sys
 from collections.abc import Sequence
@@ -19,6 +19,12 @@ MOVED = {
     "nanocnn.storage.archives": "nanocnn.storage.safe_zip",
     "nanocnn.storage.isolated": "nanocnn.storage.sandbox",
     "nanocnn.threads": "nanocnn.jit.threads",
+    # Keras's paths, of several versions.
+    "nanocnn.datasets.mnist": "nanocnn.data.mnist",
+    "nanocnn.layers.advanced_activations": "nanocnn.layers",
+    "nanocnn.layers.convolutional": "nanocnn.layers",
+    "nanocnn.layers.core": "nanocnn.layers",
+    "nanocnn.utils.np_utils": "nanocnn.utils",
 }
 
 
@@ -26,13 +32,22 @@ class MovedFinder:
     """An import hook: an old name gives the moved module itself, not a copy.
 
     It is finder and loader in one, without the base classes of `importlib.abc`, whose import takes
-    as long as all the rest of `import nanocnn`.
+    as long as all the rest of `import nanocnn`. It is asked last: `from nanocnn.layers import Add`
+    comes here when nothing else has the name, and gets the error of `nanocnn.layers.Add`.
     """
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(name, self) if name in MOVED else None  # type: ignore[arg-type]
+        if name in MOVED:
+            return ModuleSpec(name, self)  # type: ignore[arg-type]
+        parent, _, last = name.rpartition(".")
+        if parent.partition(".")[0] == "nanocnn" and hasattr(sys.modules[parent], "__getattr__"):
+            try:
+                getattr(sys.modules[parent], last)
+            except AttributeError as error:  # without `name=`, or the import system would drop it
+                raise ModuleNotFoundError(str(error)) from None
+        return None
 
     def create_module(self, spec: ModuleSpec) -> None:
         """Let the import system make the empty module."""

@@ -86,6 +86,15 @@ def load(
     return _read(name, found, origin + elsewhere, verbose, mmap)
 
 
+def load_data(path: str = "mnist.npz") -> tuple[Split, Split]:
+    """`load` by Keras's name, which says only when it falls back to the sample.
+
+    `path` is the name of Keras's own cache and has no effect. DatasetError for damaged files.
+    """
+    path_name(path)
+    return load(verbose=False)
+
+
 def sample(origin: str | None = None) -> tuple[Split, Split]:
     """Load the 5,000 digits in this package: 4,000 for training, 1,000 for test, balanced.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..common.config import serialize
 from ..common.errors import unknown
+from ..common.names import names_of
 from .activation import Activation
 from .base import Layer, automatic_name
 from .dropout import Dropout
@@ -12,6 +13,8 @@ from .linear import Conv2D, Dense
 from .normalization import BatchNormalization
 from .pooling import AveragePooling2D, MaxPooling2D
 from .shape import Flatten, Input
+
+__getattr__ = names_of(__name__)
 
 LAYERS: dict[str, type[Layer]] = {
     "InputLayer": Input,

@@ -25,8 +25,8 @@ class Activation(Layer):
 
     saves = ("y",)
 
-    def __init__(self, activation: str | None, name: str | None = None, **options: Any) -> None:
-        super().__init__(name, **options)
+    def __init__(self, activation: str | None, **options: Any) -> None:
+        super().__init__(**options)
         self.activation = self.operation = (
             "linear" if activation is None else one_of(activation, ACTIVATIONS, "activation")
         )

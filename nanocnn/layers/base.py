@@ -70,7 +70,7 @@ class Layer(Configured):
     Every layer also takes `name`, `trainable` (False: training neither changes nor penalises its
     parameters, from the next step on) and, as in Keras 2, the input shape of a first layer:
     `input_shape` or `input_dim` without the batch axis, or `batch_input_shape`. Raises ValueError
-    for other arguments.
+    for other arguments, unless Keras has them and here they have only one value: `config.FIXED`.
 
     Attributes: `name`, `params` and `grads` (dicts by Keras's weight names), `state` (weights that
     are not trained, such as moving averages), `input_shape` and `output_shape` (without N),
@@ -82,7 +82,7 @@ class Layer(Configured):
     random = False  # draws random numbers while training
     untrained: tuple[str, ...] = ()  # the names of the weights in `state`
 
-    def __init__(self, name: str | None = None, trainable: bool = True, **options: Any) -> None:
+    def __init__(self, *, name: str | None = None, trainable: bool = True, **options: Any) -> None:
         kind = type(self).__name__
         refuse_unknown(type(self), options, SHAPE_ARGUMENTS)
         self.name = automatic_name(kind) if name is None else printable_name(name, f"{kind}: name")
@@ -90,7 +90,8 @@ class Layer(Configured):
         self.trainable = trainable
         self.expected_shape: Shape | None = None  # of the input, if given
         for word, shape in options.items():
-            self.expected_shape = SHAPE_ARGUMENTS[word](shape, f"{kind}: {word}")
+            if word in SHAPE_ARGUMENTS:
+                self.expected_shape = SHAPE_ARGUMENTS[word](shape, f"{kind}: {word}")
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
         self.state: dict[str, Array] = {}

@@ -23,8 +23,8 @@ class Dropout(Layer):
     operation, saves = "dropout", ("key",)
     random = True
 
-    def __init__(self, rate: float, name: str | None = None, **options: Any) -> None:
-        super().__init__(name, **options)
+    def __init__(self, rate: float, **options: Any) -> None:
+        super().__init__(**options)
         self.rate = number(rate, "Dropout: rate", lambda rate: 0 <= rate <= 1, "from 0 to 1")
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:

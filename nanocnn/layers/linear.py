@@ -30,10 +30,9 @@ class Linear(Layer):
         kernel_initializer: str | dict[str, Any],
         bias_initializer: str | dict[str, Any],
         kernel_regularizer: Any,
-        name: str | None,
         **options: Any,
     ) -> None:
-        super().__init__(name, **options)
+        super().__init__(**options)
         self.activation = Activation(activation)
         self.use_bias = flag(use_bias, f"{type(self).__name__}: use_bias")
         self.kernel_initializer = initializers.canonical(kernel_initializer, "kernel_initializer")
@@ -120,11 +119,10 @@ class Dense(Linear):
         kernel_initializer: str | dict[str, Any] = "glorot_uniform",
         bias_initializer: str | dict[str, Any] = "zeros",
         kernel_regularizer: Any = None,
-        name: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(
-            activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, name,
+            activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer,
             **options,
         )  # fmt: skip
         self.units = integer(units, "Dense: units")
@@ -156,19 +154,19 @@ class Conv2D(Linear):
         self,
         filters: int,
         kernel_size: int | tuple[int, int],
-        strides: int | tuple[int, int] = 1,
+        strides: int | tuple[int, int] = (1, 1),
         padding: str = "valid",
-        dilation_rate: int | tuple[int, int] = 1,
+        *,
+        dilation_rate: int | tuple[int, int] = (1, 1),
         activation: str | None = None,
         use_bias: bool = True,
         kernel_initializer: str | dict[str, Any] = "glorot_uniform",
         bias_initializer: str | dict[str, Any] = "zeros",
         kernel_regularizer: Any = None,
-        name: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(
-            activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, name,
+            activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer,
             **options,
         )  # fmt: skip
         self.filters = integer(filters, "Conv2D: filters")

@@ -46,11 +46,11 @@ class BatchNormalization(Layer):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
+        *,
         synchronized: bool = False,
-        name: str | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(name, **options)
+        super().__init__(**options)
         where = "BatchNormalization: "
         self.momentum = number(momentum, f"{where}momentum", lambda m: 0 <= m <= 1, "from 0 to 1")
         self.epsilon = number(epsilon, f"{where}epsilon", lambda e: e > 0, "more than 0")

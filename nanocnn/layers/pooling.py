@@ -13,13 +13,12 @@ class Pooling2D(Layer):
 
     def __init__(
         self,
-        pool_size: int | tuple[int, int] = 2,
+        pool_size: int | tuple[int, int] = (2, 2),
         strides: int | tuple[int, int] | None = None,
         padding: str = "valid",
-        name: str | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(name, **options)
+        super().__init__(**options)
         kind = type(self).__name__
         self.pool_size = pair(pool_size, f"{kind}: pool_size")
         self.strides = self.pool_size if strides is None else pair(strides, f"{kind}: strides")

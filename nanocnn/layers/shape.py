@@ -12,26 +12,29 @@ from .base import Array, Layer, Shape, without_batch
 class Input(Layer):
     """The first layer of every model: the shape of one sample, such as (28, 28, 1).
 
-    Takes `shape` without the batch axis, or `batch_shape` with None for it. Raises ValueError
-    unless each size is an integer of at least 1.
+    Takes `shape` without the batch axis (also as `input_shape`), or `batch_shape` with None for it.
+    Raises ValueError unless each size is an integer of at least 1.
     Source: keras/src/layers/core/input_layer.py.
     """
 
     def __init__(
         self,
         shape: tuple[int, ...] | None = None,
-        name: str | None = None,
+        *,
         batch_shape: tuple[int | None, ...] | None = None,
+        name: str | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__("input_layer" if name is None else name)
-        if batch_shape is None:
-            self.shape = sample_shape(shape, "Input: shape")
-        elif shape is None:
-            self.shape = without_batch(batch_shape, "Input: batch_shape")
-        else:
+        super().__init__(name="input_layer" if name is None else name, **options)
+        given, self.expected_shape = self.expected_shape, None  # `input_shape`
+        if sum(each is not None for each in (shape, given, batch_shape)) > 1:
             raise ValueError(
-                f"Input: shape={shape!r:.80}, batch_shape={batch_shape!r:.80}, expected only one"
+                f"Input: shape={shape!r:.80}, input_shape={given!r:.80}, "
+                f"batch_shape={batch_shape!r:.80}, expected only one"
             )
+        if batch_shape is not None:
+            given = without_batch(batch_shape, "Input: batch_shape")
+        self.shape = given or sample_shape(shape, "Input: shape")
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         return self.shape, {}

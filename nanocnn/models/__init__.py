@@ -12,4 +12,7 @@ on one process or several, with shard.py, gradients.py and split_update.py. reco
 worked_example.py and formulas.py make the trace of one pass.
 """
 
+from ..common.names import names_of
 from .sequential import Sequential as Sequential, load_model as load_model
+
+__getattr__ = names_of(__name__)

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..callbacks import Callback, CallbackList
 from ..common.arrays import Array
-from ..common.config import serialize
+from ..common.config import refuses_unknown, serialize
 from ..common.errors import NonFiniteError, ShapeError, warn
 from ..common.validate import flag, integer
 from ..data.batches import batches
@@ -38,6 +38,7 @@ class Evaluator(Structure):
         self._compiled = False
         super().__init__(*args, **options)
 
+    @refuses_unknown
     def compile(
         self,
         optimizer: str | Optimizer | dict[str, Any] = "rmsprop",
@@ -75,6 +76,7 @@ class Evaluator(Structure):
         if self._compiled:
             self.optimizer.reset()  # the weights that its state belongs to are gone
 
+    @refuses_unknown
     @never_captured
     def evaluate(
         self,

@@ -35,8 +35,9 @@ class Sequential(Trainer):
     """A linear stack of layers, trained by `fit`.
 
     `layers`: the first is an `Input`; without one the input shape is that of the first data. `seed`
-    determines initial weights, shuffling and dropout. `dtype`: "float32" or "float64". `kernels`:
-    "fast" (numba) or "reference" (NumPy), which give equal results up to rounding. `scale_uint8`:
+    determines initial weights, shuffling and dropout; None: that of `utils.set_random_seed`, or 0.
+    `dtype`: "float32" or "float64". `kernels`: "fast" (numba) or "reference" (NumPy), which give
+    equal results up to rounding. `scale_uint8`:
     uint8 input is scaled by 1/255, floats are used unchanged, and other integers raise an error
     (convert them by `x.astype("uint8")` or `x.astype("float32")`); False uses all numbers
     unchanged, as Keras does.
@@ -45,7 +46,7 @@ class Sequential(Trainer):
     def __init__(
         self,
         layers: Sequence[Layer] = (),
-        seed: int = 0,
+        seed: int | None = None,
         dtype: str = "float32",
         kernels: str = "fast",
         name: str = "sequential",

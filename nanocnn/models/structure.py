@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..common import seeds
 from ..common.arrays import Array, quiet
 from ..common.errors import ShapeError, warn
+from ..common.names import ADVICE, no_attribute
 from ..common.validate import as_array, flag, float_type, integer, sample_shape
 from ..data.batches import Images, as_images
 from ..data.lazy import LazyImages, is_lazy
@@ -42,7 +44,7 @@ class Structure:
     def __init__(
         self,
         layers: Sequence[Layer] = (),
-        seed: int = 0,
+        seed: int | None = None,
         dtype: str = "float32",
         kernels: str = "fast",
         name: str = "sequential",
@@ -57,6 +59,7 @@ class Structure:
             raise ValueError(f"Sequential: name={name!r:.80}, expected text")
         if not isinstance(layers, (list, tuple)):
             raise ValueError(f"Sequential: layers={layers!r:.80}, expected a list of layers")
+        seed = seeds.default if seed is None else seed
         self.name, self.seed = name, integer(seed, "seed", 0, bits=128)
         self.kernel_set = kernels
         # Loaded now: a child forked while another thread imports them would wait forever.
@@ -329,6 +332,11 @@ class Structure:
             if not np.isfinite(x).all():
                 return f"the output of layer {layer.name!r}"
         return "the loss"
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ADVICE:  # a method of old versions of Keras
+            raise no_attribute(type(self).__name__, name)
+        return object.__getattribute__(self, name)  # raises its error
 
     def _require_built(self) -> None:
         if not self.built:

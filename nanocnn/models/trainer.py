@@ -11,6 +11,7 @@ import numpy as np
 
 from ..callbacks import Callback, CallbackList, ModelCheckpoint
 from ..common.arrays import Array
+from ..common.config import refuses_unknown
 from ..common.errors import ModelFileError, NonFiniteError, warn
 from ..common.terminal import say
 from ..common.validate import flag, integer
@@ -68,6 +69,7 @@ class Trainer(Evaluator):
             means.add(step.samples, step.loss, step.measure())
         return as_keras(means.result(), return_dict)
 
+    @refuses_unknown
     @never_captured
     def fit(
         self,
@@ -136,7 +138,6 @@ class Trainer(Evaluator):
         except BaseException:
             self.unit_range = unit_range  # nothing was trained
             raise
-
         self._trained_on(data.x)
         if validation is not None:
             self._compare_range(validation.x, "validation x")
@@ -275,8 +276,7 @@ class Trainer(Evaluator):
 
     def _epochs_trained(self) -> int:
         """How many epochs the model was trained in all: each has an order of its own."""
-        epochs: int = self.progress.get("epochs_trained", self.progress.get("epoch", 0))
-        return epochs
+        return int(self.progress.get("epochs_trained", self.progress.get("epoch", 0)))
 
     def _resume(self, run: Run) -> None:
         """Take the history and the callbacks' states from `self.progress`."""

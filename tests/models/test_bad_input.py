@@ -211,7 +211,6 @@ UNKNOWN = {
         "dtype='float16', expected 'float32' or 'float6",
     ),
     "seed": (lambda: Sequential(seed=-1), "seed=-1, expected an integer of at least 0"),
-    "seed none": (lambda: Sequential(seed=None), "seed=None, expected an integer"),
     "metrics": (lambda: Sequential().compile("sgd", "mse", 3), "metrics=3, expected a list"),
     "argument": (
         lambda: Sequential().compile({"class_name": "Adam", "config": {"beta1": 0.9}}, "mse"),

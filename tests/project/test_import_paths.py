@@ -1,4 +1,4 @@
-"""The import paths of version 0.1.0 still work and give the very same objects as those of today."""
+"""Import paths of version 0.1.0 and of Keras work, and give the very same objects as today's."""
 
 import pickle
 import subprocess
@@ -21,6 +21,7 @@ nanocnn.callbacks         ReduceLROnPlateau LearningRateScheduler constant_rate
 nanocnn.data.batches      as_images batches split take
 nanocnn.data.digits       read_digit                                     > nanocnn.data.photo
 nanocnn.data.idx          read write
+nanocnn.datasets.mnist    load_data                                      > nanocnn.data.mnist
 nanocnn.data.mirrors      SOURCES fetch cache_folder                     > nanocnn.data.download
 nanocnn.data.mnist        load locate sample
 nanocnn.doctor            report
@@ -36,6 +37,9 @@ nanocnn.kernels.reference conv2d_forward conv2d_backward im2col col2im softmax_f
 nanocnn.kernels.simd      load store fma lanes tile                      > nanocnn.jit.simd
 nanocnn.layers            LAYERS Layer Conv2D Dense Input is_builtin
 nanocnn.layers.base       Layer
+nanocnn.layers.advanced_activations Activation                           > nanocnn.layers
+nanocnn.layers.convolutional Conv2D MaxPooling2D                         > nanocnn.layers
+nanocnn.layers.core       Dense Dropout Flatten Activation               > nanocnn.layers
 nanocnn.layers.linear     Conv2D Dense
 nanocnn.losses            Loss Crossentropy MeanSquaredError get_loss
 nanocnn.memory            Memory Arena                                   > nanocnn.kernels.memory
@@ -52,6 +56,7 @@ nanocnn.storage.archives  Archive parse_json                             > nanoc
 nanocnn.storage.isolated  read main                                      > nanocnn.storage.sandbox
 nanocnn.storage.snapshot  Snapshot
 nanocnn.threads           get_num_threads set_num_threads                > nanocnn.jit.threads
+nanocnn.utils.np_utils    to_categorical                                 > nanocnn.utils
 nanocnn.trace             Trace LayerTrace record
 """
 ROWS = [

@@ -14,14 +14,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom to the top. A module may import those of its own floor and of the floors below.
 LEVELS = [
     ["common"],
-    ["jit", "data", "distributed"],
+    ["jit", "data", "distributed", "datasets", "backend"],
     ["kernels"],
     ["initializers", "regularizers", "layers", "losses", "metrics", "schedules", "optimizers",
-     "callbacks"],
+     "callbacks", "activations"],
     ["storage"],
     ["models"],
     ["trace", "gradcheck", "plots"],
-    ["presets", "doctor", "cli", "__main__"],
+    ["utils", "presets", "sklearn", "doctor", "cli", "__main__"],
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
@@ -101,6 +101,8 @@ def test_heavy_libraries_are_imported_where_they_are_needed(path):
         allowed |= {"numba", "llvmlite"}
     if name in ("nanocnn.distributed.mpi", "nanocnn.distributed.shared"):
         allowed |= {"mpi4py"}
+    if name == "nanocnn.sklearn":
+        allowed |= {"sklearn"}
     if name.startswith("nanocnn.plots"):
         allowed |= {"matplotlib"}
     loaded = imports(path, inside_functions=False, for_typing=False)
@@ -115,6 +117,7 @@ def test_type_checkers_are_told_of_every_public_name():
                 if isinstance(node, ast.If))  # fmt: skip
     told = {alias.asname: node.module for node in typed.body for alias in node.names}
     assert told == {**dict.fromkeys(nanocnn._MODULES), **nanocnn._HOME}
+    assert not set(nanocnn._KERAS_MODULES) & set(nanocnn.__all__)
     assert sorted(told) == nanocnn.__all__
 
 
@@ -136,6 +139,7 @@ HEAVY = ("numba", "llvmlite", "matplotlib", "h5py", "PIL", "pooch", "tqdm")
     "import nanocnn",
     "from nanocnn import Sequential, Input, Conv2D, Dense, Adam",
     "from nanocnn.data import mnist",
+    "from nanocnn.utils import to_categorical; from nanocnn.datasets import mnist",
     "from nanocnn.kernels import get_kernels; get_kernels('reference')",
 ])  # fmt: skip
 def test_importing_loads_nothing_heavy(statement):

@@ -62,6 +62,10 @@ EXAMPLES = {
     "Flatten": LAYER,
     "Input": dict(shape=(6, 6, 1), name="thing"),
     "Layer": LAYER,
+    "backend.set_image_data_format": dict(data_format="channels_last"),
+    "utils.normalize": dict(x=[[3.0, 4.0]]),
+    "utils.set_random_seed": dict(seed=0),
+    "utils.to_categorical": dict(x=[0, 2, 1]),
     "MaxPooling2D": POOL,
     "Layer.build": dict(input_shape=(4,), rng=0, dtype="float64"),
     "Layer.forward": dict(x=X[:, 0, :4, 0], training=True),
@@ -119,6 +123,7 @@ EXAMPLES = {
     "data.photo.read_digit": dict(source=PHOTO),
     "data.idx.read": dict(file="labels.idx"),
     "data.idx.write": dict(file="a.idx", array=Y.astype("uint8")),
+    "data.mnist.load_data": {},
     "data.mnist.load": dict(path=SAMPLE, verbose=False),
     "data.mnist.locate": dict(name="mnist"),
     "data.mnist.sample": dict(origin="here"),
@@ -145,17 +150,18 @@ INTERNAL = [
     "Loss.[!_]*",
     "*Crossentropy.*", "MeanSquaredError.*", "Optimizer.*", "*.on_*", "Callback.*",
     "*.check_before_training", "*.set_state", "*.initial", "Layer.run_*", "EarlyStopping.*",
-    "TerminateOnNaN.terminate", "History.set_*",
+    "TerminateOnNaN.terminate", "History.set_*", "History.begin",
     "ModelCheckpoint.path",
     "History.append", "trace.LayerTrace", "trace.Trace", "*.shapes",
     "gradcheck.ArrayCheck", "gradcheck.Report", "kernels.ability",
     "Sequential.from_snapshot", "*.gradient_buffers", "*.set_gradients", "*.transform",
+    "backend.clear_session", "backend.get_value", "utils.plot_model",
     "*.transform_backward", "data.batches.*", "data.download.*",
     "data.lazy.*", "LazyImages.*",
     "metrics.Means", "Means.*", "metrics.get_metrics", "metrics.custom_metrics",
     "metrics.warn_not_stored",
 ]  # fmt: skip
-MORE_MODULES = ("kernels", "kernels.geometry", "metrics")
+MORE_MODULES = ("backend", "utils", "kernels", "kernels.geometry", "metrics")
 
 
 def modules():
@@ -192,7 +198,7 @@ def parameters(thing):
     """The names of the arguments, those that a class hands on to the class above included."""
     if isinstance(thing, type) and issubclass(thing, Checked):
         found = dict(arguments(thing))
-        if issubclass(thing, nanocnn.Layer) and thing is not Input:
+        if issubclass(thing, nanocnn.Layer):
             found |= dict.fromkeys(SHAPE_ARGUMENTS, found["name"])
     else:
         found = inspect.signature(getattr(thing, "__func__", thing)).parameters
