@@ -5,13 +5,19 @@ from typing import Any
 
 from ..common.config import serialize
 from ..common.errors import unknown
-from .activation import Activation
+from .activation import Activation, LeakyReLU, ReLU, Softmax
 from .base import Layer, automatic_name
 from .dropout import Dropout
 from .linear import Conv2D, Dense
 from .normalization import BatchNormalization
-from .pooling import AveragePooling2D, MaxPooling2D
-from .shape import Flatten, Input
+from .pooling import (
+    AveragePooling2D,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    MaxPooling2D,
+)
+from .preprocessing import Normalization, Rescaling
+from .shape import Flatten, Input, Reshape, ZeroPadding2D
 
 LAYERS: dict[str, type[Layer]] = {
     "InputLayer": Input,
@@ -23,6 +29,15 @@ LAYERS: dict[str, type[Layer]] = {
     "Dropout": Dropout,
     "Flatten": Flatten,
     "Dense": Dense,
+    "GlobalAveragePooling2D": GlobalAveragePooling2D,
+    "GlobalMaxPooling2D": GlobalMaxPooling2D,
+    "ReLU": ReLU,
+    "LeakyReLU": LeakyReLU,
+    "Softmax": Softmax,
+    "Reshape": Reshape,
+    "ZeroPadding2D": ZeroPadding2D,
+    "Rescaling": Rescaling,
+    "Normalization": Normalization,
 }
 
 
@@ -85,9 +100,18 @@ __all__ = [
     "Dense",
     "Dropout",
     "Flatten",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling2D",
     "Input",
     "Layer",
+    "LeakyReLU",
     "MaxPooling2D",
+    "Normalization",
+    "ReLU",
+    "Rescaling",
+    "Reshape",
+    "Softmax",
+    "ZeroPadding2D",
     "is_builtin",
     "layer_config",
     "layer_from_config",
