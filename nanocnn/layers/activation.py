@@ -51,9 +51,9 @@ class BaseActivation(Layer):
     def formula(self) -> str:
         if self.constants:
             slope, threshold, most = self.constants
-            return f"y = {slope:g} * (x - {threshold:g}) where x <= {threshold:g}, else " + (
-                "x" if most == inf else f"min(x, {most:g})"
-            )
+            x = f"(x - {threshold:g})" if threshold else "x"
+            above = "x" if most == inf else f"min(x, {most:g})"
+            return f"y = {slope:g} * {x} where x <= {threshold:g}, else {above}"
         return ACTIVATIONS[self.activation]
 
 

@@ -129,8 +129,9 @@ class Normalization(Affine):
         """
         if self.mean is not None:
             raise ValueError(f"{self.name}: adapt, but mean={self.mean!r:.80} was given")
-        if isinstance(data, np.ndarray) and data.ndim:
-            data = [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
+        if isinstance(data, np.ndarray):
+            starts = range(0, len(data), CHUNK) if data.ndim else ()
+            data = [data[start : start + CHUNK] for start in starts]
         if not isinstance(data, Iterable):
             raise ValueError(f"{self.name}: data={data!r:.80}, expected an array, or batches")
         total, mean, variance = 0, np.zeros(()), np.zeros(())

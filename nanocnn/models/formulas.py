@@ -36,7 +36,7 @@ BACKWARD = {
     "Flatten": {"dx": "dx = dy, reshaped"},
     "Reshape": {"dx": "dx = dy, reshaped"},
     "Rescaling": {"dx": "dx = {d} * scale"},
-    "Normalization": {"dx": "dx = {d} * dy/dx, a constant of the layer"},
+    "Normalization": {"dx": "dx = {d} / sqrt(variance), with invert {d} * sqrt(variance)"},
     "linear": {"dx": "{dx} = {d}"},
     "relu": {"dx": "{dx} = {d} where y > 0, else 0"},
     "leaky_relu": {

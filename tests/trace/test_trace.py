@@ -6,6 +6,7 @@ PyTorch's twin is written out layer by layer in `torch_layer`, on tensors laid o
 import inspect
 import re
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -20,9 +21,18 @@ from nanocnn import (
     Dense,
     Dropout,
     Flatten,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
     Input,
+    LeakyReLU,
     MaxPooling2D,
+    Normalization,
+    ReLU,
+    Rescaling,
+    Reshape,
     Sequential,
+    Softmax,
+    ZeroPadding2D,
 )
 from nanocnn.kernels import KERNEL_SETS, reference
 from support.compare import assert_close
@@ -41,6 +51,13 @@ MODELS = {
         Conv2D(2, 2, dilation_rate=(1, 2), activation="sigmoid", kernel_regularizer=0.01),
         Flatten(), Dense(K), Activation("softmax"),
     ],
+    "scales and slopes": lambda: [
+        Rescaling(0.5, 0.25), Normalization(mean=0.5, variance=2.0), ZeroPadding2D(),
+        Conv2D(6, 3, activation="gelu"), ReLU(max_value=0.5, negative_slope=0.25),
+        Conv2D(6, 1, activation="leaky_relu"), LeakyReLU(), Reshape((6, 3, 24)), ReLU(),
+        GlobalMaxPooling2D(keepdims=True), Conv2D(5, 1, activation="elu"), Activation("gelu"),
+        GlobalAveragePooling2D(), Dense(K), Softmax(),
+    ],
     "softmax inside": lambda: [
         Conv2D(2, 3, activation="softmax"), Flatten(), Dense(K, kernel_regularizer=0.02),
     ],
@@ -48,6 +65,7 @@ MODELS = {
 LOSSES = {
     "two-block": "sparse_categorical_crossentropy",
     "every layer": CategoricalCrossentropy(label_smoothing=0.1),
+    "scales and slopes": "categorical_crossentropy",
     "softmax inside": "mse",
 }
 
@@ -66,6 +84,19 @@ def make(name, kernels="reference", dtype="float64"):
 # --- Against PyTorch ------------------------------------------------------------------------------
 
 
+OTHERS = {
+    "Rescaling": lambda torch, layer, x: x * layer.scale + layer.offset,
+    "Normalization": lambda torch, layer, x: (x - layer.mean) / layer.variance**0.5,
+    "ZeroPadding2D": lambda torch, layer, x: torch.nn.functional.pad(x, (0, 0, 1, 1, 1, 1)),
+    "GlobalMaxPooling2D": lambda torch, layer, x: x.amax((1, 2), keepdim=layer.keepdims),
+    "GlobalAveragePooling2D": lambda torch, layer, x: x.mean((1, 2)),
+    "LeakyReLU": lambda torch, layer, x: torch.where(x > 0, x, layer.negative_slope * x),
+    "ReLU": lambda torch, layer, x: torch.where(
+        x > 0, x.clamp(max=layer.max_value or torch.inf), layer.negative_slope * x
+    ),
+}
+
+
 def torch_layer(torch, layer, x, params, saved):
     """The layer's (z, y) for tensor x, in PyTorch's words; images stay (N,H,W,C)."""
     F = torch.nn.functional
@@ -78,6 +109,8 @@ def torch_layer(torch, layer, x, params, saved):
     def activate(z, name):
         if name == "softmax":
             return torch.softmax(z, dim=-1)
+        if name in ("elu", "gelu", "leaky_relu"):
+            return getattr(F, name)(z, **({"negative_slope": 0.2} if name == "leaky_relu" else {}))
         return z if name == "linear" else getattr(torch, name)(z)
 
     def kept(*tensors):
@@ -104,8 +137,11 @@ def torch_layer(torch, layer, x, params, saved):
     elif isinstance(layer, Dropout):
         y = x * torch.from_numpy(saved["mask"] / (1 - layer.rate))
         return kept(y, y)
-    elif isinstance(layer, Flatten):
-        y = x.reshape(len(x), -1)
+    elif isinstance(layer, Flatten | Reshape):
+        y = x.reshape(len(x), *layer.output_shape)
+        return kept(y, y)
+    elif type(layer).__name__ in OTHERS:
+        y = OTHERS[type(layer).__name__](torch, layer, x)
         return kept(y, y)
     else:
         y = activate(x, layer.activation)
@@ -302,10 +338,10 @@ def test_every_place_that_is_named_is_right(name):
     """Each line is inside its function, at the assignment where the function has one."""
     model, x, y = make(name)
     text = str(model.trace(x, y))
-    source = inspect.getsource(reference).splitlines()
-    places = re.findall(r"(\w+)(?:\[\S+\])? = [^\n]*\n? +(\w+), reference\.py:(\d+)", text)
-    assert len(places) == text.count("reference.py:") > 8
-    for result, function, line in places:
+    places = re.findall(r"(\w+)(?:\[\S+\])? = [^\n]*\n? +(\w+), (reference\w*)\.py:(\d+)", text)
+    assert len(places) == len(re.findall(r"reference\w*\.py:", text)) > 8
+    for result, function, file, line in places:
+        source = inspect.getsource(import_module(f"nanocnn.kernels.{file}")).splitlines()
         lines, start = inspect.getsourcelines(getattr(reference, function))
         assert start <= int(line) < start + len(lines), f"{function} at line {line}"
         if result in ("dweight", "dbias", "dgamma", "dbeta") and int(line) > start:
