@@ -32,7 +32,7 @@ def exact(name, x):
         return 1 / (1 + np.exp(-x)) if name == "sigmoid" else getattr(np, name)(x)
 
 
-@numba.vectorize
+@numba.vectorize(["float64(float64)"])
 def erf64(x):
     return math.erf(x)
 
