@@ -28,9 +28,12 @@ class BaseActivation(Layer):
     the loss; `constants` are what its kernels take besides the array.
     """
 
+    constants: tuple[float, ...] = ()
+
     def _choose(self, activation: str, *constants: float) -> None:
         self.activation = self.operation = activation
-        self.constants = constants
+        if constants:
+            self.constants = constants
         self.saves = ("x",) if activation in SAVE_X else ("y",)
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:

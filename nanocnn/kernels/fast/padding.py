@@ -3,8 +3,10 @@
 import numpy as np
 
 from ...common.errors import ShapeError
-from ...jit.compile import kernel, part_range, unsigned_range
+from ...jit.compile import kernel, part_range
+from ...jit.inline import inline
 from ...jit.pool import run
+from ...jit.simd import lanes, load_row, pointer, splat, store_row
 from .outputs import Array, count_parts, result
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
@@ -22,13 +24,30 @@ def zero_pad_forward(x: Array, padding: Padding, out: Array | None = None) -> Ar
 
 @kernel
 def _zero_pad_forward(part, parts, x, y, top, left):
+    p, to = pointer(x), pointer(y)
+    H, size, HP, padded = x.shape[1], x.shape[2], y.shape[1], y.shape[2]
     start, stop = part_range(part, parts, x.shape[0])
     for n in range(start, stop):
-        y[n] = 0
-        for h in range(x.shape[1]):
-            row, to = x[n, h], y[n, top + h]
-            for i in unsigned_range(0, x.shape[2]):
-                to[left + i] = row[i]
+        for row in range(HP):
+            at, h = (n * HP + row) * padded, row - top
+            if h < 0 or h >= H:
+                _set_to_zero(to, at, at + padded)
+            else:
+                _set_to_zero(to, at, at + left)
+                _copy(p, (n * H + h) * size, to, at + left, size)
+                _set_to_zero(to, at + left + size, at + padded)
+
+
+@inline
+def _set_to_zero(p, start, stop):
+    for i in range(start, stop, lanes(p)):
+        store_row(p, i, splat(p, 0), stop - i)
+
+
+@inline
+def _copy(p, at, to, to_at, count):
+    for i in range(0, count, lanes(p)):
+        store_row(to, to_at + i, load_row(p, at + i, count - i), count - i)
 
 
 def zero_pad_backward(dy: Array, padding: Padding, out: Array | None = None) -> Array:
@@ -46,9 +65,9 @@ def zero_pad_backward(dy: Array, padding: Padding, out: Array | None = None) -> 
 
 @kernel
 def _zero_pad_backward(part, parts, dy, dx, top, left):
+    H, size, HP, padded = dx.shape[1], dx.shape[2], dy.shape[1], dy.shape[2]
     start, stop = part_range(part, parts, dx.shape[0])
     for n in range(start, stop):
-        for h in range(dx.shape[1]):
-            row, to = dy[n, top + h], dx[n, h]
-            for i in unsigned_range(0, dx.shape[2]):
-                to[i] = row[left + i]
+        for h in range(H):
+            at = (n * HP + top + h) * padded + left
+            _copy(pointer(dy), at, pointer(dx), (n * H + h) * size, size)
