@@ -19,26 +19,12 @@ from .pooling import (
 from .preprocessing import Normalization, Rescaling
 from .shape import Flatten, Input, Reshape, ZeroPadding2D
 
-LAYERS: dict[str, type[Layer]] = {
-    "InputLayer": Input,
-    "Conv2D": Conv2D,
-    "MaxPooling2D": MaxPooling2D,
-    "AveragePooling2D": AveragePooling2D,
-    "BatchNormalization": BatchNormalization,
-    "Activation": Activation,
-    "Dropout": Dropout,
-    "Flatten": Flatten,
-    "Dense": Dense,
-    "GlobalAveragePooling2D": GlobalAveragePooling2D,
-    "GlobalMaxPooling2D": GlobalMaxPooling2D,
-    "ReLU": ReLU,
-    "LeakyReLU": LeakyReLU,
-    "Softmax": Softmax,
-    "Reshape": Reshape,
-    "ZeroPadding2D": ZeroPadding2D,
-    "Rescaling": Rescaling,
-    "Normalization": Normalization,
-}
+_KINDS: tuple[type[Layer], ...] = (
+    Conv2D, MaxPooling2D, AveragePooling2D, BatchNormalization, Activation, Dropout, Flatten, Dense,
+    GlobalAveragePooling2D, GlobalMaxPooling2D, LeakyReLU, Normalization, ReLU, Rescaling, Reshape,
+    Softmax, ZeroPadding2D,
+)  # fmt: skip
+LAYERS: dict[str, type[Layer]] = {"InputLayer": Input} | {kind.__name__: kind for kind in _KINDS}
 
 
 def is_builtin(layer: Layer) -> bool:
@@ -92,29 +78,8 @@ def layers_from_config(
 
 
 __all__ = [
-    "LAYERS",
-    "Activation",
-    "AveragePooling2D",
-    "BatchNormalization",
-    "Conv2D",
-    "Dense",
-    "Dropout",
-    "Flatten",
-    "GlobalAveragePooling2D",
-    "GlobalMaxPooling2D",
-    "Input",
-    "Layer",
-    "LeakyReLU",
-    "MaxPooling2D",
-    "Normalization",
-    "ReLU",
-    "Rescaling",
-    "Reshape",
-    "Softmax",
-    "ZeroPadding2D",
-    "is_builtin",
-    "layer_config",
-    "layer_from_config",
-    "layers_from_config",
-    "make_names_unique",
-]
+    "LAYERS", "Activation", "AveragePooling2D", "BatchNormalization", "Conv2D", "Dense", "Dropout",
+    "Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Input", "Layer", "LeakyReLU",
+    "MaxPooling2D", "Normalization", "ReLU", "Rescaling", "Reshape", "Softmax", "ZeroPadding2D",
+    "is_builtin", "layer_config", "layer_from_config", "layers_from_config", "make_names_unique",
+]  # fmt: skip

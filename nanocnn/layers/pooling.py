@@ -106,8 +106,7 @@ class GlobalPooling2D(Layer):
 class GlobalAveragePooling2D(GlobalPooling2D):
     """The mean of each channel: x (N,H,W,C) -> y (N,C), or (N,1,1,C) with `keepdims`.
 
-    Raises ShapeError if the input is not an image.
-    Source: keras/src/layers/pooling/global_average_pooling2d.py.
+    ShapeError if x is not an image. Source: keras/src/layers/pooling/global_average_pooling2d.py.
     """
 
     operation = "average_pool"
@@ -129,9 +128,8 @@ class GlobalAveragePooling2D(GlobalPooling2D):
 class GlobalMaxPooling2D(GlobalPooling2D):
     """The maximum of each channel: x (N,H,W,C) -> y (N,C), or (N,1,1,C) with `keepdims`.
 
-    Pixels that are equal to the maximum share its gradient, as in Keras (`MaxPooling2D` gives all
-    to the first). Raises ShapeError if the input is not an image.
-    Source: keras/src/layers/pooling/global_max_pooling2d.py.
+    Equal maxima share the gradient, as in Keras (`MaxPooling2D`: the first has it all).
+    ShapeError if x is not an image. Source: keras/src/layers/pooling/global_max_pooling2d.py.
     """
 
     operation, saves = "global_max", ("x", "y")

@@ -1,6 +1,5 @@
 """Layers that shift and scale their input by constants: Rescaling and Normalization."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from ..kernels.memory import Memory
 from .base import Layer, Shape
 
 LEAST = 1e-7**2  # the variance that a smaller one counts as: as in Keras
-CHUNK = 1024  # samples of which `adapt` makes float64 numbers at a time
 
 
 class Affine(Layer):
@@ -101,12 +99,10 @@ class Normalization(Affine):
         self.axis = integer(axes[0], "Normalization: axis", -1) if axes else None
         self.invert = flag(invert, "Normalization: invert")
         if (mean is None) != (variance is None):
-            raise ValueError(
-                f"Normalization: mean={mean!r:.80}, variance={variance!r:.80}, expected both or "
-                "neither"
-            )
+            given = f"mean={mean!r:.80}, variance={variance!r:.80}"
+            raise ValueError(f"Normalization: {given}, expected both or neither")
         self.mean = None if mean is None else _numbers(mean, "Normalization: mean")
-        self.variance = None if mean is None else _numbers(variance, "Normalization: variance")
+        self.variance = None if mean is None else _numbers(variance, "Normalization: variance", 0)
         self._adapted: dict[str, Array] = {}
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
@@ -123,44 +119,25 @@ class Normalization(Affine):
         return self._adapted.get(name, "ones" if name == "variance" else "zeros")
 
     def adapt(self, data: Any) -> None:
-        """Set mean and variance to those of `data` (N, ...), or of an iterable of such batches.
+        """Set mean and variance to those of an array `data` (N, ...).
 
-        Of a batch (x, y) only x counts. ValueError for other data and a layer whose mean is given.
+        ValueError for other data, and for a layer whose mean is given.
         """
-        if self.mean is not None:
-            raise ValueError(f"{self.name}: adapt, but mean={self.mean!r:.80} was given")
-        if isinstance(data, np.ndarray):
-            starts = range(0, len(data), CHUNK) if data.ndim else ()
-            data = [data[start : start + CHUNK] for start in starts]
-        if not isinstance(data, Iterable):
-            raise ValueError(f"{self.name}: data={data!r:.80}, expected an array, or batches")
-        total, mean, variance = 0, np.zeros(()), np.zeros(())
-        for batch in data:
-            x = self._batch(batch[0] if isinstance(batch, tuple) and batch else batch)
-            axes = None if self.axis is None else tuple(range(x.ndim - 1))
-            count = x.size // (1 if axes is None else x.shape[-1])
-            total += count
-            # Chan et al. 1983: the variance of two sets from those of each and their means.
-            off, share = x.mean(axis=axes) - mean, count / total
-            variance = variance + (x.var(axis=axes) - variance + off**2 * (1 - share)) * share
-            mean = mean + off * share
-        if not total:
-            raise ValueError(f"{self.name}: data={data!r:.80}, expected at least one sample")
-        self._adapted = {"mean": mean, "variance": variance}
-        for name in self._adapted.keys() & self.state.keys():
-            self.state[name][...] = self._adapted[name]
-
-    def _batch(self, data: Any) -> Array:
         x = as_array(data, f"{self.name}: data")
-        expected = self.input_shape if self.built else x.shape[1:]
-        if x.dtype.kind not in "buif" or x.ndim < 2 or x.size == 0 or x.shape[1:] != expected:
-            shape = sizes(self.input_shape) if self.built else "..."
+        shape = self.input_shape if self.built else x.shape[1:]
+        if x.dtype.kind not in "buif" or x.ndim < 2 or x.size == 0 or x.shape[1:] != shape:
+            wanted = sizes(self.input_shape) if self.built else "..."
             raise ShapeError(
-                f"{self.name}: data: {x.dtype} of shape {x.shape}, expected numbers (N, {shape})"
+                f"{self.name}: data: {x.dtype} of shape {x.shape}, expected numbers (N, {wanted})"
             )
         if not np.isfinite(x).all():
             raise NonFiniteError(f"{self.name}: data: NaN or infinity, expected finite numbers")
-        return x.astype(np.float64)
+        if self.mean is not None:
+            raise ValueError(f"{self.name}: adapt, but mean={self.mean!r:.80} was given")
+        axes = None if self.axis is None else tuple(range(x.ndim - 1))
+        self._adapted = {"mean": x.mean(axes, np.float64), "variance": x.var(axes, np.float64)}
+        for name in self._adapted.keys() & self.state.keys():
+            self.state[name][...] = self._adapted[name]
 
     def _fill(self) -> None:
         weights: dict[str, Any] = self.state or {"mean": self.mean, "variance": self.variance}
@@ -170,16 +147,19 @@ class Normalization(Affine):
         self.vectors[second] = np.sqrt(variance) if self.invert else variance
 
     def formula(self) -> str:
-        return (
-            f"y = {'x * sqrt(variance) + mean' if self.invert else '(x - mean) / sqrt(variance)'}"
-        )
+        own, inverse = "(x - mean) / sqrt(variance)", "x * sqrt(variance) + mean"
+        return f"y = {inverse if self.invert else own}"
 
 
-def _numbers(value: Any, name: str) -> Any:
+def _numbers(value: Any, name: str, least: float = -1e30) -> Any:
     """A number, or a list of numbers."""
     array = as_array(value, name)
-    if array.dtype.kind not in "uif" or array.ndim > 1 or not (abs(array) <= 1e30).all():
-        raise ValueError(f"{name}={value!r:.80}, expected a number, or a list of one a channel")
+    numeric = array.dtype.kind in "uif" and array.ndim < 2
+    if not numeric or not ((least <= array) & (array <= 1e30)).all():
+        raise ValueError(
+            f"{name}={value!r:.80}, expected a number, or a list of one a channel"
+            + ", each of at least 0" * (least == 0)
+        )
     return array.astype(np.float64).tolist()
 
 

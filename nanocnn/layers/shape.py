@@ -71,7 +71,7 @@ class Flatten(Layer):
         return (prod(input_shape),), {}
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        return x.reshape(len(x), -1)
+        return x.reshape(len(x), *self.output_shape)
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         return dy.reshape(len(dy), *self.input_shape)
@@ -80,11 +80,11 @@ class Flatten(Layer):
         return "y = x with one row a sample"
 
 
-class Reshape(Layer):
+class Reshape(Flatten):
     """Each sample in another shape, (N, ...) -> (N, *target_shape), last axis fastest, no copy.
 
-    One size of `target_shape` may be -1: what is left. ValueError for other sizes below 1,
-    ShapeError if the number of elements differs. Source: keras/src/layers/reshaping/reshape.py.
+    One size may be -1: what is left. ValueError for other sizes below 1, ShapeError if the number
+    of elements differs. Source: keras/src/layers/reshaping/reshape.py.
     """
 
     def __init__(self, target_shape: tuple[int, ...], **options: Any) -> None:
@@ -97,20 +97,14 @@ class Reshape(Layer):
             )
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
-        known, size = prod(n for n in self.target_shape if n > 0), prod(input_shape)
-        shape = tuple(size // known if n < 0 else n for n in self.target_shape)
-        if prod(shape) != size:
+        rest = prod(input_shape) // prod(n for n in self.target_shape if n > 0)
+        shape = tuple(rest if n < 0 else n for n in self.target_shape)
+        if prod(shape) != prod(input_shape):
             raise ShapeError(
                 f"{self.name}: input of shape (N, {sizes(input_shape)}), expected samples of as "
                 f"many elements as target_shape={self.target_shape}"
             )
         return shape, {}
-
-    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        return x.reshape(len(x), *self.output_shape)
-
-    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        return dy.reshape(len(dy), *self.input_shape)
 
     def formula(self) -> str:
         return "y = x with each sample in another shape"

@@ -104,13 +104,8 @@ class SafeFile:
             todo += [(f"{path}/{name}", self.child(node, name)) for name in node]
         return found
 
-    def read(self, dataset: Any, shape: Shape, kinds: str = "") -> Array:
-        """Return a dataset's values; its shape must be `shape`, its dtype of one of `kinds`.
-
-        By default these are floats; a number alone, such as the count of `Normalization`, may be
-        whole.
-        """
-        kinds = kinds or ("f" if shape else "iuf")
+    def read(self, dataset: Any, shape: Shape, kinds: str = "fiu") -> Array:
+        """Return a dataset's values; its shape must be `shape`, its dtype of one of `kinds`."""
         if not isinstance(dataset, self.h5py.Dataset):
             raise ModelFileError(f"dataset of shape {shape} is missing")
         dtype, name = dataset.dtype, dataset.name
