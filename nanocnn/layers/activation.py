@@ -68,8 +68,8 @@ class Activation(BaseActivation):
     Source: keras/src/activations/activations.py.
     """
 
-    def __init__(self, activation: str | None, name: str | None = None, **options: Any) -> None:
-        super().__init__(name, **options)
+    def __init__(self, activation: str | None, **options: Any) -> None:
+        super().__init__(**options)
         known = "linear" if activation is None else one_of(activation, ACTIVATIONS, "activation")
         self._choose(known, *((0.2, 0.0, inf) if known == "leaky_relu" else ()))
 
