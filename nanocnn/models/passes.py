@@ -23,7 +23,8 @@ METHODS = (  # of a layer
     "forward", "backward", "_forward", "_backward", "transform", "transform_backward",
 )  # fmt: skip
 CHANGING = {"grads", "memory"}  # attributes of a layer that each pass sets
-READ = {"params", "state", "geometry", "window", "epsilon", "constants"}  # in an inference
+# Those that an inference reads.
+READ = {"params", "state", "geometry", "window", "epsilon", "constants", "vectors"}
 MOST = 8  # passes that a memory keeps
 
 
