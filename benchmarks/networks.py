@@ -24,7 +24,8 @@ def torch_layers(layers: Sequence[Layer], nn: Any) -> list[Any]:
     """
     activations = {
         "relu": partial(nn.ReLU, inplace=True), "softmax": partial(nn.Softmax, dim=1),
-        "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "linear": nn.Identity,
+        "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "linear": nn.Identity, "elu": nn.ELU,
+        "gelu": nn.GELU, "leaky_relu": partial(nn.LeakyReLU, 0.2),
     }  # fmt: skip
     modules: list[Any] = []
     *size, C = layers[0][1]["shape"]
@@ -64,6 +65,15 @@ def torch_layers(layers: Sequence[Layer], nn: Any) -> list[Any]:
                 modules[-1].bias.requires_grad_(options.get("center", True))
             case "Dropout":
                 modules.append(nn.Dropout(options["rate"]))
+            case "LeakyReLU":
+                modules.append(nn.LeakyReLU(options["negative_slope"]))
+            case "ZeroPadding2D":
+                (top, bottom), (left, right) = options["padding"]
+                modules.append(nn.ZeroPad2d((left, right, top, bottom)))
+                size = [size[0] + top + bottom, size[1] + left + right]
+            case "GlobalAveragePooling2D":
+                modules += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+                size = []
             case "Flatten":
                 modules.append(nn.Flatten())
                 C, size = C * math.prod(size), []

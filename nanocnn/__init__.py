@@ -19,8 +19,9 @@ _HOMES = {
     "callbacks": "CSVLogger Callback EarlyStopping History LambdaCallback LearningRateScheduler "
     "ModelCheckpoint ReduceLROnPlateau TensorBoard TerminateOnNaN",
     "common.errors": "DatasetError MissingExtraError ModelFileError NonFiniteError ShapeError",
-    "layers": "Activation AveragePooling2D BatchNormalization Conv2D Dense Dropout Flatten Input "
-    "Layer MaxPooling2D",
+    "layers": "Activation AveragePooling2D BatchNormalization Conv2D Dense Dropout Flatten "
+    "GlobalAveragePooling2D GlobalMaxPooling2D Input Layer LeakyReLU MaxPooling2D Normalization "
+    "ReLU Rescaling Reshape Softmax ZeroPadding2D",
     "losses": "BinaryCrossentropy CategoricalCrossentropy Loss MeanSquaredError "
     "SparseCategoricalCrossentropy",
     "optimizers": "SGD Adam AdamW Optimizer RMSProp RMSprop",
@@ -76,9 +77,18 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
         Dense as Dense,
         Dropout as Dropout,
         Flatten as Flatten,
+        GlobalAveragePooling2D as GlobalAveragePooling2D,
+        GlobalMaxPooling2D as GlobalMaxPooling2D,
         Input as Input,
         Layer as Layer,
+        LeakyReLU as LeakyReLU,
         MaxPooling2D as MaxPooling2D,
+        Normalization as Normalization,
+        ReLU as ReLU,
+        Rescaling as Rescaling,
+        Reshape as Reshape,
+        Softmax as Softmax,
+        ZeroPadding2D as ZeroPadding2D,
     )
     from .losses import (
         BinaryCrossentropy as BinaryCrossentropy,

@@ -32,6 +32,7 @@ RENAMED = {
     "atrous_rate": "dilation_rate",
     "output_dim": "units",
     "p": "rate",
+    "alpha": "negative_slope",
     "bias": "use_bias",
     "init": "kernel_initializer",
     "W_regularizer": "kernel_regularizer",
@@ -200,5 +201,5 @@ def _folded(name: object) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
-        return list(value)
+        return [_plain(each) for each in value]
     return serialize(value) if hasattr(value, "get_config") else value

@@ -18,7 +18,8 @@ from ..common.validate import as_array
 from ..data.batches import take
 from ..kernels import reference
 from ..kernels.memory import Memory
-from ..layers import Activation, Layer, MaxPooling2D
+from ..layers import GlobalMaxPooling2D, Layer, MaxPooling2D
+from ..layers.activation import BaseActivation
 from ..layers.linear import Linear
 from ..losses import Loss
 from ..models.record import unchanged
@@ -87,12 +88,14 @@ class Scalar:
         found, y, memory = [], self.x, Memory()
         with unchanged(self.layers):
             for layer in self.layers:
+                if isinstance(layer, GlobalMaxPooling2D):
+                    found.append(y == y.max(axis=(1, 2), keepdims=True))
                 if isinstance(layer, MaxPooling2D):
                     found.append(reference.max_pool_forward(y, layer.window)[1])
                 y = layer.run_forward(y, self.training, memory)
                 function = layer.activation if isinstance(layer, Linear) else layer
-                if isinstance(function, Activation) and function.activation == "relu":
-                    found.append(y > 0)
+                if isinstance(function, BaseActivation) and "relu" in function.activation:
+                    found += [y > 0, *(y < top for top in function.constants[2:])]
         return found
 
     @contextmanager

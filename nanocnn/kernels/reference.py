@@ -1,6 +1,7 @@
 """The reference kernels: the mathematics of every operation in plain NumPy. Read top to bottom.
 
-Losses are in `reference_losses.py`, optimizers and L2 penalties in `reference_training.py`.
+Activations are in `reference_activations.py`, losses in `reference_losses.py`, optimizers and L2
+penalties in `reference_training.py`.
 Each forward function is followed by the derivation of its gradient and by its backward function.
 Nothing is optimized: `kernels/fast` has functions of the same names and is tested against this
 file, and this file is tested against plain loops (`tests/support/naive.py`).
@@ -25,6 +26,22 @@ from numpy.lib.stride_tricks import as_strided
 
 from ..common.arrays import Array
 from .geometry import Window
+from .reference_activations import (
+    elu_backward as elu_backward,
+    elu_forward as elu_forward,
+    gelu_backward as gelu_backward,
+    gelu_forward as gelu_forward,
+    leaky_relu_backward as leaky_relu_backward,
+    leaky_relu_forward as leaky_relu_forward,
+    relu_backward as relu_backward,
+    relu_forward as relu_forward,
+    sigmoid_backward as sigmoid_backward,
+    sigmoid_forward as sigmoid_forward,
+    softmax_backward as softmax_backward,
+    softmax_forward as softmax_forward,
+    tanh_backward as tanh_backward,
+    tanh_forward as tanh_forward,
+)
 from .reference_losses import (
     binary_cross_entropy_backward as binary_cross_entropy_backward,
     binary_cross_entropy_forward as binary_cross_entropy_forward,
@@ -200,50 +217,31 @@ def count_cells(window: Window, dtype: Any) -> Array:
     return windows(inside, window).sum(axis=(3, 4))
 
 
-# --- Activations ----------------------------------------------------------------------------------
-# Each is y = f(x), elementwise (softmax: row by row). The derivatives can be written in terms of y
-# alone, so a layer saves y and not x.
-def relu_forward(x: Array) -> Array:
-    """y = max(x, 0); NaN stays NaN."""
-    return np.maximum(x, 0)
+def global_max_forward(x: Array) -> Array:
+    """The maximum of each channel. x (N,H,W,C) -> y (N,C). NaN counts as the maximum."""
+    return x.max(axis=(1, 2))
 
 
-def relu_backward(dy: Array, y: Array) -> Array:
-    """dx = dy where y > 0, else 0 (also at the kink, x = 0)."""
-    return np.where(y > 0, dy, 0)
+# Here equal pixels share the gradient: Keras's global pooling is a maximum over axes, no window.
+def global_max_backward(dy: Array, x: Array, y: Array) -> Array:
+    """dy, y (N,C) -> dx (N,H,W,C)."""
+    is_max = x == y[:, None, None]  # (N,H,W,C)
+    share = dy / is_max.sum(axis=(1, 2), dtype=dy.dtype)  # (N,C)
+    return np.where(is_max, share[:, None, None], 0)
 
 
-def sigmoid_forward(x: Array) -> Array:
-    """y = 1 / (1 + exp(-x)), computed from exp(-|x|), which cannot overflow."""
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+# --- Zero padding ---------------------------------------------------------------------------------
+def zero_pad_forward(x: Array, padding: tuple[tuple[int, int], tuple[int, int]]) -> Array:
+    """Zeros around images, x (N,H,W,C) -> y (N,HP,WP,C); padding ((top, bottom), (left, right))."""
+    return np.pad(x, ((0, 0), *padding, (0, 0)))
 
 
-def sigmoid_backward(dy: Array, y: Array) -> Array:
-    """dx = dy * y * (1 - y)."""
-    return dy * y * (1 - y)
-
-
-def tanh_forward(x: Array) -> Array:
-    """y = tanh(x)."""
-    return np.tanh(x)
-
-
-def tanh_backward(dy: Array, y: Array) -> Array:
-    """dx = dy * (1 - y^2)."""
-    return dy * (1 - y * y)
-
-
-def softmax_forward(x: Array) -> Array:
-    """y_k = exp(x_k) / sum over j of exp(x_j), over the last axis."""
-    e = np.exp(x - x.max(axis=-1, keepdims=True))  # the maximum cancels; exp cannot overflow
-    return e / e.sum(axis=-1, keepdims=True)
-
-
-# dy_j/dx_k = y_j * ((j == k) - y_k), so dx_k = y_k * (dy_k - sum over j of dy_j * y_j).
-def softmax_backward(dy: Array, y: Array) -> Array:
-    """dx = y * (dy - sum(dy * y)) over the last axis."""
-    return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
+# The zeros do not depend on x: only the gradients of the pixels count.
+def zero_pad_backward(dy: Array, padding: tuple[tuple[int, int], tuple[int, int]]) -> Array:
+    """dy (N,HP,WP,C) -> dx (N,H,W,C): without the padding."""
+    (top, bottom), (left, right) = padding
+    _, HP, WP, _ = dy.shape
+    return dy[:, top : HP - bottom, left : WP - right]
 
 
 # --- Dropout --------------------------------------------------------------------------------------

@@ -6,27 +6,27 @@ from typing import Any
 from ..common.config import serialize
 from ..common.errors import unknown
 from ..common.names import names_of
-from .activation import Activation
+from .activation import Activation, LeakyReLU, ReLU, Softmax
 from .base import Layer, automatic_name
 from .dropout import Dropout
 from .linear import Conv2D, Dense
 from .normalization import BatchNormalization
-from .pooling import AveragePooling2D, MaxPooling2D
-from .shape import Flatten, Input
+from .pooling import (
+    AveragePooling2D,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    MaxPooling2D,
+)
+from .preprocessing import Normalization, Rescaling
+from .shape import Flatten, Input, Reshape, ZeroPadding2D
 
 __getattr__ = names_of(__name__)
-
-LAYERS: dict[str, type[Layer]] = {
-    "InputLayer": Input,
-    "Conv2D": Conv2D,
-    "MaxPooling2D": MaxPooling2D,
-    "AveragePooling2D": AveragePooling2D,
-    "BatchNormalization": BatchNormalization,
-    "Activation": Activation,
-    "Dropout": Dropout,
-    "Flatten": Flatten,
-    "Dense": Dense,
-}
+_KINDS: tuple[type[Layer], ...] = (
+    Conv2D, MaxPooling2D, AveragePooling2D, BatchNormalization, Activation, Dropout, Flatten, Dense,
+    GlobalAveragePooling2D, GlobalMaxPooling2D, LeakyReLU, Normalization, ReLU, Rescaling, Reshape,
+    Softmax, ZeroPadding2D,
+)  # fmt: skip
+LAYERS: dict[str, type[Layer]] = {"InputLayer": Input} | {kind.__name__: kind for kind in _KINDS}
 
 
 def is_builtin(layer: Layer) -> bool:
@@ -80,20 +80,8 @@ def layers_from_config(
 
 
 __all__ = [
-    "LAYERS",
-    "Activation",
-    "AveragePooling2D",
-    "BatchNormalization",
-    "Conv2D",
-    "Dense",
-    "Dropout",
-    "Flatten",
-    "Input",
-    "Layer",
-    "MaxPooling2D",
-    "is_builtin",
-    "layer_config",
-    "layer_from_config",
-    "layers_from_config",
-    "make_names_unique",
-]
+    "LAYERS", "Activation", "AveragePooling2D", "BatchNormalization", "Conv2D", "Dense", "Dropout",
+    "Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Input", "Layer", "LeakyReLU",
+    "MaxPooling2D", "Normalization", "ReLU", "Rescaling", "Reshape", "Softmax", "ZeroPadding2D",
+    "is_builtin", "layer_config", "layer_from_config", "layers_from_config", "make_names_unique",
+]  # fmt: skip

@@ -80,6 +80,7 @@ class Layer(Configured):
     operation = ""  # prefix of its kernels: "conv2d" for conv2d_forward and conv2d_backward
     saves: tuple[str, ...] = ()  # the names of what it saves for its backward pass
     random = False  # draws random numbers while training
+    scales_pixels = False  # takes uint8 images as numbers of 0 to 255
     untrained: tuple[str, ...] = ()  # the names of the weights in `state`
 
     def __init__(self, *, name: str | None = None, trainable: bool = True, **options: Any) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..common.validate import one_of, pair
+from ..common.validate import flag, one_of, pair
 from ..kernels.geometry import Window
 from ..kernels.memory import Memory
 from .base import Array, Layer, Shape, window_over
@@ -84,3 +84,64 @@ class AveragePooling2D(Pooling2D):
 
     def formula(self) -> str:
         return "y[n,h,w,c] = mean over the window of x[n,.,.,c]"
+
+
+class GlobalPooling2D(Layer):
+    """Base class: one number a channel, x (N,H,W,C) -> y (N,C), or (N,1,1,C) with `keepdims`."""
+
+    def __init__(self, *, keepdims: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.keepdims = flag(keepdims, f"{type(self).__name__}: keepdims")
+
+    def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
+        _, C = window_over(input_shape, self.name, (1, 1))
+        return ((1, 1, C) if self.keepdims else (C,)), {}
+
+    def _prepare(self) -> None:
+        H, W, _ = self.input_shape
+        self.window, _ = window_over(self.input_shape, self.name, (H, W))
+
+
+class GlobalAveragePooling2D(GlobalPooling2D):
+    """The mean of each channel: x (N,H,W,C) -> y (N,C), or (N,1,1,C) with `keepdims`.
+
+    ShapeError if x is not an image. Source: keras/src/layers/pooling/global_average_pooling2d.py.
+    """
+
+    operation = "average_pool"
+
+    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        out = memory.out(self, y=(len(x), 1, 1, x.shape[3]))
+        y: Array = self.kernels.average_pool_forward(x, self.window, **out)
+        return y.reshape(len(x), *self.output_shape)
+
+    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        out = memory.out(self, dx=(len(dy), *self.input_shape))
+        dy = dy.reshape(len(dy), 1, 1, -1)
+        return self.kernels.average_pool_backward(dy, self.window, **out)
+
+    def formula(self) -> str:
+        return "y[n,c] = mean over h,w of x[n,h,w,c]"
+
+
+class GlobalMaxPooling2D(GlobalPooling2D):
+    """The maximum of each channel: x (N,H,W,C) -> y (N,C), or (N,1,1,C) with `keepdims`.
+
+    Equal maxima share the gradient, as in Keras (`MaxPooling2D`: the first has it all).
+    ShapeError if x is not an image. Source: keras/src/layers/pooling/global_max_pooling2d.py.
+    """
+
+    operation, saves = "global_max", ("x", "y")
+
+    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        y = self.kernels.global_max_forward(x, **memory.out(self, y=(len(x), x.shape[3])))
+        memory.save(self, x, y)
+        return y.reshape(len(x), *self.output_shape)
+
+    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        x, y = memory.saved(self)
+        dy = dy.reshape(y.shape)
+        return self.kernels.global_max_backward(dy, x, y, **memory.out(self, dx=x.shape))
+
+    def formula(self) -> str:
+        return "y[n,c] = max over h,w of x[n,h,w,c]"

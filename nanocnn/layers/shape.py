@@ -1,12 +1,14 @@
-"""Layers without arithmetic: Input and Flatten."""
+"""Layers without arithmetic: Input, Flatten, Reshape and ZeroPadding2D."""
 
 from math import prod
 from typing import Any
 
 from ..common.config import checked_config
-from ..common.validate import sample_shape
+from ..common.errors import ShapeError
+from ..common.tables import sizes
+from ..common.validate import integer, sample_shape
 from ..kernels.memory import Memory
-from .base import Array, Layer, Shape, without_batch
+from .base import Array, Layer, Shape, window_over, without_batch
 
 
 class Input(Layer):
@@ -72,10 +74,79 @@ class Flatten(Layer):
         return (prod(input_shape),), {}
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        return x.reshape(len(x), -1)
+        return x.reshape(len(x), *self.output_shape)
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         return dy.reshape(len(dy), *self.input_shape)
 
     def formula(self) -> str:
         return "y = x with one row a sample"
+
+
+class Reshape(Flatten):
+    """Each sample in another shape, (N, ...) -> (N, *target_shape), last axis fastest, no copy.
+
+    One size may be -1: what is left. ValueError for other sizes below 1, ShapeError if the number
+    of elements differs. Source: keras/src/layers/reshaping/reshape.py.
+    """
+
+    def __init__(self, target_shape: tuple[int, ...], **options: Any) -> None:
+        super().__init__(**options)
+        items = target_shape if isinstance(target_shape, (tuple, list)) else (target_shape,)
+        self.target_shape = tuple(integer(item, "Reshape: target_shape", -1) for item in items)
+        if not items or 0 in self.target_shape or self.target_shape.count(-1) > 1:
+            raise ValueError(
+                f"Reshape: target_shape={target_shape!r:.80}, expected sizes; one may be -1"
+            )
+
+    def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
+        rest = prod(input_shape) // prod(n for n in self.target_shape if n > 0)
+        shape = tuple(rest if n < 0 else n for n in self.target_shape)
+        if prod(shape) != prod(input_shape):
+            raise ShapeError(
+                f"{self.name}: input of shape (N, {sizes(input_shape)}), expected samples of as "
+                f"many elements as target_shape={self.target_shape}"
+            )
+        return shape, {}
+
+    def formula(self) -> str:
+        return "y = x with each sample in another shape"
+
+
+class ZeroPadding2D(Layer):
+    """Zeros around each image, (N,H,W,C) -> (N, top + H + bottom, left + W + right, C).
+
+    `padding` in pixels: one number for all sides, (rows, columns), or ((top, bottom), (left,
+    right)). ValueError for other values, ShapeError if the input is not an image.
+    Source: keras/src/layers/reshaping/zero_padding2d.py.
+    """
+
+    operation = "zero_pad"
+
+    def __init__(self, padding: Any = (1, 1), **options: Any) -> None:
+        super().__init__(**options)
+        sides = padding if isinstance(padding, (tuple, list)) else (padding, padding)
+        pairs = [each if isinstance(each, (tuple, list)) else (each, each) for each in sides]
+        if [len(each) for each in pairs] != [2, 2]:
+            raise ValueError(
+                f"ZeroPadding2D: padding={padding!r:.80}, expected an integer, a pair of them, or "
+                "((top, bottom), (left, right))"
+            )
+        rows, columns = ([integer(n, "ZeroPadding2D: padding", 0) for n in each] for each in pairs)
+        self.padding = (rows[0], rows[1]), (columns[0], columns[1])
+
+    def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
+        window, C = window_over(input_shape, self.name, (1, 1))
+        return (window.H + sum(self.padding[0]), window.W + sum(self.padding[1]), C), {}
+
+    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        out = memory.out(self, y=(len(x), *self.output_shape))
+        return self.kernels.zero_pad_forward(x, self.padding, **out)
+
+    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        out = memory.out(self, dx=(len(dy), *self.input_shape))
+        return self.kernels.zero_pad_backward(dy, self.padding, **out)
+
+    def formula(self) -> str:
+        (top, _), (left, _) = self.padding
+        return f"y[n,h,w,c] = x[n,h-{top},w-{left},c], 0 outside"

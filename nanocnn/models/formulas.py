@@ -31,11 +31,21 @@ BACKWARD = {
         "dx": "dx = {d} * gamma / sqrt(variance + epsilon)",
     },
     "dropout": {"dx": "dx = {d} * mask / (1 - rate)"},
+    "global_max": {"dx": "dx = {d} at the maximum, shared by equal ones, 0 elsewhere"},
+    "zero_pad": {"dx": "dx = {d} without the padding"},
     "Flatten": {"dx": "dx = dy, reshaped"},
+    "Reshape": {"dx": "dx = dy, reshaped"},
+    "Rescaling": {"dx": "dx = {d} * scale"},
+    "Normalization": {"dx": "dx = {d} / sqrt(variance), with invert {d} * sqrt(variance)"},
     "linear": {"dx": "{dx} = {d}"},
     "relu": {"dx": "{dx} = {d} where y > 0, else 0"},
+    "leaky_relu": {
+        "dx": "{dx} = {d} * slope where x <= threshold, 0 where x >= max_value, else {d}"
+    },
+    "elu": {"dx": "{dx} = {d} where y > 0, else {d} * (y + 1)"},
     "sigmoid": {"dx": "{dx} = {d} * y * (1 - y)"},
     "tanh": {"dx": "{dx} = {d} * (1 - y^2)"},
+    "gelu": {"dx": "{dx} = {d} * (P(X <= x) + x * density(x))"},
     "softmax": {"dx": "{dx} = y * ({d} - sum over k of {d} * y)"},
 }
 # What a loss computes together with the last activation, forward and backward: formula, function.

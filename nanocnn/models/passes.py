@@ -15,17 +15,7 @@ from ..jit.capture import capture
 from ..jit.threads import get_num_threads
 from ..kernels import ability
 from ..kernels.memory import Arena, Memory
-from ..layers import (
-    Activation,
-    AveragePooling2D,
-    BatchNormalization,
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    Layer,
-    MaxPooling2D,
-)
+from ..layers import LAYERS, Input, Layer
 from ..layers.linear import Linear
 
 PACKAGE = __name__.partition(".models.")[0]
@@ -33,7 +23,8 @@ METHODS = (  # of a layer
     "forward", "backward", "_forward", "_backward", "transform", "transform_backward",
 )  # fmt: skip
 CHANGING = {"grads", "memory"}  # attributes of a layer that each pass sets
-READ = {"params", "state", "geometry", "window", "epsilon"}  # those that an inference reads
+# Those that an inference reads.
+READ = {"params", "state", "geometry", "window", "epsilon", "constants", "vectors"}
 MOST = 8  # passes that a memory keeps
 
 
@@ -43,10 +34,8 @@ def _methods(kind: type) -> list[Any]:
 
 # The layers that leave all work on numbers to kernels.
 CAPTURABLE: dict[type[Layer], list[Any]] = {
-    kind: _methods(kind)
-    for kind in (Activation, AveragePooling2D, BatchNormalization, Conv2D, Dense, Dropout,
-                 Flatten, MaxPooling2D)
-}  # fmt: skip
+    kind: _methods(kind) for kind in LAYERS.values() if kind is not Input
+}
 
 
 def is_known(layer: Layer) -> bool:

@@ -21,7 +21,8 @@ from ..common.tables import table
 from ..jit.threads import single_threaded_blas
 from ..kernels import ability
 from ..kernels.memory import Arena, Memory
-from ..layers import Activation, Conv2D, Dropout, Flatten, Input, Layer, MaxPooling2D, is_builtin
+from ..layers import Conv2D, Dropout, Flatten, Input, Layer, MaxPooling2D, is_builtin
+from ..layers.activation import BaseActivation
 from ..layers.linear import Linear
 from .passes import is_known
 from .stages import ConvReluPool, InPlaceDropout, LinearPart, LinearRelu, Stage
@@ -34,7 +35,7 @@ DECIDES: dict[type[Layer], Callable[[Any], Any]] = {
         *METHODS, "transform", "transform_backward", "activation._forward", "activation._backward",
         "activation.activation", "activation.operation",
     ),
-    Activation: attrgetter(*METHODS, "activation", "operation"),
+    BaseActivation: attrgetter(*METHODS, "activation", "operation"),
     Layer: attrgetter(*METHODS),
 }  # fmt: skip
 
@@ -48,7 +49,7 @@ class Plan:
     """
 
     stages: tuple[Stage, ...]
-    final: Activation | None
+    final: BaseActivation | None
     kernels: ModuleType
     dtype: np.dtype[Any]
     decides: list[tuple[Callable[[Any], Any], Layer]]
@@ -139,12 +140,12 @@ def make_plan(
     kinds = [next(kind for kind in DECIDES if isinstance(layer, kind)) for layer in rest]
     decides = [(DECIDES[kind], layer) for kind, layer in zip(kinds, rest, strict=True)]
     seen = [how(layer) for how, layer in decides]
-    final: Activation | None = None
+    final: BaseActivation | None = None
     tail: list[Stage] = []
     last = rest[-1] if rest and leave else None
     if isinstance(last, Linear) and is_known(last) and does(last.activation, leave):
         final, tail = last.activation, [LinearPart(rest.pop())]
-    elif isinstance(last, Activation) and does(last, leave):
+    elif isinstance(last, BaseActivation) and does(last, leave):
         final = last
         rest.pop()
     stages: list[Stage] = []
@@ -162,11 +163,13 @@ def last_activation(layers: Sequence[Layer]) -> str:
     for layer in reversed(layers):
         if type(layer) not in (Dropout, Flatten):  # these change no number in inference
             last = layer.activation if isinstance(layer, Linear) else layer
-            return last.activation if isinstance(last, Activation) and not layer.is_custom else ""
+            return (
+                last.activation if isinstance(last, BaseActivation) and not layer.is_custom else ""
+            )
     return ""
 
 
-def does(layer: Activation, name: str) -> bool:
+def does(layer: BaseActivation, name: str) -> bool:
     """Whether the layer is the activation `name`, and its methods are not patched."""
     return is_known(layer) and layer.activation == layer.operation == name
 

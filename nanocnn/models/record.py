@@ -18,7 +18,8 @@ from ..common.validate import flag
 from ..data.batches import take
 from ..kernels import reference
 from ..kernels.memory import Memory
-from ..layers import Activation, Dropout, Input, Layer
+from ..layers import Dropout, Input, Layer
+from ..layers.activation import BaseActivation
 from ..layers.linear import Linear
 from .evaluator import Evaluator
 from .worked_example import LayerTrace, Trace
@@ -63,7 +64,7 @@ def record(model: Evaluator, x: Any, y: Any, training: bool = True) -> Trace:
 
 
 def _forward(
-    layer: Layer, x: Array, training: bool, memory: Memory, final: Activation | None
+    layer: Layer, x: Array, training: bool, memory: Memory, final: BaseActivation | None
 ) -> LayerTrace:
     inner = _activation(layer)
     formula, activation, operation = layer.formula(), "", layer.operation
@@ -98,7 +99,7 @@ def _forward(
 
 
 def _backward(
-    layer: Layer, step: LayerTrace, d: Array, memory: Memory, final: Activation | None
+    layer: Layer, step: LayerTrace, d: Array, memory: Memory, final: BaseActivation | None
 ) -> Array:
     """Fill in the gradients, for d = dL/dy (dL/dz where the activation is left to the loss)."""
     dx: Array | None = d
@@ -122,7 +123,7 @@ def _backward(
     return dx
 
 
-def _activation(layer: Layer) -> Activation | None:
+def _activation(layer: Layer) -> BaseActivation | None:
     return layer.activation if isinstance(layer, Linear) and not layer.is_custom else None
 
 

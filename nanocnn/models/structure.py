@@ -102,6 +102,8 @@ class Structure:
             for layer in layers:
                 shape = layer.build(shape, rng, self.dtype, self.kernels)
                 layer.rng = rng  # one stream of random numbers for the whole model
+        if any(layer.scales_pixels for layer in layers):
+            self.scale_uint8 = False
         self.layers, self.input_shape, self.output_shape = layers, layers[0].output_shape, shape
         self._built_layers = list(layers)
         self._layers_changed()

@@ -219,11 +219,11 @@ def backward_formulas(layer: LayerTrace) -> dict[str, str]:
     found = {}
     if layer.activation and layer.dy is not None:
         found["dz"] = BACKWARD[layer.activation]["dx"].format(d="dy", dx="dz")
-    elif layer.dy is None and layer.kind == "Activation":
+    elif layer.dy is None and layer.kind in ("Activation", "Softmax"):
         return found
     results = (*(f"d{name}" for name in layer.grads), "dx")
     own = {result: f"{result} = {layer.kind}.backward(dy)" for result in results}
-    for result, formula in BACKWARD.get(layer.operation or layer.kind, own).items():
+    for result, formula in BACKWARD.get(layer.kind, BACKWARD.get(layer.operation, own)).items():
         if result == "dx" or hasattr(layer, result):
             found[result] = formula.format(d="dz" if layer.activation else "dy", dx="dx")
     return found

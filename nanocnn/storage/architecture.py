@@ -18,7 +18,7 @@ from .snapshot import Snapshot
 
 Config = dict[str, Any]
 Shape = tuple[int, ...]
-STATE = LAYERS["BatchNormalization"].untrained
+STATE = {name for kind in LAYERS.values() for name in kind.untrained}
 MAX_BYTES = 2**31 - 2**23  # of all arrays: more needs zip64, which is not read
 MAX_LAYERS = 10_000  # 4 MB of JSON could have 100,000, which take minutes to build
 # Keras arguments with only one supported value, and those without effect in nanocnn.

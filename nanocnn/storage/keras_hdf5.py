@@ -104,7 +104,7 @@ class SafeFile:
             todo += [(f"{path}/{name}", self.child(node, name)) for name in node]
         return found
 
-    def read(self, dataset: Any, shape: Shape, kinds: str = "f") -> Array:
+    def read(self, dataset: Any, shape: Shape, kinds: str = "fiu") -> Array:
         """Return a dataset's values; its shape must be `shape`, its dtype of one of `kinds`."""
         if not isinstance(dataset, self.h5py.Dataset):
             raise ModelFileError(f"dataset of shape {shape} is missing")

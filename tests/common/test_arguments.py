@@ -22,6 +22,7 @@ from nanocnn import (
     ExponentialDecay,
     Flatten,
     Input,
+    LeakyReLU,
     MeanSquaredError,
     RMSprop,
     Sequential,
@@ -46,6 +47,7 @@ OLD_WORDS = [
     (lambda: Dense(4, activaton="relu"), "'activaton'; did you mean 'activation'"),
     (lambda: Dropout(p=0.5), "argument of Dropout 'p'; did you mean 'rate'"),
     (lambda: AveragePooling2D(poolsize=2), "'poolsize'; did you mean 'pool_size'"),
+    (lambda: LeakyReLU(alpha=0.1), "argument of LeakyReLU 'alpha'; did you mean 'negative_slope'"),
     (lambda: BatchNormalization(eps=1e-3), "'eps'; did you mean 'epsilon'"),
     (lambda: Flatten(order="C"), "unknown argument of Flatten 'order'"),
     (lambda: Input(shape=(3,), dtype="int32"), "Input: dtype='int32', expected 'float32'; the"),
@@ -65,6 +67,7 @@ def test_the_error_names_the_class_and_the_right_word(make, message):
 
 ARGUMENTS = {
     "Activation": ("relu",), "Conv2D": (2, 3), "Dense": (2,), "Dropout": (0.5,),
+    "Rescaling": (2.0,), "Reshape": (4,),
 }  # fmt: skip
 
 

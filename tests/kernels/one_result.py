@@ -119,6 +119,11 @@ def pools(kernels, draw):
         yield f"{name} max backward", kernels.max_pool_backward(dy, argmax, window)
         yield f"{name} average", kernels.average_pool_forward(x, window)
         yield f"{name} average backward", kernels.average_pool_backward(dy, window)
+        y, dy, padding = kernels.global_max_forward(x), draw(N, C), ((1, 0), (2, 3))
+        yield f"{name} global max", y
+        yield f"{name} global max backward", kernels.global_max_backward(dy, x, y)
+        y = kernels.zero_pad_forward(x, padding)
+        yield f"{name} padding", (y, kernels.zero_pad_backward(y, padding))
 
 
 def batch_norms(kernels, draw):
@@ -143,10 +148,13 @@ def batch_norms(kernels, draw):
 
 def activations(kernels, draw):
     x, dy = draw(37, 1001), draw(37, 1001)
-    for name in ("relu", "sigmoid", "tanh", "softmax"):
+    for name in ("relu", "elu", "sigmoid", "tanh", "gelu", "softmax"):
         y = getattr(kernels, f"{name}_forward")(x)
         yield f"{name} forward", y
-        yield f"{name} backward", getattr(kernels, f"{name}_backward")(dy, y)
+        saved = x if name == "gelu" else y
+        yield f"{name} backward", getattr(kernels, f"{name}_backward")(dy, saved)
+    yield "leaky relu forward", kernels.leaky_relu_forward(x, 0.2, 0.5, 6.0)
+    yield "leaky relu backward", kernels.leaky_relu_backward(dy, x, 0.2, 0.5, 6.0)
     yield "add", kernels.add(x, dy.copy())
     for rate in (0.25, 0.5):
         yield f"dropout {rate}", kernels.dropout_forward(x, rate, 12345)

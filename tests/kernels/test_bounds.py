@@ -76,10 +76,30 @@ def convolutions(dtype: str) -> None:
             )
 
 
+def elements(dtype: str) -> None:
+    from nanocnn.kernels import fast, reference
+
+    rng = np.random.default_rng(0)
+    new = lambda *shape: at_the_end(rng.standard_normal(shape).astype(dtype))  # noqa: E731
+    padding, constants = ((1, 0), (2, 3)), (0.25, 0.5, 1.5)
+    for H, W, C in itertools.product((1, 3), (1, 4), (1, 7, 16, 33)):
+        x, big = new(3, H, W, C), (3, H + 1, W + 5, C)
+        for name, args in (("elu", ()), ("gelu", ()), ("leaky_relu", constants)):
+            y = getattr(fast, f"{name}_forward")(x, *args, out=new(*x.shape))
+            wanted = getattr(reference, f"{name}_forward")(x, *args)
+            np.testing.assert_allclose(y, wanted, rtol=1e-3, atol=1e-5)
+            getattr(fast, f"{name}_backward")(new(*x.shape), x, *args, out=new(*x.shape))
+        y = fast.zero_pad_forward(x, padding, out=new(*big))
+        np.testing.assert_array_equal(y, reference.zero_pad_forward(x, padding))
+        fast.zero_pad_backward(new(*big), padding, out=new(*x.shape))
+        y = fast.global_max_forward(x, out=new(3, C))
+        fast.global_max_backward(new(3, C), x, at_the_end(y), out=new(*x.shape))
+
+
 @pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kernels", [products, convolutions])
+@pytest.mark.parametrize("kernels", [products, convolutions, elements])
 def test_no_kernel_leaves_its_arrays(kernels, dtype):
     command = [sys.executable, __file__, kernels.__name__, dtype]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)

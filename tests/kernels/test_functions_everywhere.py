@@ -15,8 +15,9 @@ from support.functions import evaluate
 from support.paths import ROOT
 
 PAGE = (ROOT / "nanocnn/kernels/README.md").read_text()
-FUNCTIONS = ("exp", "log", "log1p", "tanh", "sigmoid")
+FUNCTIONS = ("exp", "log", "log1p", "tanh", "sigmoid", "elu", "erf")
 CHUNK = 1 << 20
+PI = "3.14159265358979323846264338327950288"
 SPECIAL = [0.0, -0.0, math.inf, -math.inf, math.nan]
 
 
@@ -24,7 +25,28 @@ def exact(name, x):
     """The function in a wider type. An error of half an ulp of float64 is 2^-30 ulp of float32."""
     with np.errstate(all="ignore"):
         x = x.astype(np.float64 if x.dtype == np.float32 else np.longdouble)
+        if name == "erf":
+            return erf64(x) if x.dtype == np.float64 else wide_erf(x)
+        if name == "elu":
+            return np.where(x < 0, np.expm1(x), x)
         return 1 / (1 + np.exp(-x)) if name == "sigmoid" else getattr(np, name)(x)
+
+
+@numba.vectorize(["float64(float64)"])
+def erf64(x):
+    return math.erf(x)
+
+
+def wide_erf(x):
+    """2/sqrt(pi) exp(-x^2) times the sum of 2^n x^(2n+1) / (2n+1)!!, all of whose terms are > 0."""
+    a = np.minimum(abs(x), 7)
+    term = total = a * (2 / np.sqrt(np.longdouble(PI)))
+    for n in range(1, 200):
+        term = term * (2 * a * a / (2 * n + 1))
+        total = total + term
+    tiny = abs(x) < np.finfo(float).tiny  # the factor's last digits are lost in the product
+    value = np.copysign(total * np.exp(-a * a), x)
+    return np.where(tiny, x * (2 / np.sqrt(np.longdouble(PI))), value)
 
 
 def stated(name, dtype):

@@ -26,6 +26,9 @@ TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 # Two roundings may decide differently about a ReLU this near to its kink, or a pool to a tie.
 TOO_NEAR = {"float64": 1e-12, "float32": 2e-5}
 
+# TensorFlow rounds their constants, 0.2 and sqrt(2), to float32, also in float64.
+NOT_IN_KERAS = "leaky_relu", "gelu"
+
 
 # --- Random models
 
@@ -50,9 +53,12 @@ def draw_image_layer(rng, size):
     """A layer for images of this size, and the size it leaves."""
     kind = one_of(
         rng, "Conv2D", "Conv2D", "Conv2D", "MaxPooling2D", "MaxPooling2D", "AveragePooling2D",
-        "BatchNormalization", "Dropout", "Activation",
+        "BatchNormalization", "Dropout", "Activation", "LeakyReLU", "ZeroPadding2D",
     )  # fmt: skip
-    if kind in ("BatchNormalization", "Dropout", "Activation"):
+    if kind == "ZeroPadding2D":
+        (top, bottom), (left, right) = sides = rng.integers(0, 3, (2, 2)).tolist()
+        return (kind, {"padding": sides}), (size[0] + top + bottom, size[1] + left + right)
+    if kind in ("BatchNormalization", "Dropout", "Activation", "LeakyReLU"):
         return (kind, draw_plain_options(rng, kind)), size
     conv = kind == "Conv2D"
     kernel, strides, padding, dilation = draw_window(rng, size, 5 if conv else 3, conv)
@@ -66,7 +72,8 @@ def draw_image_layer(rng, size):
 
 
 def draw_linear_options(rng):
-    options = {"activation": one_of(rng, "relu", "relu", "tanh", "sigmoid", "linear", None)}
+    names = "relu", "relu", "tanh", "sigmoid", "linear", "elu", *NOT_IN_KERAS, None
+    options = {"activation": one_of(rng, *names)}
     if rng.random() < 0.2:
         options["use_bias"] = False
     if rng.random() < 0.2:
@@ -76,7 +83,10 @@ def draw_linear_options(rng):
 
 def draw_plain_options(rng, kind):
     if kind == "Activation":
-        return {"activation": one_of(rng, "relu", "tanh", "sigmoid", "softmax", "linear")}
+        names = "relu", "tanh", "sigmoid", "softmax", "linear", "elu", *NOT_IN_KERAS
+        return {"activation": one_of(rng, *names)}
+    if kind == "LeakyReLU":
+        return {"negative_slope": one_of(rng, 0.25, 0.125)}
     if kind == "Dropout":
         return {"rate": one_of(rng, 0.0, 0.25, 0.5)}
     options = {"momentum": one_of(rng, 0.5, 0.875), "epsilon": one_of(rng, 0.0078125, 0.125)}
@@ -127,7 +137,7 @@ def draw(number):
     for _ in range(rng.integers(1, 4)):
         layer, size = draw_image_layer(rng, size)
         layers.append(layer)
-    layers.append(("Flatten", {}))
+    layers.append((one_of(rng, "Flatten", "Flatten", "GlobalAveragePooling2D"), {}))
     for _ in range(rng.integers(0, 3)):
         kind = one_of(rng, "Dense", "Dense", "BatchNormalization", "Dropout", "Activation")
         options = draw_linear_options(rng) if kind == "Dense" else draw_plain_options(rng, kind)
@@ -321,7 +331,11 @@ def test_random_models_against_keras(capsys):
         case["layers"] = [
             (kind, {"rate": 0.0} if kind == "Dropout" else options)
             for kind, options in case["layers"]
+            if not (kind == "Activation" and options["activation"] in NOT_IN_KERAS)
         ]
+        for _, options in case["layers"]:
+            if options.get("activation") in NOT_IN_KERAS:
+                options["activation"] = "elu"
         last = case["layers"][-1][1]["activation"]
         if last == "sigmoid" and case["loss"]["class_name"].endswith("Crossentropy"):
             continue

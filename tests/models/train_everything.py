@@ -41,14 +41,23 @@ from nanocnn import (
     Dropout,
     EarlyStopping,
     Flatten,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
     Input,
+    LeakyReLU,
     LearningRateScheduler,
     MaxPooling2D,
+    Normalization,
     PolynomialDecay,
     ReduceLROnPlateau,
+    ReLU,
+    Rescaling,
+    Reshape,
     RMSprop,
     Sequential,
+    Softmax,
     SparseCategoricalCrossentropy,
+    ZeroPadding2D,
 )
 from nanocnn.initializers import INITIALIZERS
 from support.small_models import OPTIMIZERS, SPARSE, digits, every_layer
@@ -137,6 +146,18 @@ def by_layers() -> dict[str, Training]:
             Dropout(0.4), BatchNormalization(trainable=False), Flatten(), Dense(23),
             BatchNormalization(scale=False, momentum=0.5), Activation("relu"),
             Dense(10, activation="softmax"),
+        ],
+        "slopes": [
+            Rescaling(1 / 255, 0.125), Normalization(), Conv2D(9, 3, activation="leaky_relu"),
+            ZeroPadding2D(((1, 0), (2, 3))), Conv2D(8, 3, activation="gelu"), LeakyReLU(0.1),
+            ReLU(max_value=1.5, negative_slope=0.1, threshold=0.05), Reshape((-1, 11, 4)),
+            Activation("elu"), GlobalMaxPooling2D(), Dense(30, activation="gelu"), ReLU(),
+            Dense(10), Softmax(),
+        ],
+        "global average": [
+            conv(8, 3), Activation("gelu"), GlobalAveragePooling2D(keepdims=True),
+            Conv2D(20, 1, activation="elu"), GlobalAveragePooling2D(), Dense(20),
+            Activation("leaky_relu"), Dense(10, activation="softmax"),
         ],
         "initializers": [
             conv(6, 2, kernel_initializer=name, bias_initializer="ones") for name in INITIALIZERS

@@ -56,6 +56,7 @@ SIGNATURES = signatures()
 # What a method is called on; of other classes, what their right call makes.
 RECEIVERS = {
     "Sequential": model, "Layer": dense, "Loss": MeanSquaredError, "Trace": lambda: TRACE,
+    "Normalization": nanocnn.Normalization,
     "Schedule": lambda: ExponentialDecay(**DECAY),
 }  # fmt: skip
 
@@ -102,8 +103,7 @@ def state(model):
 
 def use(made):
     if isinstance(made, nanocnn.Layer) and type(made) is not nanocnn.Layer:
-        image = isinstance(made, nanocnn.Conv2D) or hasattr(made, "pool_size")
-        shape = (4, 4, 1) if image else (4,)
+        shape = (4, 4, 1) if type(made).__name__.endswith("2D") else (4,)
         layers = [made, Flatten(), Dense(2)] if isinstance(made, Input) else [Input(shape), made]
         used = Sequential(layers, kernels="reference")
         used.layers[-1].forward(np.ones((2, *used.layers[-1].input_shape), np.float32), True)

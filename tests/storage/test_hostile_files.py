@@ -38,7 +38,7 @@ CONFIGS = [
     (change_layer(1, filters=3), "conv2d.*expected.*3, 3, 1, 3"),
     (change_layer(1, kernel_size=[3, 3, 3]), "kernel_size=.*expected an integer or a pair"),
     (change_layer(1, kernel_size=[9, 9], padding="valid"), "layer 'conv2d'.*9x9 window.*does not"),
-    (change_layer(1, activation="__import__('os')"), "unknown activation .*known: linear, relu"),
+    (change_layer(1, activation="__import__('os')"), "unknown activation .*known: .*linear, relu"),
     (
         change_layer(1, kernel_regularizer={"class_name": "L1", "config": {}}),
         "expected a number >= 0, or",

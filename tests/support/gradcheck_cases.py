@@ -10,10 +10,20 @@ from nanocnn import (
     Dense,
     Dropout,
     Flatten,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
     Input,
+    LeakyReLU,
     MaxPooling2D,
+    Normalization,
+    ReLU,
+    Rescaling,
+    Reshape,
     Sequential,
+    Softmax,
+    ZeroPadding2D,
 )
+from nanocnn.layers.activation import ACTIVATIONS
 
 N, K = 3, 4
 IMAGES, ROWS = (N, 7, 6, 2), (N, 10)
@@ -53,6 +63,18 @@ LAYERS = {
     "average pool": lambda: AveragePooling2D(2),
     "average pool same": lambda: AveragePooling2D((2, 4), strides=(3, 1), padding="same"),
     "average pool overlapping": lambda: AveragePooling2D(3, strides=1),
+    "global average pool": lambda: GlobalAveragePooling2D(),
+    "global max pool": lambda: GlobalMaxPooling2D(),
+    "global max pool keepdims": lambda: GlobalMaxPooling2D(keepdims=True),
+    "zero padding": lambda: ZeroPadding2D(((1, 0), (2, 3))),
+    "reshape": lambda: Reshape((2, -1, 3)),
+    "rescaling": lambda: Rescaling([0.5, -2.0], [0.1, 0.2]),
+    "normalization": lambda: Normalization(mean=[0.5, 1.0], variance=[2.0, 0.25]),
+    "normalization inverted": lambda: Normalization(None, 0.5, 2.0, invert=True),
+    "relu": lambda: ReLU(),
+    "relu of three": lambda: ReLU(max_value=0.7, negative_slope=0.3, threshold=0.2),
+    "leaky relu": lambda: LeakyReLU(),
+    "image softmax layer": lambda: Softmax(),
     "dropout": lambda: Dropout(0.4),
     "dropout none": lambda: Dropout(0.0),
     "dropout all": lambda: Dropout(1.0),
@@ -62,15 +84,15 @@ LAYERS = {
     "batch norm no center": lambda: BatchNormalization(center=False),
     "batch norm no scale": lambda: BatchNormalization(scale=False),
     **{f"image {name}": lambda name=name: Activation(name)
-       for name in ("relu", "sigmoid", "tanh", "softmax", "linear")},
+       for name in ACTIVATIONS},
 }  # fmt: skip
 ROW_LAYERS = {
     "dense": lambda: Dense(4),
     "dense no bias": lambda: Dense(17, use_bias=False, activation="relu"),
     **{f"dense {name}": lambda name=name: Dense(5, activation=name)
-       for name in ("relu", "sigmoid", "tanh", "softmax", "linear")},
+       for name in ACTIVATIONS},
     **{name: lambda name=name: Activation(name)
-       for name in ("relu", "sigmoid", "tanh", "softmax", "linear")},
+       for name in ACTIVATIONS},
     "row dropout": lambda: Dropout(0.5),
     "row batch norm": lambda: BatchNormalization(),
 }  # fmt: skip

@@ -139,6 +139,7 @@ ACTIVATIONS = {  # name: (function, derivative as a function of the output y), o
         lambda y: y * (1 - y),
     ),
     "tanh": (math.tanh, lambda y: 1 - y * y),
+    "elu": (lambda x: x if x > 0 else math.exp(x) - 1, lambda y: 1.0 if y > 0 else y + 1),
 }
 
 
@@ -154,6 +155,20 @@ def activation_backward(name, dy, y):
     for i in np.ndindex(y.shape):
         dx[i] = dy[i] * ACTIVATIONS[name][1](y[i])
     return dx
+
+
+def leaky_relu_forward(x, slope, threshold, max_value):
+    y = np.zeros(x.shape)
+    for i in np.ndindex(x.shape):
+        y[i] = min(x[i], max_value) if x[i] > threshold else slope * (x[i] - threshold)
+    return y
+
+
+def gelu_forward(x):
+    y = np.zeros(x.shape)
+    for i in np.ndindex(x.shape):
+        y[i] = x[i] * (1 + math.erf(x[i] / math.sqrt(2))) / 2
+    return y
 
 
 def softmax_forward(x):

@@ -102,7 +102,7 @@ class TorchModel:
     def _look(self, module, x):
         """Distances to the next kink; one of exactly 0 is a tie whatever the rounding."""
         match module:
-            case self.nn.ReLU():
+            case self.nn.ReLU() | self.nn.LeakyReLU():
                 distance = x.abs()
             case self.nn.MaxPool2d() if math.prod(module.kernel_size) > 1:
                 (KH, KW), (SH, SW) = module.kernel_size, module.stride

@@ -1,11 +1,12 @@
 """The trace: every number equal to PyTorch's autograd and to central differences, and said aright.
 
-PyTorch's twin is written out layer by layer in `torch_layer`, on tensors laid out as ours.
+PyTorch's twin is written out layer by layer in `support.torch_layers`.
 """
 
 import inspect
 import re
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -20,12 +21,22 @@ from nanocnn import (
     Dense,
     Dropout,
     Flatten,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
     Input,
+    LeakyReLU,
     MaxPooling2D,
+    Normalization,
+    ReLU,
+    Rescaling,
+    Reshape,
     Sequential,
+    Softmax,
+    ZeroPadding2D,
 )
 from nanocnn.kernels import KERNEL_SETS, reference
 from support.compare import assert_close
+from support.torch_layers import torch_layer, torch_loss
 
 N, K = 3, 4
 MODELS = {
@@ -41,6 +52,13 @@ MODELS = {
         Conv2D(2, 2, dilation_rate=(1, 2), activation="sigmoid", kernel_regularizer=0.01),
         Flatten(), Dense(K), Activation("softmax"),
     ],
+    "scales and slopes": lambda: [
+        Rescaling(0.5, 0.25), Normalization(mean=0.5, variance=2.0), ZeroPadding2D(),
+        Conv2D(6, 3, activation="gelu"), ReLU(max_value=0.5, negative_slope=0.25),
+        Conv2D(6, 1, activation="leaky_relu"), LeakyReLU(), Reshape((6, 3, 24)), ReLU(),
+        GlobalMaxPooling2D(keepdims=True), Conv2D(5, 1, activation="elu"), Activation("gelu"),
+        GlobalAveragePooling2D(), Dense(K), Softmax(),
+    ],
     "softmax inside": lambda: [
         Conv2D(2, 3, activation="softmax"), Flatten(), Dense(K, kernel_regularizer=0.02),
     ],
@@ -48,6 +66,7 @@ MODELS = {
 LOSSES = {
     "two-block": "sparse_categorical_crossentropy",
     "every layer": CategoricalCrossentropy(label_smoothing=0.1),
+    "scales and slopes": "categorical_crossentropy",
     "softmax inside": "mse",
 }
 
@@ -66,61 +85,6 @@ def make(name, kernels="reference", dtype="float64"):
 # --- Against PyTorch ------------------------------------------------------------------------------
 
 
-def torch_layer(torch, layer, x, params, saved):
-    """The layer's (z, y) for tensor x, in PyTorch's words; images stay (N,H,W,C)."""
-    F = torch.nn.functional
-
-    def padded(x, value):
-        w = layer.window
-        pads = (w.left, w.right, w.top, w.bottom)
-        return F.pad(x.permute(0, 3, 1, 2), pads, value=value)
-
-    def activate(z, name):
-        if name == "softmax":
-            return torch.softmax(z, dim=-1)
-        return z if name == "linear" else getattr(torch, name)(z)
-
-    def kept(*tensors):
-        for tensor in tensors:
-            tensor.retain_grad()
-        return tensors
-
-    if isinstance(layer, Conv2D):
-        weight = params["kernel"].permute(3, 2, 0, 1)
-        z = F.conv2d(padded(x, 0.0), weight, params.get("bias"), layer.strides,
-                     dilation=layer.dilation_rate).permute(0, 2, 3, 1)  # fmt: skip
-        return kept(z, activate(z, layer.activation.activation))
-    if isinstance(layer, Dense):
-        z = x @ params["kernel"] + params["bias"]
-        return kept(z, activate(z, layer.activation.activation))
-    if isinstance(layer, MaxPooling2D):
-        y = F.max_pool2d(padded(x, -torch.inf), layer.pool_size, layer.strides)
-    elif isinstance(layer, AveragePooling2D):
-        cells = F.avg_pool2d(padded(torch.ones_like(x), 0.0), layer.pool_size, layer.strides)
-        y = F.avg_pool2d(padded(x, 0.0), layer.pool_size, layer.strides) / cells
-    elif isinstance(layer, BatchNormalization):
-        y = F.batch_norm(x.permute(0, 3, 1, 2), None, None, params["gamma"], params["beta"],
-                         training=True, eps=layer.epsilon)  # fmt: skip
-    elif isinstance(layer, Dropout):
-        y = x * torch.from_numpy(saved["mask"] / (1 - layer.rate))
-        return kept(y, y)
-    elif isinstance(layer, Flatten):
-        y = x.reshape(len(x), -1)
-        return kept(y, y)
-    else:
-        y = activate(x, layer.activation)
-        return kept(y, y)
-    y = y.permute(0, 2, 3, 1)
-    return kept(y, y)
-
-
-def torch_loss(torch, model, logits_or_prediction, target):
-    F = torch.nn.functional
-    if model.execution_plan.final is not None:
-        return F.cross_entropy(logits_or_prediction, target, reduction="none")
-    return F.mse_loss(logits_or_prediction, target, reduction="none").mean(dim=1)
-
-
 @pytest.mark.parametrize("kernels", KERNEL_SETS)
 @pytest.mark.parametrize("name", MODELS)
 def test_every_number_equals_pytorch(name, kernels):
@@ -136,7 +100,7 @@ def test_every_number_equals_pytorch(name, kernels):
         results.append((z, tensor, params))
         for param, factor in layer.penalties.items():
             penalty = penalty + factor * (params[param] ** 2).sum()
-    at = inputs[-1] if isinstance(model.layers[-1], Activation) else results[-1][0]
+    at = inputs[-1] if isinstance(model.layers[-1], Activation | Softmax) else results[-1][0]
     losses = torch_loss(torch, model, at, torch.tensor(trace.target))
     (losses.mean() + penalty).backward()
 
@@ -302,10 +266,10 @@ def test_every_place_that_is_named_is_right(name):
     """Each line is inside its function, at the assignment where the function has one."""
     model, x, y = make(name)
     text = str(model.trace(x, y))
-    source = inspect.getsource(reference).splitlines()
-    places = re.findall(r"(\w+)(?:\[\S+\])? = [^\n]*\n? +(\w+), reference\.py:(\d+)", text)
-    assert len(places) == text.count("reference.py:") > 8
-    for result, function, line in places:
+    places = re.findall(r"(\w+)(?:\[\S+\])? = [^\n]*\n? +(\w+), (reference\w*)\.py:(\d+)", text)
+    assert len(places) == len(re.findall(r"reference\w*\.py:", text)) > 8
+    for result, function, file, line in places:
+        source = inspect.getsource(import_module(f"nanocnn.kernels.{file}")).splitlines()
         lines, start = inspect.getsourcelines(getattr(reference, function))
         assert start <= int(line) < start + len(lines), f"{function} at line {line}"
         if result in ("dweight", "dbias", "dgamma", "dbeta") and int(line) > start:

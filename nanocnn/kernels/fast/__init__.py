@@ -8,6 +8,14 @@ underscore. Kernels are compiled at their first call and cached on disk (jit/com
 from . import progress  # noqa: F401  (first: it says that kernels are compiled)
 
 # isort: split
+from .activations import (
+    elu_backward,
+    elu_forward,
+    gelu_backward,
+    gelu_forward,
+    leaky_relu_backward,
+    leaky_relu_forward,
+)
 from .batch_norm import (
     batch_norm_backward,
     batch_norm_forward,
@@ -52,7 +60,15 @@ from .loss import (
 from .measures import count_correct, largest, mean_loss
 from .norms import clip_scales, l2_gradient, l2_penalty
 from .optimizers import adam_update, rmsprop_update, sgd_update
-from .pool import average_pool_backward, average_pool_forward, max_pool_backward, max_pool_forward
+from .padding import zero_pad_backward, zero_pad_forward
+from .pool import (
+    average_pool_backward,
+    average_pool_forward,
+    global_max_backward,
+    global_max_forward,
+    max_pool_backward,
+    max_pool_forward,
+)
 from .shards import add, batch_norm_gradient, batch_norm_statistics, batch_norm_sums
 
 fuses = writes_into = chooses = True  # see kernels/__init__.py
@@ -87,10 +103,18 @@ __all__ = [
     "dense_forward",
     "dropout_backward",
     "dropout_forward",
+    "elu_backward",
+    "elu_forward",
     "fuses",
+    "gelu_backward",
+    "gelu_forward",
+    "global_max_backward",
+    "global_max_forward",
     "l2_gradient",
     "l2_penalty",
     "largest",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
     "max_pool_backward",
     "max_pool_forward",
     "mean_loss",
@@ -116,6 +140,8 @@ __all__ = [
     "tanh_backward",
     "tanh_forward",
     "writes_into",
+    "zero_pad_backward",
+    "zero_pad_forward",
 ]
 
 # These compute only by `run` of kernels, so that their calls can be captured and replayed (see

@@ -1,4 +1,4 @@
-"""exp, sigmoid and tanh of vectors (jit/simd.py), in float32 and float64.
+"""exp, expm1, sigmoid and tanh of vectors (jit/simd.py), in float32 and float64.
 
 exp(x) = 2^n exp(r), where n is x / ln 2 rounded to a whole number and |r| <= ln(2) / 2. There
 exp(r) = 1 + e with e = r + r^2 Q(r), and a polynomial Q that interpolates at Chebyshev's nodes: its
@@ -84,6 +84,14 @@ def exp(x):
     n, e = _reduce(x)
     half = _round(n, 0.5)  # 2^n itself may overflow, or be subnormal
     return (e + splat(x, 1)) * exp2(half) * exp2(n - half)
+
+
+@inline
+def expm1(x):
+    """e^x - 1 for a vector x of numbers up to 0; it keeps the sign of 0, and subnormal numbers."""
+    n, e = _reduce(select(x < splat(x, -40), splat(x, -40), x))  # exp(-40) - 1 is -1
+    power = exp2(n)
+    return fma(power, e, power - splat(x, 1))
 
 
 @inline

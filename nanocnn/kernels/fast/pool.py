@@ -188,3 +188,56 @@ def _average_pool_backward(part, parts, dy, dx, window, adds):
                         for kw in range(first_kw, last_kw):
                             pixel = ((n * H + row + kh * DH) * W + column + kw * DW) * C + c
                             _put(to, pixel, share, C - c, adds)
+
+
+def global_max_forward(x: Array, out: Array | None = None) -> Array:
+    """x (N,H,W,C) -> y (N,C): the maximum of each channel."""
+    N, H, W, C = x.shape
+    y = result(out, (N, C), x.dtype)
+    parts = min(count_parts(x.size), max(N, 1))
+    run(_global_max_forward, parts, np.ascontiguousarray(x).reshape(N, H * W, C), y)
+    return y
+
+
+@kernel
+def _global_max_forward(part, parts, x, y):
+    pixels, C = x.shape[1], x.shape[2]
+    p, maxima = pointer(x), pointer(y)
+    start, stop = part_range(part, parts, x.shape[0])
+    for n in range(start, stop):
+        for c in range(0, C, lanes(p)):
+            best = splat(p, -np.inf)
+            for i in range(pixels):
+                pixel = load_row(p, (n * pixels + i) * C + c, C - c)
+                is_max = (pixel > best) | (pixel != pixel)
+                best = select(is_max & (best == best), pixel, best)
+            store_row(maxima, n * C + c, best, C - c)
+
+
+def global_max_backward(dy: Array, x: Array, y: Array, out: Array | None = None) -> Array:
+    """dy, y (N,C) -> dx (N,H,W,C): pixels that are equal to the maximum share its gradient."""
+    N, H, W, C = x.shape
+    check_arrays((N, C), x.dtype, dy=dy, y=y)
+    dx = result(out, x.shape, x.dtype)
+    arrays = [np.ascontiguousarray(each) for each in (dy, x.reshape(N, H * W, C), y)]
+    run(_global_max_backward, min(count_parts(x.size), max(N, 1)), *arrays, dx)
+    return dx
+
+
+@kernel
+def _global_max_backward(part, parts, dy, x, y, dx):
+    pixels, C = x.shape[1], x.shape[2]
+    p, maxima, grads, to = pointer(x), pointer(y), pointer(dy), pointer(dx)
+    zero, one = splat(p, 0), splat(p, 1)
+    start, stop = part_range(part, parts, x.shape[0])
+    for n in range(start, stop):
+        for c in range(0, C, lanes(p)):
+            best, count = load_row(maxima, n * C + c, C - c), zero
+            for i in range(pixels):
+                pixel = load_row(p, (n * pixels + i) * C + c, C - c)
+                count = count + select(pixel == best, one, zero)
+            share = load_row(grads, n * C + c, C - c) / count
+            for i in range(pixels):
+                at = (n * pixels + i) * C + c
+                is_max = load_row(p, at, C - c) == best
+                store_row(to, at, select(is_max, share, zero), C - c)

@@ -35,7 +35,10 @@ def test_in_place(dtype, rng):
     for name, rest in [("dropout_forward", (0.4, key)), ("dropout_forward", (1.0, key)),
                        ("dropout_backward", (0.4, key)), ("relu_forward", ()),
                        ("sigmoid_forward", ()), ("tanh_forward", ()), ("relu_backward", (other,)),
-                       ("sigmoid_backward", (other,)), ("tanh_backward", (other,))]:  # fmt: skip
+                       ("sigmoid_backward", (other,)), ("tanh_backward", (other,)),
+                       ("elu_forward", ()), ("elu_backward", (other,)), ("gelu_forward", ()),
+                       ("gelu_backward", (other,)), ("leaky_relu_forward", (0.2, 0.1, 2.0)),
+                       ("leaky_relu_backward", (other, 0.2, 0.1, 2.0))]:  # fmt: skip
         function, y = getattr(fast, name), x.copy()
         assert function(y, *rest, out=y) is y
         assert y.tobytes() == function(x, *rest).tobytes(), name
