@@ -10,7 +10,6 @@ from ..common.arrays import Array
 from ..common.config import serialize
 from ..common.errors import NonFiniteError, ShapeError, warn
 from ..common.validate import flag, integer
-from ..data.batches import batches
 from ..data.lazy import LazyImages
 from ..distributed import Communicator
 from ..jit.capture import never_captured
@@ -22,14 +21,13 @@ from .history import Progress
 from .inputs import Data, checked_weight
 from .passes import remembered
 from .plan import last_activation, make_plan
+from .predictor import INFERENCE_BATCH, Predictor
+from .sources import ArraySource, Source, batch_source
 from .step import Step
-from .structure import Structure
-
-INFERENCE_BATCH = 128  # large enough for the kernels, small enough for the cache
 
 
-class Evaluator(Structure):
-    """A `Structure` that `compile` gives a loss, metrics and an optimizer, and that is measured."""
+class Evaluator(Predictor):
+    """A `Predictor` that `compile` gives a loss, metrics and an optimizer, and that is measured."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.optimizer: Optimizer
@@ -42,21 +40,38 @@ class Evaluator(Structure):
         self,
         optimizer: str | Optimizer | dict[str, Any] = "rmsprop",
         loss: str | Loss | dict[str, Any] | None = None,
+        loss_weights: Any = None,
         metrics: str | Metric | list[str | Metric] | None = None,
+        weighted_metrics: Any = None,
+        run_eagerly: Any = False,
+        steps_per_execution: Any = 1,
+        jit_compile: Any = "auto",
+        auto_scale_loss: Any = True,
     ) -> None:
         """Choose the optimizer, the loss and the metrics; `fit` and `evaluate` need them.
 
-        Names or objects: "adam", "sparse_categorical_crossentropy", ["accuracy"]; for functions of
-        your own see `nanocnn.metrics`. Raises ValueError for an optimizer of another model.
+        Names or objects: "adam", "sparse_categorical_crossentropy", metrics=["accuracy"]; for
+        functions of your own see `nanocnn.metrics`. Without a loss the model only predicts. Raises
+        ValueError for an optimizer of another model, and for `loss_weights` and `weighted_metrics`,
+        which nanocnn does not have; the arguments after these are Keras's, without effect here.
         """
-        if loss is None:
-            raise ValueError("compile: loss=None, expected a loss such as 'mse'")
-        new_optimizer, new_loss, new_metrics = (
-            get_optimizer(optimizer), get_loss(loss), get_metrics(metrics),
-        )  # fmt: skip
+        if repr(loss_weights) not in ("None", "1", "1.0", "[1]", "[1.0]"):
+            raise ValueError(
+                f"compile: loss_weights={loss_weights!r:.80}, expected None, as there is one loss; "
+                "metrics are the fourth argument: pass metrics=[...]"
+            )
+        if repr(weighted_metrics) not in ("None", "[]"):
+            raise ValueError(
+                f"compile: weighted_metrics={weighted_metrics!r:.80}, expected None, as metrics "
+                "weigh all samples alike here; pass metrics=[...]"
+            )
+        new_optimizer, new_metrics = get_optimizer(optimizer), get_metrics(metrics)
+        new_loss = None if loss is None else get_loss(loss)
         new_optimizer.bind(self)
-        self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
-        self._compiled = True
+        self.optimizer, self.metrics = new_optimizer, new_metrics
+        if new_loss is not None:
+            self.loss = new_loss
+        self._compiled = new_loss is not None
         if self.built:
             self._layers_changed()
 
@@ -70,8 +85,8 @@ class Evaluator(Structure):
             "metrics": [name for name in self.metrics if name not in custom_metrics(self.metrics)],
         }
 
-    def build(self, input_shape: tuple[int, ...]) -> None:
-        super().build(input_shape)
+    def _build(self, given: tuple[int, ...]) -> None:
+        super()._build(given)
         if self._compiled:
             self.optimizer.reset()  # the weights that its state belongs to are gone
 
@@ -79,50 +94,62 @@ class Evaluator(Structure):
     def evaluate(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         batch_size: int | None = None,
-        sample_weight: Any = None,
         verbose: int | str = 0,
-        *,
+        sample_weight: Any = None,
+        steps: int | None = None,
         callbacks: Callback | Sequence[Callback] | None = None,
         return_dict: bool = False,
     ) -> Any:
         """[loss, metric, ...] over a data set; the loss alone when there are no metrics.
 
-        `return_dict` gives {"loss": ..., metric: ...} instead. Of `callbacks` the `on_test_`
+        x and y, or x that yields batches, as for `fit`. `steps`: the number of batches; None for
+        all. `return_dict` gives {"loss": ..., metric: ...} instead. Of `callbacks` the `on_test_`
         methods are called. Errors as for `fit`.
         """
         flag(return_dict, "return_dict")
         size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
-        self._ready(x)
-        data = self._checked_data(x, y, sample_weight)
+        found = batch_source(x, y, sample_weight, steps, "steps")
+        self._ready(x if found is None else found.first[0])
+        source: Source
+        if found is None:
+            source = ArraySource(self._checked_data(x, y, sample_weight), size, steps)
+        else:
+            source = found.prepare(self._checked_data)
         progress = Progress(verbose)
-        callback_list = CallbackList(callbacks, self, len(data.x), size)
+        callback_list = CallbackList(callbacks, self, source.length)
         with progress:
-            logs = self._evaluate(data, size, callback_list, progress)
+            logs = self._evaluate(source, callback_list, progress)
         return as_keras(logs, return_dict)
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """`evaluate` of one batch."""
+        return self.evaluate(x, y, 2**31 - 1, 0, sample_weight, return_dict=return_dict)
 
     def _evaluate(
         self,
-        data: Data,
-        batch_size: int,
+        source: Source,
         callbacks: CallbackList,
         progress: Progress | None = None,
         communicator: Communicator | None = None,
     ) -> dict[str, float]:
-        """The mean loss and metrics over checked data, without training.
+        """The mean loss and metrics over one epoch of `source`, without training.
 
         The processes of a `communicator` share the batches, unless a callback wants to see each.
         Raises `NonFiniteError`, batch and layer named, when the loss is NaN or infinite.
         """
+        source.restart()
         if communicator is not None and communicator.size > 1 and not callbacks.see_batches("test"):
-            return self._evaluate_together(data, batch_size, callbacks, communicator)
+            return self._evaluate_together(source, callbacks, communicator)
         means = Means(self.metrics)
         if progress is not None:
-            progress.begin("Evaluation", len(data.x))
+            progress.begin("Evaluation", source.samples)
         callbacks.call("on_test_begin", {})
         with self.borrowed_memory() as memory:
-            for number, index in enumerate(batches(len(data.x), batch_size)):
+            for number, (data, index) in enumerate(source.epoch()):
                 callbacks.call("on_test_batch_begin", number, {})
                 try:
                     step = self._step(data, index, memory, False)
@@ -135,7 +162,7 @@ class Evaluator(Structure):
                     progress.update(step.samples, means.result())
         logs = self._means(means, callbacks)
         if progress is not None:
-            progress.end(logs)
+            progress.end(logs, means.count)
         return logs
 
     def _means(self, means: Means, callbacks: CallbackList) -> dict[str, float]:
@@ -152,11 +179,11 @@ class Evaluator(Structure):
         return NonFiniteError(f"batch {number + 1}: {error}, first seen in {where}")
 
     def _evaluate_together(
-        self, data: Data, batch_size: int, callbacks: CallbackList, communicator: Communicator
+        self, source: Source, callbacks: CallbackList, communicator: Communicator
     ) -> dict[str, float]:
         """`_evaluate`, each process a part of the batches, with the same result on all."""
         callbacks.call("on_test_begin", {})
-        order = [*batches(len(data.x), batch_size)]
+        data, order = source.data, [index for _, index in source.epoch()]
         found = np.zeros((len(order), 2 + len(self.metrics)))  # samples, loss, metrics
         with self.borrowed_memory() as memory:
             for number in range(communicator.rank, len(order), communicator.size):
@@ -188,10 +215,15 @@ class Evaluator(Structure):
         return step
 
     def _checked_data(
-        self, x: Any, y: Any, sample_weight: Any = None, names: tuple[str, str] = ("x", "y")
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        names: tuple[str, str] = ("x", "y"),
+        compare: bool = True,
     ) -> Data:
         """All checks of a data set, before any work; raises ValueErrors that say what is wrong."""
-        images = self._images(x, names[0])
+        images = self._images(x, names[0], compare)
         labels = self.loss.labels(y, self.output_shape, names[1])
         if len(labels) != len(images):
             raise ShapeError(
@@ -227,6 +259,6 @@ class Evaluator(Structure):
 def as_keras(logs: dict[str, float], as_dict: bool) -> Any:
     """What Keras's `evaluate` returns: a dict, a list, or the loss alone where nothing else is."""
     if as_dict:
-        return logs
+        return dict(sorted(logs.items()))
     values = list(logs.values())
     return values if len(values) > 1 else values[0]

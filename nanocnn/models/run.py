@@ -1,27 +1,30 @@
 """`Run`: a `fit` in progress, on one process or several, which must agree."""
 
 import socket
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..callbacks import CallbackList
+from ..callbacks import Callback, CallbackList, ModelCheckpoint
 from ..common.config import serialize
+from ..common.errors import ModelFileError, warn
 from ..common.terminal import say
+from ..common.validate import integer
 from ..common.version import VERSION
 from ..distributed import Communicator
 from ..distributed.state import compare, digest, sample
 from ..optimizers import Optimizer
 from .evaluator import Evaluator
 from .history import History, Progress
-from .inputs import Data
 from .interrupts import Pressed
+from .sources import Source
 
 
 class Run(NamedTuple):
     """Its data and options, where it reports to, and the processes that share its batches."""
 
-    data: Data
-    validation: Data | None
-    batch_size: int
+    data: Source
+    validation: Source | None
+    is_due: Callable[[int], bool]  # whether to validate after epoch number 1, 2, ...
     shuffle: bool
     callbacks: CallbackList
     progress: Progress
@@ -36,7 +39,10 @@ class Run(NamedTuple):
         options: dict[str, Any] = {
             "the version of nanocnn": VERSION,
             "seed": model.seed,
-            "batch_size": self.batch_size,
+            "batch_size": self.data.batch_size,
+            "validation_batch_size": self.validation and self.validation.batch_size,
+            "steps_per_epoch": self.data.steps,
+            "validation_steps": self.validation and self.validation.steps,
             "shards": self.shards,
             "initial_epoch": initial_epoch,
             "epochs": epochs,
@@ -49,9 +55,9 @@ class Run(NamedTuple):
             "a callback for batches": str(self.callbacks.see_batches("train")),
             "a callback for batches of the validation": str(self.callbacks.see_batches("test")),
         }
-        for prefix, data in (("", self.data), ("validation ", self.validation)):
-            if data is not None:
-                parts = zip(("x", "y", "sample_weight"), data, strict=True)
+        for prefix, source in (("", self.data), ("validation ", self.validation)):
+            if source is not None:
+                parts = zip(("x", "y", "sample_weight"), source.data, strict=True)
                 options |= {prefix + name: sample(array) for name, array in parts}
         compare(self.communicator, "fit", {**options, **_state(model)})
         machines = len(set(self.communicator.gather(socket.gethostname())))
@@ -59,7 +65,7 @@ class Run(NamedTuple):
             where = "one machine" if machines == 1 else f"{machines} machines"
             say(
                 f"{self.communicator.size} processes on {where}, {self.shards} shards of "
-                f"{self.batch_size // self.shards} samples"
+                f"{self.data.batch_size // self.shards} samples"
             )
 
     def compare_after_callbacks(self, model: Evaluator, epoch: int) -> None:
@@ -77,6 +83,72 @@ class Run(NamedTuple):
         model.stop_training = any(stop for _, stop in wishes)
         compare(self.communicator, f"after epoch {epoch + 1}", _state(model))
         pressed.check(max(signal for signal, _ in wishes))
+
+    def close_epoch(self, model: Any, epoch: int, logs: dict[str, float]) -> None:
+        """Call the callbacks, add to the history, then call the callbacks that save the model."""
+        self.callbacks.call("on_epoch_end", epoch, logs)
+        self.history.append(epoch, logs)
+        model.progress = {
+            "epoch": epoch + 1,
+            "epochs_trained": epochs_trained(model) + 1,
+            "shards": self.shards,
+            "history": self.history.history,
+            "callbacks": self.callbacks.get_states(),
+        }
+        self.callbacks.call("on_epoch_saved", epoch, logs)
+
+    def resume(self, model: Any) -> None:
+        """Take the history and the callbacks' states from `model.progress`."""
+        history = self.history
+        try:
+            for name, values in model.progress["history"].items():
+                history.history[name] = [float(value) for value in values]
+            self.callbacks.set_states(model.progress["callbacks"])
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+            raise ModelFileError(f"cannot resume from the saved progress: {error!r}") from error
+        end = model.progress["epoch"]
+        history.epoch = list(range(end - len(history.history.get("loss", [])), end))
+
+    def warn_if_done(self, model: Any, initial_epoch: int, epochs: int) -> None:
+        """Warn if `epochs` are done, or the training had been stopped early before it was saved."""
+        why = ""
+        if initial_epoch == epochs:
+            why = f"initial_epoch={initial_epoch} is epochs={epochs} already; give more epochs"
+        elif model.stop_training:
+            why = (
+                f"a callback had stopped the training after epoch {initial_epoch}; to train on, "
+                "give it more patience or leave it out"
+            )
+        if why:
+            warn(f"fit: nothing is trained: {why}")
+
+
+def epochs_trained(model: Any) -> int:
+    """How many epochs the model was trained in all: each has an order of its own."""
+    epochs: int = model.progress.get("epochs_trained", model.progress.get("epoch", 0))
+    return epochs
+
+
+def how_to_resume(callbacks: Sequence[Callback]) -> str:
+    """What to do after an interruption."""
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.saved:
+            if not callback.saved.endswith(".npz"):
+                return f"the last checkpoint is {callback.saved}"
+            return (
+                f"resume with model = load_model({callback.saved!r}); "
+                "model.fit(..., initial_epoch=model.progress['epoch'])"
+            )
+    return "the model keeps the weights of its last step; model.save(path) saves them"
+
+
+def validation_epochs(freq: Any) -> Callable[[int], bool]:
+    """Whether to validate after epoch 1, 2, ..., by fit's `validation_freq`; or ValueError."""
+    if isinstance(freq, (list, tuple, set, frozenset)):
+        numbers = {integer(each, "validation_freq") for each in freq}
+        return numbers.__contains__
+    step = integer(freq, "validation_freq")
+    return lambda epoch: epoch % step == 0
 
 
 def _state(model: Evaluator) -> dict[str, str]:

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..callbacks import Callback, CallbackList, ModelCheckpoint
+from ..callbacks import Callback, CallbackList
 from ..common.arrays import Array
-from ..common.errors import ModelFileError, NonFiniteError, warn
+from ..common.errors import NonFiniteError
 from ..common.terminal import say
 from ..common.validate import flag, integer
-from ..data.batches import batches
 from ..distributed import get_communicator
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
@@ -24,8 +23,9 @@ from .history import History, Progress
 from .inputs import Data, class_weighted
 from .interrupts import FrameLock, Pressed, Terminated, deferred_interrupts
 from .passes import remembered
-from .run import Run, check_shards
+from .run import Run, check_shards, epochs_trained, how_to_resume, validation_epochs
 from .shards import ShardedStep
+from .sources import ArraySource, BatchSource, Source, batch_source
 from .step import Step
 
 
@@ -41,15 +41,15 @@ class Trainer(Evaluator):
         self._sharded: ShardedStep | None = None  # the last one, in a training
         super().__init__(*args, **options)
 
-    def build(self, input_shape: tuple[int, ...]) -> None:
-        super().build(input_shape)
+    def _build(self, given: tuple[int, ...]) -> None:
+        super()._build(given)
         self.progress = {}
 
     @never_captured
     def train_on_batch(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
@@ -71,18 +71,22 @@ class Trainer(Evaluator):
     @never_captured
     def fit(
         self,
-        x: Any,
-        y: Any,
+        x: Any = None,
+        y: Any = None,
         batch_size: int | None = None,
         epochs: int = 1,
-        validation_data: Sequence[Any] | None = None,
-        validation_split: float = 0.0,
-        shuffle: bool = True,
+        verbose: int | str = "auto",
         callbacks: Callback | Sequence[Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
         class_weight: Mapping[int, float] | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
-        verbose: int | str = "auto",
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
         *,
         shards: int | None = None,
     ) -> History:
@@ -96,6 +100,13 @@ class Trainer(Evaluator):
         the weights change. `batch_size` None is 32. `class_weight`: {class: weight}, of labels, of
         one-hot targets, or 0 and 1 for one output.
 
+        Instead of arrays, x may yield batches (x, y) or (x, y, sample_weight) of any size: a
+        generator, or an object with `__len__` and `__getitem__` such as a
+        `keras.utils.PyDataset`, whose batches are shuffled. An epoch is `steps_per_epoch` batches,
+        and the next one goes on where it ended; None is one pass over all. `validation_data`: a
+        tuple (x, y) or (x, y, sample_weight), or what yields batches. It is measured after the
+        epochs whose numbers, from 1, are multiples of `validation_freq` or in that list.
+
         With `initial_epoch=model.progress["epoch"]` training resumes as if it had not stopped:
         callbacks get their state back, and the history includes the earlier epochs. A warning says
         if nothing is left to train, because all `epochs` are done or `EarlyStopping` had stopped.
@@ -108,8 +119,9 @@ class Trainer(Evaluator):
         Raises ValueError for a wrong argument, before any work, and `NonFiniteError`, which names
         epoch, batch and layer, when the loss becomes NaN or infinite.
         """
-        self._ready_to_train(x)
-        batch_size = 32 if batch_size is None else integer(batch_size, "batch_size")
+        size = 32 if batch_size is None else integer(batch_size, "batch_size")
+        yields = batch_source(x, y, sample_weight, steps_per_epoch, "steps_per_epoch")
+        self._ready_to_train(x if yields is None else yields.first[0])
         epochs = integer(epochs, "epochs")
         initial_epoch = integer(initial_epoch, "initial_epoch", 0)
         if initial_epoch > epochs:
@@ -118,17 +130,37 @@ class Trainer(Evaluator):
                 "the number of the last epoch, not of those to come"
             )
         shuffle = flag(shuffle, "shuffle")
+        is_due = validation_epochs(validation_freq)
         communicator = get_communicator()
         resumes = initial_epoch and initial_epoch == self.progress.get("epoch")
         if shards is None:
             shards = self.progress.get("shards", 1) if resumes else communicator.size
-        check_shards(integer(shards, "shards"), batch_size, communicator.size)
+        check_shards(integer(shards, "shards"), size, communicator.size)
         unit_range = self.unit_range
         try:
-            data = self._checked_data(x, y, sample_weight)
-            data, validation = self._split(data, validation_data, validation_split)
-            data = self._class_weighted(data, class_weight)
-            callback_list = CallbackList(callbacks, self, len(data.x), batch_size, epochs, verbose)
+            data: Source
+            if yields is not None:
+                data, rest = self._training_batches(yields, class_weight), None
+                if validation_split and validation_data is None:
+                    raise ValueError(
+                        f"validation_split={validation_split!r:.80}, expected 0 for x that yields "
+                        "batches: use validation_data"
+                    )
+            else:
+                arrays = self._checked_data(x, y, sample_weight)
+                split = validation_split if validation_data is None else 0
+                arrays, rest = arrays.split(split)
+                arrays = self._class_weighted(arrays, class_weight)
+                data = ArraySource(arrays, size, steps_per_epoch, "steps_per_epoch")
+            if validation_batch_size is not None:
+                size = integer(validation_batch_size, "validation_batch_size")
+            validation = self._validation(validation_data, rest, size, validation_steps)
+            if shards > 1 and any(isinstance(each, BatchSource) for each in (data, validation)):
+                raise ValueError(
+                    f"shards={shards}: expected arrays, of which each process knows its part; or "
+                    "one process with shards=1 for data that yield batches"
+                )
+            callback_list = CallbackList(callbacks, self, data.length, epochs, verbose)
             progress = Progress(verbose)
             names = ("loss", *self.metrics)
             more = () if validation is None else tuple(f"val_{name}" for name in names)
@@ -137,20 +169,20 @@ class Trainer(Evaluator):
             self.unit_range = unit_range  # nothing was trained
             raise
 
-        self._trained_on(data.x)
+        self._trained_on(data.data.x)
         if validation is not None:
-            self._compare_range(validation.x, "validation x")
+            self._compare_range(validation.data.x, "validation x")
         history = self.history = History(callback_list.params)
         run = Run(
-            data, validation, batch_size, shuffle, callback_list, progress, history, shards,
+            data, validation, is_due, shuffle, callback_list, progress, history, shards,
             communicator,
         )  # fmt: skip
         run.compare_processes(self, initial_epoch, epochs)
         self.stop_training = False
         callback_list.call("on_train_begin", {})
         if resumes:
-            self._resume(run)
-        self._warn_if_done(initial_epoch, epochs)
+            run.resume(self)
+        run.warn_if_done(self, initial_epoch, epochs)
         logs: dict[str, float] = {}
         try:
             with (
@@ -159,21 +191,21 @@ class Trainer(Evaluator):
                 communicator.trains(),
             ):
                 for epoch in range(initial_epoch, epochs):
-                    if self.stop_training:
+                    if self.stop_training or not data.has_more():
                         break
                     callback_list.call("on_epoch_begin", epoch, {})
                     run.compare_after_callbacks(self, epoch)
-                    progress.begin(f"Epoch {epoch + 1}/{epochs}", len(data.x))
-                    logs = self._train_epoch(run, epoch, memory, pressed)
-                    logs.update(self._validate(run, epoch))
-                    progress.end(logs)
-                    self._close_epoch(run, epoch, logs)
+                    progress.begin(f"Epoch {epoch + 1}/{epochs}", data.samples)
+                    means = self._train_epoch(run, epoch, memory, pressed)
+                    logs = {**dict(sorted(means.result().items())), **self._validate(run, epoch)}
+                    progress.end(logs, means.count)
+                    run.close_epoch(self, epoch, logs)
                     run.agree(self, epoch, pressed)
         except BaseException as error:
             self._spread_slots()  # all processes come here, or have ended
             if isinstance(error, (KeyboardInterrupt, Terminated)):
                 progress.end()
-                say(f"\ninterrupted; {_how_to_resume(callback_list.callbacks)}")
+                say(f"\ninterrupted; {how_to_resume(callback_list.callbacks)}")
             raise
         finally:
             self._sharded = None
@@ -181,19 +213,16 @@ class Trainer(Evaluator):
             callback_list.call("on_train_end", logs)
         return history
 
-    def _train_epoch(
-        self, run: Run, epoch: int, memory: Memory, pressed: Pressed
-    ) -> dict[str, float]:
+    def _train_epoch(self, run: Run, epoch: int, memory: Memory, pressed: Pressed) -> Means:
         """All minibatches of one epoch; returns the means over it."""
-        data, callbacks, progress = run.data, run.callbacks, run.progress
+        callbacks, progress = run.callbacks, run.progress
         means = Means(self.metrics)
-        rng = np.random.default_rng((self.seed, self._epochs_trained())) if run.shuffle else None
-        order = batches(len(data.x), run.batch_size, rng)
+        rng = np.random.default_rng((self.seed, epochs_trained(self))) if run.shuffle else None
         shown = 0.0
-        for number, index in enumerate(order):
+        for number, (data, index) in enumerate(run.data.epoch(rng, f"epoch {epoch + 1}, ")):
             callbacks.call("on_train_batch_begin", number, {})
             try:
-                step, signal = self._training_step(run, index, memory, pressed)
+                step, signal = self._training_step(run, data, index, memory, pressed)
             except NonFiniteError as error:
                 raise run.communicator.agreed(
                     NonFiniteError(
@@ -221,14 +250,14 @@ class Trainer(Evaluator):
                         "infinite"
                     )
                 )
-        return means.result()
+        return means
 
     def _training_step(
-        self, run: Run, index: slice | Array, memory: Memory, pressed: Pressed
+        self, run: Run, data: Data, index: slice | Array, memory: Memory, pressed: Pressed
     ) -> tuple[Step | ShardedStep, int]:
         """One update, and the number of a signal that a process has received, or 0."""
         if run.shards == 1:
-            return self._step(run.data, index, memory, True), pressed.first
+            return self._step(data, index, memory, True), pressed.first
         n = index.stop - index.start if isinstance(index, slice) else len(index)
         splits = not run.callbacks.see_batches("train")  # they may look at all, and change it
         step: ShardedStep = remembered(
@@ -239,7 +268,7 @@ class Trainer(Evaluator):
             ),
         )  # fmt: skip
         self._sharded = step
-        step.run(run.data, index, pressed)
+        step.run(data, index, pressed)
         return step, step.signal
 
     def _spread_slots(self) -> None:
@@ -250,60 +279,16 @@ class Trainer(Evaluator):
 
     def _validate(self, run: Run, epoch: int) -> dict[str, float]:
         """The loss and metrics of the validation data, as "val_loss" and so on; {} without any."""
-        if run.validation is None:
+        validation = run.validation
+        if validation is None or not run.is_due(epoch + 1) or not validation.has_more():
             return {}
         try:
-            logs = self._evaluate(
-                run.validation, run.batch_size, run.callbacks, communicator=run.communicator
-            )
+            logs = self._evaluate(validation, run.callbacks, communicator=run.communicator)
         except NonFiniteError as error:
             raise run.communicator.agreed(
                 NonFiniteError(f"epoch {epoch + 1}, validation: {error}"), cause=error
             ) from None
-        return {f"val_{name}": value for name, value in logs.items()}
-
-    def _close_epoch(self, run: Run, epoch: int, logs: dict[str, float]) -> None:
-        """Call the callbacks, add to the history, then call the callbacks that save the model."""
-        run.callbacks.call("on_epoch_end", epoch, logs)
-        run.history.append(epoch, logs)
-        self.progress = {
-            "epoch": epoch + 1,
-            "epochs_trained": self._epochs_trained() + 1,
-            "shards": run.shards,
-            "history": run.history.history,
-            "callbacks": run.callbacks.get_states(),
-        }
-        run.callbacks.call("on_epoch_saved", epoch, logs)
-
-    def _epochs_trained(self) -> int:
-        """How many epochs the model was trained in all: each has an order of its own."""
-        epochs: int = self.progress.get("epochs_trained", self.progress.get("epoch", 0))
-        return epochs
-
-    def _resume(self, run: Run) -> None:
-        """Take the history and the callbacks' states from `self.progress`."""
-        history = run.history
-        try:
-            for name, values in self.progress["history"].items():
-                history.history[name] = [float(value) for value in values]
-            run.callbacks.set_states(self.progress["callbacks"])
-        except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
-            raise ModelFileError(f"cannot resume from the saved progress: {error!r}") from error
-        end = self.progress["epoch"]
-        history.epoch = list(range(end - len(history.history.get("loss", [])), end))
-
-    def _warn_if_done(self, initial_epoch: int, epochs: int) -> None:
-        """Warn if `epochs` are done, or the training had been stopped early before it was saved."""
-        why = ""
-        if initial_epoch == epochs:
-            why = f"initial_epoch={initial_epoch} is epochs={epochs} already; give more epochs"
-        elif self.stop_training:
-            why = (
-                f"a callback had stopped the training after epoch {initial_epoch}; to train on, "
-                "give it more patience or leave it out"
-            )
-        if why:
-            warn(f"fit: nothing is trained: {why}")
+        return {f"val_{name}": value for name, value in sorted(logs.items())}
 
     # --- Checks ---
 
@@ -312,19 +297,32 @@ class Trainer(Evaluator):
         self.execution_plan.require_backward()
         self.optimizer.bind(self)
 
-    def _split(
-        self, data: Data, validation_data: Any, validation_split: Any
-    ) -> tuple[Data, Data | None]:
-        """What `fit` trains on, and what it validates on after each epoch, if anything."""
-        if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-                raise ValueError(
-                    f"validation_data: {type(validation_data).__name__}, expected a tuple (x, y) "
-                    "or (x, y, sample_weight)"
-                )
-            x, y, weight = (*validation_data, None)[:3]
-            return data, self._checked_data(x, y, weight, names=("validation x", "validation y"))
-        return data.split(validation_split)
+    def _training_batches(self, given: BatchSource, class_weight: Any) -> BatchSource:
+        """What `fit` trains on, where x yields batches."""
+
+        def checked(x: Any, y: Any, weight: Any) -> Data:
+            data = self._checked_data(x, y, weight, compare=False)
+            self._trained_on(data.x)
+            return self._class_weighted(data, class_weight)
+
+        self._compare_range(self._images(given.first[0]), given.name)
+        return given.prepare(checked)
+
+    def _validation(self, given: Any, rest: Data | None, size: int, steps: Any) -> Source | None:
+        """What `fit` validates on after each epoch, if anything; `rest` is split off from x."""
+        if given is None:
+            return None if rest is None else ArraySource(rest, size, steps, "validation_steps")
+        names = "validation x", "validation y"
+        if yields := batch_source(given, None, None, steps, "validation_steps", "validation_data"):
+            return yields.prepare(lambda x, y, weight: self._checked_data(x, y, weight, names))
+        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+            raise ValueError(
+                f"validation_data: {type(given).__name__}, expected a tuple (x, y) or (x, y, "
+                "sample_weight), or what yields such batches"
+            )
+        x, y, weight = (*given, None)[:3]
+        data = self._checked_data(x, y, weight, names)
+        return ArraySource(data, size, steps, "validation_steps")
 
     def _class_weighted(self, data: Data, class_weight: Any) -> Data:
         return class_weighted(data, class_weight, self.output_shape[-1], self.loss, self.dtype)
@@ -351,15 +349,3 @@ class Trainer(Evaluator):
     def _layers_changed(self) -> None:
         self._memory = None
         super()._layers_changed()
-
-
-def _how_to_resume(callbacks: Sequence[Callback]) -> str:
-    for callback in callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.saved:
-            if not callback.saved.endswith(".npz"):
-                return f"the last checkpoint is {callback.saved}"
-            return (
-                f"resume with model = load_model({callback.saved!r}); "
-                "model.fit(..., initial_epoch=model.progress['epoch'])"
-            )
-    return "the model keeps the weights of its last step; model.save(path) saves them"

@@ -107,7 +107,9 @@ def differ_in(what):
         y = np.eye(10)[y]
         model.compile("adam", "mse" if other else "categorical_crossentropy")
     if what == "the metrics":
-        model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"] if other else None)
+        model.compile(
+            "adam", "sparse_categorical_crossentropy", metrics=["accuracy"] if other else None
+        )
     if what == "the model":
         model.layers[1].trainable = not other
     if what == "kernels":

@@ -39,7 +39,7 @@ def model(kernels="reference", dtype="float32", optimizer="adam"):
         ],
         dtype=dtype, kernels=kernels,
     )  # fmt: skip
-    made.compile(optimizer, SPARSE, ["accuracy"])
+    made.compile(optimizer, SPARSE, metrics=["accuracy"])
     return made
 
 

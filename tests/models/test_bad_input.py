@@ -196,7 +196,7 @@ UNKNOWN = {
     "optimizer": (lambda: small_model(optimizer="adm"), "optimizer 'adm'; did you mean 'Adam'?"),
     "loss": (lambda: small_model(loss="mean_square_error"), "did you mean 'mean_squared_error'?"),
     "metric": (
-        lambda: Sequential().compile("sgd", "mse", ["acuracy"]),
+        lambda: Sequential().compile("sgd", "mse", metrics=["acuracy"]),
         "metric 'acuracy'; did you mean 'accuracy'?",
     ),
     "activation": (lambda: Dense(3, "rellu"), "activation 'rellu'; did you mean 'relu'?"),
@@ -212,7 +212,10 @@ UNKNOWN = {
     ),
     "seed": (lambda: Sequential(seed=-1), "seed=-1, expected an integer of at least 0"),
     "seed none": (lambda: Sequential(seed=None), "seed=None, expected an integer"),
-    "metrics": (lambda: Sequential().compile("sgd", "mse", 3), "metrics=3, expected a list"),
+    "metrics": (
+        lambda: Sequential().compile("sgd", "mse", metrics=3),
+        "metrics=3, expected a list",
+    ),
     "argument": (
         lambda: Sequential().compile({"class_name": "Adam", "config": {"beta1": 0.9}}, "mse"),
         "unknown argument of Adam 'beta1'; did you mean 'beta_1'?",

@@ -75,7 +75,7 @@ class Training(NamedTuple):
     def model(self, dtype: str, kernels: str = "fast") -> Sequential:
         """The model, compiled."""
         model = Sequential([Input(self.shape), *self.layers], seed=3, dtype=dtype, kernels=kernels)
-        model.compile(self.optimizer, self.loss, list(self.metrics))
+        model.compile(self.optimizer, self.loss, metrics=list(self.metrics))
         return model
 
     def data(self) -> tuple[Any, Any]:
@@ -95,11 +95,16 @@ class Training(NamedTuple):
         model, (x, y) = self.model(dtype), self.data()
         options = {"epochs": 2, "validation_data": (x[:20], y[:20]), **self.fit()}
         history = model.fit(x, y, self.batch_size, verbose=0, **options).history
+        names = [f"{prefix}{name}" for prefix in ("", "val_") for name in ("loss", *self.metrics)]
         snapshot = model.snapshot()
         return {
             **snapshot.weights,
             **{f"optimizer/{name}": array for name, array in snapshot.optimizer.items()},
-            **{f"history/{name}": np.array(values) for name, values in history.items()},
+            **{
+                f"history/{name}": np.array(history[name])
+                for name in dict.fromkeys([*names, *history])
+                if name in history
+            },
             "predictions": model.predict(x),
             "evaluation": np.array(model.evaluate(x, y)),
         }

@@ -25,7 +25,7 @@ def model():
     layers = [Input((6, 6, 1)), nanocnn.Conv2D(2, 3, activation="relu"), Flatten(),
               Dense(3, activation="softmax")]  # fmt: skip
     made = Sequential(layers, kernels="reference")
-    made.compile("sgd", SPARSE, ["accuracy"])
+    made.compile("sgd", SPARSE, metrics=["accuracy"])
     return made
 
 

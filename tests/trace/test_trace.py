@@ -55,7 +55,7 @@ LOSSES = {
 def make(name, kernels="reference", dtype="float64"):
     """A compiled model and data for it; biases, gamma and beta are not left at 0 and 1."""
     model = Sequential([Input((9, 8, 2)), *MODELS[name]()], dtype=dtype, kernels=kernels)
-    model.compile(Adam(), LOSSES[name], ["accuracy"])
+    model.compile(Adam(), LOSSES[name], metrics=["accuracy"])
     rng = np.random.default_rng(5)
     model.set_weights([w + 0.1 * rng.random(w.shape) for w in model.get_weights()])
     x = rng.standard_normal((N, 9, 8, 2))
