@@ -75,6 +75,11 @@ class Evaluator(Predictor):
         if self.built:
             self._layers_changed()
 
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of what `evaluate` returns."""
+        return ["loss", *self.metrics]
+
     def _compile_config(self) -> dict[str, Any] | None:
         """The arguments of `compile`, JSON-able; None before it."""
         if not self._compiled:
@@ -110,13 +115,7 @@ class Evaluator(Predictor):
         """
         flag(return_dict, "return_dict")
         size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
-        found = batch_source(x, y, sample_weight, steps, "steps")
-        self._ready(x if found is None else found.first[0])
-        source: Source
-        if found is None:
-            source = ArraySource(self._checked_data(x, y, sample_weight), size, steps)
-        else:
-            source = found.prepare(self._checked_data)
+        source = self._labelled(x, y, sample_weight, size, steps)
         progress = Progress(verbose)
         callback_list = CallbackList(callbacks, self, source.length)
         with progress:
@@ -213,6 +212,24 @@ class Evaluator(Predictor):
         )  # fmt: skip
         step.run(data, index)
         return step
+
+    def _labelled(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        size: int,
+        steps: Any,
+        steps_name: str = "steps",
+        names: tuple[str, str] = ("x", "y"),
+    ) -> Source:
+        """Arrays, or x that yields batches, checked; the model is built for them."""
+        found = batch_source(x, y, sample_weight, steps, steps_name, names[0])
+        self._ready(x if found is None else found.first[0])
+        if found is None:
+            data = self._checked_data(x, y, sample_weight, names)
+            return ArraySource(data, size, steps, steps_name)
+        return found.prepare(lambda x, y, weight: self._checked_data(x, y, weight, names))
 
     def _checked_data(
         self,

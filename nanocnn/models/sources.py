@@ -4,7 +4,7 @@ Source: keras/src/trainers/epoch_iterator.py and keras/src/trainers/data_adapter
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from itertools import chain, count
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from .inputs import Data
 Batch = tuple[Data, slice | Array]
 Check = Callable[[Any, Any, Any], Data]  # of x, y and sample_weight
 
+END = object()
 OUT_OF_DATA = (
     "Your input ran out of data; interrupting training. Make sure that your dataset or generator "
     "can generate at least `steps_per_epoch * epochs` batches."
@@ -43,13 +44,15 @@ class Source:
 
     def epoch(self, rng: np.random.Generator | None = None, where: str = "") -> Iterator[Batch]:
         """The batches of one epoch, in an order by `rng`; errors in one begin with `where`."""
-        for number in range(self.steps) if self.steps else count():
-            batch = next(self._rest, None) if number or self.steps else None
-            if batch is None and number == 0:
+        if self.steps is None:
+            self._rest = self._all(rng)
+        for number in count() if self.steps is None else range(self.steps):
+            batch = next(self._rest, END)
+            if batch is END and number == 0 and self.steps is not None:
                 self._rest = self._all(rng)
-                batch = next(self._rest, None)
-            if batch is None:
-                if self.steps:
+                batch = next(self._rest, END)
+            if batch is END:
+                if self.steps is not None:
                     self._ran_out()
                 return
             yield self._checked(batch, f"{where}batch {number + 1}: ")
@@ -105,12 +108,13 @@ class BatchSource(Source):
             found = None
         self._count = None if found is None else integer(found, f"{name}: number of batches")
         self.length = self.steps or self._count
-        self._once: Iterator[Any] | None = given if isinstance(given, Iterator) else None
-        first = next(self._all(None), None)
-        if first is None:
+        self._once = self._read() if isinstance(given, Iterator) else None
+        self._ahead: list[Any] = []  # batches that were read already
+        first = next(self._all(None), END)
+        if first is END:
             raise ValueError(f"{name}: yields no batch, expected one or more")
         if self._once is not None:
-            self._once = chain([first], self._once)
+            self._ahead.append(first)
         self.first = self._parts(first, f"{name}: ")
 
     def prepare(self, check: Check) -> "BatchSource":
@@ -127,12 +131,20 @@ class BatchSource(Source):
     def has_more(self) -> bool:
         if self._once is None:
             return True
-        first = next(self._once, None)
-        if first is None:
+        more = bool(self._ahead) or self._fetch()
+        if not more:
             self._ran_out()
-            return False
-        self._once = chain([first], self._once)
-        return True
+        return more
+
+    def _read(self) -> Iterator[Any]:
+        """The batches of an iterator, those that were read ahead first."""
+        while self._ahead or self._fetch():
+            yield self._ahead.pop()
+
+    def _fetch(self) -> bool:
+        """Read a batch of an iterator ahead; whether there was one."""
+        self._ahead.extend(islice(self.given, 1))
+        return bool(self._ahead)
 
     def _all(self, rng: np.random.Generator | None) -> Iterator[Any]:
         if self._once is not None:
@@ -156,7 +168,7 @@ class BatchSource(Source):
     def _parts(self, batch: Any, where: str) -> tuple[Any, Any, Any]:
         """x, y and sample_weight; y and sample_weight may be None."""
         parts = batch if isinstance(batch, (tuple, list)) else (batch,)
-        if len(parts) not in (1, 2, 3) or isinstance(batch, (Mapping, str, type(None))):
+        if len(parts) not in (1, 2, 3) or isinstance(batch, (Mapping, str)):
             raise ValueError(
                 f"{where}{type(batch).__name__} {batch!r:.80}, expected a tuple (x, y) or "
                 "(x, y, sample_weight)"
@@ -169,14 +181,19 @@ class BatchSource(Source):
             method()
 
 
+def yields_batches(x: Any) -> bool:
+    """Whether `x` is no array, nor what NumPy makes one of, but can be a `BatchSource`."""
+    if isinstance(x, (Sequence, Set, Mapping, type)) or hasattr(x, "shape"):
+        return False
+    indexed = hasattr(x, "__getitem__") and (hasattr(x, "__len__") or hasattr(x, "num_batches"))
+    return not hasattr(x, "__array__") and (indexed or hasattr(x, "__iter__"))
+
+
 def batch_source(
     x: Any, y: Any, sample_weight: Any, steps: Any, steps_name: str, name: str = "x"
 ) -> BatchSource | None:
     """`x` as a source if it yields batches; ValueError if y or weights are given beside it."""
-    if isinstance(x, (Sequence, Set, Mapping, type)) or hasattr(x, "shape"):
-        return None
-    indexed = hasattr(x, "__getitem__") and (hasattr(x, "__len__") or hasattr(x, "num_batches"))
-    if hasattr(x, "__array__") or not (indexed or hasattr(x, "__iter__")):
+    if not yields_batches(x):
         return None
     for other, given in (("y", y), ("sample_weight", sample_weight)):
         if given is not None:

@@ -140,20 +140,21 @@ class Structure(ChainWeights):
         self.built = True
 
     def _require_same(self, layer: Layer, shape: tuple[int, ...]) -> None:
-        """Raise ShapeError if a layer with weights was built for another input or arithmetic."""
+        """Raise ShapeError if a layer of a model that is built does not fit into this one."""
         if isinstance(layer, Input):
             shape = layer.input_shape
         there, here = (
-            f"({sizes(('N', *each))}), {dtype}, {getattr(kernels, '__name__', kernels)}"
-            for each, dtype, kernels in (
+            f"input (N, {sizes(given)}), dtype={dtype.name!r}, "
+            f"kernels={getattr(kernels, '__name__', '').rpartition('.')[2]!r}"
+            for given, dtype, kernels in (
                 (layer.input_shape, layer.dtype, layer.kernels),
                 (shape, self.dtype, self.kernels),
             )
         )
         if there != here:
             raise ShapeError(
-                f"layer {layer.name!r} has the weights of a model that was built for {there}; "
-                f"here it would get {here}: expected the same, or a new layer"
+                f"layer {layer.name!r} is part of a model built for {there}; here it would get "
+                f"{here}: expected the same, or a new layer"
             )
 
     @property

@@ -25,7 +25,7 @@ from .interrupts import FrameLock, Pressed, Terminated, deferred_interrupts
 from .passes import remembered
 from .run import Run, check_shards, epochs_trained, how_to_resume, validation_epochs
 from .shards import ShardedStep
-from .sources import ArraySource, BatchSource, Source, batch_source
+from .sources import ArraySource, BatchSource, Source, batch_source, yields_batches
 from .step import Step
 
 
@@ -162,8 +162,8 @@ class Trainer(Evaluator):
                 )
             callback_list = CallbackList(callbacks, self, data.length, epochs, verbose)
             progress = Progress(verbose)
-            names = ("loss", *self.metrics)
-            more = () if validation is None else tuple(f"val_{name}" for name in names)
+            names = self.metrics_names
+            more = () if validation is None else (f"val_{name}" for name in names)
             callback_list.check((*names, *more))
         except BaseException:
             self.unit_range = unit_range  # nothing was trained
@@ -310,19 +310,17 @@ class Trainer(Evaluator):
 
     def _validation(self, given: Any, rest: Data | None, size: int, steps: Any) -> Source | None:
         """What `fit` validates on after each epoch, if anything; `rest` is split off from x."""
+        name = "validation_steps"
         if given is None:
-            return None if rest is None else ArraySource(rest, size, steps, "validation_steps")
-        names = "validation x", "validation y"
-        if yields := batch_source(given, None, None, steps, "validation_steps", "validation_data"):
-            return yields.prepare(lambda x, y, weight: self._checked_data(x, y, weight, names))
-        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+            return None if rest is None else ArraySource(rest, size, steps, name)
+        parts = given if isinstance(given, (tuple, list)) else (given, None)
+        if len(parts) not in (2, 3) or not (parts is given or yields_batches(given)):
             raise ValueError(
                 f"validation_data: {type(given).__name__}, expected a tuple (x, y) or (x, y, "
                 "sample_weight), or what yields such batches"
             )
-        x, y, weight = (*given, None)[:3]
-        data = self._checked_data(x, y, weight, names)
-        return ArraySource(data, size, steps, "validation_steps")
+        x, y, weight = (*parts, None)[:3]
+        return self._labelled(x, y, weight, size, steps, name, ("validation x", "validation y"))
 
     def _class_weighted(self, data: Data, class_weight: Any) -> Data:
         return class_weighted(data, class_weight, self.output_shape[-1], self.loss, self.dtype)

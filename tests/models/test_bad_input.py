@@ -221,7 +221,14 @@ UNKNOWN = {
         "unknown argument of Adam 'beta1'; did you mean 'beta_1'?",
     ),
     "class": (lambda: small_model(optimizer=Adam), "Adam'>; did you mean Adam(...)?"),
-    "no loss": (lambda: Sequential().compile("sgd"), "compile: loss=None, expected a loss such as"),
+    "loss weights": (
+        lambda: Sequential().compile("sgd", "mse", ["accuracy"]),
+        r"loss_weights=\['accuracy'\], expected None.*pass metrics=\[",
+    ),
+    "weighted metrics": (
+        lambda: Sequential().compile("sgd", "mse", weighted_metrics=["accuracy"]),
+        "weighted_metrics=.*expected None",
+    ),
 }
 
 

@@ -286,7 +286,7 @@ def test_uint8_images_are_scaled_as_in_training():
         (lambda m, x, y: m.trace(x, y, training=1), ValueError, "training=1, expected True or Fal"),
         (lambda m, x, y: m.trace(x, None), ValueError, "y: shape"),
         (lambda m, x, y: m.trace("digits", y), ValueError, "x: expected an array of numbers"),
-        (lambda m, x, y: Sequential(m.layers).trace(x, y), RuntimeError, "compile"),
+        (lambda m, x, y: Sequential([Flatten(), Dense(2)]).trace(x, y), RuntimeError, "compile"),
     ],
 )
 def test_wrong_use_is_refused(use, error, words):
