@@ -1,6 +1,6 @@
 """A model with a loss and metrics: what `compile` chooses, and how well the model does."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,49 +22,41 @@ from .inputs import Data, checked_weight
 from .passes import remembered
 from .plan import last_activation, make_plan
 from .predictor import INFERENCE_BATCH, Predictor
-from .sources import ArraySource, Source, batch_source
+from .sources import ArraySource, Batch, Source, yields_batches
 from .step import Step
 
 
 class Evaluator(Predictor):
     """A `Predictor` that `compile` gives a loss, metrics and an optimizer, and that is measured."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def _begin(self) -> None:
+        super()._begin()
         self.optimizer: Optimizer
         self.loss: Loss
         self.metrics: dict[str, Metric] = {}
+        self._unsaved: set[str] = set()  # metrics that a warning said are not saved
         self._compiled = False
-        super().__init__(*args, **options)
 
     def compile(
-        self,
-        optimizer: str | Optimizer | dict[str, Any] = "rmsprop",
-        loss: str | Loss | dict[str, Any] | None = None,
-        loss_weights: Any = None,
-        metrics: str | Metric | list[str | Metric] | None = None,
-        weighted_metrics: Any = None,
-        run_eagerly: Any = False,
-        steps_per_execution: Any = 1,
-        jit_compile: Any = "auto",
+        self, optimizer: str | Optimizer | dict[str, Any] = "rmsprop",
+        loss: str | Loss | dict[str, Any] | None = None, loss_weights: Any = None,
+        metrics: str | Metric | list[str | Metric] | None = None, weighted_metrics: Any = None,
+        run_eagerly: Any = False, steps_per_execution: Any = 1, jit_compile: Any = "auto",
         auto_scale_loss: Any = True,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Choose the optimizer, the loss and the metrics; `fit` and `evaluate` need them.
 
         Names or objects: "adam", "sparse_categorical_crossentropy", metrics=["accuracy"]; for
         functions of your own see `nanocnn.metrics`. Without a loss the model only predicts. Raises
         ValueError for an optimizer of another model, and for `loss_weights` and `weighted_metrics`,
-        which nanocnn does not have; the arguments after these are Keras's, without effect here.
+        which nanocnn does not have; the arguments after these have no effect here.
         """
-        if repr(loss_weights) not in ("None", "1", "1.0", "[1]", "[1.0]"):
-            raise ValueError(
-                f"compile: loss_weights={loss_weights!r:.80}, expected None, as there is one loss; "
-                "metrics are the fourth argument: pass metrics=[...]"
-            )
-        if repr(weighted_metrics) not in ("None", "[]"):
-            raise ValueError(
-                f"compile: weighted_metrics={weighted_metrics!r:.80}, expected None, as metrics "
-                "weigh all samples alike here; pass metrics=[...]"
-            )
+        for name, value in (("loss_weights", loss_weights), ("weighted_metrics", weighted_metrics)):
+            if repr(value) not in ("None", "[]", "1", "1.0", "[1]", "[1.0]"):
+                raise ValueError(
+                    f"compile: {name}={value!r:.80}, expected None: nanocnn has one loss, and "
+                    "metrics that weigh all samples alike; pass metrics=[...] by name"
+                )
         new_optimizer, new_metrics = get_optimizer(optimizer), get_metrics(metrics)
         new_loss = None if loss is None else get_loss(loss)
         new_optimizer.bind(self)
@@ -115,7 +107,7 @@ class Evaluator(Predictor):
         """
         flag(return_dict, "return_dict")
         size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
-        source = self._labelled(x, y, sample_weight, size, steps)
+        source = self._source(x, y, sample_weight, size, steps, self._ready, self._checked_data)
         progress = Progress(verbose)
         callback_list = CallbackList(callbacks, self, source.length)
         with progress:
@@ -141,14 +133,17 @@ class Evaluator(Predictor):
         Raises `NonFiniteError`, batch and layer named, when the loss is NaN or infinite.
         """
         source.restart()
+        order = source.epoch()
+        if order is None:
+            return {}
         if communicator is not None and communicator.size > 1 and not callbacks.see_batches("test"):
-            return self._evaluate_together(source, callbacks, communicator)
+            return self._evaluate_together(source.data, order, callbacks, communicator)
         means = Means(self.metrics)
         if progress is not None:
             progress.begin("Evaluation", source.samples)
         callbacks.call("on_test_begin", {})
         with self.borrowed_memory() as memory:
-            for number, (data, index) in enumerate(source.epoch()):
+            for number, (data, index) in enumerate(order):
                 callbacks.call("on_test_batch_begin", number, {})
                 try:
                     step = self._step(data, index, memory, False)
@@ -178,23 +173,27 @@ class Evaluator(Predictor):
         return NonFiniteError(f"batch {number + 1}: {error}, first seen in {where}")
 
     def _evaluate_together(
-        self, source: Source, callbacks: CallbackList, communicator: Communicator
+        self,
+        data: Data,
+        order: Iterator[Batch],
+        callbacks: CallbackList,
+        communicator: Communicator,
     ) -> dict[str, float]:
         """`_evaluate`, each process a part of the batches, with the same result on all."""
         callbacks.call("on_test_begin", {})
-        data, order = source.data, [index for _, index in source.epoch()]
-        found = np.zeros((len(order), 2 + len(self.metrics)))  # samples, loss, metrics
+        places = [index for _, index in order]
+        found = np.zeros((len(places), 2 + len(self.metrics)))  # samples, loss, metrics
         with self.borrowed_memory() as memory:
-            for number in range(communicator.rank, len(order), communicator.size):
+            for number in range(communicator.rank, len(places), communicator.size):
                 try:
-                    step = self._step(data, order[number], memory, False)
+                    step = self._step(data, places[number], memory, False)
                 except NonFiniteError:
                     found[number] = np.nan
                     break
                 found[number] = step.samples, step.loss, *step.measure().values()
         means = Means(self.metrics)
         everyone = communicator.all_gather(found)
-        for number, index in enumerate(order):
+        for number, index in enumerate(places):
             samples, loss, *sums = everyone[number % communicator.size, number].tolist()
             if not np.isfinite(loss):
                 error = NonFiniteError(f"the loss is {loss}")
@@ -213,32 +212,28 @@ class Evaluator(Predictor):
         step.run(data, index)
         return step
 
-    def _labelled(
-        self,
-        x: Any,
-        y: Any,
-        sample_weight: Any,
-        size: int,
-        steps: Any,
-        steps_name: str = "steps",
-        names: tuple[str, str] = ("x", "y"),
-    ) -> Source:
-        """Arrays, or x that yields batches, checked; the model is built for them."""
-        found = batch_source(x, y, sample_weight, steps, steps_name, names[0])
-        self._ready(x if found is None else found.first[0])
-        if found is None:
-            data = self._checked_data(x, y, sample_weight, names)
-            return ArraySource(data, size, steps, steps_name)
-        return found.prepare(lambda x, y, weight: self._checked_data(x, y, weight, names))
+    def _validation(self, given: Any, rest: Data | None, size: int, steps: Any) -> Source | None:
+        """What `fit` validates on after each epoch, if anything; `rest` is split off from x."""
+        name = "validation_steps"
+        if given is None:
+            return None if rest is None else ArraySource(rest, size, steps, name)
+        parts = given if isinstance(given, (tuple, list)) else (given, None)
+        if len(parts) not in (2, 3) or not (parts is given or yields_batches(given)):
+            raise ValueError(
+                f"validation_data: {type(given).__name__}, expected a tuple (x, y) or (x, y, "
+                "sample_weight), or what yields such batches"
+            )
+        x, y, weight = (*parts, None)[:3]
+        names = "validation x", "validation y"
+        return self._source(
+            x, y, weight, size, steps, self._ready,
+            lambda x, y, weight: self._checked_data(x, y, weight, names), name, "validation_data",
+        )  # fmt: skip
 
     def _checked_data(
-        self,
-        x: Any,
-        y: Any,
-        sample_weight: Any = None,
-        names: tuple[str, str] = ("x", "y"),
+        self, x: Any, y: Any, sample_weight: Any = None, names: tuple[str, str] = ("x", "y"),
         compare: bool = True,
-    ) -> Data:
+    ) -> Data:  # fmt: skip
         """All checks of a data set, before any work; raises ValueErrors that say what is wrong."""
         images = self._images(x, names[0], compare)
         labels = self.loss.labels(y, self.output_shape, names[1])

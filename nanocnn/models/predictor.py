@@ -1,6 +1,6 @@
 """A chain of layers that predicts, and remembers the range of the data it was trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..kernels.memory import Memory
 from .history import Progress
 from .inference import inference
 from .inputs import Data
-from .sources import ArraySource, Source, batch_source
+from .sources import ArraySource, BatchSource, Source, yields_batches
 from .structure import Structure
 
 INFERENCE_BATCH = 128  # large enough for the kernels, small enough for the cache
@@ -26,11 +26,9 @@ UNIT_RANGE = 1.5  # well above the range of scaled pixels
 class Predictor(Structure):
     """A `Structure` that predicts."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        # Whether all training data lay within -UNIT_RANGE to UNIT_RANGE; None: not known.
-        self.unit_range: bool | None = None
-        self._range_said = False
-        super().__init__(*args, **options)
+    # Whether all training data lay within -UNIT_RANGE to UNIT_RANGE; None: not known.
+    unit_range: bool | None = None
+    _range_said = False
 
     @never_captured
     def predict(
@@ -56,17 +54,22 @@ class Predictor(Structure):
             result = self._predict_at_once(x, size)
             if result is not None:
                 return result
-        found = batch_source(x, None, None, steps, "steps")
-        self._build_for(x if found is None else found.first[0])
-        source: Source
-        if found is None:
-            source = ArraySource(self._unlabelled(x), size, steps)
-        else:
-            source = found.prepare(self._unlabelled)
+        source = self._source(x, None, None, size, steps, self._build_for, self._unlabelled)
         return self._predict(source, callbacks, Progress(verbose))
 
     def _unlabelled(self, x: Any, y: Any = None, sample_weight: Any = None) -> Data:
         return Data(self._images(x), np.empty(0), None)
+
+    def _source(
+        self, x: Any, y: Any, sample_weight: Any, size: int, steps: Any,
+        ready: Callable[[Any], None], check: Callable[[Any, Any, Any], Data],
+        steps_name: str = "steps", name: str = "x",
+    ) -> Source:  # fmt: skip
+        """Arrays in batches of `size`, or x that yields batches: see `BatchSource`."""
+        if yields_batches(x, y, sample_weight):
+            return BatchSource(x, name, steps, steps_name, ready, check)
+        ready(x)
+        return ArraySource(check(x, y, sample_weight), size, steps, steps_name)
 
     def _predict(self, source: Source, callbacks: Any, progress: Progress) -> Array:
         listening = None if callbacks is None else CallbackList(callbacks, self, source.length)
@@ -78,7 +81,7 @@ class Predictor(Structure):
         if listening:
             listening.call("on_predict_begin", {})
         with self.borrowed_memory() as memory, progress:
-            for number, (data, index) in enumerate(source.epoch()):
+            for number, (data, index) in enumerate(source.epoch() or ()):
                 if listening:
                     listening.call("on_predict_batch_begin", number, {})
                 n = index.stop - index.start if isinstance(index, slice) else len(index)

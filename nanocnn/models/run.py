@@ -1,8 +1,10 @@
 """`Run`: a `fit` in progress, on one process or several, which must agree."""
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..callbacks import Callback, CallbackList, ModelCheckpoint
 from ..common.config import serialize
@@ -16,7 +18,7 @@ from ..optimizers import Optimizer
 from .evaluator import Evaluator
 from .history import History, Progress
 from .interrupts import Pressed
-from .sources import Source
+from .sources import Batch, Source
 
 
 class Run(NamedTuple):
@@ -84,6 +86,12 @@ class Run(NamedTuple):
         compare(self.communicator, f"after epoch {epoch + 1}", _state(model))
         pressed.check(max(signal for signal, _ in wishes))
 
+    def batches(self, model: Any, epoch: int) -> Iterator[Batch] | None:
+        """Those of an epoch, each epoch in an order of its own; None if there are none left."""
+        order = (model.seed, epochs_trained(model))
+        rng = np.random.default_rng(order) if self.shuffle else None
+        return self.data.epoch(rng, f"epoch {epoch + 1}, ")
+
     def close_epoch(self, model: Any, epoch: int, logs: dict[str, float]) -> None:
         """Call the callbacks, add to the history, then call the callbacks that save the model."""
         self.callbacks.call("on_epoch_end", epoch, logs)
@@ -124,7 +132,7 @@ class Run(NamedTuple):
 
 
 def epochs_trained(model: Any) -> int:
-    """How many epochs the model was trained in all: each has an order of its own."""
+    """How many epochs the model was trained in all."""
     epochs: int = model.progress.get("epochs_trained", model.progress.get("epoch", 0))
     return epochs
 

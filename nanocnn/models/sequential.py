@@ -1,6 +1,6 @@
 """Sequential: a model that is a chain of layers. Words and meanings are Keras's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from ..common.terminal import say
 from ..common.validate import can_pickle, flag, integer
 from ..jit.capture import never_captured
 from ..kernels import get_kernels
-from ..layers import Layer, layers_from_config
+from ..layers import layers_from_config
 from ..metrics import custom_metrics, warn_not_stored
 from ..storage.snapshot import Snapshot
 from .plan import describe
@@ -32,47 +32,24 @@ class Sequential(Trainer):
     unchanged, as Keras does.
     """
 
-    def __init__(
-        self,
-        layers: Sequence[Layer] | None = None,
-        trainable: bool = True,
-        name: str | None = None,
-        *,
-        seed: int = 0,
-        dtype: str = "float32",
-        kernels: str = "fast",
-        scale_uint8: bool = True,
-    ) -> None:
-        self._unsaved: set[str] = set()  # metrics that a warning said are not saved
-        super().__init__(
-            layers, trainable, name, seed=seed, dtype=dtype, kernels=kernels,
-            scale_uint8=scale_uint8,
-        )  # fmt: skip
-
     # --- Looks inside ---
 
     def summary(
-        self,
-        line_length: int | None = None,
-        positions: Any = None,
-        print_fn: Callable[[str], Any] | None = None,
-        expand_nested: bool = False,
-        show_trainable: bool = False,
-        layer_range: None = None,
-    ) -> None:
+        self, line_length: int | None = None, positions: Any = None,
+        print_fn: Callable[[str], Any] | None = None, expand_nested: bool = False,
+        show_trainable: bool = False, layer_range: None = None,
+    ) -> None:  # fmt: skip
         """Print the layers, their output shapes and their numbers of weights, as Keras does.
 
-        `line_length`: of the table. `print_fn`: gets the text instead. `positions` and
-        `expand_nested` have no effect here, and `layer_range` must be None.
+        `line_length`: the least one, of the table. `print_fn`: gets the text instead. `positions`
+        and `expand_nested` have no effect here, and `layer_range` must be None: all layers.
         """
-        if line_length is not None:
-            line_length = integer(line_length, "line_length")
+        width = 0 if line_length is None else integer(line_length, "line_length")
         if not (print_fn is None or callable(print_fn)):
             raise ValueError(f"print_fn={print_fn!r:.80}, expected a function of the text")
         if layer_range is not None:
             raise ValueError(f"layer_range={layer_range!r:.80}, expected None: all layers")
-        shown = flag(show_trainable, "show_trainable")
-        (print_fn or say)(summary(self, line_length or 0, shown))
+        (print_fn or say)(summary(self, width, flag(show_trainable, "show_trainable")))
 
     def plan(self, batch_size: int = 128) -> str:
         """The stages this model runs in, as a table: kernel chosen, shapes, FLOPs, memory."""

@@ -49,6 +49,7 @@ class Structure(ChainWeights):
         kernels: str = "fast",
         scale_uint8: bool = True,
     ) -> None:
+        self._begin()
         self.scale_uint8 = flag(scale_uint8, "scale_uint8")
         self.dtype = float_type(dtype)
         if not isinstance(name, (str, type(None))):
@@ -72,6 +73,9 @@ class Structure(ChainWeights):
         self._build_if_possible()
         if not flag(trainable, "trainable"):
             self.trainable = False
+
+    def _begin(self) -> None:
+        """Set the attributes of a model that has no layers yet."""
 
     def add(self, layer: Layer) -> None:
         """Append a layer. Those before it keep their weights; the optimizer begins anew.
@@ -144,11 +148,10 @@ class Structure(ChainWeights):
         if isinstance(layer, Input):
             shape = layer.input_shape
         there, here = (
-            f"input (N, {sizes(given)}), dtype={dtype.name!r}, "
-            f"kernels={getattr(kernels, '__name__', '').rpartition('.')[2]!r}"
+            f"input (N, {sizes(given)}), dtype={dtype.name!r}, kernels={kernels!r}"
             for given, dtype, kernels in (
-                (layer.input_shape, layer.dtype, layer.kernels),
-                (shape, self.dtype, self.kernels),
+                (layer.input_shape, layer.dtype, layer.kernels.__name__.rpartition(".")[2]),
+                (shape, self.dtype, self.kernel_set),
             )
         )
         if there != here:

@@ -23,23 +23,23 @@ from .history import History, Progress
 from .inputs import Data, class_weighted
 from .interrupts import FrameLock, Pressed, Terminated, deferred_interrupts
 from .passes import remembered
-from .run import Run, check_shards, epochs_trained, how_to_resume, validation_epochs
+from .run import Run, check_shards, how_to_resume, validation_epochs
 from .shards import ShardedStep
-from .sources import ArraySource, BatchSource, Source, batch_source, yields_batches
+from .sources import ArraySource, Batch, BatchSource, yields_batches
 from .step import Step
 
 
 class Trainer(Evaluator):
     """An `Evaluator` that is trained: by `fit`, or batch by batch."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def _begin(self) -> None:
+        super()._begin()
         self.history: History | None = None
         self.progress: dict[str, Any] = {}  # epoch, history and callbacks, to resume from
         self.stop_training = False
         self._training = FrameLock()
         self._memory: Memory | None = None
         self._sharded: ShardedStep | None = None  # the last one, in a training
-        super().__init__(*args, **options)
 
     def _build(self, given: tuple[int, ...]) -> None:
         super()._build(given)
@@ -120,8 +120,6 @@ class Trainer(Evaluator):
         epoch, batch and layer, when the loss becomes NaN or infinite.
         """
         size = 32 if batch_size is None else integer(batch_size, "batch_size")
-        yields = batch_source(x, y, sample_weight, steps_per_epoch, "steps_per_epoch")
-        self._ready_to_train(x if yields is None else yields.first[0])
         epochs = integer(epochs, "epochs")
         initial_epoch = integer(initial_epoch, "initial_epoch", 0)
         if initial_epoch > epochs:
@@ -138,20 +136,32 @@ class Trainer(Evaluator):
         check_shards(integer(shards, "shards"), size, communicator.size)
         unit_range = self.unit_range
         try:
-            data: Source
-            if yields is not None:
-                data, rest = self._training_batches(yields, class_weight), None
-                if validation_split and validation_data is None:
-                    raise ValueError(
-                        f"validation_split={validation_split!r:.80}, expected 0 for x that yields "
-                        "batches: use validation_data"
-                    )
-            else:
-                arrays = self._checked_data(x, y, sample_weight)
-                split = validation_split if validation_data is None else 0
-                arrays, rest = arrays.split(split)
+            split = 0 if validation_data is not None else validation_split
+
+            def checked(x: Any, y: Any, weight: Any) -> Data:
+                return self._checked_data(x, y, weight, compare=False)
+
+            def checked_batch(x: Any, y: Any, weight: Any) -> Data:
+                data = checked(x, y, weight)
+                self._trained_on(data.x)
+                return self._class_weighted(data, class_weight)
+
+            yields = yields_batches(x, y, sample_weight)
+            data = self._source(
+                x, y, sample_weight, size, steps_per_epoch, self._ready_to_train,
+                checked_batch if yields else checked, "steps_per_epoch",
+            )  # fmt: skip
+            self._compare_range(data.data.x, "x")
+            rest = None
+            if not yields:
+                arrays, rest = data.data.split(split)
                 arrays = self._class_weighted(arrays, class_weight)
-                data = ArraySource(arrays, size, steps_per_epoch, "steps_per_epoch")
+                data = ArraySource(arrays, size, steps_per_epoch)
+            elif split:
+                raise ValueError(
+                    f"validation_split={split!r:.80}, expected 0 for x that yields batches; "
+                    "use validation_data"
+                )
             if validation_batch_size is not None:
                 size = integer(validation_batch_size, "validation_batch_size")
             validation = self._validation(validation_data, rest, size, validation_steps)
@@ -191,12 +201,12 @@ class Trainer(Evaluator):
                 communicator.trains(),
             ):
                 for epoch in range(initial_epoch, epochs):
-                    if self.stop_training or not data.has_more():
+                    if self.stop_training or (batches := run.batches(self, epoch)) is None:
                         break
                     callback_list.call("on_epoch_begin", epoch, {})
                     run.compare_after_callbacks(self, epoch)
                     progress.begin(f"Epoch {epoch + 1}/{epochs}", data.samples)
-                    means = self._train_epoch(run, epoch, memory, pressed)
+                    means = self._train_epoch(run, epoch, batches, memory, pressed)
                     logs = {**dict(sorted(means.result().items())), **self._validate(run, epoch)}
                     progress.end(logs, means.count)
                     run.close_epoch(self, epoch, logs)
@@ -213,13 +223,14 @@ class Trainer(Evaluator):
             callback_list.call("on_train_end", logs)
         return history
 
-    def _train_epoch(self, run: Run, epoch: int, memory: Memory, pressed: Pressed) -> Means:
+    def _train_epoch(
+        self, run: Run, epoch: int, batches: Iterator[Batch], memory: Memory, pressed: Pressed
+    ) -> Means:
         """All minibatches of one epoch; returns the means over it."""
         callbacks, progress = run.callbacks, run.progress
         means = Means(self.metrics)
-        rng = np.random.default_rng((self.seed, epochs_trained(self))) if run.shuffle else None
         shown = 0.0
-        for number, (data, index) in enumerate(run.data.epoch(rng, f"epoch {epoch + 1}, ")):
+        for number, (data, index) in enumerate(batches):
             callbacks.call("on_train_batch_begin", number, {})
             try:
                 step, signal = self._training_step(run, data, index, memory, pressed)
@@ -279,11 +290,10 @@ class Trainer(Evaluator):
 
     def _validate(self, run: Run, epoch: int) -> dict[str, float]:
         """The loss and metrics of the validation data, as "val_loss" and so on; {} without any."""
-        validation = run.validation
-        if validation is None or not run.is_due(epoch + 1) or not validation.has_more():
+        if run.validation is None or not run.is_due(epoch + 1):
             return {}
         try:
-            logs = self._evaluate(validation, run.callbacks, communicator=run.communicator)
+            logs = self._evaluate(run.validation, run.callbacks, communicator=run.communicator)
         except NonFiniteError as error:
             raise run.communicator.agreed(
                 NonFiniteError(f"epoch {epoch + 1}, validation: {error}"), cause=error
@@ -296,31 +306,6 @@ class Trainer(Evaluator):
         self._ready(x)
         self.execution_plan.require_backward()
         self.optimizer.bind(self)
-
-    def _training_batches(self, given: BatchSource, class_weight: Any) -> BatchSource:
-        """What `fit` trains on, where x yields batches."""
-
-        def checked(x: Any, y: Any, weight: Any) -> Data:
-            data = self._checked_data(x, y, weight, compare=False)
-            self._trained_on(data.x)
-            return self._class_weighted(data, class_weight)
-
-        self._compare_range(self._images(given.first[0]), given.name)
-        return given.prepare(checked)
-
-    def _validation(self, given: Any, rest: Data | None, size: int, steps: Any) -> Source | None:
-        """What `fit` validates on after each epoch, if anything; `rest` is split off from x."""
-        name = "validation_steps"
-        if given is None:
-            return None if rest is None else ArraySource(rest, size, steps, name)
-        parts = given if isinstance(given, (tuple, list)) else (given, None)
-        if len(parts) not in (2, 3) or not (parts is given or yields_batches(given)):
-            raise ValueError(
-                f"validation_data: {type(given).__name__}, expected a tuple (x, y) or (x, y, "
-                "sample_weight), or what yields such batches"
-            )
-        x, y, weight = (*parts, None)[:3]
-        return self._labelled(x, y, weight, size, steps, name, ("validation x", "validation y"))
 
     def _class_weighted(self, data: Data, class_weight: Any) -> Data:
         return class_weighted(data, class_weight, self.output_shape[-1], self.loss, self.dtype)

@@ -33,6 +33,5 @@ def test_a_call_gives_what_keras_gives(name):
     if isinstance(keras, dict) and "params" in keras:
         assert ours.pop("params") == keras.pop("params")
     same(ours, keras)
-    assert [str(each.message)[:27] for each in said] == ["Your input ran out of data;"] * (
-        name in RUN_OUT
-    )
+    words = {str(each.message)[:27] for each in said}
+    assert words == ({"Your input ran out of data;"} if name in RUN_OUT else set())
