@@ -33,14 +33,14 @@ class Weighted:
         if not isinstance(weights, (list, tuple)):
             raise ValueError(f"weights: {type(weights).__name__}, expected a list of arrays")
         if len(weights) != len(mine):
-            raise ShapeError(f"{len(weights)} weight arrays, expected {len(mine)}: {list(mine)}")
+            raise ShapeError(f"weights: {len(weights)} arrays, expected {len(mine)}: {list(mine)}")
         arrays = [
             as_array(array, f"weights of {n}") for n, array in zip(mine, weights, strict=True)
         ]
         for (name, array), new in zip(mine.items(), arrays, strict=True):
             if new.dtype.kind not in "buif":
-                raise ValueError(f"{name}: array of type {new.dtype}, expected numbers")
+                raise ValueError(f"weights of {name}: array of type {new.dtype}, expected numbers")
             if new.shape != array.shape:
-                raise ShapeError(f"{name}: shape {new.shape}, expected {array.shape}")
+                raise ShapeError(f"weights of {name}: shape {new.shape}, expected {array.shape}")
         for array, new in zip(mine.values(), arrays, strict=True):
             array[...] = new

@@ -65,6 +65,8 @@ class Evaluator(Predictor):
             self.loss = new_loss
         self._compiled = new_loss is not None
         if self.built:
+            if self._compiled:
+                self._check_output()
             self._layers_changed()
 
     @property
@@ -83,7 +85,10 @@ class Evaluator(Predictor):
         }
 
     def _build(self, given: tuple[int, ...]) -> None:
+        changes = bool(self._built_layers)  # by `add` or `pop`: more layers may follow
         super()._build(given)
+        if self._compiled and not changes:
+            self._check_output()
         if self._compiled:
             self.optimizer.reset()  # the weights that its state belongs to are gone
 
@@ -255,16 +260,17 @@ class Evaluator(Predictor):
             raise RuntimeError("call model.compile(optimizer, loss) first")
         self._build_for(x)
 
+    def _check_output(self) -> None:
+        """Warn if the last activation is another than the loss expects."""
+        last = last_activation(self.layers)
+        if problem := self.loss.check_activation(last, self.output_shape):
+            warn(f"model {self.name!r}: {problem}")
+
     def _layers_changed(self) -> None:
         super()._layers_changed()
         leave = ""
-        if self._compiled:
-            if problem := self.loss.check_activation(
-                last_activation(self.layers), self.output_shape
-            ):
-                warn(f"model {self.name!r}: {problem}")
-            if not getattr(self.loss, "from_logits", False):
-                leave = self.loss.output_activation
+        if self._compiled and not getattr(self.loss, "from_logits", False):
+            leave = self.loss.output_activation
         self._plan = make_plan(self.layers, self.kernels, self.dtype, leave)
 
 

@@ -115,7 +115,7 @@ class BatchSource(Source):
             raise ValueError(f"{name}: yields no batch, expected one or more")
         if self._once is not None:
             self._once = chain([first], self._once)
-        ready(self._parts(first, f"{name}: ")[0])
+        ready(self._parts(first, f"{name}: batch 1: ")[0])
         self.data, _ = self._checked(first, f"{name}: batch 1: ")
 
     def _epoch(self, rng: np.random.Generator | None, where: str) -> Iterator[Batch]:
@@ -145,8 +145,8 @@ class BatchSource(Source):
         parts = batch if isinstance(batch, (tuple, list)) else (batch,)
         if len(parts) not in (1, 2, 3) or isinstance(batch, (Mapping, str)):
             raise ValueError(
-                f"{where}{type(batch).__name__} {batch!r:.80}, expected a tuple (x, y) or "
-                "(x, y, sample_weight)"
+                f"{where}{type(batch).__name__} of {len(batch)}, expected a tuple (x, y) or (x, y, "
+                "sample_weight)"
             )
         x, y, weight = (*parts, None, None)[:3]
         return x, y, weight

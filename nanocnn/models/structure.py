@@ -194,10 +194,9 @@ class Structure(ChainWeights):
         if (name is None) == (index is None):
             raise ValueError(f"get_layer: name={name!r:.80}, index={index!r:.80}, expected one")
         if index is not None:
-            count = len(layers)
-            if integer(index + count if index in range(-count, 0) else index, "index", 0) >= count:
-                raise ValueError(f"get_layer: index={index}, but the model has {count} layers")
-            return layers[index]
+            if isinstance(index, (int, np.integer)) and -len(layers) <= index < len(layers):
+                return layers[index]
+            raise ValueError(f"get_layer: index={index!r:.80}, expected 0 to {len(layers) - 1}")
         for layer in self.layers:
             if layer.name == name:
                 return layer
@@ -241,6 +240,8 @@ class Structure(ChainWeights):
             raise ValueError("Input: expected as the first layer only")
         if not self.layers and layer.expected_shape is not None:
             self.layers.append(Input(layer.expected_shape))
+        if type(layer) is Input and layer.in_model:  # of no weights to share
+            layer = Input(layer.shape, layer.name)
         self.layers.append(layer)
         present.add(id(layer))
 

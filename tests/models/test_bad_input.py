@@ -344,7 +344,7 @@ def test_models_that_cannot_do_what_is_asked_say_what_to_do():
 def test_set_weights():
     model = small_model()
     weights = model.get_weights()
-    with pytest.raises(ShapeError, match=r"3 weight arrays, expected 6: \['conv2d/kernel', "):
+    with pytest.raises(ShapeError, match=r"weights: 3 arrays, expected 6: \['conv2d/kernel', "):
         model.set_weights(weights[:3])
     wrong = [*weights[:2], np.ones((7, 7)), *weights[3:]]
     with pytest.raises(ShapeError, match=r"dense/kernel: shape \(7, 7\), expected \(\d+, 24\)"):
