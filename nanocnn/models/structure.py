@@ -123,14 +123,16 @@ class Structure(ChainWeights):
         if not isinstance(layers[0], Input):
             layers = [Input(given), *layers]
         make_names_unique(layers)
-        kept = {layer for layer in layers if layer.in_model}
-        goes_on = bool(self._built_layers)
         rng: np.random.Generator | None = None
+        before: np.random.Generator | None = None
+        while self.rng is not before:  # both are read at a time when no signal handler builds it
+            before, kept = self.rng, {id(layer) for layer in layers if layer.in_model}
+            goes_on = bool(self._built_layers)
         while self.rng is not rng:  # again if a signal handler has built it meanwhile
-            self.rng = rng = self.rng if goes_on else np.random.default_rng(self.seed)
+            self.rng = rng = before if goes_on else np.random.default_rng(self.seed)
             shape = given
             for layer in layers:
-                if layer in kept:
+                if id(layer) in kept:
                     self._require_same(layer, shape)
                     shape = layer.output_shape
                 else:
