@@ -1,7 +1,7 @@
 """`Run`: a `fit` in progress, on one process or several, which must agree."""
 
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +26,7 @@ class Run(NamedTuple):
 
     data: Source
     validation: Source | None
-    is_due: Callable[[int], bool]  # whether to validate after epoch number 1, 2, ...
+    validation_freq: int | list[int]
     shuffle: bool
     callbacks: CallbackList
     progress: Progress
@@ -42,13 +42,11 @@ class Run(NamedTuple):
             "the version of nanocnn": VERSION,
             "seed": model.seed,
             "batch_size": self.data.batch_size,
-            "validation_batch_size": self.validation and self.validation.batch_size,
-            "steps_per_epoch": self.data.steps,
-            "validation_steps": self.validation and self.validation.steps,
             "shards": self.shards,
             "initial_epoch": initial_epoch,
             "epochs": epochs,
             "shuffle": self.shuffle,
+            "validation_freq": self.validation_freq,
             "the model": str(model.get_config()),
             "the kernel set": model.kernel_set,
             "the optimizer": str(model.optimizer.get_config()),
@@ -61,6 +59,10 @@ class Run(NamedTuple):
             if source is not None:
                 parts = zip(("x", "y", "sample_weight"), source.data, strict=True)
                 options |= {prefix + name: sample(array) for name, array in parts}
+                options |= {
+                    prefix + "batch_size": source.batch_size,
+                    prefix + "steps": source.steps,
+                }
         compare(self.communicator, "fit", {**options, **_state(model)})
         machines = len(set(self.communicator.gather(socket.gethostname())))
         if self.progress.shown:
@@ -91,6 +93,11 @@ class Run(NamedTuple):
         order = (model.seed, epochs_trained(model))
         rng = np.random.default_rng(order) if self.shuffle else None
         return self.data.epoch(rng, f"epoch {epoch + 1}, ")
+
+    def validates(self, epoch: int) -> bool:
+        """Whether to validate after epoch number 0, 1, ..."""
+        freq = self.validation_freq
+        return (epoch + 1) % freq == 0 if isinstance(freq, int) else epoch + 1 in freq
 
     def close_epoch(self, model: Any, epoch: int, logs: dict[str, float]) -> None:
         """Call the callbacks, add to the history, then call the callbacks that save the model."""
@@ -150,13 +157,11 @@ def how_to_resume(callbacks: Sequence[Callback]) -> str:
     return "the model keeps the weights of its last step; model.save(path) saves them"
 
 
-def validation_epochs(freq: Any) -> Callable[[int], bool]:
-    """Whether to validate after epoch 1, 2, ..., by fit's `validation_freq`; or ValueError."""
-    if isinstance(freq, (list, tuple, set, frozenset)):
-        numbers = {integer(each, "validation_freq") for each in freq}
-        return numbers.__contains__
-    step = integer(freq, "validation_freq")
-    return lambda epoch: epoch % step == 0
+def checked_freq(freq: Any) -> int | list[int]:
+    """fit's `validation_freq`, a number of epochs or the epochs' numbers; or ValueError."""
+    if isinstance(freq, (list, tuple)):
+        return [integer(each, "validation_freq") for each in freq]
+    return integer(freq, "validation_freq")
 
 
 def _state(model: Evaluator) -> dict[str, str]:

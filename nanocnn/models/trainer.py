@@ -23,7 +23,7 @@ from .history import History, Progress
 from .inputs import Data, class_weighted
 from .interrupts import FrameLock, Pressed, Terminated, deferred_interrupts
 from .passes import remembered
-from .run import Run, check_shards, how_to_resume, validation_epochs
+from .run import Run, check_shards, checked_freq, how_to_resume
 from .shards import ShardedStep
 from .sources import ArraySource, Batch, BatchSource, yields_batches
 from .step import Step
@@ -128,7 +128,7 @@ class Trainer(Evaluator):
                 "the number of the last epoch, not of those to come"
             )
         shuffle = flag(shuffle, "shuffle")
-        is_due = validation_epochs(validation_freq)
+        freq = checked_freq(validation_freq)
         communicator = get_communicator()
         resumes = initial_epoch and initial_epoch == self.progress.get("epoch")
         if shards is None:
@@ -184,7 +184,7 @@ class Trainer(Evaluator):
             self._compare_range(validation.data.x, "validation x")
         history = self.history = History(callback_list.params)
         run = Run(
-            data, validation, is_due, shuffle, callback_list, progress, history, shards,
+            data, validation, freq, shuffle, callback_list, progress, history, shards,
             communicator,
         )  # fmt: skip
         run.compare_processes(self, initial_epoch, epochs)
@@ -290,7 +290,7 @@ class Trainer(Evaluator):
 
     def _validate(self, run: Run, epoch: int) -> dict[str, float]:
         """The loss and metrics of the validation data, as "val_loss" and so on; {} without any."""
-        if run.validation is None or not run.is_due(epoch + 1):
+        if run.validation is None or not run.validates(epoch):
             return {}
         try:
             logs = self._evaluate(run.validation, run.callbacks, communicator=run.communicator)

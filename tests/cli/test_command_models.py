@@ -140,7 +140,7 @@ def test_a_float64_model_is_saved_and_predicts(ending, data, photo, tmp_path, ca
         ("gradcheck", []),
     ):
         run(capsys, command, model, *arguments, **here)
-    assert "(float64, reference kernels)" in run(capsys, "inspect", model, **here).out
+    assert "\n float64, reference kernels\n" in run(capsys, "inspect", model, **here).out
 
 
 @pytest.mark.parametrize(
