@@ -108,7 +108,7 @@ def measure(name: str, options: Any) -> dict[int, list[Call]]:
     preset = PRESETS[name]
     x, y = make_data(preset, options.batch)
     model = nanocnn.Sequential(keras_layers(preset.layers, nanocnn), seed=0)
-    model.compile(preset.optimizer, "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(preset.optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     found: dict[int, list[Call]] = {}
     with recording() as calls:
         for _ in range(1 + options.rounds):  # the first one compiles

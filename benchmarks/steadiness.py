@@ -53,7 +53,7 @@ def model(kernels: str, threads: int) -> Any:
 
     nanocnn.set_num_threads(threads)
     network = presets.build("lenet", kernels=kernels)
-    network.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    network.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return network
 
 

@@ -113,8 +113,8 @@ def build(
     if name not in PRESETS:
         raise unknown("preset", name, PRESETS)
     preset = PRESETS[name]
-    model = Sequential(preset.layers(), seed, dtype, kernels, name)
-    model.compile(optimizer or preset.optimizer, preset.loss, ["accuracy"])
+    model = Sequential(preset.layers(), name=name, seed=seed, dtype=dtype, kernels=kernels)
+    model.compile(optimizer or preset.optimizer, preset.loss, metrics=["accuracy"])
     return model
 
 

@@ -25,14 +25,12 @@ class CallbackList:
     """
 
     def __init__(
-        self, given: Any, model: Any, samples: int, batch_size: int, epochs: int = 1,
-        verbose: int | str = 0,
-    ) -> None:  # fmt: skip
+        self, given: Any, model: Any, steps: int | None, epochs: int = 1, verbose: int | str = 0
+    ) -> None:
         given = [given] if isinstance(given, Callback) else () if given is None else given
         listed = isinstance(given, (list, tuple))
         if not (listed and all(isinstance(callback, Callback) for callback in given)):
             raise ValueError(f"callbacks: {given!r:.200}, expected a list of Callback objects")
-        steps = -(-samples // batch_size)
         self.params = {"epochs": epochs, "steps": steps, "verbose": verbose}
         self.callbacks: tuple[Callback, ...] = tuple(given)
         self.model = model

@@ -94,7 +94,7 @@ def inspect(options: Namespace) -> int:
     """Print a saved model's layers, the stages in which it runs, and statistics of its weights."""
     model, why = digits.open_model(options.model, options.kernels)
     model.summary()
-    print(f"\n{model.plan()}\n")
+    print(f" {model.dtype}, {model.kernel_set} kernels\n\n{model.plan()}\n")
     rows = [("weights", "shape", "mean", "std", "min", "max")]
     for name, array in model.weights.items():
         rows.append((name, str(array.shape), f"{array.mean():+.4f}", f"{array.std():+.4f}",

@@ -97,7 +97,7 @@ def measure(model: Sequential, digits: Array, labels: Array, raw: bool = False) 
     if not is_compiled(model):
         return {"accuracy": float((model.predict(x).argmax(axis=1) == labels).mean())}
     others = [name for name in model.metrics if name != "accuracy"]
-    model.compile("sgd", model.loss, ["accuracy", *others])
+    model.compile("sgd", model.loss, metrics=["accuracy", *others])
     values = model.evaluate(x, labels_for(model, labels))
     return dict(zip(("loss", *model.metrics), values, strict=True))
 

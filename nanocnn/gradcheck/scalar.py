@@ -190,6 +190,8 @@ def _in_float64(model: Sequential) -> Sequential:
         return model
     shared = {id(layer.kernels): layer.kernels for layer in model.layers}
     layers = [deepcopy(layer, dict(shared)) for layer in model.layers]
+    for layer in layers:
+        layer.in_model = False  # to be built again
     copy = Sequential(
         layers, dtype="float64", kernels=model.kernel_set, scale_uint8=model.scale_uint8
     )

@@ -35,13 +35,17 @@ def is_builtin(layer: Layer) -> bool:
 
 
 def make_names_unique(layers: Iterable[Layer]) -> None:
-    """Number default names as Keras does (conv2d, conv2d_1); ValueError for equal given names."""
-    taken = {layer.name for layer in layers if layer.named}
-    if len(taken) < sum(layer.named for layer in layers):
+    """Number default names as Keras does (conv2d, conv2d_1); ValueError for equal given names.
+
+    Layers of a model that is built keep the names they have.
+    """
+    kept = [layer for layer in layers if layer.named or layer.in_model]
+    taken = {layer.name for layer in kept}
+    if len(taken) < len(kept):
         raise ValueError(f"two layers have the same name: {[layer.name for layer in layers]}")
     counts: dict[str, int] = {}
     for layer in layers:
-        if not layer.named:
+        if not (layer.named or layer.in_model):
             base = automatic_name(type(layer).__name__)
             while (name := f"{base}_{counts[base]}" if base in counts else base) in taken:
                 counts[base] = counts.get(base, 0) + 1

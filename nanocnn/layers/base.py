@@ -25,6 +25,7 @@ from ..common.validate import (
 from ..kernels import get_kernels
 from ..kernels.geometry import Window, sliding_window
 from ..kernels.memory import Memory
+from .weights import Weighted
 
 Shape = tuple[int, ...]
 
@@ -45,7 +46,7 @@ SHAPE_ARGUMENTS: dict[str, Callable[[Any, str], Shape]] = {
 }
 
 
-class Layer(Configured):
+class Layer(Configured, Weighted):
     """A differentiable function of one array, with parameters.
 
     A custom layer is a subclass that defines the first two of these, and the others if needed:
@@ -98,6 +99,7 @@ class Layer(Configured):
         self.state: dict[str, Array] = {}
         self.penalties: dict[str, float] = {}  # L2 factor by parameter name
         self.built = False
+        self.in_model = False  # its weights are those of a model that is built
         self.memory = Memory()
 
     @property
@@ -232,10 +234,6 @@ class Layer(Configured):
     def weights(self) -> dict[str, Array]:
         """Parameters, then state, as Keras orders them."""
         return {**self.params, **self.state}
-
-    def count_params(self) -> int:
-        """Return the number of weights, trained or not."""
-        return sum(array.size for array in self.weights.values())
 
     def formula(self) -> str:
         """Return the forward pass as a one-line formula."""

@@ -1,6 +1,6 @@
 """A model with a loss and metrics: what `compile` chooses, and how well the model does."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ from ..common.arrays import Array
 from ..common.config import refuses_unknown, serialize
 from ..common.errors import NonFiniteError, ShapeError, warn
 from ..common.validate import flag, integer
-from ..data.batches import batches
 from ..data.lazy import LazyImages
 from ..distributed import Communicator
 from ..jit.capture import never_captured
@@ -22,44 +21,59 @@ from .history import Progress
 from .inputs import Data, checked_weight
 from .passes import remembered
 from .plan import last_activation, make_plan
+from .predictor import INFERENCE_BATCH, Predictor
+from .sources import ArraySource, Batch, Source, yields_batches
 from .step import Step
-from .structure import Structure
-
-INFERENCE_BATCH = 128  # large enough for the kernels, small enough for the cache
 
 
-class Evaluator(Structure):
-    """A `Structure` that `compile` gives a loss, metrics and an optimizer, and that is measured."""
+class Evaluator(Predictor):
+    """A `Predictor` that `compile` gives a loss, metrics and an optimizer, and that is measured."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def _begin(self) -> None:
+        super()._begin()
         self.optimizer: Optimizer
         self.loss: Loss
         self.metrics: dict[str, Metric] = {}
+        self._unsaved: set[str] = set()  # metrics that a warning said are not saved
         self._compiled = False
-        super().__init__(*args, **options)
 
     @refuses_unknown
     def compile(
-        self,
-        optimizer: str | Optimizer | dict[str, Any] = "rmsprop",
-        loss: str | Loss | dict[str, Any] | None = None,
-        metrics: str | Metric | list[str | Metric] | None = None,
-    ) -> None:
+        self, optimizer: str | Optimizer | dict[str, Any] = "rmsprop",
+        loss: str | Loss | dict[str, Any] | None = None, loss_weights: Any = None,
+        metrics: str | Metric | list[str | Metric] | None = None, weighted_metrics: Any = None,
+        run_eagerly: Any = False, steps_per_execution: Any = 1, jit_compile: Any = "auto",
+        auto_scale_loss: Any = True,
+    ) -> None:  # fmt: skip
         """Choose the optimizer, the loss and the metrics; `fit` and `evaluate` need them.
 
-        Names or objects: "adam", "sparse_categorical_crossentropy", ["accuracy"]; for functions of
-        your own see `nanocnn.metrics`. Raises ValueError for an optimizer of another model.
+        Names or objects: "adam", "sparse_categorical_crossentropy", metrics=["accuracy"]; for
+        functions of your own see `nanocnn.metrics`. Without a loss the model only predicts. Raises
+        ValueError for an optimizer of another model, and for `loss_weights` and `weighted_metrics`,
+        which nanocnn does not have; the arguments after these have no effect here.
         """
-        if loss is None:
-            raise ValueError("compile: loss=None, expected a loss such as 'mse'")
-        new_optimizer, new_loss, new_metrics = (
-            get_optimizer(optimizer), get_loss(loss), get_metrics(metrics),
-        )  # fmt: skip
+        for name, value in (("loss_weights", loss_weights), ("weighted_metrics", weighted_metrics)):
+            if repr(value) not in ("None", "[]", "1", "1.0", "[1]", "[1.0]"):
+                raise ValueError(
+                    f"compile: {name}={value!r:.80}, expected None: nanocnn has one loss, and "
+                    "metrics that weigh all samples alike; pass metrics=[...] by name"
+                )
+        new_optimizer, new_metrics = get_optimizer(optimizer), get_metrics(metrics)
+        new_loss = None if loss is None else get_loss(loss)
         new_optimizer.bind(self)
-        self.optimizer, self.loss, self.metrics = new_optimizer, new_loss, new_metrics
-        self._compiled = True
+        self.optimizer, self.metrics = new_optimizer, new_metrics
+        if new_loss is not None:
+            self.loss = new_loss
+        self._compiled = new_loss is not None
         if self.built:
+            if self._compiled:
+                self._check_output()
             self._layers_changed()
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of what `evaluate` returns."""
+        return ["loss", *self.metrics]
 
     def _compile_config(self) -> dict[str, Any] | None:
         """The arguments of `compile`, JSON-able; None before it."""
@@ -71,8 +85,11 @@ class Evaluator(Structure):
             "metrics": [name for name in self.metrics if name not in custom_metrics(self.metrics)],
         }
 
-    def build(self, input_shape: tuple[int, ...]) -> None:
-        super().build(input_shape)
+    def _build(self, given: tuple[int, ...]) -> None:
+        changes = bool(self._built_layers)  # by `add` or `pop`: more layers may follow
+        super()._build(given)
+        if self._compiled and not changes:
+            self._check_output()
         if self._compiled:
             self.optimizer.reset()  # the weights that its state belongs to are gone
 
@@ -81,50 +98,59 @@ class Evaluator(Structure):
     def evaluate(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         batch_size: int | None = None,
-        sample_weight: Any = None,
         verbose: int | str = 0,
-        *,
+        sample_weight: Any = None,
+        steps: int | None = None,
         callbacks: Callback | Sequence[Callback] | None = None,
         return_dict: bool = False,
     ) -> Any:
         """[loss, metric, ...] over a data set; the loss alone when there are no metrics.
 
-        `return_dict` gives {"loss": ..., metric: ...} instead. Of `callbacks` the `on_test_`
+        x and y, or x that yields batches, as for `fit`. `steps`: the number of batches; None for
+        all. `return_dict` gives {"loss": ..., metric: ...} instead. Of `callbacks` the `on_test_`
         methods are called. Errors as for `fit`.
         """
         flag(return_dict, "return_dict")
         size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
-        self._ready(x)
-        data = self._checked_data(x, y, sample_weight)
+        source = self._source(x, y, sample_weight, size, steps, self._ready, self._checked_data)
         progress = Progress(verbose)
-        callback_list = CallbackList(callbacks, self, len(data.x), size)
+        callback_list = CallbackList(callbacks, self, source.length)
         with progress:
-            logs = self._evaluate(data, size, callback_list, progress)
+            logs = self._evaluate(source, callback_list, progress)
         return as_keras(logs, return_dict)
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """`evaluate` of one batch."""
+        return self.evaluate(x, y, 2**31 - 1, 0, sample_weight, return_dict=return_dict)
 
     def _evaluate(
         self,
-        data: Data,
-        batch_size: int,
+        source: Source,
         callbacks: CallbackList,
         progress: Progress | None = None,
         communicator: Communicator | None = None,
     ) -> dict[str, float]:
-        """The mean loss and metrics over checked data, without training.
+        """The mean loss and metrics over one epoch of `source`, without training.
 
         The processes of a `communicator` share the batches, unless a callback wants to see each.
         Raises `NonFiniteError`, batch and layer named, when the loss is NaN or infinite.
         """
+        source.restart()
+        order = source.epoch()
+        if order is None:
+            return {}
         if communicator is not None and communicator.size > 1 and not callbacks.see_batches("test"):
-            return self._evaluate_together(data, batch_size, callbacks, communicator)
+            return self._evaluate_together(source.data, order, callbacks, communicator)
         means = Means(self.metrics)
         if progress is not None:
-            progress.begin("Evaluation", len(data.x))
+            progress.begin("Evaluation", source.samples)
         callbacks.call("on_test_begin", {})
         with self.borrowed_memory() as memory:
-            for number, index in enumerate(batches(len(data.x), batch_size)):
+            for number, (data, index) in enumerate(order):
                 callbacks.call("on_test_batch_begin", number, {})
                 try:
                     step = self._step(data, index, memory, False)
@@ -137,7 +163,7 @@ class Evaluator(Structure):
                     progress.update(step.samples, means.result())
         logs = self._means(means, callbacks)
         if progress is not None:
-            progress.end(logs)
+            progress.end(logs, means.count)
         return logs
 
     def _means(self, means: Means, callbacks: CallbackList) -> dict[str, float]:
@@ -154,23 +180,27 @@ class Evaluator(Structure):
         return NonFiniteError(f"batch {number + 1}: {error}, first seen in {where}")
 
     def _evaluate_together(
-        self, data: Data, batch_size: int, callbacks: CallbackList, communicator: Communicator
+        self,
+        data: Data,
+        order: Iterator[Batch],
+        callbacks: CallbackList,
+        communicator: Communicator,
     ) -> dict[str, float]:
         """`_evaluate`, each process a part of the batches, with the same result on all."""
         callbacks.call("on_test_begin", {})
-        order = [*batches(len(data.x), batch_size)]
-        found = np.zeros((len(order), 2 + len(self.metrics)))  # samples, loss, metrics
+        places = [index for _, index in order]
+        found = np.zeros((len(places), 2 + len(self.metrics)))  # samples, loss, metrics
         with self.borrowed_memory() as memory:
-            for number in range(communicator.rank, len(order), communicator.size):
+            for number in range(communicator.rank, len(places), communicator.size):
                 try:
-                    step = self._step(data, order[number], memory, False)
+                    step = self._step(data, places[number], memory, False)
                 except NonFiniteError:
                     found[number] = np.nan
                     break
                 found[number] = step.samples, step.loss, *step.measure().values()
         means = Means(self.metrics)
         everyone = communicator.all_gather(found)
-        for number, index in enumerate(order):
+        for number, index in enumerate(places):
             samples, loss, *sums = everyone[number % communicator.size, number].tolist()
             if not np.isfinite(loss):
                 error = NonFiniteError(f"the loss is {loss}")
@@ -189,11 +219,30 @@ class Evaluator(Structure):
         step.run(data, index)
         return step
 
+    def _validation(self, given: Any, rest: Data | None, size: int, steps: Any) -> Source | None:
+        """What `fit` validates on after each epoch, if anything; `rest` is split off from x."""
+        name = "validation_steps"
+        if given is None:
+            return None if rest is None else ArraySource(rest, size, steps, name)
+        parts = given if isinstance(given, (tuple, list)) else (given, None)
+        if len(parts) not in (2, 3) or not (parts is given or yields_batches(given)):
+            raise ValueError(
+                f"validation_data: {type(given).__name__}, expected a tuple (x, y) or (x, y, "
+                "sample_weight), or what yields such batches"
+            )
+        x, y, weight = (*parts, None)[:3]
+        names = "validation x", "validation y"
+        return self._source(
+            x, y, weight, size, steps, self._ready,
+            lambda x, y, weight: self._checked_data(x, y, weight, names), name, "validation_data",
+        )  # fmt: skip
+
     def _checked_data(
-        self, x: Any, y: Any, sample_weight: Any = None, names: tuple[str, str] = ("x", "y")
-    ) -> Data:
+        self, x: Any, y: Any, sample_weight: Any = None, names: tuple[str, str] = ("x", "y"),
+        compare: bool = True,
+    ) -> Data:  # fmt: skip
         """All checks of a data set, before any work; raises ValueErrors that say what is wrong."""
-        images = self._images(x, names[0])
+        images = self._images(x, names[0], compare)
         labels = self.loss.labels(y, self.output_shape, names[1])
         if len(labels) != len(images):
             raise ShapeError(
@@ -213,22 +262,23 @@ class Evaluator(Structure):
             raise RuntimeError("call model.compile(optimizer, loss) first")
         self._build_for(x)
 
+    def _check_output(self) -> None:
+        """Warn if the last activation is another than the loss expects."""
+        last = last_activation(self.layers)
+        if problem := self.loss.check_activation(last, self.output_shape):
+            warn(f"model {self.name!r}: {problem}")
+
     def _layers_changed(self) -> None:
         super()._layers_changed()
         leave = ""
-        if self._compiled:
-            if problem := self.loss.check_activation(
-                last_activation(self.layers), self.output_shape
-            ):
-                warn(f"model {self.name!r}: {problem}")
-            if not getattr(self.loss, "from_logits", False):
-                leave = self.loss.output_activation
+        if self._compiled and not getattr(self.loss, "from_logits", False):
+            leave = self.loss.output_activation
         self._plan = make_plan(self.layers, self.kernels, self.dtype, leave)
 
 
 def as_keras(logs: dict[str, float], as_dict: bool) -> Any:
     """What Keras's `evaluate` returns: a dict, a list, or the loss alone where nothing else is."""
     if as_dict:
-        return logs
+        return dict(sorted(logs.items()))
     values = list(logs.values())
     return values if len(values) > 1 else values[0]

@@ -25,10 +25,10 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         self.end()
 
-    def begin(self, title: str, images: int) -> None:
-        """Begin an epoch of `images` images."""
+    def begin(self, title: str, images: int | None) -> None:
+        """Begin an epoch of `images` images; None if it is not known how many."""
         self.started = time.perf_counter()
-        self.title, self.images = title, images
+        self.title = title
         if self.bar_wanted:
             self.bar = progress_bar(
                 total=images,
@@ -46,15 +46,15 @@ class Progress:
             self.bar.set_postfix(_formatted(logs), refresh=False)
             self.bar.update(images)
 
-    def end(self, logs: dict[str, float] | None = None) -> None:
-        """End the epoch; without `logs` it was interrupted."""
+    def end(self, logs: dict[str, float] | None = None, images: int = 0) -> None:
+        """End the epoch, of `images` images; without `logs` it was interrupted."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
         if self.shown and logs is not None:
             seconds = time.perf_counter() - self.started
             numbers = [f"{name}: {value}" for name, value in _formatted(logs).items()]
-            speed = f"{seconds:.1f} s, {self.images / max(seconds, 1e-9):,.0f} images/s"
+            speed = f"{seconds:.1f} s, {images / max(seconds, 1e-9):,.0f} images/s"
             say(" - ".join([self.title, speed, *numbers]))
 
 

@@ -1,32 +1,23 @@
 """Sequential: a model that is a chain of layers. Words and meanings are Keras's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .. import storage
-from ..callbacks import Callback, CallbackList
-from ..common.arrays import Array
-from ..common.errors import ModelFileError, NonFiniteError
-from ..common.tables import sizes, table
+from ..common.errors import ModelFileError
 from ..common.terminal import say
-from ..common.validate import can_pickle, flag, integer, verbosity
-from ..data.batches import batches, take
+from ..common.validate import can_pickle, flag, integer
 from ..jit.capture import never_captured
 from ..kernels import get_kernels
-from ..layers import Layer, layers_from_config
+from ..layers import layers_from_config
 from ..metrics import custom_metrics, warn_not_stored
 from ..storage.snapshot import Snapshot
 from .drawing import network
-from .evaluator import INFERENCE_BATCH
-from .history import Progress
-from .inference import inference
 from .plan import describe
 from .record import record
-from .structure import UNIT_RANGE
+from .summary import summary
 from .trainer import Trainer
 from .worked_example import Trace
 
@@ -43,115 +34,24 @@ class Sequential(Trainer):
     unchanged, as Keras does.
     """
 
-    def __init__(
-        self,
-        layers: Sequence[Layer] = (),
-        seed: int | None = None,
-        dtype: str = "float32",
-        kernels: str = "fast",
-        name: str = "sequential",
-        scale_uint8: bool = True,
-    ) -> None:
-        self._unsaved: set[str] = set()  # metrics that a warning said are not saved
-        super().__init__(layers, seed, dtype, kernels, name, scale_uint8)
-
-    @never_captured
-    def predict(
-        self,
-        x: Any,
-        batch_size: int | None = None,
-        verbose: int | str = 0,
-        *,
-        callbacks: Callback | Sequence[Callback] | None = None,
-    ) -> Array:
-        """The model's output for x (N, *input_shape): (N, *output_shape), a new array.
-
-        As in `fit`, uint8 is scaled by 1/255 and floats are taken as they are. A model trained on
-        values within 1.5 warns once when it is given larger ones, and one trained on larger ones
-        when it is given uint8. May be called by any number of threads at once. Of `callbacks` the
-        `on_predict_` methods are called. Raises `NonFiniteError`, the layer named, when numbers
-        overflow on the way.
-        """
-        verbosity(verbose)
-        size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
-        if not verbose and callbacks is None:
-            result = self._predict_at_once(x, size)
-            if result is not None:
-                return result
-        self._build_for(x)
-        images = self._images(x)
-        callback_list = (
-            None if callbacks is None else CallbackList(callbacks, self, len(images), size)
-        )
-        progress = Progress(verbose)
-        result = np.empty((len(images), *self.output_shape), self.dtype)
-        progress.begin("Prediction", len(images))
-        if callback_list:
-            callback_list.call("on_predict_begin", {})
-        with self.borrowed_memory() as memory, progress:
-            for number, index in enumerate(batches(len(images), size)):
-                if callback_list:
-                    callback_list.call("on_predict_batch_begin", number, {})
-                n = len(result[index])
-                found = inference(self.execution_plan, n, memory)
-                take(images, index, self.dtype, found.x)
-                found.run()
-                result[index] = found.y
-                if not found.is_finite():
-                    raise NonFiniteError(
-                        f"predict: NaN or infinity, first seen in {self._first_nonfinite(found.x)}"
-                    )
-                progress.update(n, {})
-                if callback_list:
-                    outputs = {"outputs": found.y.copy()}
-                    callback_list.call("on_predict_batch_end", number, outputs)
-            progress.end({})
-        if callback_list:
-            callback_list.call("on_predict_end", {})
-        return result
-
-    def _predict_at_once(self, x: Any, size: int) -> Array | None:
-        """`predict` of one batch, of the model's own type and shape, whose checks are kernels.
-
-        None if it is another, or if there is something to say of it.
-        """
-        if not (self.built and type(x) is np.ndarray and x.dtype == self.dtype and x.ndim):
-            return None
-        if x.shape[1:] != self.input_shape or self.layers != self._built_layers:
-            return None
-        if not 0 < len(x) <= size:
-            return None
-        memory, spare = self._borrow()  # `borrowed_memory` would take a microsecond more
-        try:
-            found = inference(self._plan, len(x), memory)
-            if not found.is_captured:
-                return None
-            np.copyto(found.x, x)
-            found.run()
-            if not found.is_finite() or (self.unit_range and found.largest[0] > UNIT_RANGE):
-                return None
-            return found.y.copy()
-        finally:
-            spare.append(memory)
-
     # --- Looks inside ---
 
-    def summary(self) -> None:
-        """Print the layers, their output shapes and their numbers of weights."""
-        rows = [("Layer (type)", "Output shape", "Params")]
-        for layer in self.layers:
-            shape = ("N", *layer.output_shape) if layer.built else ("?",)
-            kind = f"{layer.name} ({type(layer).__name__})"
-            rows.append((kind, f"({sizes(shape)})", f"{layer.count_params():,}"))
-        say(f'Model "{self.name}" ({self.dtype}, {self.kernel_set} kernels)')
-        say(table(rows, right=1))
-        total = self.count_params()
-        trained = sum(
-            param.size for layer in self.layers if layer.trainable
-            for param in layer.params.values()
-        )  # fmt: skip
-        say(f"Total: {total:,} weights ({trained:,} trained), "
-            f"{total * self.dtype.itemsize / 2**20:.2f} MiB")  # fmt: skip
+    def summary(
+        self, line_length: int | None = None, positions: Any = None,
+        print_fn: Callable[[str], Any] | None = None, expand_nested: bool = False,
+        show_trainable: bool = False, layer_range: None = None,
+    ) -> None:  # fmt: skip
+        """Print the layers, their output shapes and their numbers of weights, as Keras does.
+
+        `line_length`: the least one, of the table. `print_fn`: gets the text instead. `positions`
+        and `expand_nested` have no effect here, and `layer_range` must be None: all layers.
+        """
+        width = 0 if line_length is None else integer(line_length, "line_length")
+        if not (print_fn is None or callable(print_fn)):
+            raise ValueError(f"print_fn={print_fn!r:.80}, expected a function of the text")
+        if layer_range is not None:
+            raise ValueError(f"layer_range={layer_range!r:.80}, expected None: all layers")
+        (print_fn or say)(summary(self, width, flag(show_trainable, "show_trainable")))
 
     def plan(self, batch_size: int = 128) -> str:
         """The stages this model runs in, as a table: kernel chosen, shapes, FLOPs, memory."""
@@ -220,8 +120,9 @@ class Sequential(Trainer):
         """The model of a `snapshot`: built, compiled, and ready to resume."""
         config = snapshot.config
         model = cls(
-            layers_from_config(config["layers"], snapshot.custom_layers), config.get("seed", 0),
-            config["dtype"], kernels, config["name"], config.get("scale_uint8", True),
+            layers_from_config(config["layers"], snapshot.custom_layers), name=config["name"],
+            seed=config.get("seed", 0), dtype=config["dtype"], kernels=kernels,
+            scale_uint8=config.get("scale_uint8", True),
         )  # fmt: skip
         model.set_weights(list(snapshot.weights.values()))
         if snapshot.compile_config is not None:

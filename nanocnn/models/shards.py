@@ -54,7 +54,7 @@ class ShardedStep:
         self.model, self.optimizer, self.memory = model, optimizer, memory
         self.samples, self.shards, self.communicator = samples, shards, communicator
         self.plan, self.names = model.execution_plan, list(metrics)
-        optimizer.allocate(model.trained())
+        optimizer.allocate(model.trainable_weights)
         starts = [samples * shard // shards for shard in range(shards + 1)]
         self.weights = np.diff(starts) / samples
         own = own_shards(communicator.rank, communicator.size, shards)

@@ -63,12 +63,12 @@ class SplitUpdate:
                         part = place[low - first : high - first]
                         mine.append(Part(f"{layer.name}/{name}", slice(low - at, high - at), part))
                     at += view.size
-        self.give, take = self._copies(model.trained())
+        self.give, take = self._copies(model.trainable_weights)
         self.take = [*take, *self.changes]
 
     def apply(self) -> None:
         """Update this process's part."""
-        kernels, params = self.model.kernels, self._parts(self.model.trained())
+        kernels, params = self.model.kernels, self._parts(self.model.trainable_weights)
         grads = {part.name: part.place for part in self.own}
         factors = {n: f for n, f in self.model.penalties().items() if n in params}
         if factors:
@@ -93,7 +93,9 @@ class SplitUpdate:
             self.total.exchange(*self._copies(self._slots(slot)))
 
     def _slots(self, slot: str) -> dict[str, Array]:
-        return {name: self.optimizer.slots[f"{name}/{slot}"] for name in self.model.trained()}
+        return {
+            name: self.optimizer.slots[f"{name}/{slot}"] for name in self.model.trainable_weights
+        }
 
     def _parts(self, arrays: dict[str, Array]) -> dict[str, Array]:
         """This process's parts of these arrays; a parameter is in one bucket, so it has one."""

@@ -54,7 +54,7 @@ class Step:
         self._counts = accuracy in metrics.values() and self.target.ndim == 2
         self._data: Data | None = None
         if optimizer is not None:
-            optimizer.allocate(model.trained())
+            optimizer.allocate(model.trainable_weights)
         self.guard = Guard(self._places())
         self._parts: Sequence[Run] = [quiet(function) for function in self._functions()]
         self.is_captured = False

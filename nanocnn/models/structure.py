@@ -1,4 +1,4 @@
-"""A stack of layers: building, weights and configuration."""
+"""A stack of layers: building and configuration."""
 
 import os
 import threading
@@ -10,18 +10,17 @@ from typing import Any
 import numpy as np
 
 from ..common import seeds
-from ..common.arrays import Array, quiet
-from ..common.errors import ShapeError, warn
+from ..common.arrays import Array
+from ..common.errors import ShapeError
 from ..common.names import ADVICE, no_attribute
+from ..common.tables import sizes
 from ..common.validate import as_array, flag, float_type, integer, sample_shape
-from ..data.batches import Images, as_images
-from ..data.lazy import LazyImages, is_lazy
+from ..data.lazy import is_lazy
 from ..kernels import get_kernels
 from ..kernels.memory import Memory
 from ..layers import Dense, Input, Layer, is_builtin, layer_config, make_names_unique
 from .plan import Plan
-
-UNIT_RANGE = 1.5  # well above the range of scaled pixels
+from .weights import ChainWeights
 
 # Held by the thread that builds a model for its first data. An RLock, because a signal handler may
 # build one too.
@@ -38,29 +37,29 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class Structure:
+class Structure(ChainWeights):
     """Layers, one after the other, and their weights. For the arguments see `Sequential`."""
 
     def __init__(
         self,
-        layers: Sequence[Layer] = (),
+        layers: Sequence[Layer] | None = None,
+        trainable: bool = True,
+        name: str | None = None,
+        *,
         seed: int | None = None,
         dtype: str = "float32",
         kernels: str = "fast",
-        name: str = "sequential",
         scale_uint8: bool = True,
     ) -> None:
+        self._begin()
         self.scale_uint8 = flag(scale_uint8, "scale_uint8")
-        # Whether all training data lay within -UNIT_RANGE to UNIT_RANGE; None: not known.
-        self.unit_range: bool | None = None
-        self._range_said = False
         self.dtype = float_type(dtype)
-        if not isinstance(name, str):
+        if not isinstance(name, (str, type(None))):
             raise ValueError(f"Sequential: name={name!r:.80}, expected text")
-        if not isinstance(layers, (list, tuple)):
+        if not isinstance(layers, (list, tuple, type(None))):
             raise ValueError(f"Sequential: layers={layers!r:.80}, expected a list of layers")
-        seed = seeds.default if seed is None else seed
-        self.name, self.seed = name, integer(seed, "seed", 0, bits=128)
+        self.name = "sequential" if name is None else name
+        self.seed = integer(seeds.default if seed is None else seed, "seed", 0, bits=128)
         self.kernel_set = kernels
         # Loaded now: a child forked while another thread imports them would wait forever.
         self.kernels: ModuleType = get_kernels(kernels)
@@ -71,14 +70,36 @@ class Structure:
         self.built = False
         self.rng = np.random.default_rng(self.seed)
         present: set[int] = set()  # searching the list for each layer would be quadratic
-        for layer in layers:
+        for layer in layers or ():
             self._append(layer, present)
         self._build_if_possible()
+        if not flag(trainable, "trainable"):
+            self.trainable = False
+
+    def _begin(self) -> None:
+        """Set the attributes of a model that has no layers yet."""
 
     def add(self, layer: Layer) -> None:
-        """Append a layer. The model is rebuilt, with new weights."""
-        self._append(layer, {id(each) for each in self.layers})
+        """Append a layer. Those before it keep their weights; the optimizer begins anew.
+
+        Layers that are added one by one get the same weights as all at once.
+        """
+        before = self.layers[:]
+        self._append(layer, {id(each) for each in before})
+        try:
+            self._build_if_possible()
+        except BaseException:
+            self.layers = before
+            raise
+
+    def pop(self) -> Layer:
+        """Remove the last layer and return it; the others keep their weights."""
+        if not self.layers:
+            raise ValueError("pop: the model has no layers")
+        layer = self.layers.pop()
+        self.built = False
         self._build_if_possible()
+        return layer
 
     def build(self, input_shape: tuple[int, ...]) -> None:
         """Make all weights for `input_shape`: (28, 28, 1) or, as in Keras, (None, 28, 28, 1).
@@ -87,28 +108,63 @@ class Structure:
         """
         if isinstance(input_shape, (tuple, list)) and None in input_shape[:1]:
             input_shape = input_shape[1:]
-        given = sample_shape(input_shape, "build: input_shape")
+        shape = sample_shape(input_shape, "build: input_shape")
+        self.built, self._built_layers = False, []
+        for layer in self.layers:
+            layer.in_model = False
+        self._build(shape)
+
+    def _build(self, given: tuple[int, ...]) -> None:
+        """Make the weights of all layers but those of a model that is built, which keep theirs.
+
+        The random numbers go on where this model's last build has ended.
+        """
         layers = self.layers
         if all(isinstance(layer, Input) for layer in layers):
             raise ValueError("a model without layers: give Sequential a list of layers")
         if not isinstance(layers[0], Input):
             layers = [Input(given), *layers]
         make_names_unique(layers)
-        self.built = False
         rng: np.random.Generator | None = None
+        before: np.random.Generator | None = None
+        while self.rng is not before:  # both are read at a time when no signal handler builds it
+            before, kept = self.rng, {id(layer) for layer in layers if layer.in_model}
+            goes_on = bool(self._built_layers)
         while self.rng is not rng:  # again if a signal handler has built it meanwhile
-            self.rng = rng = np.random.default_rng(self.seed)
+            self.rng = rng = before if goes_on else np.random.default_rng(self.seed)
             shape = given
             for layer in layers:
-                shape = layer.build(shape, rng, self.dtype, self.kernels)
+                if id(layer) in kept:
+                    self._require_same(layer, shape)
+                    shape = layer.output_shape
+                else:
+                    shape = layer.build(shape, rng, self.dtype, self.kernels)
                 layer.rng = rng  # one stream of random numbers for the whole model
         if any(layer.scales_pixels for layer in layers):
             self.scale_uint8 = False
         self.layers, self.input_shape, self.output_shape = layers, layers[0].output_shape, shape
+        for layer in layers:
+            layer.in_model = True
         self._built_layers = list(layers)
         self._layers_changed()
-        self.unit_range, self._range_said = None, False
         self.built = True
+
+    def _require_same(self, layer: Layer, shape: tuple[int, ...]) -> None:
+        """Raise ShapeError if a layer of a model that is built does not fit into this one."""
+        if isinstance(layer, Input):
+            shape = layer.input_shape
+        there, here = (
+            f"input (N, {sizes(given)}), dtype={dtype.name!r}, kernels={kernels!r}"
+            for given, dtype, kernels in (
+                (layer.input_shape, layer.dtype, layer.kernels.__name__.rpartition(".")[2]),
+                (shape, self.dtype, self.kernel_set),
+            )
+        )
+        if there != here:
+            raise ShapeError(
+                f"layer {layer.name!r} is part of a model built for {there}; here it would get "
+                f"{here}: expected the same, or a new layer"
+            )
 
     @property
     def execution_plan(self) -> Plan:
@@ -135,104 +191,34 @@ class Structure:
             memory.release()
             spare.append(memory)
 
-    @property
-    def trainable(self) -> bool:
-        """Whether any layer is trained; setting it sets all layers."""
-        return any(layer.trainable for layer in self.layers)
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """The layer of this name, or at this index, which counts as Keras's does: without `Input`.
 
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        for layer in self.layers:
-            layer.trainable = value
-
-    def count_params(self) -> int:
-        """The number of weights, trained or not."""
-        return sum(layer.count_params() for layer in self.layers)
-
-    @property
-    def weights(self) -> dict[str, Array]:
-        """All weights by "layer/name", in Keras's order: the arrays themselves."""
-        return {
-            f"{layer.name}/{name}": array
-            for layer in self.layers
-            for name, array in layer.weights.items()
-        }
-
-    def trained(self) -> dict[str, Array]:
-        """The parameters that training changes, by "layer/name": the arrays themselves."""
-        return {
-            f"{layer.name}/{name}": param
-            for layer in self.layers
-            if layer.trainable
-            for name, param in layer.params.items()
-        }
-
-    def parameters(self) -> tuple[dict[str, Array], dict[str, Array]]:
-        """`trained` and, after a backward pass, the gradients, by "layer/name".
-
-        The gradients of the L2 penalties are added in place.
+        Raises ValueError if there is none, and unless one of the two is given.
         """
-        params = self.trained()
-        grads = {
-            f"{layer.name}/{name}": layer.grads[name]
-            for layer in self.layers
-            if layer.trainable
-            for name in layer.params
-        }
-        if factors := self.penalties():
-            self.kernels.l2_gradient(
-                [params[name] for name in factors], [grads[name] for name in factors],
-                np.array([*factors.values()]),
-            )  # fmt: skip
-        return params, grads
-
-    def penalties(self) -> dict[str, float]:
-        """The L2 factors by "layer/name"; as in Keras, only of layers that are trained."""
-        return {
-            f"{layer.name}/{name}": factor
-            for layer in self.layers
-            if layer.trainable
-            for name, factor in layer.penalties.items()
-            if factor
-        }
-
-    def penalty(self) -> float:
-        """The L2 terms of the loss."""
-        out = np.zeros(1)
-        self._write_penalty(out)
-        return float(out[0])
-
-    def _write_penalty(self, out: Array) -> None:
-        """out (1,), float64 = the L2 terms of the loss; left as it is if there are none."""
-        if factors := self.penalties():
-            weights = self.weights
-            params = [weights[name] for name in factors]
-            self.kernels.l2_penalty(params, np.array([*factors.values()]), out=out)
+        layers = [layer for layer in self.layers if not isinstance(layer, Input)]
+        if (name is None) == (index is None):
+            raise ValueError(f"get_layer: name={name!r:.80}, index={index!r:.80}, expected one")
+        if index is not None:
+            if isinstance(index, (int, np.integer)) and -len(layers) <= index < len(layers):
+                return layers[index]
+            raise ValueError(f"get_layer: index={index!r:.80}, expected 0 to {len(layers) - 1}")
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        names = [layer.name for layer in layers]
+        raise ValueError(f"get_layer: name={name!r:.80}, expected one of {names}")
 
     def get_weights(self) -> list[Array]:
-        """Copies of all weights, in Keras's order and shapes."""
+        """Return copies of all weights, in Keras's order and shapes."""
         if self.built:
             self._require_built()
-        return [array.copy() for array in self.weights.values()]
+        return super().get_weights()
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set all weights from a list, as `get_weights` of this or of a Keras model returns it."""
         self._require_built()
-        mine = self.weights
-        if not isinstance(weights, (list, tuple)):
-            raise ValueError(f"weights: {type(weights).__name__}, expected a list of arrays")
-        if len(weights) != len(mine):
-            raise ShapeError(f"{len(weights)} weight arrays, expected {len(mine)}: {list(mine)}")
-        arrays = [
-            as_array(array, f"weights of {n}") for n, array in zip(mine, weights, strict=True)
-        ]
-        for (name, array), new in zip(mine.items(), arrays, strict=True):
-            if new.dtype.kind not in "buif":
-                raise ValueError(f"{name}: array of type {new.dtype}, expected numbers")
-            if new.shape != array.shape:
-                raise ShapeError(f"{name}: shape {new.shape}, expected {array.shape}")
-        for array, new in zip(mine.values(), arrays, strict=True):
-            array[...] = new
+        super().set_weights(weights)
 
     def get_config(self) -> dict[str, Any]:
         """The model's structure, as values that JSON can hold."""
@@ -260,12 +246,19 @@ class Structure:
             raise ValueError("Input: expected as the first layer only")
         if not self.layers and layer.expected_shape is not None:
             self.layers.append(Input(layer.expected_shape))
+        if type(layer) is Input and layer.in_model:  # of no weights to share
+            layer = Input(layer.shape, name=layer.name)
         self.layers.append(layer)
         present.add(id(layer))
 
     def _build_if_possible(self) -> None:
-        if len(self.layers) > 1 and isinstance(self.layers[0], Input):
-            self.build(self.layers[0].shape)
+        """Build if the input shape is known: from `Input`, or a first layer that is built."""
+        first = (*self.layers, None)[0]
+        if isinstance(first, Input):
+            if len(self.layers) > 1:
+                self._build(first.shape)
+        elif first is not None and first.in_model:
+            self._build(first.input_shape)
 
     def _layers_changed(self) -> None:
         """Called when the layers were rebuilt or patched: plan and memories are out of date."""
@@ -280,60 +273,20 @@ class Structure:
                 shape = given[1:]
                 if not shape:
                     raise ShapeError(f"x: shape {given}, expected (N, ...) samples")
+                if len(shape) == 3 and shape[0] in (1, 3) and shape[1] == shape[2] > 4:
+                    raise ShapeError(
+                        f"x: shape {given}, expected (N, height, width, channels) (channels first? "
+                        f"pass x.transpose(0, 2, 3, 1); if not, begin with Input({shape}))"
+                    )
                 if len(shape) == 2 and not isinstance((*self.layers, None)[0], Dense):
                     shape = (*shape, 1)
                 try:
-                    self.build(shape)
+                    self._build(shape)
                 except ShapeError as error:
-                    if not (np.ndim(x) == 2 or (np.ndim(x) == 3 and np.shape(x)[2] in (1, 3))):
+                    if not (len(given) == 2 or (len(given) == 3 and given[2] in (1, 3))):
                         raise
                     hint = "(one image? pass x[np.newaxis])"
-                    raise ShapeError(f"x of shape {np.shape(x)}: {error} {hint}") from None
-
-    def _images(self, x: Any, name: str = "x") -> Images:
-        """`x` checked and in the model's form, by `as_images`; warns once of another range."""
-        images = as_images(x, self.input_shape, self.dtype, name, self.scale_uint8)
-        self._compare_range(images, name)
-        return images
-
-    def _compare_range(self, images: Images, name: str) -> None:
-        """Warn once if the images have another range than those the model was trained on."""
-        if self.unit_range is None or self._range_said:
-            return
-        scaled = images.dtype == np.uint8  # others are as they will be used
-        if self.unit_range and not scaled and (largest := _known(images).max()) > UNIT_RANGE:
-            given = f"values up to {largest:g}"
-            trained = f"values within {UNIT_RANGE}"
-            fix = "for pixels of 0 to 255, " + "pass uint8 or " * self.scale_uint8 + "divide by 255"
-        elif scaled and not self.unit_range:
-            given, trained = "uint8, which is scaled by 1/255", f"values beyond {UNIT_RANGE}"
-            fix = "for pixels as they are, pass x.astype('float32')"
-        else:
-            return
-        self._range_said = True
-        warn(
-            f"{name}: {given}, where model {self.name!r} was trained on {trained}: {fix} "
-            "(this is said once)"
-        )
-
-    def _trained_on(self, images: Images) -> None:
-        """Remember the range of the images that the model is trained on."""
-        if self.unit_range is not False:
-            self.unit_range = images.dtype == np.uint8 or bool(
-                (known := _known(images)).max() <= UNIT_RANGE and known.min() >= -UNIT_RANGE
-            )
-
-    @quiet
-    def _first_nonfinite(self, x: Array) -> str:
-        """The first layer whose weights or output for `x` are not finite, and which of the two."""
-        for layer in self.layers:
-            for name, array in layer.weights.items():
-                if not np.isfinite(array).all():
-                    return f"the {name} of layer {layer.name!r}"
-            x = layer.run_forward(x, False, Memory())
-            if not np.isfinite(x).all():
-                return f"the output of layer {layer.name!r}"
-        return "the loss"
+                    raise ShapeError(f"x of shape {given}: {error} {hint}") from None
 
     def __getattr__(self, name: str) -> Any:
         if name in ADVICE:  # a method of old versions of Keras
@@ -348,8 +301,3 @@ class Structure:
                 "model.layers is not the list of layers that was built: use model.add(layer) or "
                 "Sequential(layers), or call model.build(input_shape), which makes new weights"
             )
-
-
-def _known(images: Images) -> Array:
-    """What tells their range: all of them, or the first where reading all would take long."""
-    return images.first() if isinstance(images, LazyImages) else images

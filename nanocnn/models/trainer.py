@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..callbacks import Callback, CallbackList, ModelCheckpoint
+from ..callbacks import Callback, CallbackList
 from ..common.arrays import Array
 from ..common.config import refuses_unknown
-from ..common.errors import ModelFileError, NonFiniteError, warn
+from ..common.errors import NonFiniteError
 from ..common.terminal import say
 from ..common.validate import flag, integer
-from ..data.batches import batches
 from ..distributed import get_communicator
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
@@ -25,32 +24,33 @@ from .history import History, Progress
 from .inputs import Data, class_weighted
 from .interrupts import FrameLock, Pressed, Terminated, deferred_interrupts
 from .passes import remembered
-from .run import Run, check_shards
+from .run import Run, check_shards, checked_freq, how_to_resume
 from .shards import ShardedStep
+from .sources import ArraySource, Batch, BatchSource, yields_batches
 from .step import Step
 
 
 class Trainer(Evaluator):
     """An `Evaluator` that is trained: by `fit`, or batch by batch."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def _begin(self) -> None:
+        super()._begin()
         self.history: History | None = None
         self.progress: dict[str, Any] = {}  # epoch, history and callbacks, to resume from
         self.stop_training = False
         self._training = FrameLock()
         self._memory: Memory | None = None
         self._sharded: ShardedStep | None = None  # the last one, in a training
-        super().__init__(*args, **options)
 
-    def build(self, input_shape: tuple[int, ...]) -> None:
-        super().build(input_shape)
+    def _build(self, given: tuple[int, ...]) -> None:
+        super()._build(given)
         self.progress = {}
 
     @never_captured
     def train_on_batch(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
@@ -73,18 +73,22 @@ class Trainer(Evaluator):
     @never_captured
     def fit(
         self,
-        x: Any,
-        y: Any,
+        x: Any = None,
+        y: Any = None,
         batch_size: int | None = None,
         epochs: int = 1,
-        validation_data: Sequence[Any] | None = None,
-        validation_split: float = 0.0,
-        shuffle: bool = True,
+        verbose: int | str = "auto",
         callbacks: Callback | Sequence[Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
         class_weight: Mapping[int, float] | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
-        verbose: int | str = "auto",
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
         *,
         shards: int | None = None,
     ) -> History:
@@ -98,6 +102,13 @@ class Trainer(Evaluator):
         the weights change. `batch_size` None is 32. `class_weight`: {class: weight}, of labels, of
         one-hot targets, or 0 and 1 for one output.
 
+        Instead of arrays, x may yield batches (x, y) or (x, y, sample_weight) of any size: a
+        generator, or an object with `__len__` and `__getitem__` such as a
+        `keras.utils.PyDataset`, whose batches are shuffled. An epoch is `steps_per_epoch` batches,
+        and the next one goes on where it ended; None is one pass over all. `validation_data`: a
+        tuple (x, y) or (x, y, sample_weight), or what yields batches. It is measured after the
+        epochs whose numbers, from 1, are multiples of `validation_freq` or in that list.
+
         With `initial_epoch=model.progress["epoch"]` training resumes as if it had not stopped:
         callbacks get their state back, and the history includes the earlier epochs. A warning says
         if nothing is left to train, because all `epochs` are done or `EarlyStopping` had stopped.
@@ -110,8 +121,7 @@ class Trainer(Evaluator):
         Raises ValueError for a wrong argument, before any work, and `NonFiniteError`, which names
         epoch, batch and layer, when the loss becomes NaN or infinite.
         """
-        self._ready_to_train(x)
-        batch_size = 32 if batch_size is None else integer(batch_size, "batch_size")
+        size = 32 if batch_size is None else integer(batch_size, "batch_size")
         epochs = integer(epochs, "epochs")
         initial_epoch = integer(initial_epoch, "initial_epoch", 0)
         if initial_epoch > epochs:
@@ -120,38 +130,71 @@ class Trainer(Evaluator):
                 "the number of the last epoch, not of those to come"
             )
         shuffle = flag(shuffle, "shuffle")
+        freq = checked_freq(validation_freq)
         communicator = get_communicator()
         resumes = initial_epoch and initial_epoch == self.progress.get("epoch")
         if shards is None:
             shards = self.progress.get("shards", 1) if resumes else communicator.size
-        check_shards(integer(shards, "shards"), batch_size, communicator.size)
+        check_shards(integer(shards, "shards"), size, communicator.size)
         unit_range = self.unit_range
         try:
-            data = self._checked_data(x, y, sample_weight)
-            data, validation = self._split(data, validation_data, validation_split)
-            data = self._class_weighted(data, class_weight)
-            callback_list = CallbackList(callbacks, self, len(data.x), batch_size, epochs, verbose)
+            split = 0 if validation_data is not None else validation_split
+
+            def checked(x: Any, y: Any, weight: Any) -> Data:
+                return self._checked_data(x, y, weight, compare=False)
+
+            def checked_batch(x: Any, y: Any, weight: Any) -> Data:
+                data = checked(x, y, weight)
+                self._trained_on(data.x)
+                return self._class_weighted(data, class_weight)
+
+            yields = yields_batches(x, y, sample_weight)
+            data = self._source(
+                x, y, sample_weight, size, steps_per_epoch, self._ready_to_train,
+                checked_batch if yields else checked, "steps_per_epoch",
+            )  # fmt: skip
+            self._compare_range(data.data.x, "x")
+            rest = None
+            if not yields:
+                arrays, rest = data.data.split(split)
+                arrays = self._class_weighted(arrays, class_weight)
+                data = ArraySource(arrays, size, steps_per_epoch)
+            elif split:
+                raise ValueError(
+                    f"validation_split={split!r:.80}, expected 0 for x that yields batches; "
+                    "use validation_data"
+                )
+            if validation_batch_size is not None:
+                size = integer(validation_batch_size, "validation_batch_size")
+            validation = self._validation(validation_data, rest, size, validation_steps)
+            if shards > 1 and any(isinstance(each, BatchSource) for each in (data, validation)):
+                raise ValueError(
+                    f"shards={shards}: expected arrays, of which each process knows its part; or "
+                    "one process with shards=1 for data that yield batches"
+                )
+            callback_list = CallbackList(callbacks, self, data.length, epochs, verbose)
             progress = Progress(verbose)
-            names = ("loss", *self.metrics)
-            more = () if validation is None else tuple(f"val_{name}" for name in names)
+            names = self.metrics_names
+            more = () if validation is None else (f"val_{name}" for name in names)
             callback_list.check((*names, *more))
         except BaseException:
             self.unit_range = unit_range  # nothing was trained
             raise
-        self._trained_on(data.x)
+
+        self._trained_on(data.data.x)
         if validation is not None:
-            self._compare_range(validation.x, "validation x")
+            self._compare_range(validation.data.x, "validation x")
         history = self.history = callback_list.get_history()
         run = Run(
-            data, validation, batch_size, shuffle, callback_list, progress, history, shards,
+            data, validation, freq, shuffle, callback_list, progress, history, shards,
             communicator,
         )  # fmt: skip
         run.compare_processes(self, initial_epoch, epochs)
         self.stop_training = False
         callback_list.call("on_train_begin", {})
         if resumes:
-            self._resume(run)
-        self._warn_if_done(initial_epoch, epochs)
+            run.resume(self)
+        run.warn_if_done(self, initial_epoch, epochs)
         logs: dict[str, float] = {}
         try:
             with (
@@ -160,21 +203,21 @@ class Trainer(Evaluator):
                 communicator.trains(),
             ):
                 for epoch in range(initial_epoch, epochs):
-                    if self.stop_training:
+                    if self.stop_training or (batches := run.batches(self, epoch)) is None:
                         break
                     callback_list.call("on_epoch_begin", epoch, {})
                     run.compare_after_callbacks(self, epoch)
-                    progress.begin(f"Epoch {epoch + 1}/{epochs}", len(data.x))
-                    logs = self._train_epoch(run, epoch, memory, pressed)
-                    logs.update(self._validate(run, epoch))
-                    progress.end(logs)
-                    self._close_epoch(run, epoch, logs)
+                    progress.begin(f"Epoch {epoch + 1}/{epochs}", data.samples)
+                    means = self._train_epoch(run, epoch, batches, memory, pressed)
+                    logs = {**dict(sorted(means.result().items())), **self._validate(run, epoch)}
+                    progress.end(logs, means.count)
+                    run.close_epoch(self, epoch, logs)
                     run.agree(self, epoch, pressed)
         except BaseException as error:
             self._spread_slots()  # all processes come here, or have ended
             if isinstance(error, (KeyboardInterrupt, Terminated)):
                 progress.end()
-                say(f"\ninterrupted; {_how_to_resume(callback_list.callbacks)}")
+                say(f"\ninterrupted; {how_to_resume(callback_list.callbacks)}")
             raise
         finally:
             self._sharded = None
@@ -183,18 +226,16 @@ class Trainer(Evaluator):
         return history
 
     def _train_epoch(
-        self, run: Run, epoch: int, memory: Memory, pressed: Pressed
-    ) -> dict[str, float]:
+        self, run: Run, epoch: int, batches: Iterator[Batch], memory: Memory, pressed: Pressed
+    ) -> Means:
         """All minibatches of one epoch; returns the means over it."""
-        data, callbacks, progress = run.data, run.callbacks, run.progress
+        callbacks, progress = run.callbacks, run.progress
         means = Means(self.metrics)
-        rng = np.random.default_rng((self.seed, self._epochs_trained())) if run.shuffle else None
-        order = batches(len(data.x), run.batch_size, rng)
         shown = 0.0
-        for number, index in enumerate(order):
+        for number, (data, index) in enumerate(batches):
             callbacks.call("on_train_batch_begin", number, {})
             try:
-                step, signal = self._training_step(run, index, memory, pressed)
+                step, signal = self._training_step(run, data, index, memory, pressed)
             except NonFiniteError as error:
                 if callbacks.at_nan:
                     means.sums["loss"], means.count = np.nan, max(means.count, 1)
@@ -219,14 +260,14 @@ class Trainer(Evaluator):
                 where = f"epoch {epoch + 1}, batch {number + 1}"
                 text = f"{where}: its update made {name} NaN or infinite"
                 raise run.communicator.agreed(NonFiniteError(text))
-        return means.result()
+        return means
 
     def _training_step(
-        self, run: Run, index: slice | Array, memory: Memory, pressed: Pressed
+        self, run: Run, data: Data, index: slice | Array, memory: Memory, pressed: Pressed
     ) -> tuple[Step | ShardedStep, int]:
         """One update, and the number of a signal that a process has received, or 0."""
         if run.shards == 1:
-            return self._step(run.data, index, memory, True), pressed.first
+            return self._step(data, index, memory, True), pressed.first
         n = index.stop - index.start if isinstance(index, slice) else len(index)
         splits = not run.callbacks.see_batches("train")  # they may look at all, and change it
         step: ShardedStep = remembered(
@@ -237,7 +278,7 @@ class Trainer(Evaluator):
             ),
         )  # fmt: skip
         self._sharded = step
-        step.run(run.data, index, pressed)
+        step.run(data, index, pressed)
         return step, step.signal
 
     def _spread_slots(self) -> None:
@@ -248,60 +289,16 @@ class Trainer(Evaluator):
 
     def _validate(self, run: Run, epoch: int) -> dict[str, float]:
         """The loss and metrics of the validation data, as "val_loss" and so on; {} without any."""
-        if run.validation is None:
+        if run.validation is None or not run.validates(epoch):
             return {}
         try:
-            logs = self._evaluate(
-                run.validation, run.batch_size, run.callbacks, communicator=run.communicator
-            )
+            logs = self._evaluate(run.validation, run.callbacks, communicator=run.communicator)
         except NonFiniteError as error:
             if not run.callbacks.at_nan:
                 text = f"epoch {epoch + 1}, validation: {error}"
                 raise run.communicator.agreed(NonFiniteError(text), cause=error) from None
             logs = dict.fromkeys(("loss", *self.metrics), np.nan)
-        return {f"val_{name}": value for name, value in logs.items()}
-
-    def _close_epoch(self, run: Run, epoch: int, logs: dict[str, float]) -> None:
-        """Call the callbacks, add to the history, then call the callbacks that save the model."""
-        run.callbacks.call("on_epoch_end", epoch, logs)
-        run.history.append(epoch, logs)
-        self.progress = {
-            "epoch": epoch + 1,
-            "epochs_trained": self._epochs_trained() + 1,
-            "shards": run.shards,
-            "history": run.history.history,
-            "callbacks": run.callbacks.get_states(),
-        }
-        run.callbacks.call("on_epoch_saved", epoch, logs)
-
-    def _epochs_trained(self) -> int:
-        """How many epochs the model was trained in all: each has an order of its own."""
-        return int(self.progress.get("epochs_trained", self.progress.get("epoch", 0)))
-
-    def _resume(self, run: Run) -> None:
-        """Take the history and the callbacks' states from `self.progress`."""
-        history = run.history
-        try:
-            for name, values in self.progress["history"].items():
-                history.history[name] = [float(value) for value in values]
-            run.callbacks.set_states(self.progress["callbacks"])
-        except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
-            raise ModelFileError(f"cannot resume from the saved progress: {error!r}") from error
-        end = self.progress["epoch"]
-        history.epoch = list(range(end - len(history.history.get("loss", [])), end))
-
-    def _warn_if_done(self, initial_epoch: int, epochs: int) -> None:
-        """Warn if `epochs` are done, or the training had been stopped early before it was saved."""
-        why = ""
-        if initial_epoch == epochs:
-            why = f"initial_epoch={initial_epoch} is epochs={epochs} already; give more epochs"
-        elif self.stop_training:
-            why = (
-                f"a callback had stopped the training after epoch {initial_epoch}; to train on, "
-                "give it more patience or leave it out"
-            )
-        if why:
-            warn(f"fit: nothing is trained: {why}")
+        return {f"val_{name}": value for name, value in sorted(logs.items())}
 
     # --- Checks ---
 
@@ -309,20 +306,6 @@ class Trainer(Evaluator):
         self._ready(x)
         self.execution_plan.require_backward()
         self.optimizer.bind(self)
-
-    def _split(
-        self, data: Data, validation_data: Any, validation_split: Any
-    ) -> tuple[Data, Data | None]:
-        """What `fit` trains on, and what it validates on after each epoch, if anything."""
-        if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-                raise ValueError(
-                    f"validation_data: {type(validation_data).__name__}, expected a tuple (x, y) "
-                    "or (x, y, sample_weight)"
-                )
-            x, y, weight = (*validation_data, None)[:3]
-            return data, self._checked_data(x, y, weight, names=("validation x", "validation y"))
-        return data.split(validation_split)
 
     def _class_weighted(self, data: Data, class_weight: Any) -> Data:
         return class_weighted(data, class_weight, self.output_shape[-1], self.loss, self.dtype)
@@ -349,15 +332,3 @@ class Trainer(Evaluator):
     def _layers_changed(self) -> None:
         self._memory = None
         super()._layers_changed()
-
-
-def _how_to_resume(callbacks: Sequence[Callback]) -> str:
-    for callback in callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.saved:
-            if not callback.saved.endswith(".npz"):
-                return f"the last checkpoint is {callback.saved}"
-            return (
-                f"resume with model = load_model({callback.saved!r}); "
-                "model.fit(..., initial_epoch=model.progress['epoch'])"
-            )
-    return "the model keeps the weights of its last step; model.save(path) saves them"

@@ -46,6 +46,7 @@ def training_curves(history: Any) -> Figure:
         for name, each in values.items()
     }
     names = [n for n in curves if not n.startswith("val_") and n != "learning_rate"]
+    names.sort(key=lambda name: name != "loss")  # the loss first
     if not names or not curves[names[0]].size:
         raise ValueError("training_curves: the history is empty, expected one epoch or more")
     columns = min(len(names), 3)

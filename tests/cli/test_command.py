@@ -137,12 +137,12 @@ def test_a_checkpoint_of_another_network_or_of_none_is_not_resumed(resumable, tm
     path = tmp_path / "r" / "checkpoint.npz"
     layers = [Input((28, 28, 1)), Flatten(), Dense(10, activation="softmax")]
     other = Sequential(layers, name="simple", kernels="reference")
-    other.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    other.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     uncompiled = Sequential(presets.simple(), name="simple", kernels="reference")
     mse = presets.build("simple", kernels="reference")
-    mse.compile("adam", "mse", ["accuracy"])
+    mse.compile("adam", "mse", metrics=["accuracy"])
     metrics = presets.build("simple", kernels="reference")
-    metrics.compile("adam", metrics.loss, ["mae"])
+    metrics.compile("adam", metrics.loss, metrics=["mae"])
     for model in (
         other,
         Sequential(presets.simple(), name="mine", kernels="reference"),

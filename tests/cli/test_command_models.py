@@ -79,7 +79,7 @@ SPARSE, ONE_HOT = "sparse_categorical_crossentropy", "categorical_crossentropy"
 def test_evaluate_prints_the_true_accuracy(loss, metrics, ending, data, tmp_path, capsys):
     logits = getattr(loss, "from_logits", False)
     model = flat(activation=None if logits else "softmax", scale=5)
-    model.compile("adam", loss, metrics)
+    model.compile("adam", loss, metrics=metrics)
     out = run(capsys, "evaluate", model, "--data", data, folder=tmp_path, ending=ending).out
     accuracy = (model.predict(X).argmax(axis=1) == Y).mean()
     values = np.atleast_1d(model.evaluate(X, Y if "sparse" in _name(loss) else np.eye(10)[Y]))
@@ -140,7 +140,7 @@ def test_a_float64_model_is_saved_and_predicts(ending, data, photo, tmp_path, ca
         ("gradcheck", []),
     ):
         run(capsys, command, model, *arguments, **here)
-    assert "(float64, reference kernels)" in run(capsys, "inspect", model, **here).out
+    assert "\n float64, reference kernels\n" in run(capsys, "inspect", model, **here).out
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_one_output_and_other_numbers_of_classes(photo, tmp_path, capsys):
 def test_models_of_784_inputs_are_supported(shape, data, photo, tmp_path, capsys):
     model, square = flat(shape), flat()
     for each in (model, square):
-        each.compile("adam", SPARSE, ["accuracy"])
+        each.compile("adam", SPARSE, metrics=["accuracy"])
     for command, arguments in (
         ("predict", [photo]),
         ("evaluate", ["--data", data]),
@@ -258,7 +258,7 @@ def test_outputs_that_fit_no_digits_are_refused_by_their_shape(photo, tmp_path, 
 def test_pixels_go_from_0_to_1_unless_raw_ones_are_asked_for(ending, data, photo, tmp_path, capsys):
     model, raw = flat(activation=None), flat(activation=None, scale=1 / 255)
     for each in (model, raw):
-        each.compile("adam", SparseCategoricalCrossentropy(from_logits=True), ["accuracy"])
+        each.compile("adam", SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     for command, arguments in (("predict", [photo]), ("evaluate", ["--data", data])):
         here = {"folder": tmp_path, "ending": ending}
         expected = run(capsys, command, model, *arguments, **here).out

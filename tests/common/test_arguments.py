@@ -164,7 +164,6 @@ def test_a_shape_other_than_the_inputs_is_refused():
 WRONG = [
     (lambda: Sequential("Dense"), "Sequential: layers='Dense', expected a list of layers"),
     (lambda: Sequential(Dense(3)), "Sequential: layers=<Dense .*>, expected a list of layers"),
-    (lambda: Sequential(None), "Sequential: layers=None, expected a list"),
     (lambda: Sequential({"a": Dense(3)}), "Sequential: layers={'a': .*, expected a list"),
     (lambda: Sequential(Dense(n) for n in (3, 2)), "layers=<generator .*, expected a list"),
     (lambda: Sequential([Flatten]), r"layer 0: <class .*, expected a Layer; .* Flatten\(\.\."),

@@ -99,6 +99,10 @@ def differ_in(what):
         options["epochs"] = 4
     if what == "shuffle":
         options["shuffle"] = other
+    if what == "validation_freq":
+        options["validation_freq"] = 1 + other
+    if what == "steps" and other:
+        options["steps_per_epoch"] = 2
     if what == "shards":
         options["shards"] = get_communicator().size * (2 if other else 1)
     if what == "the optimizer":
@@ -107,7 +111,9 @@ def differ_in(what):
         y = np.eye(10)[y]
         model.compile("adam", "mse" if other else "categorical_crossentropy")
     if what == "the metrics":
-        model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"] if other else None)
+        model.compile(
+            "adam", "sparse_categorical_crossentropy", metrics=["accuracy"] if other else None
+        )
     if what == "the model":
         model.layers[1].trainable = not other
     if what == "kernels":
@@ -134,6 +140,8 @@ DIFFERENCES = {
     "batch_size": r"batch_size is 24 on process {last} and 12 on process 0",
     "epochs": r"epochs is 4 on process {last} and 3 on process 0",
     "shuffle": r"shuffle is True on process {last} and False on process 0",
+    "validation_freq": r"validation_freq is 2 on process {last} and 1 on process 0",
+    "steps": r"steps is 2 on process {last} and None on process 0",
     "shards": r"shards is \d+ on process {last} and \d+ on process 0",
     "the optimizer": r"the optimizer is .*0.8",
     "the loss": r"the loss is .*MeanSquaredError.* on process {last} and .*CategoricalCrossentropy",

@@ -167,7 +167,7 @@ def metric(target, prediction):
 
 for metrics, callbacks in ([], [Stop()]), ([metric], []):
     model = small_model("fast")
-    model.compile("adam", "sparse_categorical_crossentropy", metrics)
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=metrics)
     try:
         model.fit(*digits(60), 12, callbacks=callbacks, verbose=0)
     except ZeroDivisionError:

@@ -39,7 +39,7 @@ def model(kernels="reference", dtype="float32", optimizer="adam"):
         ],
         dtype=dtype, kernels=kernels,
     )  # fmt: skip
-    made.compile(optimizer, SPARSE, ["accuracy"])
+    made.compile(optimizer, SPARSE, metrics=["accuracy"])
     return made
 
 
@@ -128,7 +128,7 @@ def test_a_whole_model_is_frozen_at_once(capsys):
     made.layers[-1].trainable = True
     assert made.trainable
     made.summary()
-    assert f"({made.layers[-1].count_params()} trained)" in capsys.readouterr().out
+    assert f"\n Trainable params: {made.layers[-1].count_params()} (" in capsys.readouterr().out
     with pytest.raises(ValueError, match="trainable='no', expected True or False"):
         made.trainable = "no"
 

@@ -33,7 +33,7 @@ def model(
 ):
     last = Dense(units, activation=activation)
     made = Sequential([Input((12, 10, 1)), Flatten(), last], kernels=kernels)
-    made.compile("adam", loss, ["accuracy"])
+    made.compile("adam", loss, metrics=["accuracy"])
     return made
 
 

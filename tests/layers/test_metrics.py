@@ -53,7 +53,7 @@ class Distance:
 
 def measured(*metrics):
     model = small_model()
-    model.compile("sgd", "sparse_categorical_crossentropy", list(metrics))
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=list(metrics))
     return model
 
 
@@ -140,8 +140,8 @@ def test_names():
             measured(metric)
     for metrics in (0, {}, 3.0):
         with pytest.raises(ValueError, match=r"metrics=.*expected a list of names or functions"):
-            small_model().compile("sgd", "mse", metrics)
-    model.compile("sgd", "sparse_categorical_crossentropy", hit)
+            small_model().compile("sgd", "mse", metrics=metrics)
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=hit)
     assert list(model.metrics) == ["hit"]
 
 

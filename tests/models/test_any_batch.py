@@ -33,7 +33,7 @@ def trained(name, x, metrics):
     preset = PRESETS[name]
     layers = networks.keras_layers(preset.layers[1:], nanocnn)
     model = Sequential([Input(preset.shape), *layers], seed=1)
-    model.compile(preset.optimizer, SPARSE, metrics)
+    model.compile(preset.optimizer, SPARSE, metrics=metrics)
     model.fit(x[:64], np.arange(64) % 10, 32, verbose=0)
     return model
 

@@ -196,7 +196,7 @@ UNKNOWN = {
     "optimizer": (lambda: small_model(optimizer="adm"), "optimizer 'adm'; did you mean 'Adam'?"),
     "loss": (lambda: small_model(loss="mean_square_error"), "did you mean 'mean_squared_error'?"),
     "metric": (
-        lambda: Sequential().compile("sgd", "mse", ["acuracy"]),
+        lambda: Sequential().compile("sgd", "mse", metrics=["acuracy"]),
         "metric 'acuracy'; did you mean 'accuracy'?",
     ),
     "activation": (lambda: Dense(3, "rellu"), "activation 'rellu'; did you mean 'relu'?"),
@@ -211,13 +211,23 @@ UNKNOWN = {
         "dtype='float16', expected 'float32' or 'float6",
     ),
     "seed": (lambda: Sequential(seed=-1), "seed=-1, expected an integer of at least 0"),
-    "metrics": (lambda: Sequential().compile("sgd", "mse", 3), "metrics=3, expected a list"),
+    "metrics": (
+        lambda: Sequential().compile("sgd", "mse", metrics=3),
+        "metrics=3, expected a list",
+    ),
     "argument": (
         lambda: Sequential().compile({"class_name": "Adam", "config": {"beta1": 0.9}}, "mse"),
         "unknown argument of Adam 'beta1'; did you mean 'beta_1'?",
     ),
     "class": (lambda: small_model(optimizer=Adam), "Adam'>; did you mean Adam(...)?"),
-    "no loss": (lambda: Sequential().compile("sgd"), "compile: loss=None, expected a loss such as"),
+    "loss weights": (
+        lambda: Sequential().compile("sgd", "mse", ["accuracy"]),
+        "loss_weights=['accuracy'], expected None: nanocnn has one loss",
+    ),
+    "weighted metrics": (
+        lambda: Sequential().compile("sgd", "mse", weighted_metrics=["accuracy"]),
+        "weighted_metrics=['accuracy'], expected None",
+    ),
 }
 
 
@@ -333,7 +343,7 @@ def test_models_that_cannot_do_what_is_asked_say_what_to_do():
 def test_set_weights():
     model = small_model()
     weights = model.get_weights()
-    with pytest.raises(ShapeError, match=r"3 weight arrays, expected 6: \['conv2d/kernel', "):
+    with pytest.raises(ShapeError, match=r"weights: 3 arrays, expected 6: \['conv2d/kernel', "):
         model.set_weights(weights[:3])
     wrong = [*weights[:2], np.ones((7, 7)), *weights[3:]]
     with pytest.raises(ShapeError, match=r"dense/kernel: shape \(7, 7\), expected \(\d+, 24\)"):

@@ -143,7 +143,7 @@ def test_a_model_compiled_again_with_its_optimizer_trains_on():
     once, twice = small_model(), small_model()
     once.fit(X, Y, epochs=2, shuffle=False, verbose=0)
     twice.fit(X, Y, shuffle=False, verbose=0)
-    twice.compile(twice.optimizer, twice.loss, ["accuracy"])
+    twice.compile(twice.optimizer, twice.loss, metrics=["accuracy"])
     twice.fit(X, Y, shuffle=False, verbose=0)
     assert bits(once)[0] == bits(twice)[0]
 
@@ -223,7 +223,7 @@ def test_return_dict_gives_results_by_name():
     model = small_model()
     loss, accuracy = model.evaluate(X, Y)
     assert model.evaluate(X, Y, return_dict=True) == {"loss": loss, "accuracy": accuracy}
-    assert list(model.train_on_batch(X, Y, return_dict=True)) == ["loss", "accuracy"]
+    assert list(model.train_on_batch(X, Y, return_dict=True)) == ["accuracy", "loss"]
     for use in (model.evaluate, model.train_on_batch):
         with pytest.raises(ValueError, match="return_dict='yes', expected True or False"):
             use(X, Y, return_dict="yes")

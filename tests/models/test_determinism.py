@@ -31,7 +31,7 @@ def wide(kernels, dtype="float32", optimizer="adam", seed=5):
     small = every_layer(kernels, seed, dtype)
     config = [type(layer).from_config(layer.get_config()) for layer in small.layers[1:]]
     model = Sequential([Input((24, 22, 1)), *config], seed=seed, dtype=dtype, kernels=kernels)
-    model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 

@@ -51,7 +51,7 @@ def network():
             Dense(64, activation="relu"), Dropout(0.5), Dense(10, activation="softmax"),
         ]
     )  # fmt: skip
-    model.compile(Adam(1e-4), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(Adam(1e-4), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 

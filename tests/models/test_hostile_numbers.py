@@ -26,7 +26,7 @@ def models(*layers, dtype="float32", loss=SPARSE, optimizer=None):
     """The same model in both kernel sets; `layers` are functions that make a layer."""
     pair = [Sequential([make() for make in layers], dtype=dtype, kernels=name) for name in SETS]
     for model in pair:
-        model.compile(optimizer or SGD(0.1), loss, ["accuracy"])
+        model.compile(optimizer or SGD(0.1), loss, metrics=["accuracy"])
     return pair
 
 

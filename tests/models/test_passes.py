@@ -309,7 +309,7 @@ def test_a_captured_training_has_the_bits_of_one_that_is_not(optimizer, dtype, m
                   Dropout(0.5), Flatten(), Dense(20, activation="tanh"),
                   Dense(3, activation="softmax")]  # fmt: skip
         m = Sequential(layers, seed=1, dtype=dtype)
-        m.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
+        m.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
         x, y = np.random.default_rng(0).random((50, 12, 12, 1)), np.arange(50) % 3
         history = m.fit(x, y, batch_size=16, epochs=3, validation_split=0.2, verbose=0)
         return [*m.get_weights(), m.evaluate(x, y), m.predict(x)], history.history

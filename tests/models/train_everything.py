@@ -84,7 +84,7 @@ class Training(NamedTuple):
     def model(self, dtype: str, kernels: str = "fast") -> Sequential:
         """The model, compiled."""
         model = Sequential([Input(self.shape), *self.layers], seed=3, dtype=dtype, kernels=kernels)
-        model.compile(self.optimizer, self.loss, list(self.metrics))
+        model.compile(self.optimizer, self.loss, metrics=list(self.metrics))
         return model
 
     def data(self) -> tuple[Any, Any]:
@@ -104,11 +104,16 @@ class Training(NamedTuple):
         model, (x, y) = self.model(dtype), self.data()
         options = {"epochs": 2, "validation_data": (x[:20], y[:20]), **self.fit()}
         history = model.fit(x, y, self.batch_size, verbose=0, **options).history
+        names = [f"{prefix}{name}" for prefix in ("", "val_") for name in ("loss", *self.metrics)]
         snapshot = model.snapshot()
         return {
             **snapshot.weights,
             **{f"optimizer/{name}": array for name, array in snapshot.optimizer.items()},
-            **{f"history/{name}": np.array(values) for name, values in history.items()},
+            **{
+                f"history/{name}": np.array(history[name])
+                for name in dict.fromkeys([*names, *history])
+                if name in history
+            },
             "predictions": model.predict(x),
             "evaluation": np.array(model.evaluate(x, y)),
         }
@@ -121,14 +126,17 @@ def trainings() -> dict[str, Training]:
 
 def by_layers() -> dict[str, Training]:
     conv = partial(Conv2D, activation="relu")
-    head = [Flatten(), Dense(10, activation="softmax")]
+
+    def head() -> list[Any]:
+        return [Flatten(), Dense(10, activation="softmax")]
+
     copies = [type(each).from_config(each.get_config()) for each in every_layer().layers[1:]]
     found = {
         "every layer": copies,
         "convolutions": [
             conv(20, 5, padding="same"), conv(24, 3), conv(17, (1, 3), padding="same"),
             conv(33, 3, padding="same", dilation_rate=2), conv(12, (5, 3), strides=(2, 1)),
-            Conv2D(8, 1, use_bias=False), *head,
+            Conv2D(8, 1, use_bias=False), *head(),
         ],
         "activations": [
             Conv2D(6, 3, activation="tanh"), Activation("sigmoid"), Conv2D(7, 3, activation="relu"),
@@ -139,7 +147,7 @@ def by_layers() -> dict[str, Training]:
         "pools": [
             conv(8, 3, padding="same"), MaxPooling2D(3, strides=2, padding="same"),
             AveragePooling2D(2, strides=1), Conv2D(8, 3, padding="same"), MaxPooling2D((1, 2)),
-            Activation("tanh"), AveragePooling2D((3, 2), padding="same"), *head,
+            Activation("tanh"), AveragePooling2D((3, 2), padding="same"), *head(),
         ],
         "normalization": [
             BatchNormalization(), conv(8, 3), BatchNormalization(center=False, epsilon=1e-2),
@@ -161,7 +169,7 @@ def by_layers() -> dict[str, Training]:
         ],
         "initializers": [
             conv(6, 2, kernel_initializer=name, bias_initializer="ones") for name in INITIALIZERS
-        ] + head,
+        ] + head(),
         "regularizers": [
             conv(6, 3, kernel_regularizer=0.02), conv(6, 3, kernel_regularizer="l2"),
             conv(6, 3, trainable=False), Flatten(), Dense(90, kernel_regularizer=1e-3),

@@ -45,7 +45,7 @@ def trained(digits):
         ],
         kernels="reference",
     )  # fmt: skip
-    model.compile(Adam(0.01), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
     recorder = plots.GradientRecorder(every=2)
     x, y = digits
     history = model.fit(x, y, 25, 2, validation_split=0.25, callbacks=[recorder], verbose=0)

@@ -65,8 +65,9 @@ def trained(tmp_path_factory):
 def test_train_prints_what_it_does_and_writes_model_checkpoint_and_pictures(trained):
     folder, out = trained
     assert f"mnist: 2,000 + 200 images from {folder / 'data'}" in out
-    assert "conv2d (Conv2D)" in out and "Total: 693,962 weights" in out
-    assert len(re.findall(r"^Epoch \d/4 - .* images/s - loss: .* val_accuracy: ", out, re.M)) == 4
+    assert "conv2d (Conv2D)" in out and "Total params: 693,962 (" in out
+    line = r"^Epoch \d/4 - .* images/s - accuracy: .* loss: .* val_accuracy: .* val_loss: "
+    assert len(re.findall(line, out, re.M)) == 4
     (accuracy,) = re.findall(r"^test loss \d\.\d{4}, test accuracy (\d\d\.\d\d)%$", out, re.M)
     assert float(accuracy) > 80
     results = folder / "results" / "simple"
@@ -134,7 +135,7 @@ def test_a_network_put_into_the_script_trains_and_resumes(few, tmp_path):
     options = ["--data", few, "--kernels", "reference", "--out", "here"]
     run(tmp_path / "mine.py", *options, "--epochs", 1, folder=tmp_path)
     done = run(tmp_path / "mine.py", *options, "--epochs", 2, "--resume", folder=tmp_path)
-    assert "Epoch 2/2" in done.stdout and "Total: 7,850 weights" in done.stdout
+    assert "Epoch 2/2" in done.stdout and "Total params: 7,850 (" in done.stdout
     options += ["--epochs", 3, "--resume"]
     done = run("train_mnist.py", *options, folder=tmp_path, expect=2)
     assert "holds a model 'simple' that differs from the preset" in done.stderr

@@ -128,7 +128,7 @@ def test_importing_the_package_loads_none_of_what_has_moved():
 
 def model():
     made = Sequential([Input((3,)), Dense(2)], kernels="reference")
-    made.compile(Adam(), "mse", ["mae"])
+    made.compile(Adam(), "mse", metrics=["mae"])
     made.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
     return made
 

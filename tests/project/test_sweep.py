@@ -55,8 +55,8 @@ WRONG = [
 SIGNATURES = signatures()
 # What a method is called on; of other classes, what their right call makes.
 RECEIVERS = {
-    "Sequential": model, "Layer": dense, "Loss": MeanSquaredError, "Trace": lambda: TRACE,
-    "Normalization": nanocnn.Normalization,
+    "Sequential": model, "Layer": dense, "Activation": dense, "Loss": MeanSquaredError,
+    "Normalization": nanocnn.Normalization, "Trace": lambda: TRACE,
     "Schedule": lambda: ExponentialDecay(**DECAY),
 }  # fmt: skip
 
@@ -85,7 +85,7 @@ def call(name, options):
         assert state(this) == before, "the refused call changed the model"
         this.train_on_batch(X, Y)
         raise
-    if name == "Sequential.compile":
+    if name == "Sequential.compile" and options["loss"] is not None:
         this.train_on_batch(X, Y)
     return result
 
@@ -132,8 +132,8 @@ def use(made):
 
 def complaint(error, name, argument):
     """What is wrong with an error that a wrong value gave; "" for nothing."""
-    if isinstance(error, OSError) and argument in PATHS:
-        return ""
+    if (isinstance(error, OSError) and argument in PATHS) or argument == "print_fn":
+        return ""  # the last: a function's own error
     kind = type(error)
     if kind is TypeError and re.search(r"\) missing \d+ required", str(error)):
         return ""  # Python's own, and as clear

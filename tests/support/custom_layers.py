@@ -71,7 +71,7 @@ def model_of(*layers, kernels="fast", compiled=False, dtype="float32", shape=(6,
     layers = [Input(shape), *layers, Flatten(), Dense(3, activation="softmax")]
     model = Sequential(layers, seed=1, kernels=kernels, dtype=dtype)
     if compiled:
-        model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 

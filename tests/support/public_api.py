@@ -25,7 +25,7 @@ def model():
     layers = [Input((6, 6, 1)), nanocnn.Conv2D(2, 3, activation="relu"), Flatten(),
               Dense(3, activation="softmax")]  # fmt: skip
     made = Sequential(layers, kernels="reference")
-    made.compile("sgd", SPARSE, ["accuracy"])
+    made.compile("sgd", SPARSE, metrics=["accuracy"])
     return made
 
 
@@ -80,6 +80,7 @@ EXAMPLES = {
     "Layer.build": dict(input_shape=(4,), rng=0, dtype="float64"),
     "Layer.forward": dict(x=X[:, 0, :4, 0], training=True),
     "Layer.backward": dict(dy=np.ones((4, 2), np.float32)),
+    "Activation.set_weights": dict(weights=dense().get_weights()),  # of every layer
     "Layer.from_config": dict(config={"units": 2}),
     "Input.from_config": dict(config={"batch_shape": [None, 4]}),
     "Layer.trainable": dict(value=True),
@@ -109,18 +110,23 @@ EXAMPLES = {
     "TensorBoard": dict(log_dir="logs", update_freq="batch"),
     "TerminateOnNaN": {},
     "plots.GradientRecorder": {},
-    "Sequential": dict(layers=[], seed=1, dtype="float32", kernels="reference", name="thing"),
+    "Sequential": dict(layers=[], name="thing", seed=1, dtype="float32", kernels="reference"),
+    "Sequential.__call__": dict(x=X, training=True),
     "Sequential.add": dict(layer=Dropout(0.5)),
     "Sequential.build": dict(input_shape=(6, 6, 1)),
     "Sequential.check_path": dict(path="a.npz"),
     "Sequential.compile": dict(optimizer="adam", loss=SPARSE, metrics=["accuracy"]),
     "Sequential.evaluate": dict(batch_size=2, **BATCH),
     "Sequential.fit": dict(batch_size=2, validation_data=(X, Y), class_weight={0: 1.0}, **BATCH),
+    "Sequential.get_layer": dict(index=0),
     "Sequential.plan": {},
     "Sequential.plot": dict(path="a.png"),
     "Sequential.predict": dict(x=X, batch_size=2),
+    "Sequential.predict_on_batch": dict(x=X),
     "Sequential.save": dict(path="a.npz"),
     "Sequential.set_weights": dict(weights=MODEL.get_weights()),
+    "Sequential.summary": dict(line_length=50),
+    "Sequential.test_on_batch": BATCH,
     "Sequential.trace": dict(x=X, y=Y),
     "Sequential.train_on_batch": dict(class_weight={0: 1.0}, **BATCH),
     "Sequential.trainable": dict(value=True),

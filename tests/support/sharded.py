@@ -79,7 +79,7 @@ def network(
         Dense(10, activation="softmax"),
     ]
     model = Sequential(layers, seed=3, dtype=dtype, kernels=kernels)
-    model.compile(optimizer, SPARSE, ["accuracy", *metrics])
+    model.compile(optimizer, SPARSE, metrics=["accuracy", *metrics])
     return model
 
 

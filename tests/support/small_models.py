@@ -66,7 +66,7 @@ def small_model(kernels="reference", seed=0, dtype="float32", optimizer="adam", 
         ],
         seed=seed, dtype=dtype, kernels=kernels,
     )  # fmt: skip
-    model.compile(optimizer, loss, ["accuracy"])
+    model.compile(optimizer, loss, metrics=["accuracy"])
     return model
 
 
@@ -93,7 +93,7 @@ def every_layer(kernels="reference", seed=0, dtype="float32", optimizer="adam"):
         ],
         seed=seed, dtype=dtype, kernels=kernels,
     )  # fmt: skip
-    model.compile(optimizer, SPARSE, ["accuracy"])
+    model.compile(optimizer, SPARSE, metrics=["accuracy"])
     return model
 
 

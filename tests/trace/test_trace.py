@@ -74,7 +74,7 @@ LOSSES = {
 def make(name, kernels="reference", dtype="float64"):
     """A compiled model and data for it; biases, gamma and beta are not left at 0 and 1."""
     model = Sequential([Input((9, 8, 2)), *MODELS[name]()], dtype=dtype, kernels=kernels)
-    model.compile(Adam(), LOSSES[name], ["accuracy"])
+    model.compile(Adam(), LOSSES[name], metrics=["accuracy"])
     rng = np.random.default_rng(5)
     model.set_weights([w + 0.1 * rng.random(w.shape) for w in model.get_weights()])
     x = rng.standard_normal((N, 9, 8, 2))
@@ -250,7 +250,7 @@ def test_uint8_images_are_scaled_as_in_training():
         (lambda m, x, y: m.trace(x, y, training=1), ValueError, "training=1, expected True or Fal"),
         (lambda m, x, y: m.trace(x, None), ValueError, "y: shape"),
         (lambda m, x, y: m.trace("digits", y), ValueError, "x: expected an array of numbers"),
-        (lambda m, x, y: Sequential(m.layers).trace(x, y), RuntimeError, "compile"),
+        (lambda m, x, y: Sequential([Flatten(), Dense(2)]).trace(x, y), RuntimeError, "compile"),
     ],
 )
 def test_wrong_use_is_refused(use, error, words):

@@ -1,0 +1,214 @@
+"""A chain of layers that predicts, and remembers the range of the data it was trained on."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..callbacks import Callback, CallbackList
+from ..common.arrays import Array, quiet
+from ..common.errors import NonFiniteError, warn
+from ..common.validate import as_array, flag, integer, verbosity
+from ..data.batches import Images, as_images, take
+from ..data.lazy import LazyImages
+from ..jit.capture import never_captured
+from ..kernels.memory import Memory
+from .history import Progress
+from .inference import inference
+from .inputs import Data
+from .sources import ArraySource, BatchSource, Source, yields_batches
+from .structure import Structure
+
+INFERENCE_BATCH = 128  # large enough for the kernels, small enough for the cache
+UNIT_RANGE = 1.5  # well above the range of scaled pixels
+
+
+class Predictor(Structure):
+    """A `Structure` that predicts."""
+
+    # Whether all training data lay within -UNIT_RANGE to UNIT_RANGE; None: not known.
+    unit_range: bool | None = None
+    _range_said = False
+
+    @never_captured
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = 0,
+        steps: int | None = None,
+        callbacks: Callback | Sequence[Callback] | None = None,
+    ) -> Array:
+        """The model's output for x (N, *input_shape): (N, *output_shape), a new array.
+
+        As in `fit`, uint8 is scaled by 1/255 and floats are taken as they are; x may yield batches,
+        of which labels are not used; and `steps` is the number of batches, None for all. A model
+        trained on values within 1.5 warns once when it is given larger ones, and one trained on
+        larger ones when it is given uint8. May be called by any number of threads at once. Of
+        `callbacks` the `on_predict_` methods are called. Raises `NonFiniteError`, the layer named,
+        when numbers overflow on the way.
+        """
+        verbosity(verbose)
+        size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
+        if not verbose and callbacks is None and steps is None:
+            result = self._predict_at_once(x, size)
+            if result is not None:
+                return result
+        source = self._source(x, None, None, size, steps, self._build_for, self._unlabelled)
+        return self._predict(source, callbacks, Progress(verbose))
+
+    def _unlabelled(self, x: Any, y: Any = None, sample_weight: Any = None) -> Data:
+        return Data(self._images(x), np.empty(0), None)
+
+    def _source(
+        self, x: Any, y: Any, sample_weight: Any, size: int, steps: Any,
+        ready: Callable[[Any], None], check: Callable[[Any, Any, Any], Data],
+        steps_name: str = "steps", name: str = "x",
+    ) -> Source:  # fmt: skip
+        """Arrays in batches of `size`, or x that yields batches: see `BatchSource`."""
+        if yields_batches(x, y, sample_weight):
+            return BatchSource(x, name, steps, steps_name, ready, check)
+        ready(x)
+        return ArraySource(check(x, y, sample_weight), size, steps, steps_name)
+
+    def _predict(self, source: Source, callbacks: Any, progress: Progress) -> Array:
+        listening = None if callbacks is None else CallbackList(callbacks, self, source.length)
+        if source.samples is not None:
+            result = np.empty((source.samples, *self.output_shape), self.dtype)
+        outputs: list[Array] = []  # of batches whose number is not known
+        done = 0
+        progress.begin("Prediction", source.samples)
+        if listening:
+            listening.call("on_predict_begin", {})
+        with self.borrowed_memory() as memory, progress:
+            for number, (data, index) in enumerate(source.epoch() or ()):
+                if listening:
+                    listening.call("on_predict_batch_begin", number, {})
+                n = index.stop - index.start if isinstance(index, slice) else len(index)
+                found = inference(self.execution_plan, n, memory)
+                take(data.x, index, self.dtype, found.x)
+                found.run()
+                if source.samples is None:
+                    outputs.append(found.y.copy())
+                else:
+                    result[done : done + n] = found.y
+                done += n
+                if not found.is_finite():
+                    raise NonFiniteError(
+                        f"predict: NaN or infinity, first seen in {self._first_nonfinite(found.x)}"
+                    )
+                progress.update(n, {})
+                if listening:
+                    logs = {"outputs": found.y.copy()}
+                    listening.call("on_predict_batch_end", number, logs)
+            progress.end({}, done)
+        if listening:
+            listening.call("on_predict_end", {})
+        return np.concatenate(outputs) if source.samples is None else result
+
+    def predict_on_batch(self, x: Any) -> Array:
+        """`predict` of one batch."""
+        return self.predict(x, 2**31 - 1)
+
+    @never_captured
+    def __call__(self, x: Any, training: bool = False) -> Array:
+        """The output for a batch x (N, *input_shape), or for one image, as a batch of one.
+
+        `training`: with dropout, and with the batch's own statistics, which moving averages follow.
+        """
+        training = flag(training, "training")
+        x = as_array(x, "x")
+        self._build_for(x)
+        image = self.input_shape
+        if x.shape == image or (image[-1] == 1 and x.shape == image[:-1]):
+            x = x[np.newaxis]
+        if not training:
+            return self.predict_on_batch(x)
+        images = take(self._images(x), slice(None), self.dtype)
+        plan = self.execution_plan
+        with self.borrowed_memory() as memory:
+            y = plan.forward(images, True, memory)
+            return np.array(y if plan.final is None else plan.final._forward(y, True, memory))
+
+    def _predict_at_once(self, x: Any, size: int) -> Array | None:
+        """`predict` of one batch, of the model's own type and shape, whose checks are kernels.
+
+        None if it is another, or if there is something to say of it.
+        """
+        if not (self.built and type(x) is np.ndarray and x.dtype == self.dtype and x.ndim):
+            return None
+        if x.shape[1:] != self.input_shape or self.layers != self._built_layers:
+            return None
+        if not 0 < len(x) <= size:
+            return None
+        memory, spare = self._borrow()  # `borrowed_memory` would take a microsecond more
+        try:
+            found = inference(self._plan, len(x), memory)
+            if not found.is_captured:
+                return None
+            np.copyto(found.x, x)
+            found.run()
+            if not found.is_finite() or (self.unit_range and found.largest[0] > UNIT_RANGE):
+                return None
+            return found.y.copy()
+        finally:
+            spare.append(memory)
+
+    # --- The range of the data ---
+
+    def _build(self, given: tuple[int, ...]) -> None:
+        before = self._built_layers
+        super()._build(given)
+        if not before:
+            self.unit_range, self._range_said = None, False
+
+    def _images(self, x: Any, name: str = "x", compare: bool = True) -> Images:
+        """`x` checked and in the model's form; warns once of another range if `compare`."""
+        images = as_images(x, self.input_shape, self.dtype, name, self.scale_uint8)
+        if compare:
+            self._compare_range(images, name)
+        return images
+
+    def _compare_range(self, images: Images, name: str) -> None:
+        """Warn once if the images have another range than those the model was trained on."""
+        if self.unit_range is None or self._range_said:
+            return
+        scaled = images.dtype == np.uint8  # others are as they will be used
+        if self.unit_range and not scaled and (largest := _known(images).max()) > UNIT_RANGE:
+            given = f"values up to {largest:g}"
+            trained = f"values within {UNIT_RANGE}"
+            fix = "for pixels of 0 to 255, " + "pass uint8 or " * self.scale_uint8 + "divide by 255"
+        elif scaled and not self.unit_range:
+            given, trained = "uint8, which is scaled by 1/255", f"values beyond {UNIT_RANGE}"
+            fix = "for pixels as they are, pass x.astype('float32')"
+        else:
+            return
+        self._range_said = True
+        warn(
+            f"{name}: {given}, where model {self.name!r} was trained on {trained}: {fix} "
+            "(this is said once)"
+        )
+
+    def _trained_on(self, images: Images) -> None:
+        """Remember the range of the images that the model is trained on."""
+        if self.unit_range is not False:
+            self.unit_range = images.dtype == np.uint8 or bool(
+                (known := _known(images)).max() <= UNIT_RANGE and known.min() >= -UNIT_RANGE
+            )
+
+    @quiet
+    def _first_nonfinite(self, x: Array) -> str:
+        """The first layer whose weights or output for `x` are not finite, and which of the two."""
+        for layer in self.layers:
+            for name, array in layer.weights.items():
+                if not np.isfinite(array).all():
+                    return f"the {name} of layer {layer.name!r}"
+            x = layer.run_forward(x, False, Memory())
+            if not np.isfinite(x).all():
+                return f"the output of layer {layer.name!r}"
+        return "the loss"
+
+
+def _known(images: Images) -> Array:
+    """What tells their range: all of them, or the first where reading all would take long."""
+    return images.first() if isinstance(images, LazyImages) else images
