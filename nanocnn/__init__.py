@@ -21,11 +21,11 @@ _HOMES = {
     "models.history": "History",
     "layers": "Activation AveragePooling2D BatchNormalization Conv2D Dense Dropout Flatten Input "
     "Layer MaxPooling2D",
-    "losses": "BinaryCrossentropy CategoricalCrossentropy Loss MeanSquaredError "
-    "SparseCategoricalCrossentropy",
-    "optimizers": "SGD Adam AdamW Optimizer RMSProp RMSprop",
+    "losses": "BinaryCrossentropy CategoricalCrossentropy Loss MeanAbsoluteError "
+    "MeanSquaredError SparseCategoricalCrossentropy",
+    "optimizers": "SGD Adadelta Adam AdamW Nadam Optimizer RMSProp RMSprop",
     "regularizers": "L2",
-    "schedules": "CosineDecay ExponentialDecay InverseTimeDecay PiecewiseConstantDecay "
+    "optimizers.schedules": "CosineDecay ExponentialDecay InverseTimeDecay PiecewiseConstantDecay "
     "PolynomialDecay Schedule",
     "models": "Sequential load_model",
     "jit.threads": "get_num_threads set_num_threads",
@@ -74,6 +74,7 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
         BinaryCrossentropy as BinaryCrossentropy,
         CategoricalCrossentropy as CategoricalCrossentropy,
         Loss as Loss,
+        MeanAbsoluteError as MeanAbsoluteError,
         MeanSquaredError as MeanSquaredError,
         SparseCategoricalCrossentropy as SparseCategoricalCrossentropy,
     )
@@ -81,14 +82,15 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
     from .models.history import History as History
     from .optimizers import (
         SGD as SGD,
+        Adadelta as Adadelta,
         Adam as Adam,
         AdamW as AdamW,
+        Nadam as Nadam,
         Optimizer as Optimizer,
         RMSProp as RMSProp,
         RMSprop as RMSprop,
     )
-    from .regularizers import L2 as L2
-    from .schedules import (
+    from .optimizers.schedules import (
         CosineDecay as CosineDecay,
         ExponentialDecay as ExponentialDecay,
         InverseTimeDecay as InverseTimeDecay,
@@ -96,6 +98,7 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
         PolynomialDecay as PolynomialDecay,
         Schedule as Schedule,
     )
+    from .regularizers import L2 as L2
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """A model with a loss and metrics: what `compile` chooses, and how well the model does."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..distributed import Communicator
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
 from ..losses import Loss, get_loss, is_builtin
-from ..metrics import Means, Metric, custom_metrics, get_metrics
+from ..metrics import AnyMetric, Means, count_sums, get_metrics, metric_configs
 from ..optimizers import Optimizer, get_optimizer
 from .history import Progress
 from .inputs import Data, checked_weight
@@ -34,20 +34,21 @@ class Evaluator(Structure):
     def __init__(self, *args: Any, **options: Any) -> None:
         self.optimizer: Optimizer
         self.loss: Loss
-        self.metrics: dict[str, Metric] = {}
+        self.metrics: dict[str, AnyMetric] = {}
         self._compiled = False
         super().__init__(*args, **options)
 
     def compile(
         self,
         optimizer: str | Optimizer | dict[str, Any] = "rmsprop",
-        loss: str | Loss | dict[str, Any] | None = None,
-        metrics: str | Metric | list[str | Metric] | None = None,
+        loss: str | Loss | Callable[[Any, Any], Any] | dict[str, Any] | None = None,
+        metrics: str | AnyMetric | Sequence[str | AnyMetric | dict[str, Any]] | None = None,
     ) -> None:
         """Choose the optimizer, the loss and the metrics; `fit` and `evaluate` need them.
 
         Names or objects: "adam", "sparse_categorical_crossentropy", ["accuracy"]; for functions of
-        your own see `nanocnn.metrics`. Raises ValueError for an optimizer of another model.
+        your own see `nanocnn.metrics` and `nanocnn.losses.FunctionLoss`. Raises ValueError for an
+        optimizer of another model.
         """
         if loss is None:
             raise ValueError("compile: loss=None, expected a loss such as 'mse'")
@@ -67,7 +68,7 @@ class Evaluator(Structure):
         return {
             "optimizer": serialize(self.optimizer),
             "loss": serialize(self.loss),
-            "metrics": [name for name in self.metrics if name not in custom_metrics(self.metrics)],
+            "metrics": metric_configs(self.metrics),
         }
 
     def build(self, input_shape: tuple[int, ...]) -> None:
@@ -157,7 +158,7 @@ class Evaluator(Structure):
         """`_evaluate`, each process a part of the batches, with the same result on all."""
         callbacks.call("on_test_begin", {})
         order = [*batches(len(data.x), batch_size)]
-        found = np.zeros((len(order), 2 + len(self.metrics)))  # samples, loss, metrics
+        found = np.zeros((len(order), 2 + count_sums(self.metrics)))  # samples, loss, sums
         with self.borrowed_memory() as memory:
             for number in range(communicator.rank, len(order), communicator.size):
                 try:
@@ -165,7 +166,7 @@ class Evaluator(Structure):
                 except NonFiniteError:
                     found[number] = np.nan
                     break
-                found[number] = step.samples, step.loss, *step.measure().values()
+                found[number] = step.samples, step.loss, *step.measure()
         means = Means(self.metrics)
         everyone = communicator.all_gather(found)
         for number, index in enumerate(order):
@@ -173,7 +174,7 @@ class Evaluator(Structure):
             if not np.isfinite(loss):
                 error = NonFiniteError(f"the loss is {loss}")
                 raise communicator.agreed(self._nonfinite(error, number, data, index))
-            means.add(int(samples), loss, dict(zip(self.metrics, sums, strict=True)))
+            means.add(int(samples), loss, sums)
         return self._means(means, callbacks)
 
     def _step(self, data: Data, index: slice | Array, memory: Memory, training: bool) -> Step:

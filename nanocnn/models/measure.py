@@ -8,29 +8,42 @@ import numpy as np
 
 from ..common.arrays import Array
 from ..common.errors import NonFiniteError, ShapeError
-from ..metrics import METRICS, Metric, accuracy
+from ..metrics import AnyMetric, Metric, accuracy, is_builtin, is_counted
 
 
 def measure(
-    metrics: Mapping[str, Metric], threshold: float, target: Array, prediction: Array,
+    metrics: Mapping[str, AnyMetric], threshold: float, target: Array, prediction: Array,
     correct: float | None = None,
-) -> dict[str, float]:  # fmt: skip
-    """Each metric's sum over the samples of a batch.
+) -> list[float]:  # fmt: skip
+    """The sums of all metrics over a batch, one after the other: of a function over its samples.
 
     `correct`, if it is not None: how many are right, the sum of `accuracy`. ValueError for a metric
     with an invalid result.
     """
-    sums = {}
+    sums: list[float] = []
     for name, metric in metrics.items():
-        if metric is accuracy and correct is not None:
-            sums[name] = correct
+        if correct is not None and is_counted(metric):
+            sums.append(correct)
             continue
         # The next batch overwrites these arrays, and a custom function may keep them.
-        own = METRICS.get(name) is metric
+        own = is_builtin(metric)
         arrays = [a if own else a.copy() for a in (target, prediction)]
-        options = {"threshold": threshold} if metric is accuracy else {}
-        sums[name] = _sum(name, metric(*arrays, **options), len(target))
+        if isinstance(metric, Metric):
+            sums += _sums(name, metric.sums(*arrays), metric.size)
+        else:
+            options = {"threshold": threshold} if metric is accuracy else {}
+            sums.append(_sum(name, metric(*arrays, **options), len(target)))
     return sums
+
+
+def _sums(name: str, values: Any, size: int) -> list[float]:
+    """The sums of a metric that is an object, as floats."""
+    array = np.asarray(values, np.float64)
+    if array.shape != (size,):
+        raise ShapeError(f"metric {name!r} returned sums {array.shape}, expected ({size},)")
+    if not np.isfinite(array).all():
+        raise NonFiniteError(f"metric {name!r} returned NaN or infinity")
+    return list(array.tolist())
 
 
 def _sum(name: str, values: Any, n: int) -> float:

@@ -22,8 +22,8 @@ from nanocnn.layers.activation import ACTIVATIONS
 from nanocnn.losses import LOSSES
 from nanocnn.metrics import METRICS
 from nanocnn.optimizers import OPTIMIZERS
+from nanocnn.optimizers.schedules import SCHEDULES
 from nanocnn.presets import build
-from nanocnn.schedules import SCHEDULES
 from support.paths import ROOT, TESTS
 from support.processes import ENVIRONMENT
 from support.processors import output, start, usable

@@ -26,6 +26,8 @@ from .dense import dense_backward, dense_forward
 from .element_loss import (
     binary_cross_entropy_backward,
     binary_cross_entropy_forward,
+    mean_absolute_error_backward,
+    mean_absolute_error_forward,
     mean_squared_error_backward,
     mean_squared_error_forward,
     sigmoid_cross_entropy_backward,
@@ -51,7 +53,13 @@ from .loss import (
 )
 from .measures import count_correct, largest, mean_loss
 from .norms import clip_scales, l2_gradient, l2_penalty
-from .optimizers import adam_update, rmsprop_update, sgd_update
+from .optimizers import (
+    adadelta_update,
+    adam_update,
+    nadam_update,
+    rmsprop_update,
+    sgd_update,
+)
 from .pool import average_pool_backward, average_pool_forward, max_pool_backward, max_pool_forward
 from .shards import add, batch_norm_gradient, batch_norm_statistics, batch_norm_sums
 
@@ -59,6 +67,7 @@ fuses = writes_into = chooses = True  # see kernels/__init__.py
 calls_blas = False
 
 __all__ = [
+    "adadelta_update",
     "adam_update",
     "add",
     "average_pool_backward",
@@ -93,9 +102,12 @@ __all__ = [
     "largest",
     "max_pool_backward",
     "max_pool_forward",
+    "mean_absolute_error_backward",
+    "mean_absolute_error_forward",
     "mean_loss",
     "mean_squared_error_backward",
     "mean_squared_error_forward",
+    "nadam_update",
     "one_hot",
     "relu_backward",
     "relu_forward",

@@ -1,0 +1,218 @@
+"""Metrics: functions of (y_true, y_pred), both (N, ...), or classes by Keras's names.
+
+`fit` and `evaluate` report a function's mean over the samples. A custom function may return values
+(N,), several per sample (N, ...), which are averaged, or one number for the batch, which counts for
+each of its samples. Model files cannot store custom metrics; copies and pickles keep them.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from ..common.arrays import Array
+from ..common.config import checked_config, match_name, refuse_unknown, serialize
+from ..common.errors import unknown, warn
+from ..common.validate import accepts
+from ..losses import mean_absolute_error, mean_squared_error
+from .functions import (
+    accuracy,
+    binary_accuracy,
+    categorical_accuracy,
+    sparse_categorical_accuracy,
+    sparse_top_k_categorical_accuracy,
+    top_k_categorical_accuracy,
+)
+from .metric import (
+    Accuracy,
+    BinaryAccuracy,
+    CategoricalAccuracy,
+    MeanAbsoluteError,
+    MeanMetric,
+    MeanSquaredError,
+    Metric,
+    Precision,
+    Recall,
+    SparseCategoricalAccuracy,
+    SparseTopKCategoricalAccuracy,
+    TopKCategoricalAccuracy,
+)
+from .report import classification_report, confusion_matrix
+
+AnyMetric = Metric | Callable[[Array, Array], Any]
+CLASSES: dict[str, type[Metric]] = {
+    kind.__name__: kind
+    for kind in (
+        Accuracy, BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy,
+        TopKCategoricalAccuracy, SparseTopKCategoricalAccuracy, Precision, Recall,
+        MeanSquaredError, MeanAbsoluteError,
+    )
+}  # fmt: skip
+FUNCTIONS = (
+    accuracy, binary_accuracy, categorical_accuracy, sparse_categorical_accuracy,
+    top_k_categorical_accuracy, sparse_top_k_categorical_accuracy, mean_squared_error,
+    mean_absolute_error,
+)  # fmt: skip
+mse, mae = mean_squared_error, mean_absolute_error
+METRICS: dict[str, Any] = {
+    **CLASSES,
+    **{function.__name__: function for function in FUNCTIONS},
+    **{"acc": accuracy, "Accuracy": accuracy, "mse": mse, "MSE": mse, "mae": mae, "MAE": mae},
+    **{"precision": Precision, "recall": Recall},
+}
+COUNTED = (accuracy, categorical_accuracy, sparse_categorical_accuracy)  # by a kernel
+
+RESERVED = ("loss", "epoch", "learning_rate")  # other keys of the logs
+
+
+def get_metrics(
+    specs: str | AnyMetric | Sequence[str | AnyMetric | dict[str, Any]] | None,
+) -> dict[str, AnyMetric]:
+    """Return metrics by their names in the history.
+
+    The name is the word that is given, a metric's `name`, or a function's `__name__`; a second one
+    of that name, such as another lambda, is numbered "_1". Raises ValueError for an unknown name,
+    for one given twice, for a function that does not take (y_true, y_pred), for a metric of several
+    numbers, and for the name of another key of the logs.
+    """
+    found: dict[str, AnyMetric] = {}
+    specs = [specs] if isinstance(specs, str) or callable(specs) else specs
+    specs = [] if specs is None else specs
+    if not isinstance(specs, (list, tuple)):
+        raise ValueError(f"metrics={specs!r:.80}, expected a list of names or functions")
+    for spec in specs:
+        name, metric = _named(spec)
+        if name in found:
+            if found[name] is metric:
+                raise ValueError(f"metrics: {name!r} is given twice")
+            name = next(f"{name}_{i}" for i in count(1) if f"{name}_{i}" not in found)
+        found[name] = metric
+    return found
+
+
+def _named(spec: Any) -> tuple[str, AnyMetric]:
+    """The name and the metric that `spec` means: a word, an object, a function or a config."""
+    if isinstance(spec, dict):
+        kind = CLASSES[match_name("metric", spec.get("class_name"), CLASSES)]
+        config = checked_config(spec.get("config", {}), "metric")
+        refuse_unknown(kind, config)
+        spec = kind(**config)
+    elif isinstance(spec, type) and spec in CLASSES.values():
+        spec = spec()
+    if not callable(spec):
+        if not isinstance(spec, str) or spec not in METRICS:
+            raise unknown("metric", spec, METRICS)
+        metric = METRICS[spec]
+        return spec, metric(name=spec) if isinstance(metric, type) else metric
+    name = spec.name if isinstance(spec, Metric) else _function_name(spec)
+    if name in RESERVED or name.startswith("val_"):
+        raise ValueError(f"metric {name!r}: expected another name, this key of the logs is taken")
+    if isinstance(spec, Metric) and np.ndim(spec.ratio(np.zeros(spec.size))):
+        raise ValueError(f"metric {name!r}: several thresholds, expected one number for the logs")
+    return name, spec
+
+
+def _function_name(metric: Any) -> str:
+    function = metric
+    while isinstance(function, partial):
+        function = function.func
+    name = str(getattr(function, "__name__", type(function).__name__))
+    if isinstance(function, type) or not accepts(metric, None, None):
+        raise ValueError(f"metric {name!r}: expected a function of (y_true, y_pred)")
+    return name
+
+
+def is_builtin(metric: Any) -> bool:
+    """Whether files can store the metric: a function or an object of a class above."""
+    return type(metric) in CLASSES.values() or any(metric is each for each in FUNCTIONS)
+
+
+def is_counted(metric: AnyMetric) -> bool:
+    """Whether the kernel `count_correct` computes its sum."""
+    return any(metric is each for each in COUNTED)
+
+
+def custom_metrics(metrics: Mapping[str, AnyMetric]) -> dict[str, AnyMetric]:
+    """Return the custom metrics, which files cannot store."""
+    return {name: metric for name, metric in metrics.items() if not is_builtin(metric)}
+
+
+def metric_configs(metrics: Mapping[str, AnyMetric]) -> list[Any]:
+    """Return the others as `get_metrics` takes them: names, and objects as configs."""
+    known = {name: metric for name, metric in metrics.items() if is_builtin(metric)}
+    return [serialize(m) if isinstance(m, Metric) else name for name, m in known.items()]
+
+
+def warn_not_stored(names: Collection[str], warned: set[str], what: str) -> None:
+    """Warn once of each metric that `what` cannot store; `warned` collects their names."""
+    if new := sorted(set(names) - warned):
+        warned.update(new)
+        warn(f"{what} cannot store the metric {', '.join(new)}: compile the loaded model with it")
+
+
+class Means:
+    """The loss and the metrics over all batches so far, weighted by the number of samples."""
+
+    def __init__(self, metrics: Mapping[str, AnyMetric]) -> None:
+        self.metrics, self.count, self.loss = metrics, 0, 0.0
+        self.sums = [0.0] * count_sums(metrics)
+
+    def add(self, samples: int, loss: float, sums: Sequence[float]) -> None:
+        """Add a batch: how many samples it has, their mean loss, and what `measure` returned."""
+        self.count += samples
+        self.loss += loss * samples
+        for i, value in enumerate(sums):
+            self.sums[i] += value
+
+    def result(self) -> dict[str, float]:
+        """Return the means and ratios so far."""
+        found, start = {"loss": self.loss / self.count}, 0
+        for name, metric in self.metrics.items():
+            if isinstance(metric, Metric):
+                stop = start + metric.size
+                found[name] = metric.ratio(np.array(self.sums[start:stop]))
+            else:
+                stop = start + 1
+                found[name] = self.sums[start] / self.count
+            start = stop
+        return found
+
+
+def count_sums(metrics: Mapping[str, AnyMetric]) -> int:
+    """The number of sums that all metrics have: one of a function."""
+    return sum(each.size if isinstance(each, Metric) else 1 for each in metrics.values())
+
+
+__all__ = [
+    "METRICS",
+    "Accuracy",
+    "BinaryAccuracy",
+    "CategoricalAccuracy",
+    "MeanAbsoluteError",
+    "MeanMetric",
+    "MeanSquaredError",
+    "Means",
+    "Metric",
+    "Precision",
+    "Recall",
+    "SparseCategoricalAccuracy",
+    "SparseTopKCategoricalAccuracy",
+    "TopKCategoricalAccuracy",
+    "accuracy",
+    "binary_accuracy",
+    "categorical_accuracy",
+    "classification_report",
+    "confusion_matrix",
+    "custom_metrics",
+    "get_metrics",
+    "mae",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "mse",
+    "sparse_categorical_accuracy",
+    "sparse_top_k_categorical_accuracy",
+    "top_k_categorical_accuracy",
+    "warn_not_stored",
+]
