@@ -53,24 +53,9 @@ def get_loss(spec: str | Loss | Callable[[Any, Any], Any] | dict[str, Any]) -> L
 get, mae, mse = get_loss, mean_absolute_error, mean_squared_error  # keras.losses.get and so on
 
 __all__ = [
-    "EPSILON",
-    "LOSSES",
-    "BinaryCrossentropy",
-    "CategoricalCrossentropy",
-    "Crossentropy",
-    "FunctionLoss",
-    "Loss",
-    "MeanAbsoluteError",
-    "MeanSquaredError",
-    "SparseCategoricalCrossentropy",
-    "binary_crossentropy",
-    "categorical_crossentropy",
-    "get",
-    "get_loss",
-    "is_builtin",
-    "mae",
-    "mean_absolute_error",
-    "mean_squared_error",
-    "mse",
+    "EPSILON", "LOSSES", "BinaryCrossentropy", "CategoricalCrossentropy", "Crossentropy",
+    "FunctionLoss", "Loss", "MeanAbsoluteError", "MeanSquaredError",
+    "SparseCategoricalCrossentropy", "binary_crossentropy", "categorical_crossentropy", "get",
+    "get_loss", "is_builtin", "mae", "mean_absolute_error", "mean_squared_error", "mse",
     "sparse_categorical_crossentropy",
-]
+]  # fmt: skip

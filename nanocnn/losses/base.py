@@ -26,6 +26,7 @@ class Loss(Configured):
     Source: keras/src/losses/losses.py.
     """
 
+    operation = ""  # its kernels, without _forward and _backward
     output_activation = ""  # the activation before the loss that can be fused with it
 
     @property
@@ -76,11 +77,20 @@ class Loss(Configured):
 
         With `logits` it also applies the model's `output_activation`, fused.
         """
-        raise NotImplementedError
+        memory.save(self, prediction, target)
+        losses = getattr(kernels, f"{self.operation}_forward")(
+            prediction, target, **memory.out(self, losses=prediction.shape[:1])
+        )
+        return losses, prediction
 
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
         """Return dL/dprediction of the last forward, for L = sum over n of weight[n] * loss[n]."""
-        raise NotImplementedError
+        prediction, target = memory.saved(self)
+        out = memory.out(self, dx=prediction.shape)
+        dx: Array = getattr(kernels, f"{self.operation}_backward")(
+            prediction, target, weight, **out
+        )
+        return dx
 
     def check_activation(self, activation: str, output_shape: tuple[int, ...]) -> str:
         """Return a warning if the model's last `activation` is probably a mistake, else ""."""

@@ -11,7 +11,6 @@ import numpy as np
 
 from ..common.arrays import Array
 from ..common.errors import NonFiniteError, ShapeError
-from ..common.tables import sizes
 from ..common.validate import accepts, as_array
 from ..kernels.memory import Memory
 from .base import Loss
@@ -77,12 +76,13 @@ class FunctionLoss(Loss):
 
     def __init__(self, function: Callable[[Array, Array], Any]) -> None:
         self.function = function
+        self._where = f"loss {getattr(function, '__name__', type(function).__name__)!r}"
         if isinstance(function, type) or not accepts(function, None, None):
-            raise ValueError(f"loss {self._name}: expected a function of (y_true, y_pred)")
+            raise ValueError(f"{self._where}: expected a function of (y_true, y_pred)")
 
     def get_config(self) -> dict[str, Any]:
         raise TypeError(
-            f"loss {self._name}: model files cannot store a function; save the weights with "
+            f"{self._where}: model files cannot store a function; save the weights with "
             "numpy.savez(path, *model.get_weights())"
         )
 
@@ -90,22 +90,9 @@ class FunctionLoss(Loss):
         self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
     ) -> tuple[Array, Array]:
         y_true, y_pred = target.astype(np.float64), prediction.astype(np.float64)
-        result = self.function(y_true.copy(), y_pred.copy())
-        gradient = None
-        if isinstance(result, tuple):
-            if len(result) != 2:
-                raise ValueError(
-                    f"loss {self._name} returned a tuple of {len(result)}, expected "
-                    "(losses, gradient)"
-                )
-            result, gradient = result[0], as_array(result[1], f"loss {self._name}: gradient")
-            if gradient.shape != prediction.shape or gradient.dtype.kind not in "buif":
-                raise ShapeError(
-                    f"loss {self._name} returned a gradient of {gradient.dtype} "
-                    f"{gradient.shape}, expected numbers ({sizes(prediction.shape)})"
-                )
+        losses, gradient = self._call(y_true, y_pred)
         memory.save(self, y_true, y_pred, gradient, prediction.dtype)
-        return self._averaged(result, len(prediction)).astype(prediction.dtype), prediction
+        return losses.astype(prediction.dtype), prediction
 
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
         y_true, y_pred, gradient, dtype = memory.saved(self)
@@ -113,41 +100,43 @@ class FunctionLoss(Loss):
             gradient = self._differences(y_true, y_pred)
         if not np.isfinite(gradient).all():
             raise NonFiniteError(
-                f"loss {self._name}: its gradient is NaN or infinite; keep y_pred from where the "
-                "function is not defined, such as np.clip(y_pred, 1e-7, 1)"
+                f"{self._where}: its gradient is NaN or infinite; keep y_pred from where it is "
+                "not defined, such as np.clip(y_pred, 1e-7, 1)"
             )
         dx: Array = (gradient * weight.reshape(-1, *[1] * (y_pred.ndim - 1))).astype(dtype)
         return dx
 
     def _differences(self, y_true: Array, y_pred: Array) -> Array:
         """The gradient of each sample's loss, an output unit after the other."""
-        gradient = np.empty_like(y_pred)
-        steps = STEP * np.maximum(np.abs(y_pred), SMALLEST)
+        gradient, step = np.empty_like(y_pred), STEP * np.maximum(np.abs(y_pred), SMALLEST)
         for unit in np.ndindex(y_pred.shape[1:]):
-            place = (slice(None), *unit)
-            found, ends = [], []
-            for sign in (1, -1):
-                moved = y_pred.copy()
-                moved[place] += sign * steps[place]
-                ends.append(moved[place].copy())
-                losses = self.function(y_true.copy(), moved)
-                found.append(self._averaged(losses, len(y_pred)))
-            gradient[place] = (found[0] - found[1]) / (ends[0] - ends[1])
+            at = (slice(None), *unit)
+            above, below = y_pred.copy(), y_pred.copy()
+            above[at] += step[at]
+            below[at] -= step[at]
+            rise = self._call(y_true, above)[0] - self._call(y_true, below)[0]
+            gradient[at] = rise / (above[at] - below[at])
         return gradient
 
-    def _averaged(self, values: Any, n: int) -> Array:
-        """The losses (n,) from what the function returned."""
-        losses = as_array(values, f"loss {self._name}")
-        if losses.dtype.kind not in "buif" or losses.shape[:1] != (n,) or not losses.size:
+    def _call(self, y_true: Array, y_pred: Array) -> tuple[Array, Array | None]:
+        """The losses (N,), and their gradient if the function returned it."""
+        result, n = self.function(y_true.copy(), y_pred.copy()), len(y_pred)
+        values = result if isinstance(result, tuple) and len(result) == 2 else (result,)
+        losses, *gradient = (as_array(each, self._where) for each in values)
+        if any(each.dtype.kind not in "buif" for each in (losses, *gradient)):
+            raise ValueError(f"{self._where} returned {result!r:.80}, expected numbers")
+        if losses.shape[:1] != (n,) or not losses.size:
             raise ShapeError(
-                f"loss {self._name} returned {losses.dtype} of shape {losses.shape} for {n} "
-                f"samples, expected numbers ({n},), a loss a sample: np.mean(..., axis=-1)"
+                f"{self._where} returned shape {losses.shape} for {n} samples, expected ({n},): "
+                "a loss for each, such as np.mean(..., axis=-1)"
             )
-        return losses.reshape(n, -1).mean(axis=1, dtype=np.float64)
+        if gradient and gradient[0].shape != y_pred.shape:
+            raise ShapeError(
+                f"{self._where} returned a gradient of shape {gradient[0].shape}, expected that "
+                f"of y_pred: {y_pred.shape}"
+            )
+        losses = losses.reshape(n, -1).mean(axis=1, dtype=np.float64)
+        return losses, gradient[0] if gradient else None
 
     def _hint(self) -> str:
         return "; for class numbers pass one-hot rows, np.eye(classes)[y]"
-
-    @property
-    def _name(self) -> str:
-        return repr(getattr(self.function, "__name__", type(self.function).__name__))

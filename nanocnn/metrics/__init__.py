@@ -10,10 +10,8 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-import numpy as np
-
 from ..common.arrays import Array
-from ..common.config import checked_config, match_name, refuse_unknown, serialize
+from ..common.config import deserialize, serialize
 from ..common.errors import unknown, warn
 from ..common.validate import accepts
 from ..losses import mean_absolute_error, mean_squared_error
@@ -30,7 +28,6 @@ from .metric import (
     BinaryAccuracy,
     CategoricalAccuracy,
     MeanAbsoluteError,
-    MeanMetric,
     MeanSquaredError,
     Metric,
     Precision,
@@ -38,10 +35,17 @@ from .metric import (
     SparseCategoricalAccuracy,
     SparseTopKCategoricalAccuracy,
     TopKCategoricalAccuracy,
+    ratio,
 )
 from .report import classification_report, confusion_matrix
 
 AnyMetric = Metric | Callable[[Array, Array], Any]
+FUNCTIONS = (
+    accuracy, binary_accuracy, categorical_accuracy, sparse_categorical_accuracy,
+    top_k_categorical_accuracy, sparse_top_k_categorical_accuracy, mean_squared_error,
+    mean_absolute_error,
+)  # fmt: skip
+COUNTED = (accuracy, categorical_accuracy, sparse_categorical_accuracy)  # by a kernel
 CLASSES: dict[str, type[Metric]] = {
     kind.__name__: kind
     for kind in (
@@ -50,20 +54,12 @@ CLASSES: dict[str, type[Metric]] = {
         MeanSquaredError, MeanAbsoluteError,
     )
 }  # fmt: skip
-FUNCTIONS = (
-    accuracy, binary_accuracy, categorical_accuracy, sparse_categorical_accuracy,
-    top_k_categorical_accuracy, sparse_top_k_categorical_accuracy, mean_squared_error,
-    mean_absolute_error,
-)  # fmt: skip
 mse, mae = mean_squared_error, mean_absolute_error
 METRICS: dict[str, Any] = {
-    **CLASSES,
-    **{function.__name__: function for function in FUNCTIONS},
-    **{"acc": accuracy, "Accuracy": accuracy, "mse": mse, "MSE": mse, "mae": mae, "MAE": mae},
-    **{"precision": Precision, "recall": Recall},
-}
-COUNTED = (accuracy, categorical_accuracy, sparse_categorical_accuracy)  # by a kernel
-
+    **CLASSES, **{function.__name__: function for function in FUNCTIONS},
+    "acc": accuracy, "Accuracy": accuracy, "mse": mse, "MSE": mse, "mae": mae, "MAE": mae,
+    "precision": Precision, "recall": Recall,
+}  # fmt: skip
 RESERVED = ("loss", "epoch", "learning_rate")  # other keys of the logs
 
 
@@ -93,23 +89,18 @@ def get_metrics(
 
 
 def _named(spec: Any) -> tuple[str, AnyMetric]:
-    """The name and the metric that `spec` means: a word, an object, a function or a config."""
-    if isinstance(spec, dict):
-        kind = CLASSES[match_name("metric", spec.get("class_name"), CLASSES)]
-        config = checked_config(spec.get("config", {}), "metric")
-        refuse_unknown(kind, config)
-        spec = kind(**config)
-    elif isinstance(spec, type) and spec in CLASSES.values():
-        spec = spec()
-    if not callable(spec):
-        if not isinstance(spec, str) or spec not in METRICS:
-            raise unknown("metric", spec, METRICS)
+    """The name and the metric that `spec` means."""
+    if isinstance(spec, str) and spec in METRICS:
         metric = METRICS[spec]
-        return spec, metric(name=spec) if isinstance(metric, type) else metric
+        return spec, metric(spec) if isinstance(metric, type) else metric
+    if isinstance(spec, dict):
+        spec = deserialize("metric", spec, CLASSES)
+    if not callable(spec):
+        raise unknown("metric", spec, METRICS)
     name = spec.name if isinstance(spec, Metric) else _function_name(spec)
     if name in RESERVED or name.startswith("val_"):
         raise ValueError(f"metric {name!r}: expected another name, this key of the logs is taken")
-    if isinstance(spec, Metric) and np.ndim(spec.ratio(np.zeros(spec.size))):
+    if isinstance(spec, Metric) and spec.size > 2:
         raise ValueError(f"metric {name!r}: several thresholds, expected one number for the logs")
     return name, spec
 
@@ -124,25 +115,23 @@ def _function_name(metric: Any) -> str:
     return name
 
 
-def is_builtin(metric: Any) -> bool:
-    """Whether files can store the metric: a function or an object of a class above."""
-    return type(metric) in CLASSES.values() or any(metric is each for each in FUNCTIONS)
-
-
-def is_counted(metric: AnyMetric) -> bool:
-    """Whether the kernel `count_correct` computes its sum."""
-    return any(metric is each for each in COUNTED)
+def is_one_of(metric: AnyMetric, functions: tuple[Any, ...]) -> bool:
+    """Whether it is one of these functions itself."""
+    return any(metric is each for each in functions)
 
 
 def custom_metrics(metrics: Mapping[str, AnyMetric]) -> dict[str, AnyMetric]:
     """Return the custom metrics, which files cannot store."""
-    return {name: metric for name, metric in metrics.items() if not is_builtin(metric)}
+    return {
+        name: metric for name, metric in metrics.items()
+        if type(metric) not in CLASSES.values() and not is_one_of(metric, FUNCTIONS)
+    }  # fmt: skip
 
 
 def metric_configs(metrics: Mapping[str, AnyMetric]) -> list[Any]:
     """Return the others as `get_metrics` takes them: names, and objects as configs."""
-    known = {name: metric for name, metric in metrics.items() if is_builtin(metric)}
-    return [serialize(m) if isinstance(m, Metric) else name for name, m in known.items()]
+    stored = [name for name in metrics if name not in custom_metrics(metrics)]
+    return [serialize(m) if isinstance(m := metrics[n], Metric) else n for n in stored]
 
 
 def warn_not_stored(names: Collection[str], warned: set[str], what: str) -> None:
@@ -152,12 +141,18 @@ def warn_not_stored(names: Collection[str], warned: set[str], what: str) -> None
         warn(f"{what} cannot store the metric {', '.join(new)}: compile the loaded model with it")
 
 
+def sizes(metrics: Mapping[str, AnyMetric]) -> list[int]:
+    """The number of sums of each metric; of a function that of its values, and of the samples."""
+    return [each.size if isinstance(each, Metric) else 2 for each in metrics.values()]
+
+
 class Means:
     """The loss and the metrics over all batches so far, weighted by the number of samples."""
 
     def __init__(self, metrics: Mapping[str, AnyMetric]) -> None:
-        self.metrics, self.count, self.loss = metrics, 0, 0.0
-        self.sums = [0.0] * count_sums(metrics)
+        self.count, self.loss = 0, 0.0
+        self.sizes = dict(zip(metrics, sizes(metrics), strict=True))
+        self.sums = [0.0] * sum(self.sizes.values())
 
     def add(self, samples: int, loss: float, sums: Sequence[float]) -> None:
         """Add a batch: how many samples it has, their mean loss, and what `measure` returned."""
@@ -168,51 +163,18 @@ class Means:
 
     def result(self) -> dict[str, float]:
         """Return the means and ratios so far."""
-        found, start = {"loss": self.loss / self.count}, 0
-        for name, metric in self.metrics.items():
-            if isinstance(metric, Metric):
-                stop = start + metric.size
-                found[name] = metric.ratio(np.array(self.sums[start:stop]))
-            else:
-                stop = start + 1
-                found[name] = self.sums[start] / self.count
-            start = stop
+        found, sums = {"loss": self.loss / self.count}, iter(self.sums)
+        for name, size in self.sizes.items():
+            found[name] = ratio([next(sums) for _ in range(size)])
         return found
 
 
-def count_sums(metrics: Mapping[str, AnyMetric]) -> int:
-    """The number of sums that all metrics have: one of a function."""
-    return sum(each.size if isinstance(each, Metric) else 1 for each in metrics.values())
-
-
 __all__ = [
-    "METRICS",
-    "Accuracy",
-    "BinaryAccuracy",
-    "CategoricalAccuracy",
-    "MeanAbsoluteError",
-    "MeanMetric",
-    "MeanSquaredError",
-    "Means",
-    "Metric",
-    "Precision",
-    "Recall",
-    "SparseCategoricalAccuracy",
-    "SparseTopKCategoricalAccuracy",
-    "TopKCategoricalAccuracy",
-    "accuracy",
-    "binary_accuracy",
-    "categorical_accuracy",
-    "classification_report",
-    "confusion_matrix",
-    "custom_metrics",
-    "get_metrics",
-    "mae",
-    "mean_absolute_error",
-    "mean_squared_error",
-    "mse",
-    "sparse_categorical_accuracy",
-    "sparse_top_k_categorical_accuracy",
-    "top_k_categorical_accuracy",
-    "warn_not_stored",
-]
+    "METRICS", "Accuracy", "BinaryAccuracy", "CategoricalAccuracy", "MeanAbsoluteError",
+    "MeanSquaredError", "Means", "Metric", "Precision", "Recall", "SparseCategoricalAccuracy",
+    "SparseTopKCategoricalAccuracy", "TopKCategoricalAccuracy", "accuracy", "binary_accuracy",
+    "categorical_accuracy", "classification_report", "confusion_matrix", "custom_metrics",
+    "get_metrics", "mae", "mean_absolute_error", "mean_squared_error", "mse",
+    "sparse_categorical_accuracy", "sparse_top_k_categorical_accuracy",
+    "top_k_categorical_accuracy", "warn_not_stored",
+]  # fmt: skip

@@ -10,7 +10,6 @@ import numpy as np
 
 from ..common.arrays import Array
 from ..common.errors import ShapeError
-from ..common.tables import sizes
 from ..common.validate import as_array, integer, number
 
 
@@ -27,12 +26,12 @@ def accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Array:
 
 
 def categorical_accuracy(y_true: Any, y_pred: Any) -> Array:
-    """The same as `accuracy`, under Keras's name for one-hot labels (N,K)."""
+    """`accuracy`, by Keras's name for one-hot labels (N,K)."""
     return accuracy(y_true, y_pred)
 
 
 def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Array:
-    """The same as `accuracy`, under Keras's name for class numbers (N,)."""
+    """`accuracy`, by Keras's name for class numbers (N,)."""
     return accuracy(y_true, y_pred)
 
 
@@ -55,8 +54,18 @@ def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Array:
 
 
 def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Array:
-    """The same as `top_k_categorical_accuracy`, under Keras's name for class numbers (N,)."""
+    """`top_k_categorical_accuracy`, by Keras's name for class numbers (N,)."""
     return top_k_categorical_accuracy(y_true, y_pred, k)
+
+
+def equal(y_true: Any, y_pred: Any) -> Array:
+    """1 where y_pred equals y_true, both (N, ...), else 0."""
+    true, pred = _numbers(y_true, "y_true"), _numbers(y_pred, "y_pred")
+    if true.shape[:1] == pred.shape[:1] and true.size == pred.size:
+        true = true.reshape(pred.shape)  # (N,1) and (N,)
+    if true.shape != pred.shape or not pred.ndim or not pred.size:
+        raise ShapeError(f"y_true and y_pred: shapes {true.shape} and {pred.shape}, expected equal")
+    return (true == pred).reshape(len(pred), -1).mean(axis=1)
 
 
 def dense(y_true: Any, y_pred: Any) -> tuple[Array, Array]:
@@ -64,23 +73,23 @@ def dense(y_true: Any, y_pred: Any) -> tuple[Array, Array]:
 
     ShapeError unless the shapes fit, ValueError for a class that is none of the K.
     """
-    arrays = as_array(y_true, "y_true"), as_array(y_pred, "y_pred")
-    for name, array in zip(("y_true", "y_pred"), arrays, strict=True):
-        if array.dtype.kind not in "buif":
-            raise ValueError(f"{name}: array of type {array.dtype}, expected numbers")
-    true, pred = arrays
-    if true.ndim == pred.ndim - 1:
-        true = true[..., None]
+    given, pred = _numbers(y_true, "y_true"), _numbers(y_pred, "y_pred")
+    true = given[..., None] if given.ndim == pred.ndim - 1 else given
     if pred.ndim < 2 or not pred.size or true.shape not in (pred.shape, (*pred.shape[:-1], 1)):
         raise ShapeError(
-            f"y_true and y_pred: shapes ({sizes(arrays[0].shape)}) and ({sizes(pred.shape)}), "
-            "expected (N, K), or for class numbers (N,) and (N, K)"
+            f"y_true and y_pred: shapes {given.shape} and {pred.shape}, expected (N, K), or for "
+            "class numbers (N,) and (N, K)"
         )
-    if true.shape != pred.shape:
-        labels, true = true, true == np.arange(pred.shape[-1])
-        if len(wrong := np.argwhere(~true.any(axis=-1))):
-            raise ValueError(
-                f"y_true holds {labels[tuple(wrong[0])][0]}, expected a class from 0 to "
-                f"{pred.shape[-1] - 1}"
-            )
-    return true, pred
+    if true.shape == pred.shape:
+        return true, pred
+    rows, K = true == np.arange(pred.shape[-1]), pred.shape[-1]
+    if not (right := rows.any(axis=-1)).all():
+        raise ValueError(f"y_true holds {true[~right][0, 0]}, expected a class from 0 to {K - 1}")
+    return rows, pred
+
+
+def _numbers(y: Any, name: str) -> Array:
+    array = as_array(y, name)
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"{name}: array of type {array.dtype}, expected numbers")
+    return array

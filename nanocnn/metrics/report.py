@@ -40,8 +40,7 @@ def confusion_matrix(y_true: Any, y_pred: Any) -> Array:
     """
     true, guessed = class_numbers(y_true, "y_true"), class_numbers(y_pred, "y_pred")
     if len(true) != len(guessed) or not len(true):
-        raise ShapeError(f"y_true has {len(true)} labels and y_pred {len(guessed)}, expected more "
-                         "than 0 and as many")  # fmt: skip
+        raise ShapeError(f"y_true, y_pred: {len(true)} labels and {len(guessed)} predictions")
     K = int(max(true.max(), guessed.max())) + 1
     if K > 10_000:
         raise ValueError(f"y_true and y_pred: {K} classes, expected up to 10,000")

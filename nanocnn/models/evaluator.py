@@ -16,7 +16,7 @@ from ..distributed import Communicator
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
 from ..losses import Loss, get_loss, is_builtin
-from ..metrics import AnyMetric, Means, count_sums, get_metrics, metric_configs
+from ..metrics import AnyMetric, Means, get_metrics, metric_configs, sizes
 from ..optimizers import Optimizer, get_optimizer
 from .history import Progress
 from .inputs import Data, checked_weight
@@ -158,7 +158,7 @@ class Evaluator(Structure):
         """`_evaluate`, each process a part of the batches, with the same result on all."""
         callbacks.call("on_test_begin", {})
         order = [*batches(len(data.x), batch_size)]
-        found = np.zeros((len(order), 2 + count_sums(self.metrics)))  # samples, loss, sums
+        found = np.zeros((len(order), 2 + sum(sizes(self.metrics))))  # samples, loss, sums
         with self.borrowed_memory() as memory:
             for number in range(communicator.rank, len(order), communicator.size):
                 try:

@@ -8,42 +8,35 @@ import numpy as np
 
 from ..common.arrays import Array
 from ..common.errors import NonFiniteError, ShapeError
-from ..metrics import AnyMetric, Metric, accuracy, is_builtin, is_counted
+from ..metrics import COUNTED, AnyMetric, Metric, accuracy, custom_metrics, is_one_of
 
 
 def measure(
     metrics: Mapping[str, AnyMetric], threshold: float, target: Array, prediction: Array,
     correct: float | None = None,
 ) -> list[float]:  # fmt: skip
-    """The sums of all metrics over a batch, one after the other: of a function over its samples.
+    """The sums of all metrics over a batch, one after the other: of a function and of the samples.
 
     `correct`, if it is not None: how many are right, the sum of `accuracy`. ValueError for a metric
     with an invalid result.
     """
     sums: list[float] = []
     for name, metric in metrics.items():
-        if correct is not None and is_counted(metric):
-            sums.append(correct)
+        if correct is not None and is_one_of(metric, COUNTED):
+            sums += correct, len(target)
             continue
         # The next batch overwrites these arrays, and a custom function may keep them.
-        own = is_builtin(metric)
+        own = not custom_metrics({name: metric})
         arrays = [a if own else a.copy() for a in (target, prediction)]
         if isinstance(metric, Metric):
-            sums += _sums(name, metric.sums(*arrays), metric.size)
+            found = np.asarray(metric.sums(*arrays), np.float64).reshape(-1)
+            if len(found) != metric.size or not np.isfinite(found).all():
+                raise NonFiniteError(f"metric {name!r}: {found}, expected {metric.size} numbers")
+            sums += found.tolist()
         else:
             options = {"threshold": threshold} if metric is accuracy else {}
-            sums.append(_sum(name, metric(*arrays, **options), len(target)))
+            sums += _sum(name, metric(*arrays, **options), len(target)), len(target)
     return sums
-
-
-def _sums(name: str, values: Any, size: int) -> list[float]:
-    """The sums of a metric that is an object, as floats."""
-    array = np.asarray(values, np.float64)
-    if array.shape != (size,):
-        raise ShapeError(f"metric {name!r} returned sums {array.shape}, expected ({size},)")
-    if not np.isfinite(array).all():
-        raise NonFiniteError(f"metric {name!r} returned NaN or infinity")
-    return list(array.tolist())
 
 
 def _sum(name: str, values: Any, n: int) -> float:

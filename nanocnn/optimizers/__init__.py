@@ -22,15 +22,6 @@ def get_optimizer(spec: str | Optimizer | dict[str, Any]) -> Optimizer:
 get = get_optimizer  # keras.optimizers.get
 
 __all__ = [
-    "OPTIMIZERS",
-    "SGD",
-    "Adadelta",
-    "Adam",
-    "AdamW",
-    "Nadam",
-    "Optimizer",
-    "RMSProp",
-    "RMSprop",
-    "get",
-    "get_optimizer",
-]
+    "OPTIMIZERS", "SGD", "Adadelta", "Adam", "AdamW", "Nadam", "Optimizer", "RMSProp", "RMSprop",
+    "get", "get_optimizer",
+]  # fmt: skip
