@@ -16,6 +16,8 @@ OPTIMIZERS = [
     nanocnn.RMSprop(0.01, centered=True, momentum=0.5, form="pytorch", weight_decay=0.1),
     nanocnn.Adam(nanocnn.CosineDecay(0.1, 9), amsgrad=True, clipvalue=0.3, weight_decay=0.01),
     nanocnn.AdamW(0.01, global_clipnorm=0.7, form="pytorch"),
+    nanocnn.Adadelta(nanocnn.CosineDecay(1.0, 9), rho=0.9, weight_decay=0.01),
+    nanocnn.Nadam(0.01, clipnorm=0.7, weight_decay=0.1, form="pytorch"),
 ]
 
 
