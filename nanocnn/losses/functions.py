@@ -139,4 +139,4 @@ class FunctionLoss(Loss):
         return losses, gradient[0] if gradient else None
 
     def _hint(self) -> str:
-        return "; for class numbers pass one-hot rows, np.eye(classes)[y]"
+        return f"; {self._where} gets class numbers as one-hot rows, np.eye(classes)[y]"

@@ -92,7 +92,7 @@ def _named(spec: Any) -> tuple[str, AnyMetric]:
     """The name and the metric that `spec` means."""
     if isinstance(spec, str) and spec in METRICS:
         metric = METRICS[spec]
-        return spec, metric(spec) if isinstance(metric, type) else metric
+        return spec, metric(name=spec) if isinstance(metric, type) else metric
     if isinstance(spec, dict):
         spec = deserialize("metric", spec, CLASSES)
     if not callable(spec):

@@ -69,11 +69,12 @@ def equal(y_true: Any, y_pred: Any) -> Array:
 
 
 def dense(y_true: Any, y_pred: Any) -> tuple[Array, Array]:
-    """Return both as numbers (N, ..., K); class numbers (N, ...) become one-hot rows.
+    """Return both as numbers (N, ..., K); class numbers (N, ...) become one-hot rows, (N,) columns.
 
     ShapeError unless the shapes fit, ValueError for a class that is none of the K.
     """
     given, pred = _numbers(y_true, "y_true"), _numbers(y_pred, "y_pred")
+    pred = pred[:, None] if pred.ndim == 1 else pred  # samples of one output
     true = given[..., None] if given.ndim == pred.ndim - 1 else given
     if pred.ndim < 2 or not pred.size or true.shape not in (pred.shape, (*pred.shape[:-1], 1)):
         raise ShapeError(

@@ -147,9 +147,8 @@ class Precision(Metric):
 
     def sums(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Array:
         true, pred = as_array(y_true, "y_true"), as_array(y_pred, "y_pred")
-        if pred.ndim == 1:  # samples of one output, or as Keras has it the outputs of one sample
-            row = (-1, 1) if self.top_k is None else (1, -1)
-            true, pred = true.reshape(row), pred.reshape(row)
+        if pred.ndim == 1 and self.top_k is not None:  # as Keras has it, the outputs of one sample
+            true, pred = true[None], pred[None]
         true, pred = dense(true, pred)
         true = true > 0.5
         if self.top_k is not None:
