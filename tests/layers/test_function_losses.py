@@ -166,12 +166,16 @@ def test_the_absolute_error_by_hand():
     assert type(copy.copy(model).loss) is MeanAbsoluteError
 
 
+def with_keras(test):
+    return pytest.mark.slow(pytest.mark.filterwarnings("ignore::DeprecationWarning")(test))
+
+
+@with_keras
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("K", [0, 1, 5])
-def test_binary_crossentropy_is_keras(K, from_logits, smoothing):
+def test_binary_crossentropy_is_keras(keras, K, from_logits, smoothing):
     """(N,), (N,1) and (N,K) in float64: values of Keras, by itself and through `evaluate`."""
-    keras = pytest.importorskip("keras", reason="keras is not installed: extra [parity]")
     rng = np.random.default_rng(K)
     shape = (9, K) if K else (9,)
     y, z = rng.integers(0, 2, shape).astype(float), 3 * rng.standard_normal((9, K or 1))
