@@ -65,7 +65,7 @@ class Nadam(Optimizer):
     """Adam with Nesterov momentum, which grows towards beta_1: u_t = beta_1 (1 - 0.96^t / 2).
 
     The product of all u so far follows from `iterations`, so it is no slot: a training that is
-    resumed has it exactly, also from Keras's files, which lack it. PyTorch's form has 0.004 t for
+    resumed has it exactly. PyTorch's form has 0.004 t for
     t. Source: keras/src/optimizers/nadam.py; Dozat 2016.
     """
 
@@ -88,7 +88,7 @@ class Nadam(Optimizer):
 
     def _own_numbers(self, rate: float) -> tuple[float, ...]:
         t = self.iterations + 1
-        u, following, product = self._momentum(t), self._momentum(t + 1), self._product(t)
+        u, following, product = self._momentum(t), self._momentum(t + 1), self.product(t)
         # Numerator and denominator of the step are multiplied by this correction of v.
         correction = sqrt(1 - power(self.beta_2, t))
         m_size = correction * rate * following / (1 - product * following)
@@ -98,8 +98,8 @@ class Nadam(Optimizer):
     def _momentum(self, t: int) -> float:
         return self.beta_1 * (1 - 0.5 * power(0.96, t if self.form == "keras" else 0.004 * t))
 
-    def _product(self, t: int) -> float:
-        """u_1 * u_2 * ... * u_t, in this order."""
+    def product(self, t: int) -> float:
+        """Return u_1 * u_2 * ... * u_t."""
         product, first = self._products.get((self.beta_1, t - 1)), t
         if product is None:
             product, first = 1.0, 1
