@@ -13,7 +13,6 @@ from .crossentropy import (
     SparseCategoricalCrossentropy,
 )
 from .functions import (
-    FUNCTIONS,
     FunctionLoss,
     binary_crossentropy,
     categorical_crossentropy,
@@ -45,8 +44,9 @@ def get_loss(spec: str | Loss | Callable[[Any, Any], Any] | dict[str, Any]) -> L
     if isinstance(spec, Loss):
         return spec
     if callable(spec) and not isinstance(spec, type):
-        kind = next((kind for function, kind in FUNCTIONS.items() if function is spec), None)
-        return FunctionLoss(spec) if kind is None else kind()
+        name = getattr(spec, "__name__", "")
+        known = name in LOSSES and globals().get(name) is spec
+        return LOSSES[name]() if known else FunctionLoss(spec)
     return deserialize("loss", spec, LOSSES)
 
 

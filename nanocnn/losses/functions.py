@@ -54,15 +54,6 @@ def mean_absolute_error(y_true: Any, y_pred: Any) -> Array:
     return MeanAbsoluteError().each(y_true, y_pred)
 
 
-FUNCTIONS: dict[Any, type[Loss]] = {
-    categorical_crossentropy: CategoricalCrossentropy,
-    sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
-    binary_crossentropy: BinaryCrossentropy,
-    mean_squared_error: MeanSquaredError,
-    mean_absolute_error: MeanAbsoluteError,
-}
-
-
 class FunctionLoss(Loss):
     """A loss that is a function of one's own: function(y_true, y_pred), both float64 (N, ...).
 

@@ -120,7 +120,7 @@ def _read_training(config: Any) -> Config | None:
 def read_metric(metric: Any) -> Any:
     """Return a metric's name from its name or a function's config, or the config of a class."""
     name = metric
-    if isinstance(metric, dict) and metric.get("class_name") in CLASSES:
+    if isinstance(metric, dict) and str(metric.get("class_name")) in CLASSES:
         config = metric.get("config")
         if isinstance(config, dict):  # the dtype has no influence, and is an object in Keras 3
             metric = {**metric, "config": {k: v for k, v in config.items() if k != "dtype"}}
