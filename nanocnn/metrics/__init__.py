@@ -43,7 +43,8 @@ FUNCTIONS = (
     top_k_categorical_accuracy, sparse_top_k_categorical_accuracy, mean_squared_error,
     mean_absolute_error,
 )  # fmt: skip
-COUNTED = (accuracy, categorical_accuracy, sparse_categorical_accuracy)  # by a kernel
+# Those that a kernel counts, by id: a custom metric may compare or hash in any way.
+COUNTED = {id(each) for each in (accuracy, categorical_accuracy, sparse_categorical_accuracy)}
 CLASSES: dict[str, type[Metric]] = {
     kind.__name__: kind
     for kind in (
@@ -113,19 +114,11 @@ def _function_name(metric: Any) -> str:
     return name
 
 
-def is_one_of(metric: AnyMetric, functions: tuple[Any, ...]) -> bool:
-    """Whether it is one of these functions itself."""
-    for each in functions:  # any() would take longer, in every step
-        if metric is each:
-            return True
-    return False
-
-
 def custom_metrics(metrics: Mapping[str, AnyMetric]) -> dict[str, AnyMetric]:
     """Return the custom metrics, which files cannot store."""
     return {
         name: metric for name, metric in metrics.items()
-        if type(metric) not in CLASSES.values() and not is_one_of(metric, FUNCTIONS)
+        if type(metric) not in CLASSES.values() and id(metric) not in map(id, FUNCTIONS)
     }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from ..common.arrays import Array, quiet
 from ..common.errors import NonFiniteError
 from ..kernels.memory import Arena, Memory
 from ..losses import LOSSES, Loss, is_builtin
-from ..metrics import COUNTED, AnyMetric, is_one_of
+from ..metrics import COUNTED, AnyMetric
 from ..optimizers import OPTIMIZERS, Optimizer
 from .inputs import Data
 from .measure import measure
@@ -51,7 +51,7 @@ class Step:
         self.share = np.empty(samples, model.dtype)
         self.prediction: Array
         self._mean, self._penalty, self._correct = np.zeros(2), np.zeros(1), np.zeros(1)
-        counted = any(is_one_of(each, COUNTED) for each in metrics.values())
+        counted = not COUNTED.isdisjoint(map(id, metrics.values()))
         self._counts = counted and self.target.ndim == 2
         self._data: Data | None = None
         if optimizer is not None:

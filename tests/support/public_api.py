@@ -172,8 +172,8 @@ INTERNAL = [
     "*.transform_backward", "data.batches.*", "data.download.*",
     "data.lazy.*", "LazyImages.*",
     "metrics.Means", "Means.*", "metrics.get_metrics", "metrics.custom_metrics",
-    "metrics.warn_not_stored", "metrics.metric_configs", "metrics.is_one_of", "metrics.sizes",
-    "*.function", "losses.[A-Z]*", "FunctionLoss.*", "losses.get*", "losses.is_builtin",
+    "metrics.warn_not_stored", "metrics.metric_configs", "metrics.sizes",
+    "Nadam.*", "*.function", "losses.[A-Z]*", "FunctionLoss.*", "losses.get*", "losses.is_builtin",
 ]  # fmt: skip
 MORE_MODULES = ("kernels", "kernels.geometry", "losses", "metrics")
 
