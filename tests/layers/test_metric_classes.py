@@ -64,6 +64,7 @@ def test_values_worked_out_by_hand():
     assert Precision(0.7)(y, p) == 1 / 2 and Recall(0.7)(y, p) == 1 / 3
     np.testing.assert_allclose(Recall([0.1, 0.7])(y, p), [1, 1 / 3])
     assert Precision()(y, np.zeros(4)) == 0
+    assert Precision()([0.1, 0.9], [0.8, 0.9]) == 0.5  # smoothed labels
     metric = Precision()
     metric.update_state(y, p, sample_weight=[1, 1, 3, 1])
     assert metric.result() == 4 / 5
