@@ -1,5 +1,6 @@
 """Adam and its relatives: AdamW, Nadam."""
 
+from functools import lru_cache
 from math import sqrt
 from typing import Any
 
@@ -84,29 +85,35 @@ class Nadam(Optimizer):
         self.beta_1 = self._number("beta_1", beta_1, 1)
         self.beta_2 = self._number("beta_2", beta_2, 1)
         self.epsilon = self._number("epsilon", epsilon)
-        self._products: dict[tuple[float, int], float] = {}  # the last one computed
+        self._factors: dict[int, float] = {}  # the last product of them that was computed
 
     def _own_numbers(self, rate: float) -> tuple[float, ...]:
         t = self.iterations + 1
-        u, following, product = self._momentum(t), self._momentum(t + 1), self.product(t)
+        u, following = (self.beta_1 * self._factor(i) for i in (t, t + 1))
+        product = self.product(t)
         # Numerator and denominator of the step are multiplied by this correction of v.
         correction = sqrt(1 - power(self.beta_2, t))
         m_size = correction * rate * following / (1 - product * following)
         g_size = correction * rate * (1 - u) / (1 - product)
         return m_size, g_size, self.beta_1, self.beta_2, correction * self.epsilon
 
-    def _momentum(self, t: int) -> float:
-        return self.beta_1 * (1 - 0.5 * power(0.96, t if self.form == "keras" else 0.004 * t))
-
     def product(self, t: int) -> float:
         """Return u_1 * u_2 * ... * u_t."""
-        product, first = self._products.get((self.beta_1, t - 1)), t
-        if product is None:
-            product, first = 1.0, 1
+        factors, first = self._factors.get(t - 1), t
+        if factors is None:
+            factors, first = 1.0, 1
         for i in range(first, t + 1):
-            product *= self._momentum(i)
-            if not product:
+            if (factor := self._factor(i)) == 1:  # and all that follow
                 break
-        self._products.clear()
-        self._products[self.beta_1, t] = product
-        return product
+            factors *= factor
+        self._factors.clear()
+        self._factors[t] = factors
+        return power(self.beta_1, t) * factors
+
+    def _factor(self, t: int) -> float:
+        return _growth(t if self.form == "keras" else 0.004 * t)
+
+
+@lru_cache(8)  # each is needed three times, in two steps
+def _growth(t: float) -> float:
+    return 1 - 0.5 * power(0.96, t)
