@@ -22,11 +22,11 @@ _HOMES = {
     "layers": "Activation AveragePooling2D BatchNormalization Conv2D Dense Dropout Flatten "
     "GlobalAveragePooling2D GlobalMaxPooling2D Input Layer LeakyReLU MaxPooling2D Normalization "
     "ReLU Rescaling Reshape Softmax ZeroPadding2D",
-    "losses": "BinaryCrossentropy CategoricalCrossentropy Loss MeanSquaredError "
-    "SparseCategoricalCrossentropy",
-    "optimizers": "SGD Adam AdamW Optimizer RMSProp RMSprop",
+    "losses": "BinaryCrossentropy CategoricalCrossentropy Loss MeanAbsoluteError "
+    "MeanSquaredError SparseCategoricalCrossentropy",
+    "optimizers": "SGD Adadelta Adam AdamW Nadam Optimizer RMSProp RMSprop",
     "regularizers": "L2",
-    "schedules": "CosineDecay ExponentialDecay InverseTimeDecay PiecewiseConstantDecay "
+    "optimizers.schedules": "CosineDecay ExponentialDecay InverseTimeDecay PiecewiseConstantDecay "
     "PolynomialDecay Schedule",
     "models": "Sequential load_model",
     "jit.threads": "get_num_threads set_num_threads",
@@ -94,20 +94,22 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
         BinaryCrossentropy as BinaryCrossentropy,
         CategoricalCrossentropy as CategoricalCrossentropy,
         Loss as Loss,
+        MeanAbsoluteError as MeanAbsoluteError,
         MeanSquaredError as MeanSquaredError,
         SparseCategoricalCrossentropy as SparseCategoricalCrossentropy,
     )
     from .models import Sequential as Sequential, load_model as load_model
     from .optimizers import (
         SGD as SGD,
+        Adadelta as Adadelta,
         Adam as Adam,
         AdamW as AdamW,
+        Nadam as Nadam,
         Optimizer as Optimizer,
         RMSProp as RMSProp,
         RMSprop as RMSprop,
     )
-    from .regularizers import L2 as L2
-    from .schedules import (
+    from .optimizers.schedules import (
         CosineDecay as CosineDecay,
         ExponentialDecay as ExponentialDecay,
         InverseTimeDecay as InverseTimeDecay,
@@ -115,6 +117,7 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
         PolynomialDecay as PolynomialDecay,
         Schedule as Schedule,
     )
+    from .regularizers import L2 as L2
 
 
 def __getattr__(name: str) -> Any:

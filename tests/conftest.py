@@ -1,6 +1,8 @@
 """Fixtures shared by the tests: both kernel sets, both dtypes, and quiet hypothesis settings."""
 
+import os
 import signal
+import warnings
 
 import numpy as np
 import pytest
@@ -46,3 +48,14 @@ def set_threads():
 def rng():
     """A generator that starts at the same place in every test."""
     return np.random.default_rng(12345)
+
+
+@pytest.fixture(scope="session")
+def keras():
+    """Keras on TensorFlow: for tests marked slow, with `ignore::DeprecationWarning`."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("tensorflow", reason="tensorflow is not installed: extra [parity]")
+        return pytest.importorskip("keras", reason="keras is not installed: extra [parity]")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..common.terminal import say
 from ..common.validate import accepts, integer, number, verbosity
-from ..schedules import Schedule
+from ..optimizers.schedules import Schedule
 from .callback import Callback, Names
 from .monitors import Monitor
 

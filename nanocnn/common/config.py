@@ -173,7 +173,7 @@ def deserialize(what: str, spec: Any, known: Mapping[str, type[T]]) -> T:
     given = spec if isinstance(spec, dict) else {"class_name": spec}
     kind = known[match_name(what, given.get("class_name"), known)]
     config = checked_config(given.get("config", {}), what)
-    config = {k: v for k, v in config.items() if k != "name"}
+    config = {k: v for k, v in config.items() if k != "name" or k in arguments(kind)}
     refuse_unknown(kind, config)
     return kind(**config)
 

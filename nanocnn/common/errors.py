@@ -33,8 +33,9 @@ class MissingExtraError(ImportError):
 def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> ValueError:
     """The error for an unknown name, with `hint` or the closest known name, and all known names."""
     names = sorted(known)
-    if not hint and (near := get_close_matches(str(name), names, n=1, cutoff=0.5)):
-        hint = f"did you mean {near[0]!r}?"
+    folded = {each.lower(): each for each in names}
+    if not hint and (near := get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)):
+        hint = f"did you mean {folded[near[0]]!r}?"
     hint = hint and f"; {hint}"
     return ValueError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
 

@@ -15,6 +15,7 @@ MOVED = {
     "nanocnn.kernels.simd": "nanocnn.jit.simd",
     "nanocnn.memory": "nanocnn.kernels.memory",
     "nanocnn.plan": "nanocnn.models.plan",
+    "nanocnn.schedules": "nanocnn.optimizers.schedules",
     "nanocnn.sequential": "nanocnn.models.sequential",
     "nanocnn.storage.archives": "nanocnn.storage.safe_zip",
     "nanocnn.storage.isolated": "nanocnn.storage.sandbox",

@@ -45,10 +45,11 @@ OPERATIONS = (
     "sigmoid_cross_entropy_forward", "sigmoid_cross_entropy_backward",
     "binary_cross_entropy_forward", "binary_cross_entropy_backward",
     "mean_squared_error_forward", "mean_squared_error_backward",
+    "mean_absolute_error_forward", "mean_absolute_error_backward",
     "take_images", "take_rows", "one_hot", "smooth", "shares",
     "mean_loss", "count_correct", "largest",
     "l2_penalty", "l2_gradient", "clip_scales",
-    "sgd_update", "rmsprop_update", "adam_update",
+    "sgd_update", "rmsprop_update", "adam_update", "adadelta_update", "nadam_update",
 )  # fmt: skip
 
 

@@ -49,6 +49,8 @@ from .reference_losses import (
     categorical_cross_entropy_forward as categorical_cross_entropy_forward,
     count_correct as count_correct,
     largest as largest,
+    mean_absolute_error_backward as mean_absolute_error_backward,
+    mean_absolute_error_forward as mean_absolute_error_forward,
     mean_loss as mean_loss,
     mean_squared_error_backward as mean_squared_error_backward,
     mean_squared_error_forward as mean_squared_error_forward,
@@ -69,10 +71,12 @@ from .reference_shards import (
     batch_norm_sums as batch_norm_sums,
 )
 from .reference_training import (
+    adadelta_update as adadelta_update,
     adam_update as adam_update,
     clip_scales as clip_scales,
     l2_gradient as l2_gradient,
     l2_penalty as l2_penalty,
+    nadam_update as nadam_update,
     rmsprop_update as rmsprop_update,
     sgd_update as sgd_update,
 )

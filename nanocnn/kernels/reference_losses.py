@@ -162,3 +162,13 @@ def mean_squared_error_forward(x: Array, target: Array) -> Array:
 def mean_squared_error_backward(x: Array, target: Array, weight: Array) -> Array:
     """dx (N, ...) = 2 * (x - t), weighted."""
     return (x - target) * (2 * _element_weights(weight, x))
+
+
+def mean_absolute_error_forward(x: Array, target: Array) -> Array:
+    """|x - t|."""
+    return _mean_of_sample(np.abs(x - target))
+
+
+def mean_absolute_error_backward(x: Array, target: Array, weight: Array) -> Array:
+    """dx (N, ...) = the sign of x - t, 0 where they are equal, weighted."""
+    return np.sign(x - target) * _element_weights(weight, x)

@@ -136,3 +136,38 @@ def adam_update(
         if vmaxs:
             v = np.maximum(vmaxs[i], v, out=vmaxs[i])
         param -= step_size * m / (np.sqrt(v) * v_scale + epsilon)
+
+
+def adadelta_update(
+    params: Sequence[Array], grads: Sequence[Array], vs: Sequence[Array],
+    deltas: Sequence[Array], numbers: Array, scales: Array | None = None, clips: bool = False,
+) -> None:  # fmt: skip
+    """v = rho*v + (1-rho)*grad^2; step = sqrt(delta + epsilon) / sqrt(v + epsilon) * grad;
+    delta = rho*delta + (1-rho)*step^2; param -= learning_rate * step.
+
+    `scales` and `clips`: see `sgd_update`. Source: Zeiler 2012.
+    """
+    learning_rate, rho, epsilon = numbers[4:7].tolist()
+    for i, param, grad in changed(params, grads, numbers, scales, clips):
+        decay, v, delta = 1 - param.dtype.type(rho), vs[i], deltas[i]
+        v += (grad * grad - v) * decay
+        step = np.sqrt(delta + epsilon) * grad / np.sqrt(v + epsilon)
+        delta += (step * step - delta) * decay
+        param -= learning_rate * step
+
+
+def nadam_update(
+    params: Sequence[Array], grads: Sequence[Array], ms: Sequence[Array], vs: Sequence[Array],
+    numbers: Array, scales: Array | None = None, clips: bool = False,
+) -> None:  # fmt: skip
+    """m, v: as for `adam_update`; param -= (m_size * m + g_size * grad) / (sqrt(v) + epsilon).
+
+    The caller puts the bias corrections into the two sizes and epsilon. `scales` and `clips`: see
+    `sgd_update`. Source: Dozat 2016.
+    """
+    m_size, g_size, beta1, beta2, epsilon = numbers[4:9].tolist()
+    for i, param, grad in changed(params, grads, numbers, scales, clips):
+        m, v = ms[i], vs[i]
+        m += (grad - m) * (1 - param.dtype.type(beta1))
+        v += (grad * grad - v) * (1 - param.dtype.type(beta2))
+        param -= (m_size * m + g_size * grad) / (np.sqrt(v) + epsilon)

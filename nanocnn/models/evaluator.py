@@ -1,6 +1,6 @@
 """A model with a loss and metrics: what `compile` chooses, and how well the model does."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..distributed import Communicator
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
 from ..losses import Loss, get_loss, is_builtin
-from ..metrics import Means, Metric, custom_metrics, get_metrics
+from ..metrics import AnyMetric, Means, get_metrics, metric_configs, sizes
 from ..optimizers import Optimizer, get_optimizer
 from .history import Progress
 from .inputs import Data, checked_weight
@@ -33,24 +33,27 @@ class Evaluator(Predictor):
         super()._begin()
         self.optimizer: Optimizer
         self.loss: Loss
-        self.metrics: dict[str, Metric] = {}
+        self.metrics: dict[str, AnyMetric] = {}
         self._unsaved: set[str] = set()  # metrics that a warning said are not saved
         self._compiled = False
 
     @refuses_unknown
     def compile(
         self, optimizer: str | Optimizer | dict[str, Any] = "rmsprop",
-        loss: str | Loss | dict[str, Any] | None = None, loss_weights: Any = None,
-        metrics: str | Metric | list[str | Metric] | None = None, weighted_metrics: Any = None,
+        loss: str | Loss | Callable[[Any, Any], Any] | dict[str, Any] | None = None,
+        loss_weights: Any = None,
+        metrics: str | AnyMetric | Sequence[str | AnyMetric | dict[str, Any]] | None = None,
+        weighted_metrics: Any = None,
         run_eagerly: Any = False, steps_per_execution: Any = 1, jit_compile: Any = "auto",
         auto_scale_loss: Any = True,
     ) -> None:  # fmt: skip
         """Choose the optimizer, the loss and the metrics; `fit` and `evaluate` need them.
 
         Names or objects: "adam", "sparse_categorical_crossentropy", metrics=["accuracy"]; for
-        functions of your own see `nanocnn.metrics`. Without a loss the model only predicts. Raises
-        ValueError for an optimizer of another model, and for `loss_weights` and `weighted_metrics`,
-        which nanocnn does not have; the arguments after these have no effect here.
+        functions of your own see `nanocnn.metrics` and `nanocnn.losses.FunctionLoss`. Without a
+        loss the model only predicts. Raises ValueError for an optimizer of another model, and for
+        `loss_weights` and `weighted_metrics`, which nanocnn does not have; the arguments after
+        these have no effect here.
         """
         for name, value in (("loss_weights", loss_weights), ("weighted_metrics", weighted_metrics)):
             if repr(value) not in ("None", "[]", "1", "1.0", "[1]", "[1.0]"):
@@ -82,7 +85,7 @@ class Evaluator(Predictor):
         return {
             "optimizer": serialize(self.optimizer),
             "loss": serialize(self.loss),
-            "metrics": [name for name in self.metrics if name not in custom_metrics(self.metrics)],
+            "metrics": metric_configs(self.metrics),
         }
 
     def _build(self, given: tuple[int, ...]) -> None:
@@ -189,7 +192,7 @@ class Evaluator(Predictor):
         """`_evaluate`, each process a part of the batches, with the same result on all."""
         callbacks.call("on_test_begin", {})
         places = [index for _, index in order]
-        found = np.zeros((len(places), 2 + len(self.metrics)))  # samples, loss, metrics
+        found = np.zeros((len(places), 2 + sum(sizes(self.metrics))))  # samples, loss, sums
         with self.borrowed_memory() as memory:
             for number in range(communicator.rank, len(places), communicator.size):
                 try:
@@ -197,7 +200,7 @@ class Evaluator(Predictor):
                 except NonFiniteError:
                     found[number] = np.nan
                     break
-                found[number] = step.samples, step.loss, *step.measure().values()
+                found[number] = step.samples, step.loss, *step.measure()
         means = Means(self.metrics)
         everyone = communicator.all_gather(found)
         for number, index in enumerate(places):
@@ -205,7 +208,7 @@ class Evaluator(Predictor):
             if not np.isfinite(loss):
                 error = NonFiniteError(f"the loss is {loss}")
                 raise communicator.agreed(self._nonfinite(error, number, data, index))
-            means.add(int(samples), loss, dict(zip(self.metrics, sums, strict=True)))
+            means.add(int(samples), loss, sums)
         return self._means(means, callbacks)
 
     def _step(self, data: Data, index: slice | Array, memory: Memory, training: bool) -> Step:

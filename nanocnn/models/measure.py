@@ -8,28 +8,34 @@ import numpy as np
 
 from ..common.arrays import Array
 from ..common.errors import NonFiniteError, ShapeError
-from ..metrics import METRICS, Metric, accuracy
+from ..metrics import COUNTED, AnyMetric, Metric, accuracy, custom_metrics
 
 
 def measure(
-    metrics: Mapping[str, Metric], threshold: float, target: Array, prediction: Array,
+    metrics: Mapping[str, AnyMetric], threshold: float, target: Array, prediction: Array,
     correct: float | None = None,
-) -> dict[str, float]:  # fmt: skip
-    """Each metric's sum over the samples of a batch.
+) -> list[float]:  # fmt: skip
+    """The sums of all metrics over a batch, one after the other: of a function and of the samples.
 
     `correct`, if it is not None: how many are right, the sum of `accuracy`. ValueError for a metric
     with an invalid result.
     """
-    sums = {}
+    sums: list[float] = []
     for name, metric in metrics.items():
-        if metric is accuracy and correct is not None:
-            sums[name] = correct
+        if correct is not None and id(metric) in COUNTED:
+            sums += correct, len(target)
             continue
         # The next batch overwrites these arrays, and a custom function may keep them.
-        own = METRICS.get(name) is metric
+        own = not custom_metrics({name: metric})
         arrays = [a if own else a.copy() for a in (target, prediction)]
-        options = {"threshold": threshold} if metric is accuracy else {}
-        sums[name] = _sum(name, metric(*arrays, **options), len(target))
+        if isinstance(metric, Metric):
+            found = np.asarray(metric.sums(*arrays), np.float64).reshape(-1)
+            if len(found) != metric.size or not np.isfinite(found).all():
+                raise NonFiniteError(f"metric {name!r}: {found}, expected {metric.size} numbers")
+            sums += found.tolist()
+        else:
+            options = {"threshold": threshold} if metric is accuracy else {}
+            sums += _sum(name, metric(*arrays, **options), len(target)), len(target)
     return sums
 
 

@@ -124,7 +124,7 @@ class Shard(Step):
 
     def results(self) -> list[float]:
         """The part of the batch's loss that these samples are, and the sums of the metrics."""
-        return [float(self._mean[0]), *self.measure().values()]
+        return [float(self._mean[0]), *self.measure()]
 
     def _functions(self) -> list[Run]:
         return [partial(self._run, piece) for piece in self.pieces]

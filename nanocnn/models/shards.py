@@ -20,7 +20,7 @@ from ..distributed.tree import Node, Stack, own_shards, push, total
 from ..kernels.memory import Arena, Memory
 from ..layers import BatchNormalization, Dropout, is_builtin
 from ..losses import Loss
-from ..metrics import Metric
+from ..metrics import AnyMetric, sizes
 from ..optimizers import Optimizer
 from .gradients import Gradients, gradients_of
 from .inputs import Data
@@ -43,7 +43,7 @@ class ShardedStep:
         self,
         model: Structure,
         loss: Loss,
-        metrics: Mapping[str, Metric],
+        metrics: Mapping[str, AnyMetric],
         optimizer: Optimizer,
         samples: int,
         memory: Memory,
@@ -53,7 +53,7 @@ class ShardedStep:
     ) -> None:
         self.model, self.optimizer, self.memory = model, optimizer, memory
         self.samples, self.shards, self.communicator = samples, shards, communicator
-        self.plan, self.names = model.execution_plan, list(metrics)
+        self.plan, self.columns = model.execution_plan, 2 + sum(sizes(metrics))  # of the results
         optimizer.allocate(model.trainable_weights)
         starts = [samples * shard // shards for shard in range(shards + 1)]
         self.weights = np.diff(starts) / samples
@@ -112,8 +112,8 @@ class ShardedStep:
         for each in self.passes.values():
             each.release()
 
-    def measure(self) -> dict[str, float]:
-        """Each metric's sum over the samples of the last run."""
+    def measure(self) -> list[float]:
+        """The metrics' sums over the samples of the last run: see `measure`."""
         return self.sums
 
     @quiet
@@ -129,9 +129,8 @@ class ShardedStep:
             self.sum.finish()
         else:
             self.sum.add_up()
-        loss, *sums = total(found[:, :-1]).tolist()
+        loss, *self.sums = total(found[:, :-1]).tolist()
         self.loss = loss + self.model.penalty()
-        self.sums = dict(zip(self.names, sums, strict=True))
         self.signal = int(found[:, -1].max())
         if not np.isfinite(self.loss):
             raise self.communicator.agreed(NonFiniteError(f"the loss is {self.loss}"))
@@ -159,7 +158,7 @@ class ShardedStep:
         random = generator.state if self.draws else None
         self._before = [layer.state[name].copy() for layer, name, _ in self.gradients.changes]
         self._stacks: list[Stack[Array]] = [[] for _ in self.gradients.spans]
-        results = np.zeros((len(self.ranges), len(self.names) + 2))
+        results = np.zeros((len(self.ranges), self.columns))
         rows = iter(results)
         for group in self.groups:
             if random is not None:

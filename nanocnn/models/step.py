@@ -13,7 +13,7 @@ from ..common.arrays import Array, quiet
 from ..common.errors import NonFiniteError
 from ..kernels.memory import Arena, Memory
 from ..losses import LOSSES, Loss, is_builtin
-from ..metrics import Metric, accuracy
+from ..metrics import COUNTED, AnyMetric
 from ..optimizers import OPTIMIZERS, Optimizer
 from .inputs import Data
 from .measure import measure
@@ -34,7 +34,7 @@ class Step:
         self,
         model: Structure,
         loss: Loss,
-        metrics: Mapping[str, Metric],
+        metrics: Mapping[str, AnyMetric],
         optimizer: Optimizer | None,
         samples: int,
         memory: Memory,
@@ -51,7 +51,8 @@ class Step:
         self.share = np.empty(samples, model.dtype)
         self.prediction: Array
         self._mean, self._penalty, self._correct = np.zeros(2), np.zeros(1), np.zeros(1)
-        self._counts = accuracy in metrics.values() and self.target.ndim == 2
+        counted = not COUNTED.isdisjoint(map(id, metrics.values()))
+        self._counts = counted and self.target.ndim == 2
         self._data: Data | None = None
         if optimizer is not None:
             optimizer.allocate(model.trainable_weights)
@@ -87,8 +88,8 @@ class Step:
             update()
             self.optimizer.advance()
 
-    def measure(self) -> dict[str, float]:
-        """Each metric's sum over the samples of the last run."""
+    def measure(self) -> list[float]:
+        """The metrics' sums over the samples of the last run: see `measure`."""
         correct = float(self._correct[0]) if self._counts else None
         threshold = self.loss_function.threshold
         return measure(self.metrics, threshold, self.target, self.prediction, correct)

@@ -238,7 +238,7 @@ class Trainer(Evaluator):
                 step, signal = self._training_step(run, data, index, memory, pressed)
             except NonFiniteError as error:
                 if callbacks.at_nan:
-                    means.sums["loss"], means.count = np.nan, max(means.count, 1)
+                    means.loss, means.count = np.nan, max(means.count, 1)
                     callbacks.call("on_train_batch_end", number, means.result())
                     callbacks.at_nan[0].terminate(number)
                     break

@@ -8,14 +8,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from .. import metrics
 from ..common.errors import ShapeError
 from ..common.validate import integer
+from ..metrics.report import class_numbers
 from .style import (
     INK,
     SMALLEST,
     WIDTH,
     Array,
-    finite,
     inches,
     line_styles,
     name_ticks,
@@ -86,7 +87,7 @@ def prediction_grid(
     columns      images per row, up to 20; fewer if the class_names are long
     """
     images, columns = numbers(x, "prediction_grid: x"), integer(columns, "columns")
-    true, guessed = _classes(y_true, "y_true"), _classes(predictions, "predictions")
+    true, guessed = class_numbers(y_true, "y_true"), class_numbers(predictions, "predictions")
     if not len(images) == len(true) == len(guessed) or not 1 <= len(images) <= 100:
         raise ShapeError(
             f"prediction_grid: {len(images)} images, {len(true)} labels and {len(guessed)} "
@@ -140,15 +141,11 @@ def confusion_matrix(y_true: Any, y_pred: Any, class_names: Any = None) -> Figur
     The shade of a cell is its fraction of the row; the diagonal is hatched instead. If there are
     too many classes to write counts, a colour bar explains the shades.
     """
-    true, guessed = _classes(y_true, "y_true"), _classes(y_pred, "y_pred")
-    if len(true) != len(guessed) or not len(true):
-        raise ShapeError(f"confusion_matrix: {len(true)} labels and {len(guessed)} predictions")
-    K = int(max(true.max(), guessed.max())) + 1
+    counts = metrics.confusion_matrix(y_true, y_pred)
+    K = len(counts)
     if K > MAX_CLASSES:
         raise ValueError(f"confusion_matrix: {K} classes, expected up to {MAX_CLASSES}")
     names = list(_names(class_names, np.arange(K)).values())
-    counts = np.zeros((K, K), int)
-    np.add.at(counts, (true, guessed), 1)
     errors = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(errors, 0)
     label = min(max(inches(name, 9) for name in names), 1.6)
@@ -175,9 +172,9 @@ def confusion_matrix(y_true: Any, y_pred: Any, class_names: Any = None) -> Figur
         figure.colorbar(picture, ax=axis, shrink=0.8, aspect=30, label="fraction of the true class")
     name_ticks(axis, "x", names, cell)
     name_ticks(axis, "y", names, cell)
-    right = int(np.trace(counts))
+    right, total = int(np.trace(counts)), int(counts.sum())
     axis.set(xlabel="predicted", ylabel="true")
-    axis.set_title(f"{right:,} of {len(true):,} right ({right / len(true):.2%})", fontsize=10)
+    axis.set_title(f"{right:,} of {total:,} right ({right / total:.2%})", fontsize=10)
     return figure
 
 
@@ -187,23 +184,6 @@ def _title(words: list[str], width: float, bold: bool) -> str:
     if inches(one, 9, bold) <= width:
         return one
     return "\n".join(shortened(word, width, 9, bold) for word in words if word)
-
-
-def _classes(labels: Any, name: str) -> Array:
-    """Class numbers (N,) from class numbers, one-hot rows or probabilities; else ValueError."""
-    array = finite(numbers(labels, name), name)
-    if array.ndim > 2 or array.shape[1:] == (0,):
-        raise ShapeError(f"{name} has shape {array.shape}, expected classes (N,) or rows (N,K)")
-    if array.ndim == 2 and array.shape[1] > 1:
-        return array.argmax(axis=1)
-    array = array.reshape(-1)
-    wrong = np.flatnonzero((array < 0) | (array != np.floor(array)) | (array >= 2**31))
-    if wrong.size:
-        raise ValueError(
-            f"{name}: {array[wrong[0]]} at {wrong[0]}, expected class numbers 0, 1, 2, ... "
-            "(for a single probability p per image: p > 0.5)"
-        )
-    return array.astype(np.intp)
 
 
 def _names(class_names: Any, classes: Array) -> dict[int, str]:

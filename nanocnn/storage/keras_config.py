@@ -7,9 +7,9 @@ from typing import Any
 from ..common.config import arguments
 from ..common.errors import ModelFileError, unknown
 from ..losses import LOSSES
-from ..metrics import METRICS
+from ..metrics import CLASSES, METRICS
 from ..optimizers import OPTIMIZERS
-from ..schedules import SCHEDULES
+from ..optimizers.schedules import SCHEDULES
 from .architecture import PREDICT_HINT, STATE, Config, check_supported
 from .safe_zip import parse_json
 
@@ -26,6 +26,10 @@ SLOTS = {
     "v": ("velocity", "v", "v"),
     "vmax": ("velocity_hat", "vhat", "vhat"),
     "momentum": ("momentum", "m", "momentum"),
+}
+ADADELTA_SLOTS = {
+    "v": ("accumulated_grad", "accumulated_grad", "accum_grad"),
+    "delta": ("accumulated_delta_var", "accumulated_delta_var", "accum_var"),
 }
 RMSPROP_SLOTS = {
     "v": ("velocity", "velocity", "rms"),
@@ -113,9 +117,14 @@ def _read_training(config: Any) -> Config | None:
     }
 
 
-def read_metric(metric: Any) -> str:
-    """Return a metric's name from its name, or from the config of a function or class."""
+def read_metric(metric: Any) -> Any:
+    """Return a metric's name from its name or a function's config, or the config of a class."""
     name = metric
+    if isinstance(metric, dict) and str(metric.get("class_name")) in CLASSES:
+        config = metric.get("config")
+        if isinstance(config, dict):  # the dtype has no influence, and is an object in Keras 3
+            metric = {**metric, "config": {k: v for k, v in config.items() if k != "dtype"}}
+        return read_object(metric, CLASSES, "metric")
     if isinstance(metric, dict):
         config = metric.get("config")
         if metric.get("class_name") == "function":
@@ -192,7 +201,10 @@ def write_training(config: Config) -> Config:
         "optimizer": keras_object("keras.optimizers", optimizer),
         "loss": keras_object("keras.losses", loss),
         "loss_weights": None,
-        "metrics": config["metrics"],
+        "metrics": [
+            keras_object("keras.metrics", metric) if isinstance(metric, dict) else metric
+            for metric in config["metrics"]
+        ],
         "weighted_metrics": None,
     }
 
@@ -215,7 +227,9 @@ def slot_order(
     elif kind == "RMSprop":
         blocks = [["v"]] + [["buffer"]] * bool(config.get("momentum"))
         blocks += [["average"]] * bool(config.get("centered"))
-    else:
+    elif kind == "Adadelta":
+        blocks = [["v", "delta"]]
+    else:  # Adam, AdamW, Nadam
         blocks = [["m", "v"]] + [["vmax"]] * bool(config.get("amsgrad"))
-    names = RMSPROP_SLOTS if kind == "RMSprop" else SLOTS
+    names = {"RMSprop": RMSPROP_SLOTS, "Adadelta": ADADELTA_SLOTS}.get(kind, SLOTS)
     return [(weight, s, names[s]) for block in blocks for weight in trained for s in block]

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..common.errors import MissingExtraError, ModelFileError, warn
+from ..optimizers import Nadam, get_optimizer
 from .architecture import Config, Shape, by_layer, read_architecture
 from .keras_config import (
     KERAS_VERSION,
@@ -292,6 +293,9 @@ def optimizer_variables(snapshot: Snapshot) -> dict[str, Array]:
         value = state.get(f"{weight}/{slot}")
         path = f"{prefix}_{weight.replace('/', '_')}_{keras3}"
         variables[path] = np.zeros_like(snapshot.weights[weight]) if value is None else value
+    if isinstance(made := get_optimizer(optimizer), Nadam):
+        product = made.product(int(variables["iteration"]))
+        variables["variable"] = np.asarray(product, snapshot.config["dtype"])
     return variables
 
 

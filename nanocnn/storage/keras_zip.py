@@ -61,6 +61,9 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
             order = slot_order(compiled["optimizer"], config, shapes)
             # The slots follow the step and, unless it is a schedule, the learning rate.
             first = len(group) - len(order)
+            if compiled["optimizer"]["class_name"] == "Nadam":
+                rate = compiled["optimizer"]["config"].get("learning_rate")
+                first = min(first, 1 if isinstance(rate, dict) else 2)  # a product follows them
             slots = {
                 f"{weight}/{slot}": h5.child(group, str(first + i)) if first in (1, 2) else None
                 for i, (weight, slot, _) in enumerate(order)

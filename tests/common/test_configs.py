@@ -32,7 +32,7 @@ from nanocnn.common.config import arguments, deserialize, match_name, serialize
 from nanocnn.layers import layer_config, layer_from_config
 from nanocnn.losses import LOSSES, get_loss
 from nanocnn.optimizers import OPTIMIZERS, get_optimizer
-from nanocnn.schedules import SCHEDULES
+from nanocnn.optimizers.schedules import SCHEDULES
 
 LAYERS = [
     Input((6, 5, 2)),

@@ -107,9 +107,10 @@ def keras_path(name, options):
 
 
 def torch_path(name, options):
-    """The same in PyTorch."""
+    """The same in PyTorch, whose Nadam keeps a product in the default dtype."""
+    torch.set_default_dtype(torch.float64)
     variables = [torch.tensor(p, requires_grad=True) for p in recipes.parameters()]
-    optimizer = getattr(torch.optim, name)(variables, **options)
+    optimizer = getattr(torch.optim, {"Nadam": "NAdam"}.get(name, name))(variables, **options)
     path = []
     for pair in recipes.gradients():
         for variable, gradient in zip(variables, pair, strict=True):

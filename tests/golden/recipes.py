@@ -134,6 +134,14 @@ KERAS_OPTIMIZERS = [
     ("RMSprop", {"clipvalue": 0.3}),
     ("SGD", {"global_clipnorm": 0.5, "momentum": 0.5}),
     ("SGD", {"clipnorm": 0.5, "weight_decay": 0.1}),
+    ("Adadelta", {}),
+    ("Adadelta", {"learning_rate": 1.0, "rho": 0.8, "epsilon": 1e-3}),
+    ("Adadelta", {"weight_decay": 0.1, "global_clipnorm": 0.5}),
+    ("Adadelta", {"learning_rate": 0.5, "clipvalue": 0.3}),
+    ("Nadam", {}),
+    ("Nadam", {"learning_rate": 0.1, "beta_1": 0.8, "beta_2": 0.95, "epsilon": 0.1}),
+    ("Nadam", {"weight_decay": 0.1, "clipnorm": 0.5}),
+    ("Nadam", {"learning_rate": 0.01, "clipvalue": 0.3}),
 ]
 PYTORCH_OPTIMIZERS = [  # (class name, arguments by Keras's names, arguments by PyTorch's)
     ("SGD", {"learning_rate": 0.05, "momentum": 0.9}, {"lr": 0.05, "momentum": 0.9}),
@@ -147,6 +155,12 @@ PYTORCH_OPTIMIZERS = [  # (class name, arguments by Keras's names, arguments by 
     ("AdamW", {"epsilon": 1e-8, "weight_decay": 0.01}, {}),
     ("AdamW", {"epsilon": 0.01, "weight_decay": 0.2, "amsgrad": True},
      {"eps": 0.01, "weight_decay": 0.2, "amsgrad": True}),
+    ("Adadelta", {"learning_rate": 1.0, "rho": 0.9, "epsilon": 1e-6}, {}),
+    ("Adadelta", {"learning_rate": 0.5, "rho": 0.8, "epsilon": 0.1, "weight_decay": 0.2},
+     {"lr": 0.5, "rho": 0.8, "eps": 0.1, "weight_decay": 0.2}),
+    ("Nadam", {"learning_rate": 0.002, "epsilon": 1e-8}, {}),
+    ("Nadam", {"learning_rate": 0.1, "beta_1": 0.8, "epsilon": 0.1, "weight_decay": 0.2},
+     {"lr": 0.1, "betas": (0.8, 0.999), "eps": 0.1, "weight_decay": 0.2}),
 ]  # fmt: skip
 
 
@@ -175,6 +189,7 @@ LOSSES = [
     ("SparseCategoricalCrossentropy", {}),
     ("SparseCategoricalCrossentropy", {"from_logits": True}),
     ("MeanSquaredError", {}),
+    ("MeanAbsoluteError", {}),
 ]
 CLASS_WEIGHT = {0: 2.0, 2: 0.5, 3: 3.0}  # 1 is left out: it counts as 1
 

@@ -20,11 +20,13 @@ from nanocnn import (
     Dropout,
     Flatten,
     MaxPooling2D,
+    MeanAbsoluteError,
     MeanSquaredError,
     SparseCategoricalCrossentropy,
 )
 from nanocnn.gradcheck import check
 from nanocnn.kernels import KERNEL_SETS, get_kernels, reference
+from nanocnn.losses import FunctionLoss
 from support.gradcheck_cases import (
     IMAGES,
     LAYERS,
@@ -51,6 +53,17 @@ def test_every_layer_has_right_gradients(name, training, kernels):
     }  # fmt: skip
 
 
+def huber(y_true, y_pred):
+    """Several values a sample, which are averaged."""
+    error = np.abs(y_pred - y_true)
+    return np.where(error < 0.5, error**2 / 2, 0.5 * error - 0.125)
+
+
+def with_gradient(y_true, y_pred):
+    error = y_pred - y_true
+    return (error**4).sum(axis=1), 4 * error**3
+
+
 LOSSES = [
     (CategoricalCrossentropy(), np.eye(K)[[1, 3, 1]]),
     (CategoricalCrossentropy(), np.array([[0.2, 0.8, 0, 0], [0, 0, 0, 2.0], [0.1, 0, 0, 0]])),
@@ -59,6 +72,9 @@ LOSSES = [
     (SparseCategoricalCrossentropy(), np.array([1, 3, 1])),
     (SparseCategoricalCrossentropy(from_logits=True), np.array([0, 0, 2])),
     (MeanSquaredError(), distinct((N, K), 4)),
+    (MeanAbsoluteError(), distinct((N, K), 4)),
+    (FunctionLoss(huber), distinct((N, K), 4)),
+    (FunctionLoss(with_gradient), distinct((N, K), 4)),
 ]
 
 

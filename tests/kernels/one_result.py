@@ -200,6 +200,11 @@ def losses(kernels, draw):
             f"mean squared error {name} backward",
             (kernels.mean_squared_error_backward(z, targets, weight)),
         )
+        yield f"mean absolute error {name} forward", kernels.mean_absolute_error_forward(z, targets)
+        yield (
+            f"mean absolute error {name} backward",
+            (kernels.mean_absolute_error_backward(z, targets, weight)),
+        )
         mean = kernels.mean_loss(value, weight, np.empty(2))
         correct = kernels.count_correct(labels, p, 0.5, np.empty(1))
         yield f"measures {name}", (mean, correct, kernels.largest(z, np.empty(1)))
@@ -209,6 +214,8 @@ UPDATES = {  # the numbers of an optimizer's own, its states (in two sets), and 
     "sgd": ((0.1, 0.9), (0, 1), ((False, True), (True, True), (False, False))),
     "rmsprop": ((0.1, 0.9, 0.5, 1e-7), (1, 3), ((True,), (False,))),
     "adam": ((0.1, 1.1, 0.9, 0.999, 1e-7), (2, 3), ((),)),
+    "adadelta": ((0.1, 0.9, 1e-7), (2,), ((),)),
+    "nadam": ((0.1, 0.02, 0.9, 0.999, 1e-7), (2,), ((),)),
 }
 
 
@@ -232,7 +239,7 @@ def optimizers(kernels, draw):
             # RMSprop's mean square is at least the square of its mean: a NaN has no defined sign
             states = [arrays(least=draw.dtype(5000 if i == 0 else 0)) for i in range(count)]
             states = [arrays(), arrays(), *states]
-            none = [[]] * (counts[1] - count)
+            none = [[]] * (counts[-1] - count)
             for _ in range(3):
                 update(*states, *none, settings(*own, **changes), *flag, scales, clips)
             yield f"{name} {count} states {flag} {clips}", [x for state in states for x in state]

@@ -8,7 +8,9 @@ from nanocnn.kernels import reference
 from support.loops import close, loops, normal, seeds
 
 EPSILON = 1e-7
-ELEMENT_LOSSES = ("sigmoid_cross_entropy", "binary_cross_entropy", "mean_squared_error")
+ELEMENT_LOSSES = (
+    "sigmoid_cross_entropy", "binary_cross_entropy", "mean_squared_error", "mean_absolute_error",
+)  # fmt: skip
 LOSSES = ("softmax_cross_entropy", "categorical_cross_entropy", *ELEMENT_LOSSES)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from nanocnn import Nadam
 from support import naive
 from support.loops import close
 from support.updates import numbers
@@ -78,3 +79,27 @@ def test_adam_update(kernels, dtype, amsgrad, form):
         naive.adam, gradients, learning_rate=0.01, pytorch=form == "pytorch", **options
     )
     close(path(update, gradients, dtype, True, True, amsgrad), expected, dtype)
+
+
+def test_adadelta_update(kernels, dtype):
+    gradients = drawn_gradients(dtype)
+
+    def update(_, w, g, v, delta):
+        kernels.adadelta_update(w, g, v, delta, numbers(0.5, 0.8, 1e-3))
+
+    options = {"learning_rate": 0.5, "rho": 0.8, "epsilon": 1e-3}
+    expected = expected_path(naive.adadelta, gradients, **options)
+    close(path(update, gradients, dtype, True, True), expected, dtype)
+
+
+def test_nadam_update(kernels, dtype):
+    """The numbers are those of `Nadam`, whose bias corrections are checked with it."""
+    gradients, optimizer = drawn_gradients(dtype), Nadam(0.01, epsilon=1e-4)
+
+    def update(_, w, g, m, v):
+        optimizer.prepare()
+        kernels.nadam_update(w, g, m, v, optimizer.numbers)
+        optimizer.advance()
+
+    expected = expected_path(naive.nadam, gradients, learning_rate=0.01, epsilon=1e-4)
+    close(path(update, gradients, dtype, True, True), expected, dtype)

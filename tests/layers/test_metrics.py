@@ -127,7 +127,7 @@ def test_names():
     for metrics, message in {
         ("accuracy", "accuracy"): "metrics: 'accuracy' is given twice",
         (hit, hit): "metrics: 'hit' is given twice",
-        (Distance,): r"metric 'Distance': expected a function of \(target, prediction\)",
+        (Distance,): r"metric 'Distance': expected a function of \(y_true, y_pred\)",
         (len,): "metric 'len': expected a function of",
         (square,): "metric 'Distance': expected a function of",
     }.items():

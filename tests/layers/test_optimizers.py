@@ -16,6 +16,8 @@ OPTIMIZERS = [
     nanocnn.RMSprop(0.01, centered=True, momentum=0.5, form="pytorch", weight_decay=0.1),
     nanocnn.Adam(nanocnn.CosineDecay(0.1, 9), amsgrad=True, clipvalue=0.3, weight_decay=0.01),
     nanocnn.AdamW(0.01, global_clipnorm=0.7, form="pytorch"),
+    nanocnn.Adadelta(nanocnn.CosineDecay(1.0, 9), rho=0.9, weight_decay=0.01),
+    nanocnn.Nadam(0.01, clipnorm=0.7, weight_decay=0.1, form="pytorch"),
 ]
 
 
@@ -101,3 +103,20 @@ def test_clipping_changes_the_gradients_in_place(kernels, dtype, clip):
         scaled = before[name] * (0.5 / max(norm, 0.5))
         expected = np.clip(before[name], -0.5, 0.5) if clip == "clipvalue" else scaled
         np.testing.assert_allclose(grad, expected, rtol=1e-5 if dtype == "float32" else 1e-12)
+
+
+@pytest.mark.parametrize("form", ["keras", "pytorch"])
+def test_nadams_product_follows_from_the_number_of_steps(form):
+    decay = 1 if form == "keras" else 0.004
+    factors = 0.9 * (1 - 0.5 * 0.96 ** (decay * np.arange(1, 301)))
+    optimizer = nanocnn.Nadam(form=form)
+    found = [optimizer.product(t) for t in range(1, 301)]
+    np.testing.assert_allclose(found, np.cumprod(factors), rtol=1e-12)
+    assert [nanocnn.Nadam(form=form).product(t) for t in (7, 300)] == [found[6], found[299]]
+
+
+def test_a_number_of_steps_that_no_training_takes_is_no_endless_loop():
+    optimizer = nanocnn.Nadam(0.5, beta_1=1 - 1e-9)
+    optimizer.set_state({"iteration": np.int64(2**62)})
+    optimizer.prepare()
+    assert optimizer.numbers[4:6] == pytest.approx([0.5, 0.5 * 1e-9])

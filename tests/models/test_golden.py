@@ -136,7 +136,7 @@ def test_losses(kernels, entry, kind, fused):
     name, options = recipes.LOSSES[entry]
     expected = VALUES["losses"][entry][kind]
     logits, labels, weight = recipes.loss_input()
-    if fused and name == "MeanSquaredError":
+    if fused and name.startswith("Mean"):
         return
     if kind == "classes":
         weight = np.array([recipes.CLASS_WEIGHT.get(int(label), 1.0) for label in labels])

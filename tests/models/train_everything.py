@@ -30,6 +30,7 @@ import nanocnn
 from nanocnn import (
     SGD,
     Activation,
+    Adadelta,
     Adam,
     AdamW,
     AveragePooling2D,
@@ -47,6 +48,7 @@ from nanocnn import (
     LeakyReLU,
     LearningRateScheduler,
     MaxPooling2D,
+    Nadam,
     Normalization,
     PolynomialDecay,
     ReduceLROnPlateau,
@@ -60,6 +62,18 @@ from nanocnn import (
     ZeroPadding2D,
 )
 from nanocnn.initializers import INITIALIZERS
+from nanocnn.metrics import (
+    Accuracy,
+    BinaryAccuracy,
+    CategoricalAccuracy,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Precision,
+    Recall,
+    SparseCategoricalAccuracy,
+    SparseTopKCategoricalAccuracy,
+    TopKCategoricalAccuracy,
+)
 from support.small_models import OPTIMIZERS, SPARSE, digits, every_layer
 
 DTYPES = ("float32", "float64")
@@ -74,11 +88,11 @@ class Training(NamedTuple):
     layers: list[Any]
     optimizer: Any = "adam"
     loss: Any = SPARSE
-    labels: str = "classes"  # or "rows" (one-hot), "pairs" (0 and 1), "numbers"
+    labels: str = "classes"  # or "rows" (one-hot), "pairs" (0 and 1), "triples", "numbers"
     shape: tuple[int, int, int] = (12, 10, 1)
     samples: int = 60
     batch_size: int = 16
-    metrics: tuple[str, ...] = ("accuracy",)
+    metrics: tuple[Any, ...] = ("accuracy",)
     fit: Callable[[], dict[str, Any]] = dict
 
     def model(self, dtype: str, kernels: str = "fast") -> Sequential:
@@ -95,6 +109,7 @@ class Training(NamedTuple):
             "classes": y,
             "rows": np.eye(10)[y],
             "pairs": y % 2,
+            "triples": np.stack([y < 3, y % 2 == 0, y > 5], axis=1).astype(int),
             "numbers": np.random.default_rng(4).normal(size=(self.samples, 10)),
         }
         return x.reshape(-1, H, W, C), targets[self.labels]
@@ -204,6 +219,32 @@ def by_losses() -> dict[str, Training]:
             to(10, "sigmoid"), loss=binary(label_smoothing=0.1), labels="rows"
         ),
         "binary, unfused": Training(to(10, "softmax"), loss=binary(), labels="rows"),
+        "absolute": Training(
+            to(10, None), loss="mae", labels="numbers", metrics=(MeanAbsoluteError(name="mine"),)
+        ),
+        "binary, counted": Training(
+            to(3, "sigmoid"),
+            loss=binary(),
+            labels="triples",
+            metrics=("binary_accuracy", "precision", "recall", Precision(0.3, class_id=1)),
+        ),
+        "categorical, counted": Training(
+            to(10, "softmax"),
+            labels="classes",
+            metrics=(
+                "categorical_accuracy",
+                "sparse_categorical_accuracy",
+                Recall(top_k=2),
+                "sparse_top_k_categorical_accuracy",
+                SparseTopKCategoricalAccuracy(2),
+                TopKCategoricalAccuracy(3),
+                BinaryAccuracy(threshold=0.1),
+                Accuracy("equal"),
+                CategoricalAccuracy("first"),
+                SparseCategoricalAccuracy("second"),
+                MeanSquaredError(),
+            ),
+        ),
         "squares": Training(to(10, None), loss="mse", labels="numbers", metrics=("mae", "mse")),
     }
     return {f"loss {name}": training for name, training in found.items()}
@@ -221,6 +262,10 @@ def by_optimizers() -> dict[str, Training]:
         "adam, PyTorch": Adam(0.002, amsgrad=True, weight_decay=0.01, **pytorch),
         "adamw": AdamW(0.002, global_clipnorm=0.5),
         "adamw, PyTorch": AdamW(0.002, beta_1=0.8, beta_2=0.99, epsilon=1e-8, **pytorch),
+        "adadelta, clipped": Adadelta(0.5, weight_decay=0.01, global_clipnorm=0.7),
+        "adadelta, PyTorch": Adadelta(1.0, rho=0.8, epsilon=1e-3, weight_decay=0.01, **pytorch),
+        "nadam, decayed": Nadam(0.002, weight_decay=0.01, clipnorm=0.5),
+        "nadam, PyTorch": Nadam(0.002, beta_1=0.8, epsilon=1e-8, weight_decay=0.01, **pytorch),
         "restarts": Adam(PolynomialDecay(0.01, 3, power=0.7, cycle=True)),
     }
     return {

@@ -49,7 +49,7 @@ nanocnn.plan              Plan Stage make_plan describe                  > nanoc
 nanocnn.plots             training_curves filters grad_cam im2col GradientRecorder
 nanocnn.presets           PRESETS build labels_for
 nanocnn.regularizers      L2 get_regularizer
-nanocnn.schedules         Schedule CosineDecay ExponentialDecay
+nanocnn.schedules         Schedule CosineDecay ExponentialDecay > nanocnn.optimizers.schedules
 nanocnn.sequential        Sequential load_model                          > nanocnn.models.sequential
 nanocnn.storage           Snapshot save load check
 nanocnn.storage.archives  Archive parse_json                             > nanocnn.storage.safe_zip

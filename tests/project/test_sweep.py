@@ -21,6 +21,7 @@ import nanocnn
 from nanocnn import Dense, ExponentialDecay, Flatten, Input, MeanSquaredError, Sequential, data
 from nanocnn.common.config import Checked, arguments
 from nanocnn.losses import Loss
+from nanocnn.metrics import BinaryAccuracy, Precision
 from support.public_api import (
     DECAY,
     EXAMPLES,
@@ -57,7 +58,7 @@ SIGNATURES = signatures()
 RECEIVERS = {
     "Sequential": model, "Layer": dense, "Activation": dense, "Loss": MeanSquaredError,
     "Normalization": nanocnn.Normalization, "Trace": lambda: TRACE,
-    "Schedule": lambda: ExponentialDecay(**DECAY),
+    "Schedule": lambda: ExponentialDecay(**DECAY), "Metric": BinaryAccuracy, "Precision": Precision,
 }  # fmt: skip
 
 
@@ -153,7 +154,8 @@ def complaint(error, name, argument):
 THINGS = ("thing", "dense", "conv2d", "input_layer", "MeanSquaredError")
 ALSO = {
     "kernels": "kernel set", "name": "kernel set", "path": "model file", "filepath": "model file",
-    "source": "the array", "layers": "layer", "metrics": "metric", "validation_data": "validation",
+    "y_pred": "y_true", "source": "the array",
+    "layers": "layer", "metrics": "metric", "validation_data": "validation",
 }  # fmt: skip
 
 

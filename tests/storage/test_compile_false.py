@@ -72,8 +72,8 @@ def test_what_keras_3_writes_of_what_is_not_used_passes(tmp_path):
 
 
 TRAINING = {
-    "Adadelta": (optimizer("Adadelta", rho=0.95), "unknown optimizer 'Adadelta'"),
-    "Nadam": (optimizer("Nadam", learning_rate=1e-3), "unknown optimizer 'Nadam'"),
+    "Adagrad": (optimizer("Adagrad", learning_rate=0.1), "unknown optimizer 'Adagrad'"),
+    "Adamax": (optimizer("Adamax", learning_rate=1e-3), "unknown optimizer 'Adamax'"),
     "of one's own": (optimizer("Custom>Ranger"), "unknown optimizer 'Ranger'"),
     "decay": (optimizer("SGD", lr=0.01, decay=1e-6), "SGD: decay=1e-06 is not supported, only 0.0"),
     "ema": (compiled("optimizer", use_ema=True), "Adam: argument use_ema=True is not supported"),
@@ -172,7 +172,7 @@ def test_initializers_are_not_needed(tmp_path, suffix):
 
 
 def test_predicting_with_a_model_that_cannot_be_trained_here(tmp_path):
-    path = changed(tmp_path, ".h5", TRAINING["Nadam"][0], training=True)
+    path = changed(tmp_path, ".h5", TRAINING["Adamax"][0], training=True)
     rewrite_json(path, change_layer(6, kernel_regularizer=L1, bias_constraint=L1))
     x = np.random.default_rng(0).random((3, 6, 5, 1), np.float32)
     storage.save(small(), tmp_path / "same.npz")

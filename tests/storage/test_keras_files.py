@@ -71,6 +71,8 @@ OPTIMIZERS = [
     ("RMSprop", {"momentum": 0.9, "centered": True}),
     ("SGD", {"momentum": 0.9, "nesterov": True, "clipvalue": 0.5}),
     ("SGD", {}),
+    ("Adadelta", {"rho": 0.9}),
+    ("Nadam", {"clipnorm": 1.0}),
 ]
 
 

@@ -228,6 +228,10 @@ def mean_squared_error_forward(x, target):
     return _means([(a - t) ** 2 for a, t in _pairs(x, target)], x)
 
 
+def mean_absolute_error_forward(x, target):
+    return _means([abs(a - t) for a, t in _pairs(x, target)], x)
+
+
 def _kept(p, epsilon):
     return min(max(p, epsilon), 1 - epsilon)
 
@@ -335,5 +339,32 @@ def adam(
         else:  # the "epsilon hat" just before section 2.1: added to the uncorrected one
             root = (math.sqrt(spread) + epsilon) / math.sqrt(1 - beta2**t)
         w -= learning_rate * m / (1 - beta1**t) / root
+        path.append(w)
+    return path
+
+
+def adadelta(w, gradients, learning_rate, rho, epsilon):
+    v = delta = 0.0
+    path = []
+    for g in gradients:
+        v = rho * v + (1 - rho) * g * g
+        step = math.sqrt(delta + epsilon) / math.sqrt(v + epsilon) * g
+        delta = rho * delta + (1 - rho) * step * step
+        w -= learning_rate * step
+        path.append(w)
+    return path
+
+
+def nadam(w, gradients, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-7):
+    m = v = 0.0
+    product = 1.0
+    path = []
+    for t, g in enumerate(gradients, 1):
+        u, following = (beta1 * (1 - 0.5 * 0.96**i) for i in (t, t + 1))
+        product *= u
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g * g
+        mean = following * m / (1 - product * following) + (1 - u) * g / (1 - product)
+        w -= learning_rate * mean / (math.sqrt(v / (1 - beta2**t)) + epsilon)
         path.append(w)
     return path

@@ -50,6 +50,20 @@ LINEAR = dict(activation="relu", use_bias=True, kernel_initializer="ones", bias_
               kernel_regularizer=0.1, name="thing", trainable=True)  # fmt: skip
 POOL = dict(pool_size=2, strides=1, padding="valid", name="thing", trainable=True)
 LAYER = dict(name="thing", trainable=True)
+METRICS = (
+    "accuracy", "binary_accuracy", "categorical_accuracy", "mae", "mean_absolute_error",
+    "mean_squared_error", "mse", "sparse_categorical_accuracy",
+    "sparse_top_k_categorical_accuracy", "top_k_categorical_accuracy",
+)  # fmt: skip
+LOSSES = (
+    "binary_crossentropy", "categorical_crossentropy", "mae", "mean_absolute_error",
+    "mean_squared_error", "mse",
+)  # fmt: skip
+METRIC_CLASSES = (
+    "Accuracy", "BinaryAccuracy", "CategoricalAccuracy", "MeanAbsoluteError", "MeanSquaredError",
+    "Metric", "SparseCategoricalAccuracy", "SparseTopKCategoricalAccuracy",
+    "TopKCategoricalAccuracy",
+)  # fmt: skip
 
 # A right call of each, with all arguments that are not right by default.
 EXAMPLES = {
@@ -94,6 +108,8 @@ EXAMPLES = {
     "RMSprop": OPTIMIZER,
     "Adam": OPTIMIZER,
     "AdamW": OPTIMIZER,
+    "Adadelta": OPTIMIZER,
+    "Nadam": OPTIMIZER,
     "L2": {},
     "Schedule.__call__": dict(step=1),
     "ExponentialDecay": DECAY,
@@ -143,10 +159,19 @@ EXAMPLES = {
     "data.mnist.load": dict(path=SAMPLE, verbose=False),
     "data.mnist.locate": dict(name="mnist"),
     "data.mnist.sample": dict(origin="here"),
-    "metrics.accuracy": dict(target=np.eye(4), prediction=np.eye(4)),
-    "metrics.mean_absolute_error": dict(target=np.eye(4), prediction=np.eye(4)),
-    "metrics.mean_squared_error": dict(target=np.eye(4), prediction=np.eye(4)),
-    "metrics.top_k_categorical_accuracy": dict(target=np.eye(4), prediction=np.eye(4)),
+    **{f"metrics.{name}": dict(y_true=np.eye(4), y_pred=np.eye(4)) for name in METRICS},
+    **{f"metrics.{name}": dict(dtype="float32") for name in METRIC_CLASSES},
+    **{f"losses.{name}": dict(y_true=np.eye(4), y_pred=np.eye(4)) for name in LOSSES},
+    "losses.sparse_categorical_crossentropy": dict(y_true=[1, 0], y_pred=np.eye(2)),
+    "metrics.Precision": dict(thresholds=[0.5], top_k=2, class_id=1),
+    "metrics.Recall": dict(thresholds=0.5),
+    **{
+        f"Metric.{name}": dict(y_true=[0, 1], y_pred=[0, 1], sample_weight=[1, 2])
+        for name in ("__call__", "sums", "update_state")
+    },
+    "Precision.sums": dict(y_true=[0, 1], y_pred=[0, 1], sample_weight=[1, 2]),
+    "metrics.classification_report": dict(y_true=Y, y_pred=Y, target_names=["a", "b", "c"]),
+    "metrics.confusion_matrix": dict(y_true=Y, y_pred=Y),
     "kernels.geometry.sliding_window": dict(size=(6, 6), kernel=(3, 3)),
     "plots.activations": dict(model=MODEL, image=X[0]),
     "plots.confusion_matrix": dict(y_true=Y, y_pred=Y, class_names=["a", "b", "c"]),
@@ -175,9 +200,10 @@ INTERNAL = [
     "*.transform_backward", "data.batches.*", "data.download.*",
     "data.lazy.*", "LazyImages.*",
     "metrics.Means", "Means.*", "metrics.get_metrics", "metrics.custom_metrics",
-    "metrics.warn_not_stored",
+    "metrics.warn_not_stored", "metrics.metric_configs", "metrics.sizes",
+    "Nadam.*", "*.function", "losses.[A-Z]*", "FunctionLoss.*", "losses.get*", "losses.is_builtin",
 ]  # fmt: skip
-MORE_MODULES = ("backend", "utils", "kernels", "kernels.geometry", "metrics")
+MORE_MODULES = ("backend", "utils", "kernels", "kernels.geometry", "losses", "metrics")
 
 
 def modules():

@@ -21,6 +21,7 @@ from nanocnn import (
     RMSprop,
     Sequential,
 )
+from nanocnn.metrics import Recall, TopKCategoricalAccuracy
 from support.small_models import SPARSE, bits, digits
 
 SHARDS, BATCH = 12, 24
@@ -106,7 +107,10 @@ CASES = {
         {"shuffle": False},
     ),
     "custom": lambda: (
-        {"custom": [Noisy()], "metrics": [confidence], "optimizer": adam()},
+        {
+            "custom": [Noisy()], "optimizer": adam(),
+            "metrics": [confidence, "precision", Recall(0.1), TopKCategoricalAccuracy(3)],
+        },
         106,
         {"validation_data": VALIDATION},
     ),

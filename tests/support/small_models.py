@@ -6,6 +6,7 @@ import pytest
 from nanocnn import (
     SGD,
     Activation,
+    Adadelta,
     Adam,
     AdamW,
     AveragePooling2D,
@@ -19,6 +20,7 @@ from nanocnn import (
     Input,
     InverseTimeDecay,
     MaxPooling2D,
+    Nadam,
     PiecewiseConstantDecay,
     PolynomialDecay,
     RMSprop,
@@ -38,6 +40,8 @@ OPTIMIZERS = {
     "exponential": lambda: AdamW(ExponentialDecay(0.01, 3, 0.7, staircase=True)),
     "steps": lambda: SGD(PiecewiseConstantDecay([3, 5], [0.1, 0.05, 0.01])),
     "polynomial": lambda: RMSprop(PolynomialDecay(0.01, 7, power=2.0)),
+    "adadelta": lambda: Adadelta(0.5, rho=0.9),
+    "nadam": lambda: Nadam(0.002, clipvalue=0.1),
     "inverse time": lambda: Adam(InverseTimeDecay(0.01, 3, 0.5)),
 }
 

@@ -34,6 +34,8 @@ from .dense import dense_backward, dense_forward
 from .element_loss import (
     binary_cross_entropy_backward,
     binary_cross_entropy_forward,
+    mean_absolute_error_backward,
+    mean_absolute_error_forward,
     mean_squared_error_backward,
     mean_squared_error_forward,
     sigmoid_cross_entropy_backward,
@@ -59,7 +61,13 @@ from .loss import (
 )
 from .measures import count_correct, largest, mean_loss
 from .norms import clip_scales, l2_gradient, l2_penalty
-from .optimizers import adam_update, rmsprop_update, sgd_update
+from .optimizers import (
+    adadelta_update,
+    adam_update,
+    nadam_update,
+    rmsprop_update,
+    sgd_update,
+)
 from .padding import zero_pad_backward, zero_pad_forward
 from .pool import (
     average_pool_backward,
@@ -75,6 +83,7 @@ fuses = writes_into = chooses = True  # see kernels/__init__.py
 calls_blas = False
 
 __all__ = [
+    "adadelta_update",
     "adam_update",
     "add",
     "average_pool_backward",
@@ -117,9 +126,12 @@ __all__ = [
     "leaky_relu_forward",
     "max_pool_backward",
     "max_pool_forward",
+    "mean_absolute_error_backward",
+    "mean_absolute_error_forward",
     "mean_loss",
     "mean_squared_error_backward",
     "mean_squared_error_forward",
+    "nadam_update",
     "one_hot",
     "relu_backward",
     "relu_forward",

@@ -170,3 +170,34 @@ def mean_squared_error_backward(
 ) -> Array:
     """x, target (N, ...), weight (N,) -> dx (N, ...) = 2 * (x - t) * weight / elements."""
     return _backward(_squared_backward, x, target, weight, 0.0, out)
+
+
+# --- Mean absolute error --------------------------------------------------------------------------
+
+
+@inline
+def _absolute_error(x, t, epsilon):
+    d = x - t
+    return select(d < splat(x, 0), -d, d), x
+
+
+@inline
+def _sign(x, t, epsilon):
+    one = splat(x, 1)
+    return select(x > t, one, select(x < t, -one, x - t))
+
+
+_absolute_forward, _absolute_backward = _kernels(_absolute_error, _sign)
+
+
+def mean_absolute_error_forward(x: Array, target: Array, out: Array | None = None) -> Array:
+    """x, target (N, ...) -> losses (N,)."""
+    losses = result(out, x.shape[:1], x.dtype)
+    return _forward(_absolute_forward, MIN_WORK, x, target, 0.0, losses, x)
+
+
+def mean_absolute_error_backward(
+    x: Array, target: Array, weight: Array, out: Array | None = None
+) -> Array:
+    """x, target (N, ...), weight (N,) -> dx (N, ...) = sign(x - t) * weight / elements."""
+    return _backward(_absolute_backward, x, target, weight, 0.0, out)

@@ -230,3 +230,75 @@ def _adam(part, parts, table, like, numbers, scales, scaled, clips, amsgrad):
                 store_row(vmax, i, moment, left)
             w = w - step_size * mean / fma(sqrt(moment), v_scale, epsilon)
             store_row(param, i, w, left)
+
+
+def adadelta_update(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    vs: Sequence[Array],
+    deltas: Sequence[Array],
+    numbers: Array,
+    scales: Array | None = None,
+    clips: bool = False,
+) -> None:
+    """step = sqrt(delta + epsilon) * grad / sqrt(v + epsilon); param -= learning_rate * step."""
+    states = {"params": params, "grads": grads, "vs": vs, "deltas": deltas}
+    _step(_adadelta, states, numbers, scales, clips)
+
+
+@kernel
+def _adadelta(part, parts, table, like, numbers, scales, scaled, clips):
+    p = pointer(like)
+    rate, rho, epsilon, _, _ = _own_numbers(p, numbers)
+    decay = splat(p, 1) - rho
+    first, last = row_range(part, parts, table)
+    for row in range(first, last):
+        param, grad, v, delta, _ = row_pointers(p, table, row)
+        changes = _changes(numbers, scales, row, scaled, clips)
+        start, stop = item_range(part, parts, table, row)
+        for i in range(start, stop, lanes(p)):
+            left = stop - i
+            w, g = _read(param, grad, i, left, changes)
+            moment, steps = load_row(v, i, left), load_row(delta, i, left)
+            moment = fma(fma(g, g, -moment), decay, moment)
+            step = sqrt(steps + epsilon) * g / sqrt(moment + epsilon)
+            steps = fma(fma(step, step, -steps), decay, steps)
+            store_row(v, i, moment, left)
+            store_row(delta, i, steps, left)
+            store_row(param, i, fma(-rate, step, w), left)
+
+
+def nadam_update(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    ms: Sequence[Array],
+    vs: Sequence[Array],
+    numbers: Array,
+    scales: Array | None = None,
+    clips: bool = False,
+) -> None:
+    """m, v: as Adam's; param -= (m_size * m + g_size * grad) / (sqrt(v) + epsilon)."""
+    states = {"params": params, "grads": grads, "ms": ms, "vs": vs}
+    _step(_nadam, states, numbers, scales, clips)
+
+
+@kernel
+def _nadam(part, parts, table, like, numbers, scales, scaled, clips):
+    p = pointer(like)
+    m_size, g_size, beta1, beta2, epsilon = _own_numbers(p, numbers)
+    decay1, decay2 = splat(p, 1) - beta1, splat(p, 1) - beta2
+    first, last = row_range(part, parts, table)
+    for row in range(first, last):
+        param, grad, m, v, _ = row_pointers(p, table, row)
+        changes = _changes(numbers, scales, row, scaled, clips)
+        start, stop = item_range(part, parts, table, row)
+        for i in range(start, stop, lanes(p)):
+            left = stop - i
+            w, g = _read(param, grad, i, left, changes)
+            mean, moment = load_row(m, i, left), load_row(v, i, left)
+            mean = fma(g - mean, decay1, mean)
+            moment = fma(fma(g, g, -moment), decay2, moment)
+            store_row(m, i, mean, left)
+            store_row(v, i, moment, left)
+            step = fma(m_size, mean, g_size * g) / (sqrt(moment) + epsilon)
+            store_row(param, i, w - step, left)

@@ -62,6 +62,8 @@ def cases(rng, dtype):
         ("binary_cross_entropy_backward", (target, target[::-1].copy(), array(300), 1e-7), ()),
         ("mean_squared_error_forward", (logits, target), ()),
         ("mean_squared_error_backward", (logits, target, array(300)), ()),
+        ("mean_absolute_error_forward", (logits, target), ()),
+        ("mean_absolute_error_backward", (logits, target, array(300)), ()),
         *[(f"{f}_forward", (x,), ()) for f in ("relu", "sigmoid", "tanh")],
         *[(f"{f}_backward", (x, np.tanh(x)), ()) for f in ("relu", "sigmoid", "tanh")],
         ("sgd_update", (many(), many(), [], numbers(0.1)), (0,)),
@@ -75,6 +77,9 @@ def cases(rng, dtype):
                          numbers(1e-3, 1.0, 0.9, 0.999, 1e-7)), (0, 2, 3)),
         ("adam_update", (many(), many(), many(), many(0), many(0),
                          numbers(1e-3, 1.3, 0.9, 0.999, 1e-8)), (0, 2, 3, 4)),
+        ("adadelta_update", (many(), many(), many(0), many(0), numbers(0.1, 0.9, 1e-7)), (0, 2, 3)),
+        ("nadam_update", (many(), many(), many(), many(0),
+                          numbers(1e-3, 1e-4, 0.9, 0.999, 1e-7)), (0, 2, 3)),
         ("l2_penalty", (many(), np.array([0.5, 0.0, 2.0])), ()),
         ("l2_gradient", (many(), many(), np.array([0.5, 0.0, 2.0])), (1,)),
         ("clip_scales", (many(), numbers(clipnorm=0.5), False, np.zeros(3)), (3,)),
@@ -258,6 +263,8 @@ def test_hostile_numbers_give_what_the_reference_gives(dtype):
                        ("binary_cross_entropy_forward", (flat, abs(np.sign(other)), 1e-7)),
                        ("binary_cross_entropy_backward", (flat, other, draw(9), 1e-7)),
                        ("mean_squared_error_backward", (flat, other, draw(9))),
+                       ("mean_absolute_error_forward", (flat, other)),
+                       ("mean_absolute_error_backward", (flat, other, draw(9))),
                        ("dense_forward", (flat, draw(7, 5), draw(5)))]  # fmt: skip
         for name, arguments in operations:
             expected = call(reference, name, arguments, ())

@@ -77,6 +77,12 @@ def updates(rng, dtype, shapes):
     yield "adam_update", (draw(), draw(), draw(), draw(0), [], numbers(0.1, 1, 0.9, 0.999, 1e-7))
     yield "adam_update", (draw(), draw(), draw(), draw(0), draw(0),
                           numbers(0.1, 1.1, 0.9, 0.999, 1e-7, **changes), scales, True)
+    yield "adadelta_update", (draw(), draw(), draw(0), draw(0), numbers(0.1, 0.9, 1e-7))
+    yield "adadelta_update", (draw(), draw(), draw(0), draw(0),
+                              numbers(0.1, 0.9, 1e-7, **changes), scales, True)
+    yield "nadam_update", (draw(), draw(), draw(), draw(0), numbers(0.1, 0.02, 0.9, 0.999, 1e-7))
+    yield "nadam_update", (draw(), draw(), draw(), draw(0),
+                           numbers(0.1, 0.02, 0.9, 0.999, 1e-7, **changes), scales, True)
 
 
 # fmt: on

@@ -7,17 +7,16 @@ numbers that change from step to step, such as the bias corrections.
 Sources: keras/src/optimizers/*.py, torch/optim/*.py.
 """
 
-from math import inf, sqrt
+from math import inf
 from types import ModuleType
 from typing import Any
 from weakref import ref
 
 import numpy as np
 
-from .common.arrays import Array
-from .common.config import Configured, deserialize, refuse_unknown
-from .common.elementary import power
-from .common.validate import flag, number, one_of
+from ..common.arrays import Array
+from ..common.config import Configured, deserialize, refuse_unknown
+from ..common.validate import number, one_of
 from .schedules import SCHEDULES, Schedule
 
 
@@ -36,6 +35,7 @@ class Optimizer(Configured):
     operation = ""  # its kernel
     all_slots: tuple[str, ...] = ()  # the kernel's, in order
     slot_names: tuple[str, ...] = ()  # those that are used
+    decoupled = False  # weight decay is no term of the gradient in PyTorch's form either
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Optimizer(Configured):
     def prepare(self) -> None:
         """Set `numbers` for the next update; nothing else changes."""
         rate, decay = self.rate(), self.weight_decay or 0.0
-        shrink = self.form == "keras" or isinstance(self, AdamW)  # the decay is not in the gradient
+        shrink = self.form == "keras" or self.decoupled  # the decay is not in the gradient
         own = self._own_numbers(rate)
         self.numbers[:4] = (
             decay * rate if shrink else 0.0,
@@ -209,124 +209,3 @@ class Optimizer(Configured):
             value, f"{type(self).__name__}: {name}",
             lambda value: value >= 0 and (below is None or value < below), words,
         )  # fmt: skip
-
-
-class SGD(Optimizer):
-    """Stochastic gradient descent: parameter -= learning_rate * gradient.
-
-    `momentum` (>= 0) adds that fraction of the previous step; `nesterov` looks one step ahead.
-    Source: keras/src/optimizers/sgd.py; Sutskever et al. 2013.
-    """
-
-    operation, all_slots = "sgd_update", ("momentum",)
-
-    def __init__(
-        self,
-        learning_rate: float | Schedule | dict[str, Any] = 0.01,
-        momentum: float = 0.0,
-        nesterov: bool = False,
-        **options: Any,
-    ) -> None:
-        super().__init__(learning_rate, **options)
-        self.momentum = self._number("momentum", momentum)
-        self.nesterov = flag(nesterov, f"{type(self).__name__}: nesterov")
-        self.slot_names = ("momentum",) if self.momentum else ()
-
-    def _own_numbers(self, rate: float) -> tuple[float, ...]:
-        return rate, self.momentum
-
-    def _flags(self) -> tuple[bool, ...]:
-        return self.nesterov, self.form == "keras"
-
-
-class RMSprop(Optimizer):
-    """Divide the gradient by a running root mean square of it. Source: Hinton's lecture 6e.
-
-    `rho` is the decay of the mean; `centered` subtracts the square of the mean gradient;
-    `momentum` accumulates the steps in a buffer.
-    """
-
-    operation, all_slots = "rmsprop_update", ("v", "average", "buffer")
-
-    def __init__(
-        self,
-        learning_rate: float | Schedule | dict[str, Any] = 0.001,
-        rho: float = 0.9,
-        momentum: float = 0.0,
-        epsilon: float = 1e-7,
-        centered: bool = False,
-        **options: Any,
-    ) -> None:
-        super().__init__(learning_rate, **options)
-        self.rho = self._number("rho", rho, 1)
-        self.momentum = self._number("momentum", momentum)
-        self.epsilon = self._number("epsilon", epsilon)
-        self.centered = flag(centered, f"{type(self).__name__}: centered")
-        self.slot_names = ("v",) + ("average",) * self.centered + ("buffer",) * bool(self.momentum)
-
-    def _own_numbers(self, rate: float) -> tuple[float, ...]:
-        return rate, self.rho, self.momentum, self.epsilon
-
-    def _flags(self) -> tuple[bool, ...]:
-        return (self.form == "keras",)
-
-
-class Adam(Optimizer):
-    """Adam: running means of the gradient and its square, corrected for starting at zero.
-
-    `amsgrad` divides by the largest mean square so far. Source: Kingma & Ba 2015 (Keras: the form
-    with "epsilon hat"; PyTorch: algorithm 1); Reddi et al. 2018 for AMSGrad.
-    """
-
-    operation, all_slots = "adam_update", ("m", "v", "vmax")
-
-    def __init__(
-        self,
-        learning_rate: float | Schedule | dict[str, Any] = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        amsgrad: bool = False,
-        **options: Any,
-    ) -> None:
-        super().__init__(learning_rate, **options)
-        self.beta_1 = self._number("beta_1", beta_1, 1)
-        self.beta_2 = self._number("beta_2", beta_2, 1)
-        self.epsilon = self._number("epsilon", epsilon)
-        self.amsgrad = flag(amsgrad, f"{type(self).__name__}: amsgrad")
-        self.slot_names = ("m", "v", "vmax") if self.amsgrad else ("m", "v")
-
-    def _own_numbers(self, rate: float) -> tuple[float, ...]:
-        t = self.iterations + 1
-        m_correction, v_correction = 1 - power(self.beta_1, t), sqrt(1 - power(self.beta_2, t))
-        if self.form == "keras":
-            step_size, v_scale = rate * v_correction / m_correction, 1.0
-        else:
-            step_size, v_scale = rate / m_correction, 1 / v_correction
-        return step_size, v_scale, self.beta_1, self.beta_2, self.epsilon
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay (default .004), not part of the gradient's means.
-
-    Arguments and errors as for `Adam`. Source: Loshchilov & Hutter 2019.
-    """
-
-    def __init__(
-        self,
-        learning_rate: float | Schedule | dict[str, Any] = 0.001,
-        weight_decay: float = 0.004,
-        **options: Any,
-    ) -> None:
-        super().__init__(learning_rate, weight_decay=weight_decay, **options)
-
-
-RMSProp = RMSprop
-OPTIMIZERS: dict[str, type[Optimizer]] = {
-    optimizer.__name__: optimizer for optimizer in (SGD, RMSprop, Adam, AdamW)
-}
-
-
-def get_optimizer(spec: str | Optimizer | dict[str, Any]) -> Optimizer:
-    """Return an optimizer from an instance, a name ("adam"), or a {"class_name", "config"}."""
-    return spec if isinstance(spec, Optimizer) else deserialize("optimizer", spec, OPTIMIZERS)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 from math import floor, inf, pi
 from typing import ClassVar, get_origin
 
-from .common.config import Configured
-from .common.elementary import cos, power
-from .common.validate import flag, number, to_python
+from ..common.config import Configured
+from ..common.elementary import cos, power
+from ..common.validate import flag, number, to_python
 
 
 @dataclass(frozen=True)
