@@ -44,7 +44,7 @@ def with_gradient(y_true, y_pred):
 def trained(loss, kernels="reference", dtype="float64", last="softmax", **options):
     layers = [Input((12, 10, 1)), Flatten(), Dense(10, activation=last)]
     model = Sequential(layers, dtype=dtype, kernels=kernels, seed=1)
-    model.compile(SGD(0.2, momentum=0.5), loss, ["accuracy"])
+    model.compile(SGD(0.2, momentum=0.5), loss, metrics=["accuracy"])
     history = model.fit(X, ONE_HOT, 16, 3, validation_data=(X, ONE_HOT), verbose=0, **options)
     return model, history.history
 

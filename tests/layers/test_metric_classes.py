@@ -81,7 +81,7 @@ def test_values_worked_out_by_hand():
 def binary(kernels="reference", chosen=("precision", "recall"), units=3, **options):
     made = Sequential([Input((12, 10, 1)), Flatten(), Dense(units, "sigmoid")], kernels=kernels,
                       **options)  # fmt: skip
-    made.compile("adam", "binary_crossentropy", list(chosen))
+    made.compile("adam", "binary_crossentropy", metrics=list(chosen))
     return made
 
 
@@ -113,7 +113,7 @@ def test_training_reports_the_ratio_of_all_sums_not_the_mean_of_batches(kernels,
 @pytest.mark.parametrize("name", sorted(metrics.METRICS))
 def test_every_word_is_a_key_of_the_history(name):
     made = small_model()
-    made.compile("sgd", SPARSE, [name])
+    made.compile("sgd", SPARSE, metrics=[name])
     assert list(made.fit(X, Y, verbose=0).history) == ["loss", name]
     assert list(made.evaluate(X, Y, return_dict=True)) == ["loss", name]
     assert np.isfinite(made.evaluate(X, Y)).all()
@@ -130,7 +130,7 @@ def test_words_and_classes_agree():
         "mse": metrics.MeanSquaredError(),
         "precision": metrics.Precision(name="exact"),
     }
-    made.compile("sgd", SPARSE, [*pairs, *pairs.values(), Recall(), Recall()])
+    made.compile("sgd", SPARSE, metrics=[*pairs, *pairs.values(), Recall(), Recall()])
     names = [*pairs, *(each.name for each in pairs.values()), "recall", "recall_1"]
     assert list(made.metrics) == names
     logs = made.evaluate(X, Y, return_dict=True)
@@ -179,12 +179,12 @@ class Bad(Metric):
 
 def test_a_metric_of_ones_own(tmp_path):
     made = small_model()
-    made.compile("sgd", SPARSE, ["accuracy", Error()])
+    made.compile("sgd", SPARSE, metrics=["accuracy", Error()])
     _, accuracy, error = made.evaluate(X, Y, batch_size=7)
     assert accuracy + error == pytest.approx(1)
     with pytest.warns(UserWarning, match="a file cannot store the metric error"):
         made.save(tmp_path / "m.npz")
-    made.compile("sgd", SPARSE, [Bad()])
+    made.compile("sgd", SPARSE, metrics=[Bad()])
     with pytest.raises(ValueError, match=r"metric 'bad': \[nan  1.\], expected 2 numbers"):
         made.evaluate(X, Y)
 
