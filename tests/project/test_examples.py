@@ -66,7 +66,8 @@ def test_train_prints_what_it_does_and_writes_model_checkpoint_and_pictures(trai
     folder, out = trained
     assert f"mnist: 2,000 + 200 images from {folder / 'data'}" in out
     assert "conv2d (Conv2D)" in out and "Total params: 693,962 (" in out
-    assert len(re.findall(r"^Epoch \d/4 - .* images/s - accuracy: .* loss: .* val_accuracy: .* val_loss: ", out, re.M)) == 4
+    line = r"^Epoch \d/4 - .* images/s - accuracy: .* loss: .* val_accuracy: .* val_loss: "
+    assert len(re.findall(line, out, re.M)) == 4
     (accuracy,) = re.findall(r"^test loss \d\.\d{4}, test accuracy (\d\d\.\d\d)%$", out, re.M)
     assert float(accuracy) > 80
     results = folder / "results" / "simple"
