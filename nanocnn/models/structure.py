@@ -60,9 +60,9 @@ class Structure(ChainWeights):
             raise ValueError(f"Sequential: layers={layers!r:.80}, expected a list of layers")
         self.name = "sequential" if name is None else name
         self.seed = integer(seeds.default if seed is None else seed, "seed", 0, bits=128)
-        self.kernel_set = kernels
         # Loaded now: a child forked while another thread imports them would wait forever.
         self.kernels: ModuleType = get_kernels(kernels)
+        self.kernel_set = str(kernels)
         self.layers: list[Layer] = []
         self._built_layers: list[Layer] = []
         self._plan: Plan

@@ -220,14 +220,6 @@ UNKNOWN = {
         "unknown argument of Adam 'beta1'; did you mean 'beta_1'?",
     ),
     "class": (lambda: small_model(optimizer=Adam), "Adam'>; did you mean Adam(...)?"),
-    "loss weights": (
-        lambda: Sequential().compile("sgd", "mse", ["accuracy"]),
-        "loss_weights=['accuracy'], expected None: nanocnn has one loss",
-    ),
-    "weighted metrics": (
-        lambda: Sequential().compile("sgd", "mse", weighted_metrics=["accuracy"]),
-        "weighted_metrics=['accuracy'], expected None",
-    ),
 }
 
 

@@ -55,6 +55,9 @@ def test_words_of_keras_without_an_effect_are_accepted():
     )  # fmt: skip
     model.compile("sgd", SPARSE, loss_weights=[1.0], weighted_metrics=[])
     assert model.metrics_names == ["loss"]
+    for name in ("loss_weights", "weighted_metrics"):
+        with pytest.raises(ValueError, match=rf"{name}=\['accuracy'\], expected None.*metrics="):
+            model.compile("sgd", SPARSE, **{name: ["accuracy"]})
 
 
 def test_a_model_without_a_loss_predicts_and_is_not_trained():
