@@ -189,7 +189,7 @@ def _in_float64(model: Sequential) -> Sequential:
     if model.dtype == np.float64:
         return model
     shared = {id(layer.kernels): layer.kernels for layer in model.layers}
-    layers = [deepcopy(layer, dict(shared)) for layer in model.layers]
+    layers = [deepcopy(layer, dict(shared)) for layer in model.chain]
     for layer in layers:
         layer.in_model = False  # to be built again
     copy = Sequential(

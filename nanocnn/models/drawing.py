@@ -37,14 +37,14 @@ def network(model: Any, path: str | Path | None = None) -> Any:
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyBboxPatch
 
-    height = ROW * len(model.layers) + 0.45
+    height = ROW * len(model.chain) + 0.45
     figure = Figure(figsize=(WIDTH, height), dpi=100)
     axis = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(height, 0))
     axis.axis("off")
     left, middle, right = 0.25, WIDTH / 2, WIDTH - 0.25
     title = f"{_short(model.name, 50)}: {model.count_params():,} parameters"
     axis.text(middle, 0.25, title, ha="center", va="center", fontsize=10.5)
-    for row, layer in enumerate(model.layers):
+    for row, layer in enumerate(model.chain):
         top = 0.5 + ROW * row
         fill = "#DCEBF7" if layer.params else "#F4F4F4"  # grey: nothing is learned
         shape = "round,pad=0,rounding_size=0.06"

@@ -21,7 +21,7 @@ from ..common.tables import table
 from ..jit.threads import single_threaded_blas
 from ..kernels import ability
 from ..kernels.memory import Arena, Memory
-from ..layers import Conv2D, Dropout, Flatten, Input, Layer, MaxPooling2D, is_builtin
+from ..layers import Conv2D, Dropout, Flatten, Layer, MaxPooling2D, is_builtin
 from ..layers.activation import BaseActivation
 from ..layers.linear import Linear
 from .passes import is_known
@@ -136,7 +136,7 @@ def make_plan(
 
     `leave`: a final activation of this name is left to the loss. `fuse` False: one stage a layer.
     """
-    rest = [layer for layer in layers if not isinstance(layer, Input)]
+    rest = list(layers)
     kinds = [next(kind for kind in DECIDES if isinstance(layer, kind)) for layer in rest]
     decides = [(DECIDES[kind], layer) for kind, layer in zip(kinds, rest, strict=True)]
     seen = [how(layer) for how, layer in decides]

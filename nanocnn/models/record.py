@@ -18,7 +18,7 @@ from ..common.validate import flag
 from ..data.batches import take
 from ..kernels import reference
 from ..kernels.memory import Memory
-from ..layers import Dropout, Input, Layer
+from ..layers import Dropout, Layer
 from ..layers.activation import BaseActivation
 from ..layers.linear import Linear
 from .evaluator import Evaluator
@@ -38,7 +38,7 @@ def record(model: Evaluator, x: Any, y: Any, training: bool = True) -> Trace:
     x = take(data.x, slice(None), model.dtype).copy()
     target = model.loss.target(data.labels, model.output_shape, model.dtype)
     final, kernels, memory = model.execution_plan.final, model.kernels, Memory()
-    layers = [layer for layer in model.layers if not isinstance(layer, Input)]
+    layers = model.layers
     found: list[LayerTrace] = []
     with unchanged(model.layers):
         a = x

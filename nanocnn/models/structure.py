@@ -63,7 +63,8 @@ class Structure(ChainWeights):
         # Loaded now: a child forked while another thread imports them would wait forever.
         self.kernels: ModuleType = get_kernels(kernels)
         self.kernel_set = str(kernels)
-        self.layers: list[Layer] = []
+        self.layers: list[Layer] = []  # without the input, as in Keras
+        self._input: Input | None = None
         self._built_layers: list[Layer] = []
         self._plan: Plan
         self._spare: list[Memory] = []
@@ -84,12 +85,12 @@ class Structure(ChainWeights):
 
         Layers that are added one by one get the same weights as all at once.
         """
-        before = self.layers[:]
-        self._append(layer, {id(each) for each in before})
+        before = self._input, self.layers[:]
+        self._append(layer, {id(each) for each in self.layers})
         try:
             self._build_if_possible()
         except BaseException:
-            self.layers = before
+            self._input, self.layers = before
             raise
 
     def pop(self) -> Layer:
@@ -119,11 +120,10 @@ class Structure(ChainWeights):
 
         The random numbers go on where this model's last build has ended.
         """
-        layers = self.layers
-        if all(isinstance(layer, Input) for layer in layers):
+        if not self.layers:
             raise ValueError("a model without layers: give Sequential a list of layers")
-        if not isinstance(layers[0], Input):
-            layers = [Input(given), *layers]
+        first = self._input or Input(given)
+        layers = [first, *self.layers]
         make_names_unique(layers)
         rng: np.random.Generator | None = None
         before: np.random.Generator | None = None
@@ -142,17 +142,15 @@ class Structure(ChainWeights):
                 layer.rng = rng  # one stream of random numbers for the whole model
         if any(layer.scales_pixels for layer in layers):
             self.scale_uint8 = False
-        self.layers, self.input_shape, self.output_shape = layers, layers[0].output_shape, shape
-        for layer in layers:
+        self._input, self.input_shape, self.output_shape = first, first.output_shape, shape
+        for layer in self.layers:
             layer.in_model = True
-        self._built_layers = list(layers)
+        self._built_layers = self.layers[:]
         self._layers_changed()
         self.built = True
 
     def _require_same(self, layer: Layer, shape: tuple[int, ...]) -> None:
         """Raise ShapeError if a layer of a model that is built does not fit into this one."""
-        if isinstance(layer, Input):
-            shape = layer.input_shape
         there, here = (
             f"input (N, {sizes(given)}), dtype={dtype.name!r}, kernels={kernels!r}"
             for given, dtype, kernels in (
@@ -165,6 +163,11 @@ class Structure(ChainWeights):
                 f"layer {layer.name!r} is part of a model built for {there}; here it would get "
                 f"{here}: expected the same, or a new layer"
             )
+
+    @property
+    def chain(self) -> list[Layer]:
+        """The input, where it is known, and the layers."""
+        return [*([] if self._input is None else [self._input]), *self.layers]
 
     @property
     def execution_plan(self) -> Plan:
@@ -192,18 +195,18 @@ class Structure(ChainWeights):
             spare.append(memory)
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """The layer of this name, or at this index, which counts as Keras's does: without `Input`.
+        """The layer of this name, or at this index, from 0.
 
         Raises ValueError if there is none, and unless one of the two is given.
         """
-        layers = [layer for layer in self.layers if not isinstance(layer, Input)]
+        layers = self.layers
         if (name is None) == (index is None):
             raise ValueError(f"get_layer: name={name!r:.80}, index={index!r:.80}, expected one")
         if index is not None:
             if isinstance(index, (int, np.integer)) and -len(layers) <= index < len(layers):
                 return layers[index]
             raise ValueError(f"get_layer: index={index!r:.80}, expected 0 to {len(layers) - 1}")
-        for layer in self.layers:
+        for layer in layers:
             if layer.name == name:
                 return layer
         names = [layer.name for layer in layers]
@@ -222,7 +225,7 @@ class Structure(ChainWeights):
 
     def get_config(self) -> dict[str, Any]:
         """The model's structure, as values that JSON can hold."""
-        layers = [layer_config(layer) for layer in self.layers]
+        layers = [layer_config(layer) for layer in self.chain]
         return {
             "name": self.name,
             "dtype": str(self.dtype),
@@ -233,32 +236,31 @@ class Structure(ChainWeights):
 
     def custom_layers(self) -> dict[int, type[Layer]]:
         """The classes of custom layers, by position: files cannot hold them."""
-        return {i: type(each) for i, each in enumerate(self.layers) if not is_builtin(each)}
+        return {i: type(each) for i, each in enumerate(self.chain) if not is_builtin(each)}
 
     def _append(self, layer: Layer, present: set[int]) -> None:
         if not isinstance(layer, Layer):
             kind = isinstance(layer, type) and issubclass(layer, Layer)
             hint = f"; did you mean {layer.__name__}(...)?" if kind else ""
-            raise ValueError(f"layer {len(self.layers)}: {layer!r:.80}, expected a Layer{hint}")
+            raise ValueError(f"layer {len(self.chain)}: {layer!r:.80}, expected a Layer{hint}")
         if id(layer) in present:
             raise ValueError(f"layer {layer.name!r} is in the model already: layers are not shared")
-        if isinstance(layer, Input) and self.layers:
-            raise ValueError("Input: expected as the first layer only")
-        if not self.layers and layer.expected_shape is not None:
-            self.layers.append(Input(layer.expected_shape))
-        if type(layer) is Input and layer.in_model:  # of no weights to share
-            layer = Input(layer.shape, name=layer.name)
+        if isinstance(layer, Input):
+            if self.chain:
+                raise ValueError("Input: expected as the first layer only")
+            self._input = layer
+            return
+        if not self.chain and layer.expected_shape is not None:
+            self._input = Input(layer.expected_shape)
         self.layers.append(layer)
         present.add(id(layer))
 
     def _build_if_possible(self) -> None:
         """Build if the input shape is known: from `Input`, or a first layer that is built."""
-        first = (*self.layers, None)[0]
-        if isinstance(first, Input):
-            if len(self.layers) > 1:
-                self._build(first.shape)
-        elif first is not None and first.in_model:
-            self._build(first.input_shape)
+        if self.layers and self._input is not None:
+            self._build(self._input.shape)
+        elif self.layers and self.layers[0].in_model:
+            self._build(self.layers[0].input_shape)
 
     def _layers_changed(self) -> None:
         """Called when the layers were rebuilt or patched: plan and memories are out of date."""

@@ -4,7 +4,6 @@ Source: keras/src/utils/summary_utils.py.
 """
 
 from ..common.tables import sizes, table
-from ..layers import Input
 from .structure import Structure
 
 
@@ -12,11 +11,10 @@ def summary(model: Structure, width: int = 0, show_trainable: bool = False) -> s
     """The layers and their weights as a table of `width` characters or more."""
     rows = [("Layer (type)", "Output Shape", "Param #", "Trainable")]
     for layer in model.layers:
-        if not isinstance(layer, Input):
-            shape = f"({sizes((None, *layer.output_shape))})" if layer.built else "?"
-            params = f"{layer.count_params():,}" + " (unbuilt)" * (not layer.built)
-            trains = ("Y" if layer.trainable else "N") if layer.weights else "-"
-            rows.append((f"{layer.name} ({type(layer).__name__})", shape, params, trains))
+        shape = f"({sizes((None, *layer.output_shape))})" if layer.built else "?"
+        params = f"{layer.count_params():,}" + " (unbuilt)" * (not layer.built)
+        trains = ("Y" if layer.trainable else "N") if layer.weights else "-"
+        rows.append((f"{layer.name} ({type(layer).__name__})", shape, params, trains))
     columns = 4 if show_trainable else 3
     lines = table([row[:columns] for row in rows], right=columns - 2)
     if lines.index("\n") < width:

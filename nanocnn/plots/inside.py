@@ -81,7 +81,7 @@ def activations(model: Sequential, image: Any, most: int = 8) -> Figure:
     """
     x, most = one_image(built(model), image), integer(most, "most")
     shown: list[tuple[str, Array]] = []
-    for layer in model.layers:
+    for layer in model.chain:
         x = layer.run_forward(x, False, layer.memory)
         if not isinstance(layer, (Dropout, Flatten)):
             shown.append((layer.name, x[0]))

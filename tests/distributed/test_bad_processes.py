@@ -62,7 +62,7 @@ def is_last():
 
 
 def change_kernel(model):
-    model.layers[1].params["kernel"][0, 0, 0, 0] += 1
+    model.layers[0].params["kernel"][0, 0, 0, 0] += 1
 
 
 def change_slot(model):
@@ -115,7 +115,7 @@ def differ_in(what):
             "adam", "sparse_categorical_crossentropy", metrics=["accuracy"] if other else None
         )
     if what == "the model":
-        model.layers[1].trainable = not other
+        model.layers[0].trainable = not other
     if what == "kernels":
         model = small_model("reference" if other else "fast")
     if what == "callbacks":

@@ -64,7 +64,7 @@ def as_many_shards_as_processes():
             x = x / np.float32(255)
             if case == "overflow":
                 x[45] = 3e38
-                model.layers[1].params["kernel"][...] *= 100
+                model.layers[0].params["kernel"][...] *= 100
             options = {"callbacks": [SeesBatches()] if case == "callback" else None, "verbose": 0}
             with contextlib.suppress(NonFiniteError):
                 model.fit(x, y, 12, 2, shards=shards, shuffle=False, **options)

@@ -190,7 +190,7 @@ from support.small_models import digits, small_model
 model = small_model("fast")
 x, y = digits(60)
 model.fit(x, y, 12, verbose=0)
-model.layers[1].params["kernel"][0, 0, 0, 0] = np.inf
+model.layers[0].params["kernel"][0, 0, 0, 0] = np.inf
 model.fit(x, y, 12, verbose=0)
 """
 

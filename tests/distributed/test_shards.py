@@ -89,7 +89,7 @@ def test_own_statistics_are_those_of_each_shard(kernels):
     weights = [len(part) / 10 for part in parts]
     mean = sum(w * part.mean() for w, part in zip(weights, parts, strict=True))
     variance = sum(w * part.var() for w, part in zip(weights, parts, strict=True))
-    state = model.layers[1].state
+    state = model.layers[0].state
     assert np.isclose(state["moving_mean"], 0.1 * mean, rtol=1e-12)
     assert np.isclose(state["moving_variance"], 0.9 + 0.1 * variance, rtol=1e-12)
 

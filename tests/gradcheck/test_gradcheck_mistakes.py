@@ -120,7 +120,7 @@ def test_finds_a_dropout_mask_drawn_anew_in_backward(kernels, monkeypatch):
     layer = built(Dropout(0.4), IMAGES, kernels)
     assert wrong(check(layer, distinct(IMAGES))) == {"input"}
     model = model_of("reference", Dropout(0.4), Flatten(), Dense(2))
-    model.layers[1].kernels = kernels
+    model.layers[0].kernels = kernels
     assert wrong(check(model, distinct(IMAGES))) == {"input"}
 
 

@@ -29,7 +29,7 @@ def wide(kernels, dtype="float32", optimizer="adam", seed=5):
     from nanocnn import Input, Sequential
 
     small = every_layer(kernels, seed, dtype)
-    config = [type(layer).from_config(layer.get_config()) for layer in small.layers[1:]]
+    config = [type(layer).from_config(layer.get_config()) for layer in small.layers]
     model = Sequential([Input((24, 22, 1)), *config], seed=seed, dtype=dtype, kernels=kernels)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model

@@ -300,7 +300,7 @@ def test_a_loss_that_becomes_nan_names_epoch_batch_and_layer_and_keeps_the_check
     class Explode(Callback):
         def on_epoch_begin(self, epoch):
             if epoch == 2:
-                self.model.layers[4].params["kernel"][:] = 3e38
+                self.model.layers[3].params["kernel"][:] = 3e38
 
     model = small_model()
     checkpoint = ModelCheckpoint(path)
@@ -328,7 +328,7 @@ def test_an_update_that_breaks_the_weights_is_never_saved(kernels, tmp_path):
 @BOTH_SETS
 def test_validation_and_evaluation_name_what_is_not_finite(kernels):
     model = small_model(kernels)
-    model.layers[1].params["kernel"][:] = 1
+    model.layers[0].params["kernel"][:] = 1
     big = np.full((3, 12, 10, 1), 3e38, "float32")
     message = r"epoch 1, validation: batch 1: the loss is .*'conv2d'"
     other_scale = pytest.warns(UserWarning, match=r"validation x: values up to 3e\+38, where model")

@@ -145,7 +145,7 @@ def by_layers() -> dict[str, Training]:
     def head() -> list[Any]:
         return [Flatten(), Dense(10, activation="softmax")]
 
-    copies = [type(each).from_config(each.get_config()) for each in every_layer().layers[1:]]
+    copies = [type(each).from_config(each.get_config()) for each in every_layer().layers]
     found = {
         "every layer": copies,
         "convolutions": [

@@ -52,7 +52,7 @@ def test_the_boxes_stand_in_the_order_of_the_layers_with_an_arrow_between_two():
     (axis,) = plots.network(model).axes
     boxes = [patch for patch in axis.patches if isinstance(patch, FancyBboxPatch)]
     tops = [box.get_y() for box in boxes]
-    assert len(boxes) == len(model.layers) and tops == sorted(tops)
+    assert len(boxes) == len(model.layers) + 1 and tops == sorted(tops)
     arrows = [text for text in axis.texts if getattr(text, "arrow_patch", None)]
     for arrow, (above, below) in zip(arrows, pairwise(boxes), strict=True):
         assert arrow.xyann[1] == pytest.approx(above.get_y() + above.get_height())

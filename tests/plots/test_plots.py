@@ -157,9 +157,9 @@ def images(figure):
 
 def test_filters_are_the_weights(trained):
     model = trained[0]
-    kernel = model.layers[1].params["kernel"]
+    kernel = model.layers[0].params["kernel"]
     assert np.array_equal(images(plots.filters(model)), kernel[:, :, 0].transpose(2, 0, 1))
-    deep = model.layers[3].params["kernel"]
+    deep = model.layers[2].params["kernel"]
     shown = np.reshape(images(plots.filters(model, "conv2d_1")), (4, 6, 3, 3))
     assert np.array_equal(shown, deep.transpose(2, 3, 0, 1))
     with pytest.raises(ValueError, match="conv2d_1"):
@@ -175,7 +175,7 @@ def test_activations_are_what_the_layers_give(trained, digits):
     shown = images(figure)
     x = image[None, ..., None] / np.float32(255)
     assert np.array_equal(shown[0], x[0, ..., 0])
-    y = model.layers[1].forward(x.astype("float32"))
+    y = model.layers[0].forward(x.astype("float32"))
     for c in range(4):
         assert np.array_equal(shown[1 + c], y[0, ..., c])
     bars = [bar.get_height() for bar in figure.axes[-1].patches]
@@ -229,8 +229,8 @@ def test_saliency_is_the_gradient_of_the_score(last):
     shown = images(plots.saliency(model, image, label=2))[1]
 
     def score(x):
-        y = model.layers[1].forward(x[None, :, :, None]).reshape(1, -1)
-        return (y @ model.layers[3].params["kernel"] + model.layers[3].params["bias"])[0, 2]
+        y = model.layers[0].forward(x[None, :, :, None]).reshape(1, -1)
+        return (y @ model.layers[2].params["kernel"] + model.layers[2].params["bias"])[0, 2]
 
     for place in np.ndindex(5, 4):
         up, down = image.copy(), image.copy()
@@ -249,8 +249,8 @@ def test_grad_cam_weighs_the_maps_by_their_gradients():
         dtype="float64", kernels="reference", seed=2,
     )  # fmt: skip
     image = np.random.default_rng(0).random((6, 6))
-    maps = model.layers[1].forward(image[None, :, :, None])[0]
-    kernel = model.layers[3].params["kernel"].reshape(4, 4, 3, 2)
+    maps = model.layers[0].forward(image[None, :, :, None])[0]
+    kernel = model.layers[2].params["kernel"].reshape(4, 4, 3, 2)
     speaks = np.maximum((maps[..., None] * kernel.mean(axis=(0, 1))).sum(axis=2), 0)  # (4,4,2)
     label = int(speaks.max(axis=(0, 1)).argmax())
     expected = speaks[:, :, label]

@@ -56,7 +56,7 @@ def test_network_pass_of_one_pixel_of_long_names_and_of_nan():
     name = "a_convolution_with_a_long_name"
     long = network((6, 6, 1), Conv2D(1, 3, name=name), Flatten(), Dense(2, activation="softmax"))
     assert_readable(plots.network_pass(long.trace(np.ones((2, 6, 6, 1)), [0, 1])), 1200, 1600)
-    long.layers[1].params["kernel"][0, 0] = np.nan
+    long.layers[0].params["kernel"][0, 0] = np.nan
     with np.errstate(invalid="ignore"):
         figure = plots.network_pass(long.trace(np.ones((2, 6, 6, 1)), [0, 1]))
     assert "nan" in [text.get_text() for text in words(figure)]
@@ -109,7 +109,7 @@ def test_as_many_filters_as_were_asked_for(channels, most, drawn):
     figure = plots.filters(model, most=most)
     images = [axis.images[0].get_array() for axis in figure.axes if axis.images]
     assert len(images) == drawn * channels
-    kernel = model.layers[1].params["kernel"]
+    kernel = model.layers[0].params["kernel"]
     assert np.array_equal(images[min(drawn, 16 if channels > 1 else 50) - 1],
                           kernel[:, :, 0, min(drawn, 16 if channels > 1 else 50) - 1])  # fmt: skip
     count = f"{drawn} of 50" if drawn < 50 else "50"
@@ -137,7 +137,7 @@ def test_one_pixel_and_numbers_that_are_not_finite():
         assert_readable(plots.saliency(one, image))
         assert_readable(plots.grad_cam(one, image, label=1))
     assert_readable(plots.filters(one))
-    one.layers[1].params["kernel"][..., 0] = np.nan
+    one.layers[0].params["kernel"][..., 0] = np.nan
     assert "not all are finite" in plots.filters(one)._suptitle.get_text()
     with np.errstate(invalid="ignore"):
         figure = plots.activations(one, np.ones((1, 1)))
@@ -153,12 +153,12 @@ def test_a_map_with_nothing_in_it_says_why(change):
                     Flatten(), Dense(4, activation="softmax"))  # fmt: skip
     params = [layer.params for layer in model.layers]
     if change == "dead":
-        params[2]["bias"][...] = -99
-    elif change == "no maps":
         params[1]["bias"][...] = -99
-        params[2]["bias"][...] = 1
+    elif change == "no maps":
+        params[0]["bias"][...] = -99
+        params[1]["bias"][...] = 1
     else:
-        params[2]["kernel"][...], params[4]["kernel"][...] = 1, -1
+        params[1]["kernel"][...], params[3]["kernel"][...] = 1, -1
     figure = plots.grad_cam(model, rng.random((9, 9)), label=2, layer="conv2d")
     assert_readable(figure)
     assert titles(figure)[:3] == ["image", "no evidence for 2 in conv2d", "no contours"]

@@ -87,7 +87,7 @@ def test_a_grid_varies_arguments_of_build_and_of_fit():
     assert len(search.cv_results_["params"]) == 4
     assert search.best_params_ == {"filters": 8, "rate": 0.01, "epochs": 6}
     best = search.best_estimator_
-    assert best.model_.layers[1].filters == 8 and len(best.history_["loss"]) == 6
+    assert best.model_.layers[0].filters == 8 and len(best.history_["loss"]) == 6
     assert best.score(X, Y) == np.mean(search.predict(X) == Y) > 0.7
 
 

@@ -93,7 +93,7 @@ def test_every_number_equals_pytorch(name, kernels):
     trace = model.trace(x, y)
     tensor = first = torch.tensor(x, requires_grad=True)
     inputs, results, penalty = [], [], 0.0
-    for layer, mine in zip(model.layers[1:], trace, strict=True):
+    for layer, mine in zip(model.layers, trace, strict=True):
         params = {k: torch.tensor(v, requires_grad=True) for k, v in layer.params.items()}
         inputs.append(tensor)
         z, tensor = torch_layer(torch, layer, tensor, params, mine.saved)
@@ -135,7 +135,7 @@ def test_every_intermediate_gradient_equals_central_differences(name):
     """dL/dx of each layer: move its input a little and run the layers behind it again."""
     model, x, y = make(name)
     trace = model.trace(x, y)
-    layers = model.layers[1:]
+    layers = model.layers
     rng = np.random.default_rng(0)
     for i, mine in enumerate(trace):
         for _ in range(5):
@@ -181,7 +181,7 @@ def test_without_training_there_is_no_dropout_and_the_averages_are_used():
     model, x, y = make("every layer")
     trace = model.trace(x, y, training=False)
     assert np.array_equal(trace["dropout"].x, trace["dropout"].y)
-    state = model.layers[2].state
+    state = model.layers[1].state
     assert np.array_equal(trace["batch_normalization"].saved["mean"], state["moving_mean"])
     assert not np.shares_memory(trace["batch_normalization"].saved["mean"], state["moving_mean"])
     assert "batch_norm_inference, reference.py" in str(trace)
@@ -346,7 +346,7 @@ def test_small_arrays_are_printed_whole_and_large_ones_in_short():
     assert max(map(len, text.splitlines())) <= 110
     assert re.search(r"x \(3, 9, 8, 2\): -[\d.]+ to [\d.]+, 0% zeros; from \[", text)
     assert text.index("FORWARD") < text.index("LOSS") < text.index("BACKWARD")
-    order = [layer.name for layer in model.layers[1:]]
+    order = [layer.name for layer in model.layers]
     heads = re.findall(r"^(\w+) \(\w+\)  \(", text, re.M)
     assert heads == order + order[::-1]
 
