@@ -15,7 +15,7 @@ MOVED = {
     "nanocnn.kernels.simd": "nanocnn.jit.simd",
     "nanocnn.memory": "nanocnn.kernels.memory",
     "nanocnn.plan": "nanocnn.models.plan",
-    "nanocnn.sequential": "nanocnn.models.sequential",
+    "nanocnn.sequential": "nanocnn.models",
     "nanocnn.storage.archives": "nanocnn.storage.safe_zip",
     "nanocnn.storage.isolated": "nanocnn.storage.sandbox",
     "nanocnn.threads": "nanocnn.jit.threads",

@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 from collections.abc import Iterator
+from itertools import count, takewhile
 from math import prod
 from typing import Any, BinaryIO
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from ..common.errors import MissingExtraError, ModelFileError, warn
 from .architecture import Config, Shape, by_layer, read_architecture
+from .keras_chain import Place, flatten
 from .keras_config import (
     KERAS_VERSION,
     is_nanocnn_010,
@@ -104,7 +106,7 @@ class SafeFile:
             todo += [(f"{path}/{name}", self.child(node, name)) for name in node]
         return found
 
-    def read(self, dataset: Any, shape: Shape, kinds: str = "f") -> Array:
+    def read(self, dataset: Any, shape: Shape, kinds: str = "fiu") -> Array:
         """Return a dataset's values; its shape must be `shape`, its dtype of one of `kinds`."""
         if not isinstance(dataset, self.h5py.Dataset):
             raise ModelFileError(f"dataset of shape {shape} is missing")
@@ -131,6 +133,24 @@ class SafeFile:
                 "(data must be stored, not implied by a fill value)"
             )
         return np.asarray(dataset[()])
+
+    def names(self, group: Any, attribute: str) -> list[str]:
+        """Return a list of strings from the attributes that `set_names` writes."""
+        found: list[str] = []
+        parts = [attribute]
+        if attribute not in group.attrs:
+            parts = [*takewhile(group.attrs.__contains__, map(f"{attribute}{{}}".format, count()))]
+        for part in parts:
+            array = group.attrs.get_id(part)
+            if array.shape == (0,):  # of floats, as Keras writes it
+                continue
+            self.budget -= array.get_storage_size()
+            strings = self.h5py.check_string_dtype(array.dtype) is not None
+            if not strings or len(array.shape) != 1 or self.budget < 0:
+                raise ModelFileError(f"{group.name}: attribute {part}: expected a list of strings")
+            values = group.attrs[part]
+            found += [v.decode() if isinstance(v, bytes) else str(v) for v in values]
+        return found
 
     def text(self, name: str) -> str | None:
         """Return the root's attribute `name`, a string, or None."""
@@ -177,24 +197,41 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
             )
         model = parse_json(text, "model_config")
         scale_uint8 = is_nanocnn_010(model, h5.text("keras_version"))
-        config, shapes = read_architecture(model, compile, scale_uint8)
-        weights = {}
-        for layer, keys in by_layer(shapes).items():
-            group = h5.group(f"model_weights/{layer}")
-            found = h5.datasets(group) if group is not None else {}
-            for key in keys:
-                weight = key.rpartition("/")[2]
-                named = [found[path] for path in found if path.endswith(f"/{weight}")]
-                if len(named) != 1:
-                    raise ModelFileError(f"model_weights/{layer}: {len(named)} datasets {weight!r}")
-                weights[key] = h5.read(named[0], shapes[key]).astype(config["dtype"])
+        model, places = flatten(model)
+        problems: list[str] = []
+        config, shapes = read_architecture(model, problems, scale_uint8)
+        weights, of_layer = {}, by_layer(shapes)
+        groups: dict[str, dict[str, Any]] = {}
+        for layer, place in zip(config["layers"][1:], places, strict=True):
+            name = str(place.names[0])
+            for key in of_layer.get(layer["config"]["name"], []):
+                if name not in groups:
+                    group = h5.group(f"model_weights/{name}")
+                    groups[name] = h5.datasets(group) if group is not None else {}
+                dataset = _find(groups[name], place, key.rpartition("/")[2])
+                weights[key] = h5.read(dataset, shapes[key]).astype(config["dtype"])
         training = h5.text("training_config") if compile else None
-        compiled = read_training(training) if training else None
+        compiled = read_training(training, problems) if compile else None
         snapshot = Snapshot(config, weights, compiled)
         group = h5.group(OPTIMIZER_GROUP) or h5.group("optimizer_weights")
         if compiled and group is not None:
             snapshot.optimizer = _read_optimizer(h5, h5.datasets(group), snapshot)
     return snapshot
+
+
+def _find(found: dict[str, Any], place: Place, weight: str) -> Any:
+    """Return the dataset of a weight from those of the group of the outermost model or layer.
+
+    Paths name all, some (Keras 2) or none (Keras 3.0) of the models and layers in that group.
+    """
+    suffixes = ["/".join(map(str, place.names[i:])) for i in range(1, len(place.names))]
+    for suffix in (*(f"/{each}/{weight}" for each in suffixes), f"/{weight}"):
+        named = [found[path] for path in found if path.endswith(suffix)]
+        if named:
+            break
+    if len(named) != 1:
+        raise ModelFileError(f"model_weights/{place.names[0]}: {len(named)} datasets {weight!r}")
+    return named[0]
 
 
 def _read_optimizer(h5: SafeFile, found: dict[str, Any], snapshot: Snapshot) -> dict[str, Array]:

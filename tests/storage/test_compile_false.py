@@ -176,8 +176,8 @@ def test_predicting_with_a_model_that_cannot_be_trained_here(tmp_path):
     rewrite_json(path, change_layer(6, kernel_regularizer=L1, bias_constraint=L1))
     x = np.random.default_rng(0).random((3, 6, 5, 1), np.float32)
     storage.save(small(), tmp_path / "same.npz")
-    want = nanocnn.load_model(tmp_path / "same.npz", "reference").predict(x)
-    model = nanocnn.load_model(path, "reference", compile=False)
+    want = nanocnn.load_model(tmp_path / "same.npz", kernels="reference").predict(x)
+    model = nanocnn.load_model(path, kernels="reference", compile=False)
     assert model.predict(x).tobytes() == want.tobytes()
     with pytest.raises(ModelFileError, match=r"m\.h5: .*compile=False"):
         nanocnn.load_model(path)

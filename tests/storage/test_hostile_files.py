@@ -193,7 +193,7 @@ def test_work_grows_with_the_number_of_layers_not_with_its_square(tmp_path):
         counter = [0]
         sys.setprofile(lambda *event, counter=counter: counter.__setitem__(0, counter[0] + 1))
         try:
-            load_model(tmp_path / "m.npz", "reference")
+            load_model(tmp_path / "m.npz", kernels="reference")
         finally:
             sys.setprofile(None)
         calls += counter

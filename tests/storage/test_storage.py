@@ -267,7 +267,7 @@ def test_invalid_paths(path):
         storage.load("m.npz", compile="no")
     for kernels in ("gpu", None, [], 3):
         with pytest.raises(ValueError, match=r"unknown kernel set .*known: fast, reference"):
-            load_model("m.npz", kernels)
+            load_model("m.npz", kernels=kernels)
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 1000, b"\x89HDF\r\n\x1a\n" + bytes(100)])
