@@ -88,7 +88,7 @@ HDF5 = [
     ),
     (replace_with(virtual), "another file or dataset"),
     (replace_with(lambda f, d: f.create_dataset(DENSE, (12, 4), "f4")), r"shape \(12, 4\), exp"),
-    (replace_with(lambda f, d: f.create_dataset(DENSE, (12, 3), "i4")), "int32 of shape"),
+    (replace_with(lambda f, d: f.create_dataset(DENSE, (12, 3), "S4")), "S4 of shape"),
     (
         replace_with(lambda f, d: f.create_dataset(DENSE, (12, 3), "f4")),
         "more than the file contains",
