@@ -242,7 +242,7 @@ class Sequential(Trainer):
     def _weights_alone(self) -> Snapshot:
         """What a file of weights contains, without copies."""
         self._require_built()
-        snapshot = Snapshot(self.get_config(), self.weights)
+        snapshot = Snapshot(self.get_config(), self.weights, custom_layers=self.custom_layers())
         if self._compiled and type(self.optimizer) in OPTIMIZERS.values():
             snapshot.compile_config = {"optimizer": serialize(self.optimizer)}
             snapshot.optimizer = self.optimizer.get_state()

@@ -248,8 +248,8 @@ def refuse_custom(layers: Mapping[int, type[Any]]) -> None:
     for index, kind in layers.items():
         raise ValueError(
             f"layer {index}: {kind.__name__} is a custom layer, which model files cannot store; "
-            "save the weights with numpy.savez(path, *model.get_weights()), and load them with "
-            "set_weights into a model built by the same code"
+            "save the weights with save_weights('x.weights.h5'), and load them with load_weights "
+            "into a model built by the same code"
         )
 
 

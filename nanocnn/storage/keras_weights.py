@@ -68,13 +68,18 @@ def read_found(h5: SafeFile, found: dict[str, Any], dtype: str) -> dict[str, Arr
 
 
 def in_order(layers: list[tuple[str, dict[str, Any]]], shapes: Shapes) -> dict[str, Stored]:
-    """Match stored layers with those of a model in order, and their weights by name."""
+    """Match stored layers with those of a model, in order unless all have the same names.
+
+    Keras lists the weights of frozen layers in inner models last, so their order is another.
+    """
     mine = by_layer(shapes)
     if len(layers) != len(mine):
         raise ModelFileError(
             f"{len(layers)} layers with weights ({', '.join(name for name, _ in layers):.200}), "
             f"expected {len(mine)}: {', '.join(mine):.200}"
         )
+    if (named := dict(layers)).keys() == mine.keys():
+        layers = [(name, named[name]) for name in mine]
     stored = {}
     for (layer, keys), (where, weights) in zip(mine.items(), layers, strict=True):
         names = [key.rpartition("/")[2] for key in keys]
@@ -122,7 +127,7 @@ def _legacy(h5: SafeFile, root: Any) -> list[tuple[str, dict[str, Any]]]:
                 dataset = h5.child(dataset, part)
             layer, _, weight = path.removesuffix(":0").rpartition("/")
             layers.setdefault((name, layer), {})[weight] = dataset
-    return [(name, weights) for (name, _), weights in layers.items()]
+    return [(layer.rpartition("/")[2] or name, found) for (name, layer), found in layers.items()]
 
 
 def numbered(h5: SafeFile, model: Config, places: list[Place], shapes: Shapes) -> dict[str, Stored]:
