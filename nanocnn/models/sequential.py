@@ -270,13 +270,13 @@ class Sequential(Trainer):
             storage.from_config({"class_name": "Sequential", "config": config})
         )
 
-    def check_path(self, path: str | Path) -> None:
+    def check_path(self, filepath: str | Path) -> None:
         """Raise what `save` would raise, before any work and without touching the disk.
 
-        ValueError for the path or a custom layer, TypeError for a custom loss, MissingExtraError.
+        ValueError for `filepath` or a custom layer, TypeError for a custom loss, MissingExtraError.
         """
         storage.refuse_custom(self.custom_layers())
-        storage.check(self.snapshot(), path)
+        storage.check(self.snapshot(), filepath)
         warn_not_stored(custom_metrics(self.metrics), self._unsaved, "a file")
 
     @classmethod
@@ -303,7 +303,7 @@ class Sequential(Trainer):
 
 
 def refuse_custom_objects(custom_objects: Any) -> None:
-    if custom_objects is not None and custom_objects != {}:
+    if custom_objects is not None and not (isinstance(custom_objects, dict) and not custom_objects):
         raise ValueError(
             f"custom_objects={custom_objects!r:.80}, expected None: model files have no custom "
             "layers here; for a loss or metric of your own, compile() the opened model"

@@ -148,7 +148,7 @@ def check(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
 
 def _format(path: str | os.PathLike[str], weights: bool = False) -> ModuleType:
     """Return the module for the suffix of `path`; `weights`: files of weights alone are valid."""
-    name = Path(path_name(path)).name.lower()
+    name = Path(path_name(path, "filepath")).name.lower()
     if os.path.isdir(path):
         what = "a folder"
         if os.path.isfile(os.path.join(path, "saved_model.pb")):
