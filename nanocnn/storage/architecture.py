@@ -157,7 +157,7 @@ def read_architecture(
         config = {"layers": config}
     entries = config.get("layers") if isinstance(config, dict) else None
     if not isinstance(config, dict) or not isinstance(entries, list) or not entries:
-        raise ModelFileError("model without layers")
+        raise ModelFileError("model without layers in its config")
     if len(entries) > MAX_LAYERS:
         raise ModelFileError(f"model of {len(entries)} layers, expected at most {MAX_LAYERS}")
     layers = [read_layer(entry, index, problems) for index, entry in enumerate(entries)]
