@@ -38,7 +38,7 @@ def flatten(model: Any) -> tuple[Any, list[Place]]:
             counts[base] = counts.get(base, 0) + 1
             name = f"{base}_{counts[base]}"
         taken.add(name)
-        if name != base:
+        if config and name != base:
             entries[index] = {**entry, "config": {**config, "name": name}}
     return {"class_name": "Sequential", "config": {**_config(model), "layers": entries}}, places
 
