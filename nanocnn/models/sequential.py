@@ -194,11 +194,7 @@ class Sequential(Trainer):
         return type(self).from_snapshot(deepcopy(self.snapshot(), memo), self.kernel_set)
 
     def save(
-        self,
-        filepath: str | Path,
-        overwrite: bool = True,
-        *,
-        include_optimizer: bool = True,
+        self, filepath: str | Path, overwrite: bool = True, *, include_optimizer: bool = True
     ) -> None:
         """Save the whole model: .npz (training can resume), .h5 or .keras (Keras opens them).
 
@@ -231,12 +227,14 @@ class Sequential(Trainer):
         which keep their weights.
         """
         mine = self._weights_alone()
+        if not mine.optimizer.get("iteration"):
+            mine.compile_config = None
         found = storage.load_weights(filepath, mine, skip_mismatch)
         self.set_weights([found.weights.get(name, old) for name, old in mine.weights.items()])
-        if found.optimizer and self.optimizer.iterations:
+        if found.optimizer:
             self.optimizer.set_state(found.optimizer)
-            rate = found.progress.get("learning_rate")
-            if rate is not None and isinstance(self.optimizer.learning_rate, float):
+            rate = found.progress.get("learning_rate", -1)
+            if 0 <= rate <= 1e30 and isinstance(self.optimizer.learning_rate, float):
                 self.optimizer.learning_rate = rate
 
     def _weights_alone(self) -> Snapshot:
@@ -265,10 +263,8 @@ class Sequential(Trainer):
         Raises `ModelFileError`, a ValueError, for layers or arguments that nanocnn does not have.
         """
         refuse_custom_objects(custom_objects)
-        config = checked_config(config, cls.__name__)
-        return cls.from_snapshot(
-            storage.from_config({"class_name": "Sequential", "config": config})
-        )
+        model = {"class_name": "Sequential", "config": checked_config(config, cls.__name__)}
+        return cls.from_snapshot(storage.from_config(model))
 
     def check_path(self, filepath: str | Path) -> None:
         """Raise what `save` would raise, before any work and without touching the disk.

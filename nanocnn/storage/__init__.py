@@ -40,10 +40,7 @@ FORMATS: dict[str, ModuleType] = {
 
 
 def save(
-    snapshot: Snapshot,
-    path: str | os.PathLike[str],
-    overwrite: bool = True,
-    weights: bool = False,
+    snapshot: Snapshot, path: str | os.PathLike[str], overwrite: bool = True, weights: bool = False
 ) -> None:
     """Write `snapshot` to `path` atomically, in the format of its suffix.
 
@@ -168,16 +165,6 @@ def _format(path: str | os.PathLike[str], weights: bool = False) -> ModuleType:
 
 
 __all__ = [
-    "FORMATS",
-    "Snapshot",
-    "atomic_write",
-    "check",
-    "checked",
-    "from_config",
-    "load",
-    "load_weights",
-    "model_config",
-    "parse_json",
-    "refuse_custom",
-    "save",
-]
+    "FORMATS", "Snapshot", "atomic_write", "check", "checked", "from_config", "load",
+    "load_weights", "model_config", "parse_json", "refuse_custom", "save",
+]  # fmt: skip
