@@ -1,5 +1,7 @@
 """Saved models: `.npz` (nanocnn's format, resumable), `.h5` and `.keras` (Keras's formats).
 
+`.weights.h5` (Keras's) has the weights and the optimizer's state alone.
+
 Files are untrusted. Only known layer, optimizer and loss names are accepted; nothing is unpickled,
 imported or evaluated by name. The shapes of all weights follow from the layers and are compared
 before a weight is read. All arrays together must not exceed the file's size; compressed members and
