@@ -145,9 +145,10 @@ class SafeFile:
             if array.shape == (0,):  # of floats, as Keras writes it
                 continue
             self.budget -= array.get_storage_size()
-            strings = self.h5py.check_string_dtype(array.dtype) is not None
-            if not strings or len(array.shape) != 1 or self.budget < 0:
-                raise ModelFileError(f"{group.name}: attribute {part}: expected a list of strings")
+            strings = self.h5py.check_string_dtype(array.dtype) and len(array.shape) == 1
+            if not strings or self.budget < 0:
+                what = f"{group.name}: attribute {part}"
+                raise ModelFileError(f"{what}: expected strings, no larger than the file")
             values = group.attrs[part]
             found += [v.decode() if isinstance(v, bytes) else str(v) for v in values]
         return found
@@ -224,9 +225,9 @@ def _find(found: dict[str, Any], place: Place, weight: str) -> Any:
 
     Paths name all, some (Keras 2) or none (Keras 3.0) of the models and layers in that group.
     """
-    suffixes = ["/".join(map(str, place.names[i:])) for i in range(1, len(place.names))]
-    for suffix in (*(f"/{each}/{weight}" for each in suffixes), f"/{weight}"):
-        named = [found[path] for path in found if path.endswith(suffix)]
+    suffixes = ["/".join([*map(str, place.names[i:]), weight]) for i in range(1, len(place.names))]
+    for suffix in (*suffixes, weight):
+        named = [found[path] for path in found if path.endswith(f"/{suffix}")]
         if named:
             break
     if len(named) != 1:

@@ -262,7 +262,9 @@ def test_invalid_paths(path):
         lambda path: storage.check(small(), path),
         lambda path: storage.save(small(), path),
     ):
-        with pytest.raises(ValueError, match=r"^filepath=.*expected the name of a file|unknown kind"):
+        with pytest.raises(
+            ValueError, match=r"^filepath=.*expected the name of a file|unknown kind"
+        ):
             call(path)
     with pytest.raises(ValueError, match="compile='no', expected True or False"):
         storage.load("m.npz", compile="no")

@@ -161,15 +161,21 @@ def names(value):
     return change
 
 
+def repeated(file):
+    file["layers"].attrs["weight_names"] = np.array([b"dense/vars/0"] * 100)
+    file.attrs["layer_names"] = np.array([b"layers"] * 2000)
+
+
 HOSTILE = [
+    (repeated, "weight_names: expected strings, no larger than the file"),
     (external, "ExternalLink, expected a hard link"),
     (huge, "more than the file contains"),
     (lambda f: f["layers/dense/vars"].pop("0"), r"layer 'dense': weights of shapes .*, expected"),
     (lambda f: f["layers/dense/vars"].create_dataset("2", data=1.0), "layer 'dense': weights of"),
     (lambda f: f["layers/dense/vars"].move("0", "x"), "'dense': weights of shapes"),
     (lambda f: f.pop("layers"), "'conv2d': weights of shapes .* at layers/conv2d/vars, expected"),
-    (names(3), "attribute layer_names: expected a list of strings"),
-    (names([1.5]), "attribute layer_names: expected a list of strings"),
+    (names(3), "attribute layer_names: expected strings"),
+    (names([1.5]), "attribute layer_names: expected strings"),
     (names(["layers", "layers"]), "0 layers with weights .*, expected 4"),
     (names(["none"]), "damaged"),
 ]
