@@ -252,10 +252,7 @@ def _read_optimizer(h5: SafeFile, found: dict[str, Any], snapshot: Snapshot) -> 
         alike = by_name.get(exact.rpartition("/")[2], [])
         named = [path for path in alike if path.endswith(exact)]
         named = named or [path for path in found if path.endswith(suffixes)]
-        if len(named) == 1:
-            slots[f"{weight}/{slot}"] = found[named[0]]
-        else:
-            slots[f"{weight}/{slot}"] = None
+        slots[f"{weight}/{slot}"] = found[named[0]] if len(named) == 1 else None
     return read_state(h5, steps[0] if steps else None, slots, snapshot)
 
 
