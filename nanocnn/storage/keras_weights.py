@@ -14,7 +14,8 @@ from ..common.errors import ModelFileError
 from .architecture import Config, by_layer
 from .keras_chain import Place, flatten
 from .keras_config import slot_order, snake_case
-from .keras_hdf5 import SafeFile, import_h5py, open_hdf5, optimizer_variables, read_state
+from .keras_hdf5 import optimizer_variables, read_state
+from .safe_hdf5 import SafeFile, import_h5py, open_hdf5
 from .snapshot import Array, Snapshot
 
 MAGIC, KIND = b"\x89HDF", "an HDF5 file"

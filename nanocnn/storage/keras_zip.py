@@ -13,8 +13,9 @@ from typing import BinaryIO
 from .architecture import Config, read_architecture
 from .keras_chain import flatten
 from .keras_config import KERAS_VERSION, is_nanocnn_010, keras_model, keras_object, read_training
-from .keras_hdf5 import keras_compile_config, open_hdf5
+from .keras_hdf5 import keras_compile_config
 from .keras_weights import hdf5_image, matching, numbered, read_found, read_optimizer
+from .safe_hdf5 import open_hdf5
 from .safe_zip import Archive, add_member, parse_json
 from .snapshot import Snapshot
 

@@ -22,7 +22,7 @@ from ..common.errors import ModelFileError, warn
 from ..jit import child_process
 from . import keras_weights, keras_zip, npz
 from .architecture import Config
-from .keras_hdf5 import import_h5py
+from .safe_hdf5 import import_h5py
 from .safe_zip import Archive
 from .snapshot import Snapshot
 
