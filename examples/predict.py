@@ -8,7 +8,8 @@ The digit is found, centred and scaled like the digits of MNIST (see nanocnn/dat
 import sys
 from argparse import ArgumentParser
 
-from nanocnn.cli.digits import RAW_HELP, in_words, open_model, pixels, read_digits
+from nanocnn import load_model
+from nanocnn.cli.digits import RAW_HELP, in_words, pixels, read_digits
 from nanocnn.cli.program import run
 
 NAME = "predict.py"
@@ -24,7 +25,7 @@ def main() -> int:
     # uint8 (N,28,28), and the names of the files in which there was one digit.
     names, digits = read_digits(options.images, NAME)
     if names:
-        model, _ = open_model(options.model)
+        model = load_model(options.model)
         x = pixels(model, digits, options.raw_pixels)  # (N,28,28,1), from 0 to 1
         outputs = model.predict(x)  # (N,10)
         for name, answer in zip(names, in_words(model, outputs), strict=True):

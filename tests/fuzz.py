@@ -1,10 +1,11 @@
-"""Fuzz a reader, guided by coverage: `python tests/fuzz.py idx|npz|h5|keras|png [--runs 100000]`.
+"""Fuzz a reader, guided by coverage: `python tests/fuzz.py h5 [--runs 100000]`.
 
-Needs the `[fuzz]` extra (atheris). Starts from tests/corpus/FORMAT; what must hold is said in
-support/fuzz_targets.py. Each input has a limit of time, and the process one of memory. Stops at the
-first input that breaks a promise, and says where it lies. Damaged HDF5 can make its C library crash
-or loop forever: such inputs are counted, must be an error when they are read as users read them (in
-a process of its own), and fuzzing goes on.
+The readers are idx, npz, h5, keras, weights and png. Needs the `[fuzz]` extra (atheris). Starts
+from tests/corpus/FORMAT; what must hold is said in support/fuzz_targets.py. Each input has a limit
+of time, and the process one of memory. Stops at the first input that breaks a promise, and says
+where it lies. Damaged HDF5 can make its C library crash or loop forever: such inputs are counted,
+must be an error when they are read as users read them (in a process of its own), and fuzzing goes
+on.
 """
 
 import argparse

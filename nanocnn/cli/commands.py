@@ -21,6 +21,7 @@ from ..doctor import report
 from ..jit import threads
 from ..kernels import KERNEL_SETS
 from ..losses import CategoricalCrossentropy
+from ..models.loading import load_model
 from ..models.sequential import Sequential
 from . import digits, program, training
 
@@ -58,14 +59,12 @@ def evaluate(options: Namespace) -> int:
     was compiled with. Only accuracy is printed if the model has no loss, or if nanocnn does not
     know its optimizer, loss or metrics.
     """
-    model, why = digits.open_model(options.model, options.kernels)
+    model = load_model(options.model, kernels=options.kernels)
     digits.check_input(model)
     digits.check_output(model, classes=10)
     _, (x, y) = mnist.load(options.data)
-    if why:
-        print(f"accuracy only, without optimizer, loss and metrics: {why}")
-    elif not digits.is_compiled(model):
-        print("accuracy only: the model was saved without a loss")
+    if not digits.is_compiled(model):
+        print("accuracy only: the model has no loss")
     measured = digits.measure(model, x, y, options.raw_pixels)
     loss = f"test loss {measured.pop('loss'):.4f}, " if "loss" in measured else ""
     print(f"{loss}test accuracy {measured.pop('accuracy'):.2%}")
@@ -83,7 +82,7 @@ def predict(options: Namespace) -> int:
     """
     names, images = digits.read_digits(options.images, f"nanocnn {options.command}")
     if names:
-        model, _ = digits.open_model(options.model, options.kernels)
+        model = load_model(options.model, kernels=options.kernels)
         outputs = model.predict(digits.pixels(model, images, options.raw_pixels))
         for name, answer in zip(names, digits.in_words(model, outputs), strict=True):
             print(f"{name}: {answer}")
@@ -92,7 +91,7 @@ def predict(options: Namespace) -> int:
 
 def inspect(options: Namespace) -> int:
     """Print a saved model's layers, the stages in which it runs, and statistics of its weights."""
-    model, why = digits.open_model(options.model, options.kernels)
+    model = load_model(options.model, kernels=options.kernels)
     model.summary()
     print(f" {model.dtype}, {model.kernel_set} kernels\n\n{model.plan()}\n")
     rows = [("weights", "shape", "mean", "std", "min", "max")]
@@ -106,7 +105,7 @@ def inspect(options: Namespace) -> int:
             f"\ncompiled with {optimizer} and {loss}, {model.optimizer.iterations:,} training steps"
         )
     else:
-        print(f"\nnot compiled: {why or 'saved without optimizer, loss and metrics'}")
+        print("\nnot compiled: without optimizer, loss and metrics")
     for name, values in model.progress.get("history", {}).items():
         if values:
             print(f"{name} after {len(values)} epochs: {values[-1]:.4f}")
@@ -119,7 +118,7 @@ def check(options: Namespace) -> int:
     The input is one image of random pixels. For a model without a loss, its outputs are checked.
     """
     if Path(options.model).suffix:
-        model, _ = digits.open_model(options.model, options.kernels)
+        model = load_model(options.model, kernels=options.kernels)
     else:
         model = presets.build(options.model, kernels=options.kernels, dtype="float64")
     rng = np.random.default_rng(0)

@@ -4,32 +4,18 @@ Shared by `python -m nanocnn` and `examples/predict.py`. The models may come fro
 """
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 
 from ..common.arrays import Array
-from ..common.errors import ModelFileError, ShapeError, warn
+from ..common.errors import ShapeError, warn
 from ..common.tables import sizes
 from ..data.photo import read_digit
-from ..models.sequential import Sequential, load_model
+from ..models.sequential import Sequential
 from ..presets import labels_for
 from .program import complain
 
 RAW_HELP = "pass pixels as 0 to 255, for a model that was trained on them (default: 0 to 1)"
-
-
-def open_model(path: str | Path, kernels: str = "fast") -> tuple[Sequential, str]:
-    """The model saved at `path`, and "" or the reason why it was opened without its optimizer.
-
-    A model whose optimizer, loss or metrics are unknown to nanocnn is opened without all three: it
-    still predicts. Raises as `load_model` does for a file that holds no model.
-    """
-    try:
-        return load_model(path, kernels), ""
-    except ModelFileError as error:
-        reason = str(error)
-    return load_model(path, kernels, compile=False), reason
 
 
 def is_compiled(model: Sequential) -> bool:

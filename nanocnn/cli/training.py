@@ -23,7 +23,8 @@ from ..common.terminal import say
 from ..common.validate import integer, number
 from ..kernels import KERNEL_SETS
 from ..models.history import History
-from ..models.sequential import Sequential, load_model
+from ..models.loading import load_model
+from ..models.sequential import Sequential
 from ..optimizers import OPTIMIZERS
 from ..presets import PRESETS
 from .digits import is_compiled
@@ -131,7 +132,7 @@ def _resume(options: Namespace, checkpoint: Path, build: Callable[..., Sequentia
             f"--resume: No such file or directory: '{checkpoint}'; it is written after each epoch: "
             "start without --resume"
         )
-    model = load_model(checkpoint, options.kernels)
+    model = load_model(checkpoint, kernels=options.kernels)
     if options.model not in (None, model.name):
         raise ValueError(
             f"--resume: {checkpoint} holds {model.name!r}, not {options.model!r}: omit --model, "

@@ -16,7 +16,7 @@ MOVED = {
     "nanocnn.memory": "nanocnn.kernels.memory",
     "nanocnn.plan": "nanocnn.models.plan",
     "nanocnn.schedules": "nanocnn.optimizers.schedules",
-    "nanocnn.sequential": "nanocnn.models.sequential",
+    "nanocnn.sequential": "nanocnn.models",
     "nanocnn.storage.archives": "nanocnn.storage.safe_zip",
     "nanocnn.storage.isolated": "nanocnn.storage.sandbox",
     "nanocnn.threads": "nanocnn.jit.threads",

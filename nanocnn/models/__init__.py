@@ -3,7 +3,8 @@
 structure.py    `Structure`: layers, their shapes and weights
 evaluator.py    `Evaluator`: with a loss and metrics it is measured
 trainer.py      `Trainer`: with an optimizer it is trained
-sequential.py   `Sequential`: predicts, is saved and loaded, shows what is inside
+sequential.py   `Sequential`: predicts, is saved, shows what is inside
+loading.py      models from files and from JSON
 
 Start reading at step.py, one training step. plan.py and stages.py say in which stages layers run,
 passes.py which passes are captured as programs; inference.py is the pass that predicts; inputs.py,
@@ -13,6 +14,7 @@ worked_example.py and formulas.py make the trace of one pass.
 """
 
 from ..common.names import names_of
-from .sequential import Sequential as Sequential, load_model as load_model
+from .loading import load_model as load_model, model_from_json as model_from_json
+from .sequential import Sequential as Sequential
 
 __getattr__ = names_of(__name__)

@@ -1,18 +1,20 @@
 """Sequential: a model that is a chain of layers. Words and meanings are Keras's."""
 
+import json
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .. import storage
-from ..common.errors import ModelFileError
+from ..common.config import checked_config, serialize
 from ..common.terminal import say
 from ..common.validate import can_pickle, flag, integer
 from ..jit.capture import never_captured
-from ..kernels import get_kernels
 from ..layers import layers_from_config
 from ..metrics import custom_metrics, warn_not_stored
+from ..optimizers import OPTIMIZERS
 from ..storage.snapshot import Snapshot
 from .drawing import network
 from .plan import describe
@@ -96,23 +98,86 @@ class Sequential(Trainer):
     def __deepcopy__(self, memo: dict[int, Any]) -> "Sequential":
         return type(self).from_snapshot(deepcopy(self.snapshot(), memo), self.kernel_set)
 
-    def save(self, path: str | Path) -> None:
+    def save(
+        self, filepath: str | Path, overwrite: bool = True, *, include_optimizer: bool = True
+    ) -> None:
         """Save the whole model: .npz (training can resume), .h5 or .keras (Keras opens them).
 
-        The file is written beside `path` and moved into place: an interruption leaves the old file
-        or the new one. Custom metrics are left out with a warning; custom layers are a ValueError.
+        The file is written beside `filepath` and moved into place: an interruption leaves the old
+        file or the new one. `overwrite` False: FileExistsError if there is one.
+        `include_optimizer` False: as a model that is not compiled. Custom metrics are left out with
+        a warning; custom layers are a ValueError.
         """
         storage.refuse_custom(self.custom_layers())
         warn_not_stored(custom_metrics(self.metrics), self._unsaved, "a file")
-        storage.save(self.snapshot(), path)
+        snapshot = self.snapshot()
+        if not flag(include_optimizer, "include_optimizer"):
+            snapshot = replace(snapshot, compile_config=None, optimizer={})
+        storage.save(snapshot, filepath, overwrite)
 
-    def check_path(self, path: str | Path) -> None:
+    def save_weights(self, filepath: str | Path, overwrite: bool = True) -> None:
+        """Save the weights: .weights.h5, which Keras opens, with the optimizer's state, or .npz.
+
+        The file is written as by `save`. A `.weights.h5` may have those of custom layers.
+        """
+        storage.save(self._weights_alone(), filepath, overwrite, weights=True)
+
+    def load_weights(self, filepath: str | Path, skip_mismatch: bool = False) -> None:
+        """Set the weights from a file of weights, or of a whole model, of nanocnn's or Keras's.
+
+        A `.weights.h5` or `.keras` has its layers by class and number, as in Keras; those of other
+        files are matched in order. As in Keras, the optimizer's state is set too if the file has it
+        and this optimizer has made a step. Raises `ModelFileError` naming the layer, its shapes and
+        those expected, before any weight changes; with `skip_mismatch` a warning names such layers,
+        which keep their weights.
+        """
+        mine = self._weights_alone()
+        if not mine.optimizer.get("iteration"):
+            mine.compile_config = None
+        found = storage.load_weights(filepath, mine, skip_mismatch)
+        self.set_weights([found.weights.get(name, old) for name, old in mine.weights.items()])
+        if found.optimizer:
+            self.optimizer.set_state(found.optimizer)
+            rate = found.progress.get("learning_rate", -1)
+            if 0 <= rate <= 1e30 and isinstance(self.optimizer.learning_rate, float):
+                self.optimizer.learning_rate = rate
+
+    def _weights_alone(self) -> Snapshot:
+        """What a file of weights contains, without copies."""
+        self._require_built()
+        snapshot = Snapshot(self.get_config(), self.weights, custom_layers=self.custom_layers())
+        if self._compiled and type(self.optimizer) in OPTIMIZERS.values():
+            snapshot.compile_config = {"optimizer": serialize(self.optimizer)}
+            snapshot.optimizer = self.optimizer.get_state()
+        return snapshot
+
+    def to_json(self, **kwargs: Any) -> str:
+        """The model's structure, and how it was compiled, as Keras's JSON.
+
+        For `model_from_json`, also Keras's; `kwargs` go to `json.dumps`. Raises ValueError for
+        custom layers.
+        """
+        return json.dumps(storage.model_config(storage.checked(self.snapshot())), **kwargs)
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "Sequential":
+        """A new model, with new weights, of the result of `get_config`, also Keras's.
+
+        Raises `ModelFileError`, a ValueError, for layers or arguments that nanocnn does not have.
+        """
+        refuse_custom_objects(custom_objects)
+        model = {"class_name": "Sequential", "config": checked_config(config, cls.__name__)}
+        return cls.from_snapshot(storage.from_config(model))
+
+    def check_path(self, filepath: str | Path) -> None:
         """Raise what `save` would raise, before any work and without touching the disk.
 
-        ValueError for the path or a custom layer, TypeError for a custom loss, MissingExtraError.
+        ValueError for `filepath` or a custom layer, TypeError for a custom loss, MissingExtraError.
         """
         storage.refuse_custom(self.custom_layers())
-        storage.check(self.snapshot(), path)
+        storage.check(self.snapshot(), filepath)
         warn_not_stored(custom_metrics(self.metrics), self._unsaved, "a file")
 
     @classmethod
@@ -124,7 +189,8 @@ class Sequential(Trainer):
             seed=config.get("seed", 0), dtype=config["dtype"], kernels=kernels,
             scale_uint8=config.get("scale_uint8", True),
         )  # fmt: skip
-        model.set_weights(list(snapshot.weights.values()))
+        if snapshot.weights:
+            model.set_weights(list(snapshot.weights.values()))
         if snapshot.compile_config is not None:
             model.compile(**snapshot.compile_config)
             model.optimizer.set_state(snapshot.optimizer)
@@ -137,19 +203,9 @@ class Sequential(Trainer):
         return model
 
 
-def load_model(path: str | Path, kernels: str = "fast", compile: bool = True) -> Sequential:
-    """The model saved at `path`: by nanocnn (.npz, .h5, .keras) or by Keras (.h5, .keras).
-
-    A file that Keras wrote gives a model with `scale_uint8=False`: uint8 pixels are taken as 0 to
-    255, as Keras takes them, and not divided by 255 (see `Sequential`).
-    `compile=False` ignores the optimizer, loss and metrics, which nanocnn may not have, and what
-    only training uses of the layers: constraints, and regularizers other than L2.
-    Raises `ModelFileError` for a file that is not a model, ValueError for what is not a path,
-    `OSError` for a path that cannot be opened.
-    """
-    get_kernels(kernels)  # before the file is read: its errors do not blame the file
-    snapshot = storage.load(path, compile)
-    try:
-        return Sequential.from_snapshot(snapshot, kernels)
-    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path}: not a model nanocnn can build: {error}") from error
+def refuse_custom_objects(custom_objects: Any) -> None:
+    if custom_objects is not None and not (isinstance(custom_objects, dict) and not custom_objects):
+        raise ValueError(
+            f"custom_objects={custom_objects!r:.80}, expected None: model files have no custom "
+            "layers here; for a loss or metric of your own, compile() the opened model"
+        )

@@ -1,5 +1,7 @@
 """Saved models: `.npz` (nanocnn's format, resumable), `.h5` and `.keras` (Keras's formats).
 
+`.weights.h5` (Keras's) has the weights and the optimizer's state alone.
+
 Files are untrusted. Only known layer, optimizer and loss names are accepted; nothing is unpickled,
 imported or evaluated by name. The shapes of all weights follow from the layers and are compared
 before a weight is read. All arrays together must not exceed the file's size; compressed members and
@@ -9,16 +11,24 @@ Keras's files are read in a separate process with a time limit, because the HDF5
 crashes on some damaged files.
 """
 
+import contextlib
+import errno
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any, BinaryIO
 
-from ..common.errors import ModelFileError
+from ..common.errors import ModelFileError, warn
 from ..common.files import PEEK, atomic_write, looks_like, path_name
 from ..common.validate import flag
-from . import keras_hdf5, keras_zip, npz, sandbox
-from .architecture import checked, refuse_custom
+from . import keras_hdf5, keras_weights, keras_zip, npz, sandbox
+from .architecture import by_layer, checked, read_architecture, refuse_custom
+from .keras_chain import flatten
+from .keras_config import read_training
+from .keras_zip import model_config
+from .safe_zip import parse_json
 from .snapshot import Snapshot
 
 # Each module has read(open file, compile) -> Snapshot, write(Snapshot, open file), the first bytes
@@ -31,14 +41,23 @@ FORMATS: dict[str, ModuleType] = {
 }
 
 
-def save(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
+def save(
+    snapshot: Snapshot, path: str | os.PathLike[str], overwrite: bool = True, weights: bool = False
+) -> None:
     """Write `snapshot` to `path` atomically, in the format of its suffix.
 
-    Raises `ValueError` for a folder, an unknown suffix or weights that do not match the config,
-    `OSError` if the disk is full (the old file is kept), `MissingExtraError` without h5py.
+    With `weights`, a file for `load_weights`: `.weights.h5` or `.npz`. Raises `ValueError` for a
+    folder, an unknown suffix or weights that do not match the config, `FileExistsError` without
+    `overwrite`, `OSError` if the disk is full (the old file is kept), `MissingExtraError` without
+    h5py.
     """
-    handler = _format(path)
-    snapshot = checked(snapshot)
+    handler = _format(path, weights)
+    if weights and handler not in (keras_weights, npz):
+        raise ValueError(f"{os.fspath(path)}: expected a name ending in .weights.h5 or .npz")
+    if handler is not keras_weights:  # which stores no config
+        snapshot = checked(snapshot)
+    if not flag(overwrite, "overwrite") and os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, "the file exists; overwrite=True replaces it", path)
     with atomic_write(path) as file:
         handler.write(snapshot, file)
 
@@ -46,25 +65,79 @@ def save(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str], compile: bool = True) -> Snapshot:
     """Read the model in `path`, in the format of its suffix.
 
-    `compile` False ignores loss, metrics and optimizer, and those arguments of layers that only
-    training uses and nanocnn does not support: constraints, regularizers other than L2.
-    Raises `ModelFileError` naming the file, the member and what was expected.
+    A warning tells what only training would need and is not supported: other optimizers, losses,
+    metrics, constraints, and regularizers other than L2. The snapshot is then not compiled.
+    `compile` False ignores all these. Raises `ModelFileError` naming the file, the member and what
+    was expected.
     """
     compile = flag(compile, "compile")
-    handler = _format(path)
+    with _opened(path) as (file, suffix):
+        if suffix == ".npz":
+            return npz.read(file, compile)
+        return sandbox.read(file, suffix, compile)
+
+
+def load_weights(
+    path: str | os.PathLike[str], snapshot: Snapshot, skip_mismatch: bool = False
+) -> Snapshot:
+    """Read weights for the model of `snapshot` from a file of weights or of a whole model.
+
+    Raises `ModelFileError` naming the layer, the shapes and what was expected. With
+    `skip_mismatch`, layers of other shapes are left out, with a warning.
+    """
+    model = keras_weights.target(snapshot, flag(skip_mismatch, "skip_mismatch"))
+    with _opened(path, weights=True) as (file, suffix):
+        if suffix == ".npz":
+            stored = npz.read(file, compile=False).weights
+            layers = [
+                (layer, {key.rpartition("/")[2]: stored[key] for key in keys})
+                for layer, keys in by_layer(stored).items()
+            ]
+            places = keras_weights.in_order(layers, model["shapes"])
+            found, skipped = keras_weights.matching(places, model["shapes"], skip_mismatch)
+            result = Snapshot(model["config"], found, progress={"skipped": skipped})
+        else:
+            result = sandbox.read(file, suffix, into=model)
+    if result.progress["skipped"]:
+        warn(f"{os.fspath(path)}: skipped {'; '.join(result.progress['skipped']):.500}")
+    return result
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str], weights: bool = False) -> Iterator[tuple[BinaryIO, str]]:
+    """Open a file of the kind that its name says; yields it and the suffix of its format.
+
+    Errors in the block name the file.
+    """
+    handler = _format(path, weights)
     with open(path, "rb") as file:
         try:
             start = file.read(PEEK)
             file.seek(0)
-            if not start.startswith(handler.MAGIC) and (found := looks_like(start)):
+            suffix = Path(path).suffix.lower()
+            if handler is keras_zip and start.startswith(keras_hdf5.MAGIC):
+                suffix = ".h5"  # tf.keras before 2.13 wrote HDF5 under this name
+            elif not start.startswith(handler.MAGIC) and (found := looks_like(start)):
                 raise ModelFileError(f"not {handler.KIND}: {found}")
-            if handler is npz:
-                return npz.read(file, compile)
-            return sandbox.read(file, Path(path).suffix.lower(), compile)
+            yield file, suffix
         except ModelFileError as error:
             raise ModelFileError(f"{os.fspath(path)}: {error}") from error
         except RecursionError as error:
             raise ModelFileError(f"{os.fspath(path)}: JSON nested too deeply") from error
+
+
+def from_config(model: Any) -> Snapshot:
+    """Return the snapshot, without weights, of a model's config: Keras's or nanocnn's.
+
+    Raises `ModelFileError`; warns as `load` does.
+    """
+    problems: list[str] = []
+    try:
+        flat, _ = flatten(model)
+        config, _ = read_architecture(flat, problems)
+        return Snapshot(config, {}, read_training(model.get("compile_config"), problems))
+    except RecursionError as error:
+        raise ModelFileError("config nested too deeply") from error
 
 
 def check(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
@@ -72,9 +145,9 @@ def check(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
     _format(path).write(checked(snapshot), io.BytesIO())
 
 
-def _format(path: str | os.PathLike[str]) -> ModuleType:
-    """Return the module for the suffix of `path`."""
-    name = Path(path_name(path)).name.lower()
+def _format(path: str | os.PathLike[str], weights: bool = False) -> ModuleType:
+    """Return the module for the suffix of `path`; `weights`: files of weights alone are valid."""
+    name = Path(path_name(path, "filepath")).name.lower()
     if os.path.isdir(path):
         what = "a folder"
         if os.path.isfile(os.path.join(path, "saved_model.pb")):
@@ -83,12 +156,17 @@ def _format(path: str | os.PathLike[str]) -> ModuleType:
             )
         raise ModelFileError(f"{os.fspath(path)}: {what}; expected a file")
     handler = FORMATS.get(Path(name).suffix)
+    if weights and name.endswith(".weights.h5"):
+        return keras_weights
     if handler is None or name.endswith(".weights.h5"):
         raise ValueError(
             f"{os.fspath(path)}: unknown kind of model file, expected a name ending in "
-            f"{', '.join(FORMATS)} (.weights.h5 files contain no model)"
+            f"{', '.join(FORMATS)} (a .weights.h5 has no model: save_weights, load_weights)"
         )
     return handler
 
 
-__all__ = ["FORMATS", "Snapshot", "atomic_write", "check", "load", "refuse_custom", "save"]
+__all__ = [
+    "FORMATS", "Snapshot", "atomic_write", "check", "checked", "from_config", "load",
+    "load_weights", "model_config", "parse_json", "refuse_custom", "save",
+]  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..common.config import arguments
-from ..common.errors import ModelFileError
+from ..common.errors import ModelFileError, warn
 from ..common.validate import flag, integer
 from ..initializers import canonical
 from ..layers import LAYERS, Input, Layer, layer_config
@@ -28,7 +28,9 @@ IGNORED = {
     *(f"{weight}_initializer" for weight in ("gamma", "beta", *STATE)),
 }
 TRAINING_ONLY = ("_regularizer", "_constraint", "noise_shape")  # suffixes of such arguments
-PREDICT_HINT = "; load_model(path, compile=False) ignores what only training needs"
+# Names of arguments in earlier versions of Keras, by class.
+OLD_WORDS = {"LeakyReLU": {"alpha": "negative_slope"}}
+MIXED = ("mixed_float16", "mixed_bfloat16")  # policies that compute in 16 bits, on float32 weights
 
 
 def check_supported(config: Config, known: Any, fixed: Config, ignored: set[str]) -> None:
@@ -45,10 +47,10 @@ def check_supported(config: Config, known: Any, fixed: Config, ignored: set[str]
             raise ModelFileError(f"{key}={value!r:.80} is not supported, only {fixed[key]!r}")
 
 
-def read_layer(entry: Any, index: int, compile: bool = True) -> Layer:
+def read_layer(entry: Any, index: int, problems: list[str]) -> Layer:
     """Create a layer from a {"class_name", "config"}; only classes in `LAYERS` are accepted.
 
-    Without `compile`, unsupported arguments that only training uses are ignored.
+    Unsupported arguments that only training uses are left out and described in `problems`.
     """
     if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
         raise ModelFileError(f"layer {index}: expected an object with class_name and config")
@@ -73,7 +75,10 @@ def read_layer(entry: Any, index: int, compile: bool = True) -> Layer:
     known = {"batch_shape": True} if kind is Input else known
     try:
         trainable = flag(config.pop("trainable", True), "trainable")
-        given = read_arguments(config, known, compile)
+        old = OLD_WORDS.get(class_name, {})
+        config = {old.get(key, key): value for key, value in config.items()}
+        given, unused = read_arguments(config, known)
+        problems += [f"{where}: {text}" for text in unused]
         layer = kind.from_config({**given, "name": name})
         layer.trainable = trainable
         return layer
@@ -82,9 +87,13 @@ def read_layer(entry: Any, index: int, compile: bool = True) -> Layer:
         raise ModelFileError(f"{where}: {text}") from None
 
 
-def read_arguments(config: Config, known: dict[str, bool], compile: bool) -> Config:
-    """Return a layer's arguments in nanocnn's form; `known` maps each to whether it is required."""
+def read_arguments(config: Config, known: dict[str, bool]) -> tuple[Config, list[str]]:
+    """Return a layer's arguments in nanocnn's form, and why others are not supported.
+
+    `known` maps each argument to whether it is required.
+    """
     given: Config = {}
+    unused = []
     for key, value in config.items():
         try:
             check_supported({key: value}, known, FIXED, IGNORED)
@@ -93,20 +102,22 @@ def read_arguments(config: Config, known: dict[str, bool], compile: bool) -> Con
         except ValueError as error:
             if not key.endswith(TRAINING_ONLY):
                 raise
-            if compile:
-                raise ModelFileError(f"{error}{PREDICT_HINT}") from None
+            unused.append(str(error))
     for key in known:
         if known[key] and key not in given:
             raise ModelFileError(f"{key} is missing")
-    return given
+    return given, unused
 
 
 def convert_argument(key: str, value: Any) -> Any:
     """Convert an argument's value to nanocnn's form."""
+    if isinstance(value, dict) and value.get("class_name") == "__numpy__":  # Keras 2
+        value = value.get("config")
+        value = value.get("value") if isinstance(value, dict) else value
     if key == "activation" and isinstance(value, dict) and value.get("class_name") == "function":
         return value.get("config")
-    if key == "axis" and isinstance(value, list) and len(value) == 1:
-        return value[0]
+    if key == "axis" and isinstance(value, list) and len(value) < 2:
+        return value[0] if value else None
     if key == "kernel_regularizer":
         return get_regularizer(value)
     if key.endswith("_initializer"):
@@ -119,23 +130,25 @@ def convert_argument(key: str, value: Any) -> Any:
 
 
 def read_dtype(dtype: Any) -> str | None:
-    """Return "float32", "float64" or None from a name or a Keras dtype policy."""
+    """Return "float32", "float64" or None, or one of MIXED, from a name or Keras dtype policy."""
     if isinstance(dtype, dict):
         dtype = dtype["config"].get("name") if isinstance(dtype.get("config"), dict) else dtype
-    if dtype is not None and dtype not in ("float32", "float64"):
+    if dtype is not None and dtype not in ("float32", "float64", *MIXED):
         raise ModelFileError(f"dtype {dtype!r:.80}, expected float32 or float64")
     return dtype
 
 
 def read_architecture(
-    model: Any, compile: bool = True, scale_uint8: bool = True
+    model: Any, problems: list[str] | None = None, scale_uint8: bool = True
 ) -> tuple[Config, dict[str, Shape]]:
     """Return a Sequential's config in nanocnn's form, and the shapes of its weights.
 
     `model` is {"class_name": "Sequential", "config": ...} with a config of Keras 2, Keras 3 or
-    nanocnn; `scale_uint8` is the default for a config without it. Raises `ModelFileError` naming
+    nanocnn; `scale_uint8` is the default for a config without it. What only training would need
+    and is not supported is left out and described in `problems`. Raises `ModelFileError` naming
     the layer and the argument.
     """
+    problems = [] if problems is None else problems
     if not isinstance(model, dict) or model.get("class_name") != "Sequential":
         kind = model.get("class_name") if isinstance(model, dict) else model
         raise ModelFileError(f"model of class {kind!r:.80}, expected Sequential")
@@ -144,14 +157,14 @@ def read_architecture(
         config = {"layers": config}
     entries = config.get("layers") if isinstance(config, dict) else None
     if not isinstance(config, dict) or not isinstance(entries, list) or not entries:
-        raise ModelFileError("model without layers")
+        raise ModelFileError("model without layers in its config")
     if len(entries) > MAX_LAYERS:
         raise ModelFileError(f"model of {len(entries)} layers, expected at most {MAX_LAYERS}")
-    layers = [read_layer(entry, index, compile) for index, entry in enumerate(entries)]
+    layers = [read_layer(entry, index, problems) for index, entry in enumerate(entries)]
     if not isinstance(layers[0], Input):  # Keras 2 stores the shape in the first layer
         shape = entries[0]["config"].get("batch_input_shape") or config.get("build_input_shape")
         first = {"name": "input_layer", "batch_shape": shape}
-        layers.insert(0, read_layer({"class_name": "InputLayer", "config": first}, 0))
+        layers.insert(0, read_layer({"class_name": "InputLayer", "config": first}, 0, problems))
     if len(layers) == 1:
         raise ModelFileError("model without layers after its input")
     names = [layer.name for layer in layers]
@@ -159,6 +172,9 @@ def read_architecture(
         raise ModelFileError(f"two layers have the same name: {', '.join(names):.200}")
     dtypes = {read_dtype(part.get("dtype")) for part in (config, *(e["config"] for e in entries))}
     dtypes.discard(None)
+    if mixed := dtypes.intersection(MIXED):
+        warn(f"{', '.join(map(str, mixed))}: this model is computed in float32 here")
+        dtypes = dtypes - mixed | {"float32"}
     if len(dtypes) > 1:
         raise ModelFileError("layers of different dtypes, expected the same for all")
     try:
@@ -232,8 +248,8 @@ def refuse_custom(layers: Mapping[int, type[Any]]) -> None:
     for index, kind in layers.items():
         raise ValueError(
             f"layer {index}: {kind.__name__} is a custom layer, which model files cannot store; "
-            "save the weights with numpy.savez(path, *model.get_weights()), and load them with "
-            "set_weights into a model built by the same code"
+            "save the weights with save_weights('x.weights.h5'), and load them with load_weights "
+            "into a model built by the same code"
         )
 
 

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..common.config import arguments
-from ..common.errors import ModelFileError, unknown
+from ..common.errors import ModelFileError, unknown, warn
 from ..losses import LOSSES
 from ..metrics import CLASSES, METRICS
 from ..optimizers import OPTIMIZERS
 from ..optimizers.schedules import SCHEDULES
-from .architecture import PREDICT_HINT, STATE, Config, check_supported
+from .architecture import STATE, Config, check_supported
 from .safe_zip import parse_json
 
 KERAS_VERSION = "3.10.0"  # the version whose format is written
@@ -74,15 +74,22 @@ def read_object(value: Any, table: dict[str, Any], what: str) -> Config:
     return {"class_name": class_name, "config": given}
 
 
-def read_training(config: Any) -> Config | None:
+def read_training(config: Any, problems: list[str]) -> Config | None:
     """Return {"optimizer", "loss", "metrics"} from a Keras compile_config or training_config.
 
-    Raises `ModelFileError`, whose message tells how to load the model for prediction.
+    None, with a warning, if it is not supported or there are `problems`.
     """
+    result = None
     try:
-        return _read_training(config)
+        result = _read_training(config)
     except ModelFileError as error:
-        raise ModelFileError(f"{error}{PREDICT_HINT}") from None
+        problems = [*problems, str(error)]
+    if not problems:
+        return result
+    text = "; ".join(problems)
+    warn(f"opened to predict: {text if len(text) < 500 else text[:500] + ' ...'}; "
+         "compile() it to train without that")  # fmt: skip
+    return None
 
 
 def _read_training(config: Any) -> Config | None:
@@ -93,6 +100,9 @@ def _read_training(config: Any) -> Config | None:
     if not isinstance(config, dict):
         raise ModelFileError(f"compile_config {config!r:.80}, expected an object or null")
     optimizer = config.get("optimizer_config") or config.get("optimizer")
+    if isinstance(optimizer, dict) and optimizer.get("class_name") == "LossScaleOptimizer":
+        scaled = optimizer.get("config")  # of mixed_float16
+        optimizer = scaled.get("inner_optimizer") if isinstance(scaled, dict) else scaled
     loss = config.get("loss")
     if not optimizer or not loss:
         return None

@@ -1,22 +1,20 @@
-"""Keras's HDF5 files of complete models (`.h5`, Keras 2 and 3), and safe access to HDF5.
+"""Keras's HDF5 files of complete models (`.h5`, Keras 2 and 3).
 
 Layout: JSON in the root's attributes `model_config` and `training_config`; the weights in
 model_weights/LAYER/.../WEIGHT; the optimizer's variables in optimizer_weights. Source:
 keras/src/legacy/saving/legacy_h5_format.py.
 """
 
-import contextlib
 import io
 import json
-from collections.abc import Iterator
-from math import prod
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..common.errors import MissingExtraError, ModelFileError, warn
+from ..common.errors import ModelFileError, warn
 from ..optimizers import Nadam, get_optimizer
-from .architecture import Config, Shape, by_layer, read_architecture
+from .architecture import Config, by_layer, read_architecture
+from .keras_chain import Place, flatten
 from .keras_config import (
     KERAS_VERSION,
     is_nanocnn_010,
@@ -26,6 +24,7 @@ from .keras_config import (
     snake_case,
     write_training,
 )
+from .safe_hdf5 import SafeFile, import_h5py, open_hdf5
 from .safe_zip import parse_json
 from .snapshot import Array, Snapshot
 
@@ -33,138 +32,7 @@ MAGIC, KIND = b"\x89HDF", "an HDF5 file"
 # Keras 3 restores the group optimizer_weights into an optimizer built without variables, which then
 # fails to train (seen in 3.15). Without that group it trains with a new optimizer.
 OPTIMIZER_GROUP = "nanocnn_optimizer_weights"
-# All errors that h5py raises for damaged files.
-DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-MAX_DEPTH, MAX_LINKS = 8, 200_000  # limits of the search through groups
-LINK = 16  # bytes: a link takes more, so more links than this allows mean a cycle
 MAX_ATTRIBUTE = 64_512  # bytes, as in Keras; HDF5 allows 64 kB
-
-
-def import_h5py() -> Any:
-    """Import h5py, or raise `MissingExtraError`."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingExtraError('Keras\'s files need h5py: pip install "nanocnn[keras]"') from error
-    return h5py
-
-
-class SafeFile:
-    """Safe access to an HDF5 file: no external links, and no more data than the file's size.
-
-    Each dataset read is subtracted from `budget`, initially the file's size, so that sparse data
-    and blocks under several names cannot use more memory than the file. Whole chunks count, since
-    HDF5 reads them whole; filters, such as compression, are rejected.
-    """
-
-    def __init__(self, h5py: Any, root: Any, size: int) -> None:
-        self.h5py, self.root, self.size, self.budget = h5py, root, size, size
-        self.links = min(MAX_LINKS, size // LINK)
-
-    def child(self, group: Any, name: str) -> Any:
-        """Return the group or dataset at the hard link `name` of a group, or None."""
-        link = group.get(name, getlink=True)
-        if link is None:
-            return None
-        if not isinstance(link, self.h5py.HardLink):
-            raise ModelFileError(
-                f"{group.name}/{name}: a {type(link).__name__}, expected a hard link"
-            )
-        return group[name]
-
-    def group(self, path: str) -> Any:
-        """Return the group at `path` under the root, or None."""
-        found = self.root
-        for name in path.split("/"):
-            found = self.child(found, name)
-            if not isinstance(found, self.h5py.Group):
-                return None
-        return found
-
-    def datasets(self, group: Any) -> dict[str, Any]:
-        """Return all datasets under `group` by their paths, "/kernel", without Keras 2's ":0"."""
-        found: dict[str, Any] = {}
-        todo = [("", group)]
-        while todo:
-            path, node = todo.pop()
-            if not isinstance(node, self.h5py.Group):
-                found[path.removesuffix(":0")] = node
-                continue
-            self.links -= len(node)
-            if self.links < 0 or path.count("/") > MAX_DEPTH:
-                raise ModelFileError(f"{group.name}: too many or too deeply nested entries")
-            todo += [(f"{path}/{name}", self.child(node, name)) for name in node]
-        return found
-
-    def read(self, dataset: Any, shape: Shape, kinds: str = "fiu") -> Array:
-        """Return a dataset's values; its shape must be `shape`, its dtype of one of `kinds`."""
-        if not isinstance(dataset, self.h5py.Dataset):
-            raise ModelFileError(f"dataset of shape {shape} is missing")
-        dtype, name = dataset.dtype, dataset.name
-        if dataset.shape != shape or dtype.kind not in kinds or dtype.itemsize > 8:
-            raise ModelFileError(
-                f"{name}: {dtype} of shape {dataset.shape}, expected numbers of shape {shape}"
-            )
-        if dataset.external or dataset.is_virtual:
-            raise ModelFileError(
-                f"{name}: its data are in another file or dataset, expected stored data"
-            )
-        if dataset.id.get_create_plist().get_nfilters():
-            raise ModelFileError(
-                f"{name}: compressed or filtered ({_filters(dataset)}), which is not supported; "
-                "rewrite it with create_dataset(name, data=array)"
-            )
-        chunks = zip(shape, dataset.chunks or shape, strict=True)
-        needed = prod(-(-size // chunk) * chunk for size, chunk in chunks) * dtype.itemsize
-        self.budget -= needed
-        if self.budget < 0 or needed > dataset.id.get_storage_size():
-            raise ModelFileError(
-                f"{name}: declares {needed} bytes, more than the file contains "
-                "(data must be stored, not implied by a fill value)"
-            )
-        return np.asarray(dataset[()])
-
-    def text(self, name: str) -> str | None:
-        """Return the root's attribute `name`, a string, or None."""
-        if name not in self.root.attrs:
-            return None
-        attribute = self.root.attrs.get_id(name)
-        if attribute.shape != () or self.h5py.check_string_dtype(attribute.dtype) is None:
-            raise ModelFileError(f"attribute {name}: expected one string")
-        if attribute.get_storage_size() > self.size:
-            raise ModelFileError(f"attribute {name}: declares more bytes than the file contains")
-        value = self.root.attrs[name]
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _filters(dataset: Any) -> str:
-    """Return the names of a dataset's filters: deflate, shuffle, ..."""
-    plist = dataset.id.get_create_plist()
-    names = [plist.get_filter(index)[3] for index in range(plist.get_nfilters())]
-    return ", ".join(name.decode("ascii", "replace")[:40] for name in names)
-
-
-@contextlib.contextmanager
-def open_hdf5(file: BinaryIO) -> Iterator[SafeFile]:
-    """Open an HDF5 file for reading; errors of h5py in the block become `ModelFileError`."""
-    h5py = import_h5py()
-    size = file.seek(0, 2)
-    try:
-        with h5py.File(file, "r") as root:
-            yield SafeFile(h5py, root, size)
-    except ModelFileError:
-        raise
-    except DAMAGED as error:
-        raise ModelFileError(f"not an HDF5 file, or a damaged one: {error}") from error
 
 
 def read(file: BinaryIO, compile: bool = True) -> Snapshot:
@@ -178,24 +46,41 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
             )
         model = parse_json(text, "model_config")
         scale_uint8 = is_nanocnn_010(model, h5.text("keras_version"))
-        config, shapes = read_architecture(model, compile, scale_uint8)
-        weights = {}
-        for layer, keys in by_layer(shapes).items():
-            group = h5.group(f"model_weights/{layer}")
-            found = h5.datasets(group) if group is not None else {}
-            for key in keys:
-                weight = key.rpartition("/")[2]
-                named = [found[path] for path in found if path.endswith(f"/{weight}")]
-                if len(named) != 1:
-                    raise ModelFileError(f"model_weights/{layer}: {len(named)} datasets {weight!r}")
-                weights[key] = h5.read(named[0], shapes[key]).astype(config["dtype"])
+        model, places = flatten(model)
+        problems: list[str] = []
+        config, shapes = read_architecture(model, problems, scale_uint8)
+        weights, of_layer = {}, by_layer(shapes)
+        groups: dict[str, dict[str, Any]] = {}
+        for layer, place in zip(config["layers"][1:], places, strict=True):
+            name = str(place.names[0])
+            for key in of_layer.get(layer["config"]["name"], []):
+                if name not in groups:
+                    group = h5.group(f"model_weights/{name}")
+                    groups[name] = h5.datasets(group) if group is not None else {}
+                dataset = _find(groups[name], place, key.rpartition("/")[2])
+                weights[key] = h5.read(dataset, shapes[key]).astype(config["dtype"])
         training = h5.text("training_config") if compile else None
-        compiled = read_training(training) if training else None
+        compiled = read_training(training, problems) if compile else None
         snapshot = Snapshot(config, weights, compiled)
         group = h5.group(OPTIMIZER_GROUP) or h5.group("optimizer_weights")
         if compiled and group is not None:
             snapshot.optimizer = _read_optimizer(h5, h5.datasets(group), snapshot)
     return snapshot
+
+
+def _find(found: dict[str, Any], place: Place, weight: str) -> Any:
+    """Return the dataset of a weight from those of the group of the outermost model or layer.
+
+    Paths name all, some (Keras 2) or none (Keras 3.0) of the models and layers in that group.
+    """
+    suffixes = ["/".join([*map(str, place.names[i:]), weight]) for i in range(1, len(place.names))]
+    for suffix in (*suffixes, weight):
+        named = [found[path] for path in found if path.endswith(f"/{suffix}")]
+        if named:
+            break
+    if len(named) != 1:
+        raise ModelFileError(f"model_weights/{place.names[0]}: {len(named)} datasets {weight!r}")
+    return named[0]
 
 
 def _read_optimizer(h5: SafeFile, found: dict[str, Any], snapshot: Snapshot) -> dict[str, Array]:
@@ -215,10 +100,7 @@ def _read_optimizer(h5: SafeFile, found: dict[str, Any], snapshot: Snapshot) -> 
         alike = by_name.get(exact.rpartition("/")[2], [])
         named = [path for path in alike if path.endswith(exact)]
         named = named or [path for path in found if path.endswith(suffixes)]
-        if len(named) == 1:
-            slots[f"{weight}/{slot}"] = found[named[0]]
-        else:
-            slots[f"{weight}/{slot}"] = None
+        slots[f"{weight}/{slot}"] = found[named[0]] if len(named) == 1 else None
     return read_state(h5, steps[0] if steps else None, slots, snapshot)
 
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..common.errors import ModelFileError
-from .architecture import Shape, check_array, read_architecture
+from .architecture import Config, Shape, check_array, read_architecture
 from .keras_config import read_training
 from .safe_zip import MAX_JSON, Archive, add_member, check_members, parse_json
 from .snapshot import Array, Snapshot, check_progress
@@ -34,17 +34,44 @@ HEADER = re.compile(
 def read(file: BinaryIO, compile: bool = True) -> Snapshot:
     """Read the model from an open `.npz` file, bit for bit."""
     archive = Archive(file)
+    header = _read_header(archive)
+    model = {"class_name": "Sequential", "config": header.get("config")}
+    problems: list[str] = []
+    config, shapes = read_architecture(model, problems)
+    compiled = read_training(header.get("compile_config"), problems) if compile else None
+    progress: Any = header.get("progress")  # checked below
+    snapshot = Snapshot(config, {}, compiled, progress=progress)
+    _read_arrays(archive, snapshot, shapes)
+    check_progress(snapshot)
+    if compiled is None:
+        snapshot.optimizer = {}
+    return snapshot
+
+
+def read_weights(file: BinaryIO, model: Config) -> Snapshot:
+    """Read what `write` made of a snapshot of weights alone, for a `target` in keras_weights.py."""
+    archive = Archive(file)
+    header = _read_header(archive)
+    progress: Any = header.get("progress")
+    snapshot = Snapshot(model["config"], {}, progress=progress)
+    stored = (key for key in model["shapes"] if f"weights/{key}.npy" in archive.sizes)
+    _read_arrays(archive, snapshot, {key: tuple(model["shapes"][key]) for key in stored})
+    return snapshot
+
+
+def _read_header(archive: Archive) -> dict[str, Any]:
     header = parse_json(read_array(archive, "nanocnn").tobytes(), "nanocnn.npy")
     if header.get("format") != "nanocnn" or header.get("version") != VERSION:
         raise ModelFileError(
             f"nanocnn.npy: format {header.get('format')!r:.80}, version "
             f"{header.get('version')!r:.80}, expected 'nanocnn', {VERSION}"
         )
-    model = {"class_name": "Sequential", "config": header.get("config")}
-    config, shapes = read_architecture(model, compile)
-    compiled = read_training(header.get("compile_config")) if compile else None
-    progress: Any = header.get("progress")  # checked below
-    snapshot = Snapshot(config, {}, compiled, progress=progress)
+    return header
+
+
+def _read_arrays(archive: Archive, snapshot: Snapshot, shapes: dict[str, Shape]) -> None:
+    """Read all arrays of a snapshot whose weights have these shapes."""
+    config = snapshot.config
     members = set(archive.sizes) - {"nanocnn.npy"}
     for key, shape in shapes.items():
         snapshot.weights[key] = _read(archive, f"weights/{key}", shape, config["dtype"])
@@ -64,10 +91,6 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
     steps = snapshot.optimizer.get("iteration", np.int64(0))
     if not 0 <= steps < MAX_STEPS:
         raise ModelFileError(f"optimizer/iteration: {steps}, expected a number of steps")
-    check_progress(snapshot)
-    if compiled is None:
-        snapshot.optimizer = {}
-    return snapshot
 
 
 def _read(archive: Archive, name: str, shape: Shape, dtype: str) -> Array:

@@ -197,7 +197,7 @@ def test_checkpoint_of_the_best_epoch_only(tmp_path, ending):
     best = ModelCheckpoint(path, "score", save_best_only=True, mode="max")
     small_model().fit(X, Y, epochs=3, callbacks=[Score(), best], verbose=0)
     for saved, expected in zip(
-        load_model(path, "reference").get_weights(), weights[1], strict=True
+        load_model(path, kernels="reference").get_weights(), weights[1], strict=True
     ):
         np.testing.assert_array_equal(saved, expected)
 

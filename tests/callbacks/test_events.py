@@ -137,7 +137,7 @@ def interrupted(tmp_path, *callbacks):
     say = Say(a=[5.0, 4.0, 3.0, 2.0], b=[1.0, 0.5, 0.9, 0.8])
     keep = ModelCheckpoint(tmp_path / "last.npz")
     small_model().fit(X, Y, epochs=2, callbacks=[say, *callbacks, keep], verbose=0)
-    return load_model(tmp_path / "last.npz", "reference"), say
+    return load_model(tmp_path / "last.npz", kernels="reference"), say
 
 
 def test_states_are_identified_by_monitor_and_mode(tmp_path):
@@ -160,7 +160,8 @@ def test_states_are_identified_by_monitor_and_mode(tmp_path):
 def test_another_monitor_or_mode_starts_with_a_new_state(tmp_path):
     _, say = interrupted(tmp_path, EarlyStopping("b", patience=1, mode="min"))
     for options in ({"monitor": "a", "mode": "min"}, {"monitor": "b", "mode": "max"}):
-        twin, other = load_model(tmp_path / "last.npz", "reference"), EarlyStopping(**options)
+        twin = load_model(tmp_path / "last.npz", kernels="reference")
+        other = EarlyStopping(**options)
         twin.fit(X, Y, epochs=3, initial_epoch=2, callbacks=[say, other], verbose=0)
         assert other.best == {"a": 3.0, "b": 0.9}[options["monitor"]]
 

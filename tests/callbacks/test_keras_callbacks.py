@@ -211,7 +211,7 @@ def test_a_model_saved_after_some_batches_resumes_with_its_epoch(tmp_path):
     model.fit(X, Y, 5, epochs=2, callbacks=keep, verbose=0)  # of 4 batches
     names = sorted(path.name[:4] for path in tmp_path.iterdir())
     assert names == ["1-3-", "2-2-"]
-    again = load_model(keep.saved, "reference")
+    again = load_model(keep.saved, kernels="reference")
     assert again.progress["epoch"] == 1 and again.optimizer.iterations == 6
     assert again.fit(X, Y, 5, epochs=2, initial_epoch=1, verbose=0).epoch == [0, 1]
     plain = ModelCheckpoint(tmp_path / "a.npz")
@@ -228,7 +228,7 @@ def test_a_model_that_has_diverged_does_not_replace_the_last_file(tmp_path):
         small_model().fit(
             X, Y, 5, callbacks=[LambdaCallback(on_train_batch_end=spoil), keep], verbose=0
         )
-    assert load_model(keep.saved, "reference").optimizer.iterations == 2
+    assert load_model(keep.saved, kernels="reference").optimizer.iterations == 2
 
 
 def test_what_a_batch_does_not_measure_is_found_before_the_first_step(tmp_path):

@@ -56,7 +56,7 @@ def test_evaluate_prints_what_train_printed(model, data, capsys):
     assert main(["evaluate", model, "--data", data, "--kernels", "reference"]) == 0
     out = capsys.readouterr().out
     _, (x, y) = mnist.load(data, verbose=False)
-    loss, accuracy = load_model(model, "reference").evaluate(x, np.eye(10)[y])
+    loss, accuracy = load_model(model, kernels="reference").evaluate(x, np.eye(10)[y])
     assert f"test loss {loss:.4f}, test accuracy {accuracy:.2%}" in out
 
 
@@ -129,7 +129,7 @@ def test_a_resumed_training_takes_network_optimizer_and_seed_from_its_checkpoint
     assert main([*lenet, "--model", "two-block", "--optimizer", "sgd", "--epochs", "1"]) == 0
     assert main([*lenet, "--resume", "--epochs", "2"]) == 0
     assert not (tmp_path / "other" / "mnist_simple.h5").exists()
-    resumed = load_model(tmp_path / "other" / "mnist_two_block.h5", "reference")
+    resumed = load_model(tmp_path / "other" / "mnist_two_block.h5", kernels="reference")
     assert type(resumed.optimizer).__name__ == "SGD" and resumed.name == "two-block"
 
 
@@ -214,7 +214,7 @@ def test_predict(model, tmp_path, capsys):
 def test_inspect_shows_layers_stages_and_statistics(model, capsys):
     assert main(["inspect", model, "--kernels", "reference"]) == 0
     out = capsys.readouterr().out
-    loaded = load_model(model, "reference")
+    loaded = load_model(model, kernels="reference")
     assert "conv2d_1 (Conv2D)" in out and loaded.plan().splitlines()[0] in out
     kernel = loaded.weights["dense/kernel"]
     (line,) = re.findall(r"^dense/kernel +\(1600, 64\) .*$", out, re.M)
@@ -295,8 +295,8 @@ def test_a_closed_pipe_ends_the_command_without_a_traceback(model):
 
 
 def test_ctrl_c_gives_130(monkeypatch, capsys):
-    def press(*arguments):
+    def press(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nanocnn.cli.digits.open_model", press)
+    monkeypatch.setattr("nanocnn.cli.commands.load_model", press)
     assert main(["inspect", "a.npz"]) == 130

@@ -102,11 +102,12 @@ def test_evaluate_without_a_loss_prints_accuracy_only(activation, data, tmp_path
     model = flat(activation=activation)
     out = run(capsys, "evaluate", model, "--data", data, folder=tmp_path).out
     accuracy = (model.predict(X).argmax(axis=1) == Y).mean()
-    assert "accuracy only: the model was saved without a loss" in out
+    assert "accuracy only: the model has no loss" in out
     assert f"test accuracy {accuracy:.2%}\n" in out and "test loss" not in out
 
 
-def test_a_model_with_an_unknown_optimizer_is_opened_without(data, photo, tmp_path, capsys):
+@pytest.mark.filterwarnings("ignore:opened to predict")
+def test_a_model_with_an_unknown_optimizer_is_opened_to_predict(data, photo, tmp_path, capsys):
     model = flat()
     model.compile("adam", ONE_HOT)
     path = tmp_path / "model.h5"
@@ -115,15 +116,15 @@ def test_a_model_with_an_unknown_optimizer_is_opened_without(data, photo, tmp_pa
         training = json.loads(file.attrs["training_config"])
         training["optimizer_config"] = {"class_name": "Yogi", "config": {}}
         file.attrs["training_config"] = json.dumps(training)
-    with pytest.raises(ValueError, match="Yogi"):
+    with pytest.warns(UserWarning, match="opened to predict: .*Yogi"):
         load_model(path)
     assert main(["predict", str(path), photo, *REFERENCE]) == 0
     assert re.fullmatch(r".*seven\.png: \d \(.*%\), then .*\n", capsys.readouterr().out)
     assert main(["inspect", str(path), *REFERENCE]) == 0
-    assert re.search(r"^not compiled: .*unknown optimizer 'Yogi'", capsys.readouterr().out, re.M)
+    assert "not compiled: " in capsys.readouterr().out
     assert main(["evaluate", str(path), "--data", data, *REFERENCE]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"^accuracy only, without .*: .*unknown optimizer 'Yogi'", out, re.M)
+    assert "accuracy only: the model has no loss" in out
     assert f"test accuracy {(model.predict(X).argmax(axis=1) == Y).mean():.2%}" in out
     assert main(["gradcheck", str(path), *REFERENCE]) == 0
 

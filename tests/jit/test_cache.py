@@ -278,8 +278,8 @@ def test_kernels_whose_options_are_unknown_are_compiled(monkeypatch):
 @pytest.mark.parametrize("statement", [
     "nanocnn.Sequential(kernels=KERNELS)",
     "import nanocnn.kernels; nanocnn.kernels.get_kernels(KERNELS)",
-    "nanocnn.load_model(sys.argv[1] + '.npz', KERNELS)",
-    "nanocnn.load_model(sys.argv[1] + '.h5', KERNELS)",
+    "nanocnn.load_model(sys.argv[1] + '.npz', kernels=KERNELS)",
+    "nanocnn.load_model(sys.argv[1] + '.h5', kernels=KERNELS)",
 ])  # fmt: skip
 @pytest.mark.parametrize("kernels", ["fast", "reference"])
 def test_a_disabled_jit_gives_one_sentence(tmp_path, statement, kernels):

@@ -255,6 +255,7 @@ def test_a_child_without_a_parent_stops_reading(files):
     """The parent stops a child that takes too long; here nobody does."""
     loop = "from nanocnn import storage\ndef endless(*args):\n    while True: pass\n"
     code = loop + "storage.keras_hdf5.read = endless\n" + sandbox.CODE
-    child = child_process.start(code, ".h5", "", str(1 << 30), "2", **PIPES)
-    child.communicate(timeout=120)
+    pipes = PIPES | {"stdin": subprocess.PIPE}
+    child = child_process.start(code, str(1 << 30), "2", **pipes)
+    child.communicate(b'[".h5", false, null]\n', timeout=120)
     assert child.returncode < 0

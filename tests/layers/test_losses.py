@@ -120,7 +120,7 @@ def test_the_loss_survives_saving(tmp_path, suffix):
     made = model(loss=BinaryCrossentropy(label_smoothing=0.25))
     made.fit(X, Y, verbose=0)
     made.save(tmp_path / f"m{suffix}")
-    again = load_model(tmp_path / f"m{suffix}", "reference")
+    again = load_model(tmp_path / f"m{suffix}", kernels="reference")
     assert again.loss.get_config() == {"from_logits": False, "label_smoothing": 0.25}
     assert again.evaluate(X, Y) == made.evaluate(X, Y)
 

@@ -145,7 +145,7 @@ def test_files_keep_names_and_arguments(tmp_path, suffix):
     made = binary(chosen=chosen)
     made.fit(X, MANY, verbose=0)
     made.save(tmp_path / f"m{suffix}")
-    again = load_model(tmp_path / f"m{suffix}", "reference")
+    again = load_model(tmp_path / f"m{suffix}", kernels="reference")
     assert again.evaluate(X, MANY, return_dict=True) == made.evaluate(X, MANY, return_dict=True)
     assert again.metrics["mine"].get_config() == made.metrics["mine"].get_config()
     for twin in (copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
@@ -161,7 +161,7 @@ def test_keras_opens_the_file_and_finds_the_same(keras, tmp_path):
     logs = theirs.evaluate(X[..., None] / 255.0, MANY, verbose=0, return_dict=True)
     assert logs == pytest.approx(made.evaluate(X, MANY, return_dict=True), rel=1e-5)
     theirs.save(tmp_path / "theirs.keras")
-    ours = load_model(tmp_path / "theirs.keras", "reference")
+    ours = load_model(tmp_path / "theirs.keras", kernels="reference")
     assert ours.evaluate(X / 255.0, MANY, return_dict=True) == pytest.approx(logs, rel=1e-5)
 
 

@@ -182,7 +182,7 @@ def test_saving_warns_once_by_name_of_what_a_file_cannot_hold(ending, tmp_path):
     model = measured(accuracy, "mae", hit)
     with pytest.warns(UserWarning, match=r"a file cannot store the metric accuracy, hit: compile"):
         model.save(tmp_path / f"model.{ending}")
-    assert list(load_model(tmp_path / f"model.{ending}", "reference").metrics) == ["mae"]
+    assert list(load_model(tmp_path / f"model.{ending}", kernels="reference").metrics) == ["mae"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.save(tmp_path / f"model.{ending}")

@@ -152,7 +152,9 @@ def test_ctrl_c_ends_with_130_and_says_how_to_resume(few, tmp_path):
     assert process.returncode == 130
     (again,) = re.findall(r"^to resume: python (.*)$", out, re.M)
     assert again.endswith("--kernels reference --resume")
-    epoch = load_model(tmp_path / "results/simple/checkpoint.npz", "reference").progress["epoch"]
+    epoch = load_model(tmp_path / "results/simple/checkpoint.npz", kernels="reference").progress[
+        "epoch"
+    ]
     script, *arguments = again.split()
     arguments[arguments.index("500")] = str(epoch + 1)
     done = run(script, *arguments, folder=tmp_path)

@@ -50,7 +50,7 @@ nanocnn.plots             training_curves filters grad_cam im2col GradientRecord
 nanocnn.presets           PRESETS build labels_for
 nanocnn.regularizers      L2 get_regularizer
 nanocnn.schedules         Schedule CosineDecay ExponentialDecay > nanocnn.optimizers.schedules
-nanocnn.sequential        Sequential load_model                          > nanocnn.models.sequential
+nanocnn.sequential        Sequential load_model                          > nanocnn.models
 nanocnn.storage           Snapshot save load check
 nanocnn.storage.archives  Archive parse_json                             > nanocnn.storage.safe_zip
 nanocnn.storage.isolated  read main                                      > nanocnn.storage.sandbox

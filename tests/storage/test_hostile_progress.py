@@ -63,7 +63,7 @@ def test_hostile_progress(tmp_path, change, message):
     change(snapshot.progress)
     storage.save(snapshot, path)
     with pytest.raises(ModelFileError, match=message):
-        load_model(path, "reference")
+        load_model(path, kernels="reference")
 
 
 def test_valid_progress_is_restored(tmp_path):
@@ -72,7 +72,7 @@ def test_valid_progress_is_restored(tmp_path):
     own = {"best": "a text", "wait": -1, "anything": [1]}  # what another callback keeps is its own
     snapshot.progress["callbacks"].append({"class_name": "Mine", "state": own})
     storage.save(snapshot, tmp_path / "m.npz")
-    first, second = load_model(tmp_path / "m.npz", "reference").progress["callbacks"]
+    first, second = load_model(tmp_path / "m.npz", kernels="reference").progress["callbacks"]
     assert second["state"] == own and list(first["state"]["best_weights"]) == list(SHAPES)
 
 
@@ -85,7 +85,7 @@ def test_hostile_remembered_weights(tmp_path):
     def refused(message, members):
         write_members(path, members)
         with pytest.raises(ModelFileError, match=message):
-            load_model(path, "reference")
+            load_model(path, kernels="reference")
 
     others = {key: value for key, value in members.items() if key != name}
     refused("0.best_weights: expected all weights, in the model's order", others)

@@ -15,22 +15,18 @@ import json
 import os
 import random
 import sys
-import tempfile
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from support.fuzz_models import FOLDER, check_model, check_weights
 from support.hdf5_recipes import packed, zipped
 from support.paths import CORPUS
 
 DEFLATE = 1032  # how far gzip can blow bytes up, by the format
-MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a disk would be waited for
-FOLDER = tempfile.TemporaryDirectory(prefix="nanocnn-fuzz-", dir=MEMORY)
 
 # What Python reports of itself and reading a file must never do.
 FORBIDDEN = {"pickle.find_class", "marshal.loads", "compile", "exec", "os.exec", "os.posix_spawn",
@@ -143,49 +139,12 @@ def mutate_image(data, choice, change):
 # --- Models
 
 
-def check_model(suffix, isolated=False):
-    """`load_model` gives a model, which is saved and read back with the same bits, or an error.
-
-    Keras's formats are read in this process unless `isolated`: a child for each input would take
-    half a second. What the child does is done here too, its file in between included.
-    """
-
-    def check(data):
-        from nanocnn import load_model, storage
-        from nanocnn.common.errors import ModelFileError
-
-        def read(file, suffix, compile=True):
-            snapshot, between = storage.FORMATS[suffix].read(file, compile), io.BytesIO()
-            storage.npz.write(snapshot, between)
-            return storage.npz.read(between)
-
-        path, again = (Path(FOLDER.name) / f"{os.getpid()}{end}" for end in (suffix, "-2.npz"))
-        path.write_bytes(data)
-        original = storage.sandbox.read
-        storage.sandbox.SECONDS = 5
-        storage.sandbox.read = original if isolated else read
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                model = load_model(path, kernels="reference")
-        except ModelFileError as error:
-            assert str(error).startswith(str(path))
-            return
-        finally:
-            storage.sandbox.read = original
-        model.save(again)
-        saved = again.read_bytes()
-        load_model(again, kernels="reference").save(again)
-        assert again.read_bytes() == saved
-
-    return check
-
-
 VALUES = [
     None, True, False, 0, -1, 1, 2**31, 10**30, 1e-3, 1e400, float("nan"), "", "x", "a/b", "..",
     [], {}, [0], [1, 1], [None, 28, 28, 1], "relu", "same", "float64", "SGD", "Conv2D", "int64",
     {"class_name": "L2", "config": {"l2": 1}}, "empty", "gzip", "external", "virtual", "S9", "O",
     "chunked", ["data", "float32", [2]], ["data", "int64", []], "/model_weights", "vars", "kernel",
-    "bias:0",
+    "bias:0", {"class_name": "Sequential", "config": {"layers": []}}, "@weight_names", "layers",
 ]  # fmt: skip
 
 
@@ -294,6 +253,7 @@ TARGETS = {
     "npz": Target(check_model(".npz"), mutate_archive, MODELS, 5, 500),
     "h5": keras_target(".h5"),
     "keras": keras_target(".keras"),
+    "weights": Target(check_weights(), mutate_recipe, MODELS, 2, 500, packed, check_weights(True)),
     "png": Target(check_image, mutate_image, ["nanocnn.data", "PIL"], 10, 1000),
 }
 

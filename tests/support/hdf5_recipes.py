@@ -52,10 +52,15 @@ def hdf5(recipe):
 
 
 def fill(h5py, group, tree):
-    """A group's content: an object is a group, a list a dataset, a text a link to what it names."""
+    """A group's content: an object is a group, a list a dataset, a text a link to what it names.
+
+    What "@name" has is the group's attribute.
+    """
     for name, node in tree.items() if isinstance(tree, dict) else ():
         with contextlib.suppress(Exception):
-            if isinstance(node, dict):
+            if name.startswith("@"):
+                group.attrs[name[1:]] = node
+            elif isinstance(node, dict):
                 fill(h5py, group.create_group(name), node)
             elif isinstance(node, list):
                 dataset(h5py, group, name, *node)
