@@ -235,6 +235,11 @@ class Layer(Configured, Weighted):
         """Parameters, then state, as Keras orders them."""
         return {**self.params, **self.state}
 
+    @property
+    def trainable_weights(self) -> dict[str, Array]:
+        """The weights that training changes: `params`, or none where the layer is frozen."""
+        return self.params if self.trainable else {}
+
     def formula(self) -> str:
         """Return the forward pass as a one-line formula."""
         return ""

@@ -40,8 +40,7 @@ class ChainWeights(Weighted):
         return {
             f"{layer.name}/{name}": param
             for layer in self.layers
-            if layer.trainable
-            for name, param in layer.params.items()
+            for name, param in layer.trainable_weights.items()
         }
 
     @property
@@ -59,8 +58,7 @@ class ChainWeights(Weighted):
         grads = {
             f"{layer.name}/{name}": layer.grads[name]
             for layer in self.layers
-            if layer.trainable
-            for name in layer.params
+            for name in layer.trainable_weights
         }
         if factors := self.penalties():
             self.kernels.l2_gradient(
