@@ -7,8 +7,6 @@ MNIST's digits were scaled to fit 20x20 pixels, keeping proportions, antialiased
 import math
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -49,17 +47,10 @@ def read_digit(source: "str | os.PathLike[str] | BinaryIO | Array | Image") -> A
             f"source={source!r:.80}, expected the path of an image, a file open in binary mode, "
             "a PIL image, or an array such as np.asarray(...)"
         )
-    with _image_file(source) as (file, name):
-        return _digit(_decode(file, name), name)
-
-
-@contextmanager
-def _image_file(source: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
-    """Open `source`; a folder raises DatasetError, since OSError would mean a missing file."""
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
         raise DatasetError(f"{os.fspath(source)}: expected an image, got a folder")
-    with opened(source, "source") as file_and_name:
-        yield file_and_name
+    with opened(source, "source") as (file, name):
+        return _digit(_decode(file, name), name)
 
 
 def _decode(file: BinaryIO, name: str) -> Array:
@@ -153,7 +144,8 @@ def _digit(grey: Array, name: str) -> Array:
             "crop the image to one of them"
         )
     level = np.median(ink[mask])
-    ink = np.clip((ink - 3 * noise) / (level - 3 * noise), 0, 1) * _dilate(mask)
+    around = _neighbours(mask, np.logical_or, False)
+    ink = np.clip((ink - 3 * noise) / (level - 3 * noise), 0, 1) * around
     rows, columns = (np.flatnonzero((ink > 0.1).any(axis)) for axis in (1, 0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     return _centre(_scale(_thicken(ink[box], mask[box])))
@@ -244,10 +236,6 @@ def _neighbours(a: Array, combine: np.ufunc, outside: float) -> Array:
     padded = np.pad(a, 1, constant_values=outside)
     a = combine(combine(padded[:-2], padded[1:-1]), padded[2:])
     return np.asarray(combine(combine(a[:, :-2], a[:, 1:-1]), a[:, 2:]))
-
-
-def _dilate(mask: Array) -> Array:
-    return _neighbours(mask, np.logical_or, False)
 
 
 def _blur(a: Array) -> Array:
