@@ -34,16 +34,13 @@ class ReduceLROnPlateau(Monitor):
         self.patience = integer(patience, "ReduceLROnPlateau: patience", 0)
         self.cooldown = integer(cooldown, "ReduceLROnPlateau: cooldown", 0)
         self.min_lr = number(min_lr, "ReduceLROnPlateau: min_lr", lambda rate: rate >= 0, ">= 0")
-        self._reset()
+        ReduceLROnPlateau.on_train_begin(self)  # not that of a subclass
 
     def check_before_training(self, before: Logs, after: Logs) -> None:
         super().check_before_training(before, after)
         constant_rate(self)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
         self.best = None
         self.wait, self.cooling = 0, 0
 

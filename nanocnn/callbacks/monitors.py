@@ -116,12 +116,9 @@ class EarlyStopping(Monitor):
         where = "EarlyStopping: restore_best_weights"
         self.restore_best_weights = flag(restore_best_weights, where)
         self.start_from_epoch = integer(start_from_epoch, "EarlyStopping: start_from_epoch", 0)
-        self._reset()
+        EarlyStopping.on_train_begin(self)  # not that of a subclass
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
         self.best = None
         self.wait, self.best_epoch, self.stopped_epoch = 0, 0, 0
         self.best_weights: dict[str, Any] | None = None

@@ -7,6 +7,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..common import processes
 from ..common.errors import MissingExtraError
 from ..common.files import check_writable, path_name
@@ -75,11 +77,13 @@ class TensorBoard(Callback):
     def _end_batch(self, batch: int, logs: Any = None) -> None:
         self.batches += 1
         if self.batches % self.every == 0:
-            self._write("train", "batch_{}", logs, self.batches)
+            for name, value in logs.items():
+                self._write("train", f"batch_{name}", value, self.batches)
 
     def on_test_end(self, logs: Any = None) -> None:
         step = self.model.optimizer.iterations
-        self._write("validation", "evaluation_{}_vs_iterations", logs, step)
+        for name, value in logs.items():
+            self._write("validation", f"evaluation_{name}_vs_iterations", value, step)
         if not self.training:
             self._close()
 
@@ -87,25 +91,22 @@ class TensorBoard(Callback):
         rate = self.model.optimizer.rate()
         for name, value in {**logs, "learning_rate": rate}.items():
             folder = "validation" if name.startswith("val_") else "train"
-            self._write(folder, "epoch_{}", {name.removeprefix("val_"): value}, epoch)
-        if self.histogram_freq and epoch % self.histogram_freq == 0 and processes.first:
+            self._write(folder, f"epoch_{name.removeprefix('val_')}", value, epoch)
+        if self.histogram_freq and epoch % self.histogram_freq == 0:
             for name, weight in self.model.weights.items():
-                tag = f"{self.model.name}/{name}/histogram"
-                self._writer("train").add_histogram(tag, weight, epoch)
+                self._write("train", f"{self.model.name}/{name}/histogram", weight, epoch)
         for writer in self.writers.values():
             writer.flush()
 
-    def _write(self, folder: str, tag: str, values: dict[str, float], step: int) -> None:
-        if processes.first:
-            for name, value in values.items():
-                self._writer(folder).add_scalar(tag.format(name), value, step)
-
-    def _writer(self, folder: str) -> Any:
-        """The writer to a folder below `log_dir`, opened when it is first needed."""
+    def _write(self, folder: str, tag: str, value: Any, step: int) -> None:
+        """Write a number, or the histogram of an array, to a folder below `log_dir`."""
+        if not processes.first:
+            return
         if folder not in self.writers:
             place, suffix = str(Path(self.log_dir, folder)), f".{next(FILES)}"
             self.writers[folder] = self.make_writer(place, filename_suffix=suffix)
-        return self.writers[folder]
+        writer = self.writers[folder]
+        (writer.add_histogram if np.ndim(value) else writer.add_scalar)(tag, value, step)
 
     def _close(self) -> None:
         while self.writers:

@@ -18,10 +18,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from nanocnn.common.arrays import Array
-from nanocnn.common.errors import DatasetError, unknown
+from nanocnn.common.errors import DatasetError
 from nanocnn.common.files import atomic_write, path_name
 from nanocnn.common.terminal import say
-from nanocnn.common.validate import flag
+from nanocnn.common.validate import flag, one_of
 from nanocnn.data import download, idx
 from nanocnn.data.download import EMNIST_FILES, EMNIST_ZIP, MNIST_FILES, SOURCES
 
@@ -56,7 +56,7 @@ def load(
     name of another set, such as fashion-mnist. Keep other data sets in subfolders.
     """
     verbose, mmap = flag(verbose, "verbose"), flag(mmap, "mmap")
-    _check_name(name)
+    name = one_of(name, SOURCES, "data set")
     if path is not None:
         folder = Path(path_name(path))
         if found := _find([folder / name, folder], name):
@@ -108,7 +108,7 @@ def locate(name: str = "mnist") -> str:
 
     Raises ValueError for an unknown name.
     """
-    _check_name(name)
+    name = one_of(name, SOURCES, "data set")
     found, where = _find_in_environment(name)
     if found:
         return where
@@ -118,11 +118,6 @@ def locate(name: str = "mnist") -> str:
     with suppress(DatasetError):  # some files are missing: they would be downloaded
         origin = f"{cache}, from earlier downloads" if _find([cache], name) else origin
     return origin + where
-
-
-def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or name not in SOURCES:
-        raise unknown("data set", name, SOURCES)
 
 
 def _find_in_environment(name: str) -> tuple[list[Traversable], str]:

@@ -41,7 +41,7 @@ def read_digit(source: "str | os.PathLike[str] | BinaryIO | Array | Image") -> A
         return _digit(_grey_array(source), "the array")
     if isinstance(source, Image):
         name = str(getattr(source, "filename", "")) or "the image"
-        return _digit(_checked(source, name), name)
+        return _digit(_decode(source, name), name)
     if not isinstance(source, (str, os.PathLike)) and not hasattr(source, "read"):
         raise DatasetError(
             f"source={source!r:.80}, expected the path of an image, a file open in binary mode, "
@@ -53,37 +53,24 @@ def read_digit(source: "str | os.PathLike[str] | BinaryIO | Array | Image") -> A
         return _digit(_decode(file, name), name)
 
 
-def _decode(file: BinaryIO, name: str) -> Array:
-    from PIL import Image
+def _decode(source: "BinaryIO | Image", name: str) -> Array:
+    """Return the brightness of an image, given itself or its file, after checking its size."""
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings(action="ignore"):
-            image = Image.open(file, formats=FORMATS)
-    except Exception as error:
-        raise _unreadable(name, error) from error
-    with image:
-        return _checked(image, name)
-
-
-def _checked(image: "Image", name: str) -> Array:
-    """Return the brightness of an image after checking its size."""
-    if not (0 < image.width * image.height <= MAX_PIXELS and max(image.size) <= MAX_SIDE):
-        raise DatasetError(
-            f"{name}: expected at least 1 pixel, at most {MAX_PIXELS:,} pixels and "
-            f"{MAX_SIDE:,} per side, got {image.width}x{image.height}"
-        )
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            return _grey(image)
+            image = source
+            if not isinstance(image, Image.Image):
+                image = Image.open(image, formats=FORMATS)
+            if 0 < image.width * image.height <= MAX_PIXELS and max(image.size) <= MAX_SIDE:
+                return _grey(image)
     except Exception as error:  # decoders raise a dozen kinds of error for damaged files
-        raise _unreadable(name, error) from error
-
-
-def _unreadable(name: str, error: Exception) -> DatasetError:
-    from PIL import UnidentifiedImageError
-
-    found = "unknown format" if isinstance(error, UnidentifiedImageError) else error
-    return DatasetError(f"{name}: expected an image ({', '.join(FORMATS)}): {found}")
+        found = "unknown format" if isinstance(error, UnidentifiedImageError) else error
+        raise DatasetError(f"{name}: expected an image ({', '.join(FORMATS)}): {found}") from error
+    raise DatasetError(
+        f"{name}: expected at least 1 pixel, at most {MAX_PIXELS:,} pixels and "
+        f"{MAX_SIDE:,} per side, got {image.width}x{image.height}"
+    )
 
 
 def _grey_array(array: Array) -> Array:
