@@ -53,7 +53,7 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
     )
     from .callbacks import *
     from .common.errors import *
-    from .jit.threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
+    from .jit.threads import *
     from .layers import *
     from .losses import *
     from .models import *

@@ -63,12 +63,11 @@ class Monitor(Callback):
 
     def skips(self, logs: Logs) -> bool:
         """Whether the epoch does not count: it was not validated, and so lacks the value."""
-        if not self.may_lack:
-            self.require(logs)
-        return self.monitor not in logs
+        return self.may_lack and self.monitor not in logs
 
     def improved(self, logs: Logs) -> bool:
         """Whether the value is better than the best by more than `min_delta`; if so, keeps it."""
+        self.require(logs)
         value = logs[self.monitor]
         if math.isnan(value) or not (self.best is None or self.better(value, self.best)):
             return False
