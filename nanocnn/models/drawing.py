@@ -53,14 +53,13 @@ def network(model: Any, path: str | Path | None = None) -> Any:
             arrow = {"arrowstyle": "-|>", "color": "black", "shrinkA": 0, "shrinkB": 0}
             axis.annotate("", (middle, top), (middle, top - ROW + BOX), arrowprops=arrow)
         name = f"{_short(layer.name, 32)} ({_short(type(layer).__name__, 24)})"
-        count = layer.count_params()
+        count, settings = layer.count_params(), _short(_settings(layer), 56)
         size = f"{count:,} parameters" if count else ""
-        for x, side, upper, lower in (
-            (left + 0.12, "left", name, _short(_settings(layer), 56)),
-            (right - 0.12, "right", _by(layer.output_shape), size),
-        ):
-            axis.text(x, top + 0.16, upper, ha=side, va="center", fontsize=9.5)
-            axis.text(x, top + 0.35, lower, ha=side, va="center", fontsize=8.5)
+        upper, lower = (0.16, 0.35) if size or settings else (BOX / 2, BOX / 2)
+        for place, one, two in (("left", name, settings), ("right", _by(layer.output_shape), size)):
+            x = left + 0.12 if place == "left" else right - 0.12
+            axis.text(x, top + upper, one, ha=place, va="center", fontsize=9.5)
+            axis.text(x, top + lower, two, ha=place, va="center", fontsize=8.5)
     if path is not None:
         figure.savefig(path)
     return figure
