@@ -12,6 +12,8 @@ from .common.moved import MOVED
 from .common.version import VERSION
 from .jit.launcher import launch
 
+# ruff: noqa: F403  (imports of all names, for type checkers only)
+
 __version__ = VERSION
 
 # The module of each public name.
@@ -49,75 +51,15 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
         plots as plots,
         trace as trace,
     )
-    from .callbacks import (
-        Callback as Callback,
-        CSVLogger as CSVLogger,
-        EarlyStopping as EarlyStopping,
-        History as History,
-        LambdaCallback as LambdaCallback,
-        LearningRateScheduler as LearningRateScheduler,
-        ModelCheckpoint as ModelCheckpoint,
-        ReduceLROnPlateau as ReduceLROnPlateau,
-        TensorBoard as TensorBoard,
-        TerminateOnNaN as TerminateOnNaN,
-    )
-    from .common.errors import (
-        DatasetError as DatasetError,
-        MissingExtraError as MissingExtraError,
-        ModelFileError as ModelFileError,
-        NonFiniteError as NonFiniteError,
-        ShapeError as ShapeError,
-    )
-    from .jit.threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
-    from .layers import (
-        Activation as Activation,
-        AveragePooling2D as AveragePooling2D,
-        BatchNormalization as BatchNormalization,
-        Conv2D as Conv2D,
-        Dense as Dense,
-        Dropout as Dropout,
-        Flatten as Flatten,
-        GlobalAveragePooling2D as GlobalAveragePooling2D,
-        GlobalMaxPooling2D as GlobalMaxPooling2D,
-        Input as Input,
-        Layer as Layer,
-        LeakyReLU as LeakyReLU,
-        MaxPooling2D as MaxPooling2D,
-        Normalization as Normalization,
-        ReLU as ReLU,
-        Rescaling as Rescaling,
-        Reshape as Reshape,
-        Softmax as Softmax,
-        ZeroPadding2D as ZeroPadding2D,
-    )
-    from .losses import (
-        BinaryCrossentropy as BinaryCrossentropy,
-        CategoricalCrossentropy as CategoricalCrossentropy,
-        Loss as Loss,
-        MeanAbsoluteError as MeanAbsoluteError,
-        MeanSquaredError as MeanSquaredError,
-        SparseCategoricalCrossentropy as SparseCategoricalCrossentropy,
-    )
-    from .models import Sequential as Sequential, load_model as load_model
-    from .optimizers import (
-        SGD as SGD,
-        Adadelta as Adadelta,
-        Adam as Adam,
-        AdamW as AdamW,
-        Nadam as Nadam,
-        Optimizer as Optimizer,
-        RMSProp as RMSProp,
-        RMSprop as RMSprop,
-    )
-    from .optimizers.schedules import (
-        CosineDecay as CosineDecay,
-        ExponentialDecay as ExponentialDecay,
-        InverseTimeDecay as InverseTimeDecay,
-        PiecewiseConstantDecay as PiecewiseConstantDecay,
-        PolynomialDecay as PolynomialDecay,
-        Schedule as Schedule,
-    )
-    from .regularizers import L2 as L2
+    from .callbacks import *
+    from .common.errors import *
+    from .jit.threads import *
+    from .layers import *
+    from .losses import *
+    from .models import *
+    from .optimizers import *
+    from .optimizers.schedules import *
+    from .regularizers import *
 
 
 def __getattr__(name: str) -> Any:

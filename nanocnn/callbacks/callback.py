@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ..common.config import Checked
 
-Names = tuple[str, ...] | None  # in the logs; None: not known before the epoch ends
+Logs = dict[str, float]
 
 
 class Callback(Checked):
@@ -89,11 +89,11 @@ class Callback(Checked):
     def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
         """After the batch; `logs` is {"outputs": the model's output for the batch}."""
 
-    def check_before_training(self, before: Names, after: Names) -> None:
+    def check_before_training(self, before: Logs, after: Logs) -> None:
         """Raise an error, before the first step, for what would fail later; `model` is set.
 
-        `before`: the names in the logs when its `on_epoch_end` is called; `after`: those when
-        `on_epoch_end` of all callbacks has been called.
+        `before`: logs as its `on_epoch_end` will get them, with numbers of no meaning; `after`:
+        logs as `on_epoch_saved` will get them. See `UnknownLogs`.
         """
 
     def get_state(self) -> dict[str, Any]:
@@ -111,3 +111,16 @@ class Callback(Checked):
         """Restore what `get_state` returned."""
         for name in self.get_state().keys() & state.keys():
             setattr(self, name, state[name])
+
+
+class UnknownLogs(Logs):
+    """Logs to which a callback may add: every name is in them, in any format, besides the known."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> Any:
+        return self
+
+    def __format__(self, spec: str) -> str:
+        return "0"

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..common.errors import unknown, warn
 from ..common.validate import accepts
-from .callback import Callback
+from .callback import Callback, Logs, UnknownLogs
 from .history import History
 from .monitors import TerminateOnNaN
 
@@ -34,8 +34,9 @@ class CallbackList:
         self.params = {"epochs": epochs, "steps": steps, "verbose": verbose}
         self.callbacks: tuple[Callback, ...] = tuple(given)
         self.model = model
-        stops = [each for each in self.callbacks if isinstance(each, TerminateOnNaN)]
-        self.at_nan = [each for each in stops if not each.raise_error]
+        self.at_nan = [
+            each for each in given if isinstance(each, TerminateOnNaN) and not each.raise_error
+        ]
         self.listeners: dict[str, list[Callable[..., Any]]] = {
             event: [call for each in self.callbacks if (call := _listener(each, event))]
             for event in KNOWN - set(ALIASES.values())
@@ -67,16 +68,15 @@ class CallbackList:
         nanocnn's may add others in its `on_epoch_end`: those after it in the list are checked when
         the epoch ends.
         """
-        names: tuple[str, ...] | None = tuple(measured)
+        logs: Logs = dict.fromkeys(measured, 0.5)
         found = []
         for callback in self.callbacks:
-            found.append(names)
-            if not callback.on_epoch_end.__module__.startswith(f"{PACKAGE}."):
-                names = None
-            elif names is not None:
-                names += callback.adds_to_logs
+            found.append(logs)
+            own = callback.on_epoch_end.__module__.startswith(f"{PACKAGE}.")
+            kind = type(logs) if own else UnknownLogs
+            logs = kind({**logs, **dict.fromkeys(callback.adds_to_logs, 0.5)})
         for callback, before in zip(self.callbacks, found, strict=True):
-            callback.check_before_training(before, names)
+            callback.check_before_training(before, logs)
 
     def get_states(self) -> list[dict[str, Any]]:
         """The state of each callback: values that JSON can hold, and arrays of weights."""

@@ -10,7 +10,7 @@ from typing import Any
 from ..common import processes
 from ..common.files import check_writable, path_name
 from ..common.validate import flag
-from .callback import Callback, Names
+from .callback import Callback, Logs
 
 
 class CSVLogger(Callback):
@@ -30,7 +30,7 @@ class CSVLogger(Callback):
         self.separator, self.append = str(separator), flag(append, "CSVLogger: append")
         self.keys: list[str] = []
 
-    def check_before_training(self, before: Names, after: Names) -> None:
+    def check_before_training(self, before: Logs, after: Logs) -> None:
         if processes.first:
             check_writable(self.filename)
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..common.terminal import say
 from ..common.validate import accepts, integer, number, verbosity
 from ..optimizers.schedules import Schedule
-from .callback import Callback, Names
+from .callback import Callback, Logs
 from .monitors import Monitor
 
 
@@ -34,16 +34,13 @@ class ReduceLROnPlateau(Monitor):
         self.patience = integer(patience, "ReduceLROnPlateau: patience", 0)
         self.cooldown = integer(cooldown, "ReduceLROnPlateau: cooldown", 0)
         self.min_lr = number(min_lr, "ReduceLROnPlateau: min_lr", lambda rate: rate >= 0, ">= 0")
-        self._reset()
+        ReduceLROnPlateau.on_train_begin(self)  # not that of a subclass
 
-    def check_before_training(self, before: Names, after: Names) -> None:
-        super().check_before_training(before and (*before, *self.adds_to_logs), after)
+    def check_before_training(self, before: Logs, after: Logs) -> None:
+        super().check_before_training(before, after)
         constant_rate(self)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
         self.best = None
         self.wait, self.cooling = 0, 0
 
@@ -54,6 +51,8 @@ class ReduceLROnPlateau(Monitor):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         rate = constant_rate(self)
         logs["learning_rate"] = rate
+        if self.skips(logs):
+            return
         better = self.improved(logs)
         if self.cooling > 0:
             self.cooling -= 1
@@ -89,7 +88,7 @@ class LearningRateScheduler(Callback):
         self.schedule = schedule
         self.verbose = verbosity(verbose, "LearningRateScheduler: verbose")
 
-    def check_before_training(self, before: Names, after: Names) -> None:
+    def check_before_training(self, before: Logs, after: Logs) -> None:
         constant_rate(self)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from ..common import processes
 from ..common.files import check_writable, path_name
 from ..common.validate import flag, integer, number
-from .callback import Names
+from .callback import Logs
 from .monitors import Monitor
 
 
@@ -57,17 +57,15 @@ class ModelCheckpoint(Monitor):
         self.due, self.change = False, ""
         self.epoch, self.batches = 0, 0  # the batches since the last file
 
-    def check_before_training(self, before: Names, after: Names) -> None:
-        fields: dict[str, Any] = {"epoch": 1}
+    def check_before_training(self, before: Logs, after: Logs) -> None:
+        fields = {"epoch": 1}
         if self.save_freq:
-            before = after = ("loss", *self.model.metrics)
+            before = after = dict.fromkeys(("loss", *self.model.metrics), 0.5)
             fields["batch"] = 1
         if self.save_best_only:
             super().check_before_training(before, after)
-        fields |= dict.fromkeys(after or (), 0.5)
-        path = self.path(_Any(fields) if after is None else fields)
-        if not self.save_weights_only:
-            self.model.check_path(path)
+        path = self.path(type(after)({**fields, **after}))
+        self.model.check_path(path, weights=self.save_weights_only)
         if processes.first:
             check_writable(path)
 
@@ -87,10 +85,12 @@ class ModelCheckpoint(Monitor):
             self.batches, self.due = 0, finite and self._is_due(self.epoch, logs)
             self.on_epoch_saved(self.epoch, {"batch": batch + 1, **logs})
 
-    def _is_due(self, epoch: int, logs: dict[str, float]) -> bool:
+    def _is_due(self, epoch: int, logs: Logs) -> bool:
         """Whether to save the model now; if it is the best, sets `change`, which says why."""
         if not self.save_best_only:
             return True
+        if self.skips(logs):
+            return False
         old = "None" if self.best is None else f"{self.best:.5f}"
         if self.improved(logs):
             self.change = f"{self.monitor} improved from {old} to {self.best:.5f}, "
@@ -109,7 +109,7 @@ class ModelCheckpoint(Monitor):
         self.saved = path
         self.say(epoch, f"finished saving model to {path}")
 
-    def path(self, fields: dict[str, Any]) -> str:
+    def path(self, fields: Logs) -> str:
         """`filepath` with its fields filled in; ValueError for an unknown field."""
         try:
             return self.filepath.format_map(fields)
@@ -118,13 +118,3 @@ class ModelCheckpoint(Monitor):
                 f"ModelCheckpoint: filepath={self.filepath!r}: {error}, expected fields among "
                 f"{', '.join(fields)}"
             ) from error
-
-
-class _Any(dict[str, Any]):
-    """Stands for fields that another callback may add: any name, in any format."""
-
-    def __missing__(self, name: str) -> "_Any":
-        return self
-
-    def __format__(self, spec: str) -> str:
-        return "0"

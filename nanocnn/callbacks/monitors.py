@@ -9,7 +9,7 @@ from typing import Any
 
 from ..common.terminal import say
 from ..common.validate import flag, integer, number, verbosity
-from .callback import Callback, Names
+from .callback import Callback, Logs
 
 # Names of metrics of which more is better, and of all whose direction is known.
 MORE = re.compile("acc|auc|precision|recall|top_k|f1")
@@ -22,8 +22,8 @@ class Monitor(Callback):
     `monitor`: "loss", "val_accuracy", ...; ValueError for one that is not measured, before the
     first step where that can be known. `mode`: "min", "max" or "auto", which knows the direction of
     built-in losses and metrics by their names; ValueError for other names. `verbose` 1 prints a
-    line for each action. A `fit` that resumes with another monitor or mode starts without a best
-    value.
+    line for each action. An epoch that was not validated (`validation_freq`) does not count for a
+    "val_" monitor. A `fit` that resumes with another monitor or mode starts without a best value.
     """
 
     identified_by: tuple[str, ...] = ("monitor", "mode")
@@ -40,27 +40,32 @@ class Monitor(Callback):
         self.mode, self.sign = ("max", 1) if more else ("min", -1)
         self.verbose = verbosity(verbose, f"{type(self).__name__}: verbose")
         self.best: float | None = None
+        self.may_lack = False
 
-    def check_before_training(self, before: Names, after: Names) -> None:
-        if before is not None:
-            self.require(before)
+    def check_before_training(self, before: Logs, after: Logs) -> None:
+        self.require(before)
+        self.may_lack = self.monitor in set(before)  # measured, though not after every epoch
         if self.is_guess:
             raise ValueError(
                 f"{type(self).__name__}: monitor={self.monitor!r}: cannot tell whether more or "
                 "less of it is better, expected mode='max' or mode='min'"
             )
 
-    def require(self, names: Any) -> None:
-        """ValueError unless `monitor` is one of `names`."""
-        if self.monitor not in names:
-            measured = any(name.startswith("val_") for name in names)
+    def require(self, logs: Logs) -> None:
+        """ValueError unless the value is in `logs`."""
+        if self.monitor not in logs:
+            measured = any(name.startswith("val_") for name in logs)
             hint = self.monitor.startswith("val_") and not measured
             raise ValueError(
                 f"{type(self).__name__}: monitor={self.monitor!r} is not measured, expected one of "
-                f"{', '.join(names)}" + "; val_ needs validation data or validation_split" * hint
+                f"{', '.join(logs)}" + "; val_ needs validation data or validation_split" * hint
             )
 
-    def improved(self, logs: dict[str, float]) -> bool:
+    def skips(self, logs: Logs) -> bool:
+        """Whether the epoch does not count: it was not validated, and so lacks the value."""
+        return self.may_lack and self.monitor not in logs
+
+    def improved(self, logs: Logs) -> bool:
         """Whether the value is better than the best by more than `min_delta`; if so, keeps it."""
         self.require(logs)
         value = logs[self.monitor]
@@ -110,18 +115,15 @@ class EarlyStopping(Monitor):
         where = "EarlyStopping: restore_best_weights"
         self.restore_best_weights = flag(restore_best_weights, where)
         self.start_from_epoch = integer(start_from_epoch, "EarlyStopping: start_from_epoch", 0)
-        self._reset()
+        EarlyStopping.on_train_begin(self)  # not that of a subclass
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
         self.best = None
         self.wait, self.best_epoch, self.stopped_epoch = 0, 0, 0
         self.best_weights: dict[str, Any] | None = None
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if epoch < self.start_from_epoch:
+        if epoch < self.start_from_epoch or self.skips(logs):
             return
         self.wait += 1
         if self.improved(logs):

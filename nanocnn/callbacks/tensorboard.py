@@ -7,11 +7,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..common import processes
 from ..common.errors import MissingExtraError
 from ..common.files import check_writable, path_name
 from ..common.validate import flag, integer
-from .callback import Callback, Names
+from .callback import Callback, Logs
 
 FILES = count()  # makes the names of two files of one second different
 
@@ -35,7 +37,12 @@ class TensorBoard(Callback):
         update_freq: str | int = "epoch", profile_batch: int = 0, embeddings_freq: int = 0,
         embeddings_metadata: Any = None,
     ) -> None:  # fmt: skip
-        _writer_class()
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            fix = 'pip install "nanocnn[tensorboard]"'
+            raise MissingExtraError(f"TensorBoard needs tensorboardX: {fix}") from error
+        self.make_writer = SummaryWriter
         self.log_dir = path_name(log_dir, "TensorBoard: log_dir")
         self.histogram_freq = integer(histogram_freq, "TensorBoard: histogram_freq", 0)
         flag(write_graph, "TensorBoard: write_graph")
@@ -56,7 +63,7 @@ class TensorBoard(Callback):
             # Not a method of the class: batches that nobody listens to cost nothing.
             vars(self)["on_train_batch_end"] = self._end_batch
 
-    def check_before_training(self, before: Names, after: Names) -> None:
+    def check_before_training(self, before: Logs, after: Logs) -> None:
         if processes.first:
             check_writable(Path(self.log_dir, "train", "events"))
 
@@ -70,48 +77,37 @@ class TensorBoard(Callback):
     def _end_batch(self, batch: int, logs: Any = None) -> None:
         self.batches += 1
         if self.batches % self.every == 0:
-            self._write("train", "batch_{}", logs, self.batches)
+            for name, value in logs.items():
+                self._write("train", f"batch_{name}", value, self.batches)
 
     def on_test_end(self, logs: Any = None) -> None:
         step = self.model.optimizer.iterations
-        self._write("validation", "evaluation_{}_vs_iterations", logs, step)
+        for name, value in logs.items():
+            self._write("validation", f"evaluation_{name}_vs_iterations", value, step)
         if not self.training:
             self._close()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        logs = {**logs, "learning_rate": self.model.optimizer.rate()}
-        for name, value in logs.items():
+        rate = self.model.optimizer.rate()
+        for name, value in {**logs, "learning_rate": rate}.items():
             folder = "validation" if name.startswith("val_") else "train"
-            self._write(folder, "epoch_{}", {name.removeprefix("val_"): value}, epoch)
-        if self.histogram_freq and epoch % self.histogram_freq == 0 and processes.first:
+            self._write(folder, f"epoch_{name.removeprefix('val_')}", value, epoch)
+        if self.histogram_freq and epoch % self.histogram_freq == 0:
             for name, weight in self.model.weights.items():
-                tag = f"{self.model.name}/{name}/histogram"
-                self._writer("train").add_histogram(tag, weight, epoch)
+                self._write("train", f"{self.model.name}/{name}/histogram", weight, epoch)
         for writer in self.writers.values():
             writer.flush()
 
-    def _write(self, folder: str, tag: str, values: dict[str, float], step: int) -> None:
-        if processes.first:
-            for name, value in values.items():
-                self._writer(folder).add_scalar(tag.format(name), value, step)
-
-    def _writer(self, folder: str) -> Any:
-        """The writer to a folder below `log_dir`, opened when it is first needed."""
+    def _write(self, folder: str, tag: str, value: Any, step: int) -> None:
+        """Write a number, or the histogram of an array, to a folder below `log_dir`."""
+        if not processes.first:
+            return
         if folder not in self.writers:
             place, suffix = str(Path(self.log_dir, folder)), f".{next(FILES)}"
-            self.writers[folder] = _writer_class()(place, filename_suffix=suffix)
-        return self.writers[folder]
+            self.writers[folder] = self.make_writer(place, filename_suffix=suffix)
+        writer = self.writers[folder]
+        (writer.add_histogram if np.ndim(value) else writer.add_scalar)(tag, value, step)
 
     def _close(self) -> None:
         while self.writers:
             self.writers.popitem()[1].close()
-
-
-def _writer_class() -> Any:
-    """tensorboardX's writer, or `MissingExtraError`."""
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        fix = 'pip install "nanocnn[tensorboard]"'
-        raise MissingExtraError(f"TensorBoard needs tensorboardX: {fix}") from error
-    return SummaryWriter

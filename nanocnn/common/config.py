@@ -122,8 +122,7 @@ def refuses_unknown(method: Function) -> Function:
 
     @wraps(method)
     def checked(*args: Any, **options: Any) -> Any:
-        if not options.keys() <= _parameters(method).keys():
-            refuse_unknown(method, options)
+        refuse_unknown(method, options)
         return method(*args, **options)
 
     return cast(Function, checked)

@@ -32,12 +32,17 @@ class MissingExtraError(ImportError):
 
 def unknown(kind: str, name: object, known: Iterable[str], hint: str = "") -> ValueError:
     """The error for an unknown name, with `hint` or the closest known name, and all known names."""
+    return ValueError(f"unknown {kind} {name!r}{advice(name, known, hint)}")
+
+
+def advice(name: object, known: Iterable[str], hint: str = "") -> str:
+    """The end of a message about an unknown name: `hint` or the closest known name, and all."""
     names = sorted(known)
     folded = {each.lower(): each for each in names}
     if not hint and (near := get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)):
         hint = f"did you mean {folded[near[0]]!r}?"
-    hint = hint and f"; {hint}"
-    return ValueError(f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})")
+    listed = f" (known: {', '.join(names)})" if names else ""
+    return f"; {hint}{listed}" if hint else listed
 
 
 def warn(message: str) -> None:

@@ -126,7 +126,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-    sync_folder(folder)
+    with contextlib.suppress(OSError):  # flush the renaming too, where the system can (not Windows)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -147,13 +152,3 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         tempfile.TemporaryDirectory(dir=folder).cleanup()
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}: cannot create a file there", path) from error
-
-
-def sync_folder(folder: str) -> None:
-    """Flush a rename in `folder` to disk, where the system supports it (not on Windows)."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -2,10 +2,10 @@
 
 import sys
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
+from .errors import advice
 from .moved import MOVED
 
 # By module: Keras's other names.
@@ -27,7 +27,8 @@ _ADVICE = {
     "use nanocnn.data.mnist.load(name='fashion_mnist')": "fashion_mnist",
     "arrays are NumPy's: use numpy": "ops",
     "use nanocnn.sklearn.CNNClassifier": "wrappers",
-    "leave it out: images are (N, height, width, channels)": "set_image_dim_ordering",
+    "leave it out: images are (N, height, width, channels)": "set_image_dim_ordering "
+    "set_image_data_format",
     "use image_data_format": "image_dim_ordering",
     "there are no constraints": "constraints",
     "there are no trained networks here; load_model opens those of Keras": "applications",
@@ -45,11 +46,8 @@ ADVICE = {name: advice for advice, names in _ADVICE.items() for name in names.sp
 
 def no_attribute(place: str, name: str, known: Iterable[str] = ()) -> AttributeError:
     """The error for a name that `place` does not have: what to use instead, and what is there."""
-    hint, names = ADVICE.get(name, ""), sorted(known)
-    if not hint and (near := get_close_matches(name, names, n=1, cutoff=0.5)):
-        hint = f"did you mean {near[0]!r}?"
-    there = f" (known: {', '.join(names)})" if names else ""
-    return AttributeError(f"{place} has no attribute {name!r}{hint and '; ' + hint}{there}")
+    hint = advice(name, known, ADVICE.get(name, ""))
+    return AttributeError(f"{place} has no attribute {name!r}{hint}")
 
 
 class Record(dict[str, Any]):
@@ -59,20 +57,17 @@ class Record(dict[str, Any]):
         raise KeyError(str(no_attribute("the history", name, self)))
 
 
-def names_of(module: str, *submodules: str) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a module: other names of what it has, errors that help.
-
-    `submodules` are imported when they are first used; as are those that have moved.
-    """
+def names_of(module: str) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a module: `ALIASES`, modules that moved, errors that help."""
 
     def __getattr__(name: str) -> Any:
-        if name in submodules or f"{module}.{name}" in MOVED:
+        if f"{module}.{name}" in MOVED:
             return import_module(f"{module}.{name}")
         here = vars(sys.modules[module])
         if (other := ALIASES.get(module, {}).get(name)) in here:
             return here[other]
-        things = {name: thing for name, thing in here.items() if callable(thing)}
-        own = [k for k, v in things.items() if getattr(v, "__module__", "").startswith(module)]
-        raise no_attribute(f"module {module!r}", name, [each for each in own if each[0] != "_"])
+        public = {k: v for k, v in here.items() if callable(v) and not k.startswith("_")}
+        own = [k for k, v in public.items() if getattr(v, "__module__", "").startswith(module)]
+        raise no_attribute(f"module {module!r}", name, own)
 
     return __getattr__

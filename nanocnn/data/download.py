@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from nanocnn.common.errors import DatasetError
@@ -111,18 +111,12 @@ def fetch(name: str, folder: Path, verbose: bool = True) -> str:
     with _quiet(pooch.get_logger()):
         for file, (size, sha256) in source.files.items():
             packed = not file.endswith((".gz", ".zip"))
-
-            def download(
-                url: str, part: str, _: Any, size: int = size, packed: bool = packed
-            ) -> None:
-                nonlocal used
-                _download(url, part, size, packed, verbose)
-                used = url.rpartition("/")[0] + "/"
-
             for mirror in tuple(mirrors):
                 url = mirror + file + ".gz" * packed
+                download = _Download(size, packed, verbose)
                 try:
                     pooch.retrieve(url, f"sha256:{sha256}", file, folder, downloader=download)
+                    used = mirror if download.begun else used
                     break
                 except (OSError, ValueError, zlib.error) as error:  # requests' errors are OSErrors
                     problems.append(f"{urlsplit(url).netloc}: {_reason(error, file)}")
@@ -132,28 +126,6 @@ def fetch(name: str, folder: Path, verbose: bool = True) -> str:
     return used
 
 
-def _download(url: str, part: str, size: int, packed: bool, verbose: bool) -> None:
-    """Download `url` to the file `part`, unpacked if `packed`, at most `size` bytes."""
-    _check_server(url)
-    with (
-        open(part, "wb") as file,
-        progress_bar(
-            shown=verbose,
-            desc=url.rpartition("/")[2],
-            total=size,
-            unit="B",
-            unit_scale=True,
-        ) as bar,
-    ):
-        fetch = _pooch().HTTPDownloader(
-            progressbar=bar,
-            chunk_size=1 << 16,
-            timeout=(RESPONSE_TIMEOUT, READ_TIMEOUT),
-            headers={"Accept-Encoding": "identity"},  # the .gz itself, not unpacked in transit
-        )
-        fetch(url, _Sink(file, size, packed), None)
-
-
 def _pooch() -> Any:
     """Import pooch without its warning about a missing notebook widget, which is not used here."""
     with warnings.catch_warnings(action="ignore"):
@@ -161,14 +133,35 @@ def _pooch() -> Any:
     return pooch
 
 
-class _Sink:
-    """A file that accepts at most `size` bytes and unpacks gzip data as they are written."""
+class _Download:
+    """Downloads at most `size` bytes to a file; unpacks gzip data if `packed`, as they come."""
 
-    def __init__(self, file: BinaryIO, size: int, packed: bool) -> None:
-        self.file, self.left, self.packed = file, size, packed
+    def __init__(self, size: int, packed: bool, verbose: bool) -> None:
+        self.size = self.left = size
+        self.packed, self.verbose, self.begun = packed, verbose, False
         self.unpacker = zlib.decompressobj(wbits=31)
 
+    def __call__(self, url: str, part: str, _: Any) -> None:
+        """Called by pooch, to write `url` to the file `part`."""
+        _check_server(url)
+        self.begun = True
+        name = url.rpartition("/")[2]
+        with (
+            open(part, "wb") as self.file,
+            progress_bar(
+                self.verbose, desc=name, total=self.size, unit="B", unit_scale=True
+            ) as bar,
+        ):
+            fetch = _pooch().HTTPDownloader(
+                progressbar=bar,
+                chunk_size=1 << 16,
+                timeout=(RESPONSE_TIMEOUT, READ_TIMEOUT),
+                headers={"Accept-Encoding": "identity"},  # the .gz itself, not unpacked in transit
+            )
+            fetch(url, self, None)
+
     def write(self, chunk: bytes) -> None:
+        """Called by pooch's downloader."""
         if self.packed:
             chunk = self.unpacker.decompress(chunk, self.left + 1)
         self.left -= len(chunk)

@@ -10,8 +10,6 @@ import os
 import shlex
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -90,6 +88,10 @@ def _parse(
         raise DatasetError(f"{declared}, more than max_bytes={max_bytes:,}")
     if left is not None and left - 4 - 4 * ndim != expected:
         raise DatasetError(f"{declared}, got {left - 4 - 4 * ndim:,}; fetch the file again")
+    try:
+        np.broadcast_to(np.zeros((), dtype), shape)  # which takes no memory
+    except ValueError as error:  # too many dimensions, or (0, huge, huge)
+        raise DatasetError(f"{name}: NumPy does not support shape {shape}: {error}") from error
     if mmap:
         return _map(file, name, dtype, shape)
     data = bytearray()
@@ -100,8 +102,7 @@ def _parse(
             raise DatasetError(f"{declared}, got more: wrong header or trailing bytes")
     if len(data) < expected:
         raise DatasetError(f"{declared}, got {len(data):,}; the file is truncated: fetch it again")
-    with _supported(name, shape):
-        array = np.frombuffer(data, dtype).reshape(shape)
+    array = np.frombuffer(data, dtype).reshape(shape)
     if not dtype.isnative:
         array = array.byteswap(inplace=True).view(dtype.newbyteorder("="))
     return array
@@ -114,16 +115,7 @@ def _map(file: BinaryIO, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
         start = file.tell()
     except (AttributeError, OSError) as error:
         raise DatasetError(f"{name}: mmap=True, expected a file on disk ({error})") from error
-    with _supported(name, shape):
-        return np.memmap(file, dtype, "r", start, shape)
-
-
-@contextmanager
-def _supported(name: str, shape: tuple[int, ...]) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:  # too many dimensions, or (0, huge, huge)
-        raise DatasetError(f"{name}: NumPy does not support shape {shape}: {error}") from error
+    return np.memmap(file, dtype, "r", start, shape)
 
 
 def write(file: File, array: Array) -> None:

@@ -18,10 +18,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from nanocnn.common.arrays import Array
-from nanocnn.common.errors import DatasetError, unknown
+from nanocnn.common.errors import DatasetError
 from nanocnn.common.files import atomic_write, path_name
 from nanocnn.common.terminal import say
-from nanocnn.common.validate import flag
+from nanocnn.common.validate import flag, one_of
 from nanocnn.data import download, idx
 from nanocnn.data.download import EMNIST_FILES, EMNIST_ZIP, MNIST_FILES, SOURCES
 
@@ -56,7 +56,7 @@ def load(
     name of another set, such as fashion-mnist. Keep other data sets in subfolders.
     """
     verbose, mmap = flag(verbose, "verbose"), flag(mmap, "mmap")
-    _check_name(name)
+    name = one_of(name, SOURCES, "data set")
     if path is not None:
         folder = Path(path_name(path))
         if found := _find([folder / name, folder], name):
@@ -65,25 +65,22 @@ def load(
         raise DatasetError(
             f"{name}: expected {', '.join(_stems(name))}, each with or without .gz; {folder} {what}"
         )
-    found, chosen = _find_in_environment(name)
+    found, where = _find_in_environment(name)
     if found:
-        return _read(name, found, f"{chosen} ($NANOCNN_DATA)", verbose, mmap)
-    elsewhere = f" ($NANOCNN_DATA, {chosen}, does not have it)" if chosen else ""
+        return _read(name, found, where, verbose, mmap)
     cache = download.cache_folder() / name
     try:
         mirror = _fetch(name, cache, verbose)
     except ConnectionError as error:
-        why = f"not in {cache}{elsewhere}, and no mirror provides it: {error}"
+        why = f"not in {cache}{where}, and no mirror provides it: {error}"
         if name == "mnist":
             return sample(f"the embedded sample, 5,000 of MNIST's 70,000 digits ({why})")
         raise DatasetError(
             f"{name}: {why}; download {', '.join(SOURCES[name].files)} from "
             f"{SOURCES[name].mirrors[0]}, then pass their folder as path or set NANOCNN_DATA to it"
         ) from error
-    found = _find([cache], name)
-    assert found is not None
     origin = f"{mirror}, now cached in {cache}" if mirror else str(cache)
-    return _read(name, found, origin + elsewhere, verbose, mmap)
+    return _read(name, _find([cache], name), origin + where, verbose, mmap)
 
 
 def load_data(path: str = "mnist.npz") -> tuple[Split, Split]:
@@ -103,7 +100,6 @@ def sample(origin: str | None = None) -> tuple[Split, Split]:
     if not isinstance(origin, (str, type(None))):
         raise ValueError(f"origin={origin!r:.80}, expected a str or None")
     found = _find([files("nanocnn.data") / "sample"], "mnist")
-    assert found is not None
     return _read("mnist", found, origin or "", verbose=origin is not None)
 
 
@@ -112,29 +108,26 @@ def locate(name: str = "mnist") -> str:
 
     Raises ValueError for an unknown name.
     """
-    _check_name(name)
-    found, chosen = _find_in_environment(name)
+    name = one_of(name, SOURCES, "data set")
+    found, where = _find_in_environment(name)
     if found:
-        return f"{chosen} ($NANOCNN_DATA)"
+        return where
     cache = download.cache_folder() / name
-    where = f"a download from {SOURCES[name].mirrors[0]} to {cache}"
-    where += ", or the embedded sample without a network" * (name == "mnist")
+    origin = f"a download from {SOURCES[name].mirrors[0]} to {cache}"
+    origin += ", or the embedded sample without a network" * (name == "mnist")
     with suppress(DatasetError):  # some files are missing: they would be downloaded
-        where = f"{cache}, from earlier downloads" if _find([cache], name) else where
-    return where + (f" ($NANOCNN_DATA, {chosen}, does not have it)" if chosen else "")
+        origin = f"{cache}, from earlier downloads" if _find([cache], name) else origin
+    return origin + where
 
 
-def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or name not in SOURCES:
-        raise unknown("data set", name, SOURCES)
-
-
-def _find_in_environment(name: str) -> tuple[list[Traversable] | None, Path | None]:
-    """Return the four files in $NANOCNN_DATA, and that folder; each None if missing."""
+def _find_in_environment(name: str) -> tuple[list[Traversable], str]:
+    """Return the four files in $NANOCNN_DATA and where they are; or [] and that it lacks them."""
     if not (variable := os.environ.get("NANOCNN_DATA")):
-        return None, None
+        return [], ""
     folder = Path(variable)
-    return _find([folder / name, *[folder] * _counts_as(folder, name)], name), folder
+    if found := _find([folder / name, *[folder] * _counts_as(folder, name)], name):
+        return found, f"{folder} ($NANOCNN_DATA)"
+    return [], f" ($NANOCNN_DATA, {folder}, does not have it)"
 
 
 def _stems(name: str) -> tuple[str, ...]:
@@ -148,8 +141,8 @@ def _counts_as(folder: Path, name: str) -> bool:
     return owner == name or name == "emnist_digits"  # EMNIST's file names are unique
 
 
-def _find(places: list[Any], name: str) -> list[Traversable] | None:
-    """Return the four files from the first of `places` that has any, None if there is none."""
+def _find(places: list[Any], name: str) -> list[Traversable]:
+    """Return the four files from the first of `places` that has any, [] if there is none."""
     if name == "emnist_digits":
         places = [inside for place in places for inside in _emnist_places(place)]
     for place in places:
@@ -164,7 +157,7 @@ def _find(places: list[Any], name: str) -> list[Traversable] | None:
         if found:
             missing = [stem for stem in _stems(name) if stem not in found]
             raise DatasetError(f"{name}: {place} lacks {', '.join(missing)} (with or without .gz)")
-    return None
+    return []
 
 
 def _emnist_places(folder: Path) -> Iterator[Any]:
@@ -243,7 +236,7 @@ def _fetch(name: str, cache: Path, verbose: bool) -> str:
         return ""
     mirror = download.fetch(name, cache, verbose)
     # Extract the four members of the verified .zip, then delete it to save half a gigabyte.
-    for member in _find([cache], name) or ():
+    for member in _find([cache], name):
         with member.open("rb") as packed, atomic_write(cache / member.name) as file:
             copyfileobj(packed, file)
     (cache / EMNIST_ZIP).unlink(missing_ok=True)

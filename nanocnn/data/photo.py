@@ -7,8 +7,6 @@ MNIST's digits were scaled to fit 20x20 pixels, keeping proportions, antialiased
 import math
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -43,56 +41,36 @@ def read_digit(source: "str | os.PathLike[str] | BinaryIO | Array | Image") -> A
         return _digit(_grey_array(source), "the array")
     if isinstance(source, Image):
         name = str(getattr(source, "filename", "")) or "the image"
-        return _digit(_checked(source, name), name)
+        return _digit(_decode(source, name), name)
     if not isinstance(source, (str, os.PathLike)) and not hasattr(source, "read"):
         raise DatasetError(
             f"source={source!r:.80}, expected the path of an image, a file open in binary mode, "
             "a PIL image, or an array such as np.asarray(...)"
         )
-    with _image_file(source) as (file, name):
+    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
+        raise DatasetError(f"{os.fspath(source)}: expected an image, got a folder")
+    with opened(source, "source") as (file, name):
         return _digit(_decode(file, name), name)
 
 
-@contextmanager
-def _image_file(source: str | os.PathLike[str] | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
-    """Open `source`; a folder raises DatasetError, since OSError would mean a missing file."""
-    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
-        raise DatasetError(f"{os.fspath(source)}: expected an image, got a folder")
-    with opened(source, "source") as file_and_name:
-        yield file_and_name
-
-
-def _decode(file: BinaryIO, name: str) -> Array:
-    from PIL import Image
+def _decode(source: "BinaryIO | Image", name: str) -> Array:
+    """Return the brightness of an image, given itself or its file, after checking its size."""
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings(action="ignore"):
-            image = Image.open(file, formats=FORMATS)
-    except Exception as error:
-        raise _unreadable(name, error) from error
-    with image:
-        return _checked(image, name)
-
-
-def _checked(image: "Image", name: str) -> Array:
-    """Return the brightness of an image after checking its size."""
-    if not (0 < image.width * image.height <= MAX_PIXELS and max(image.size) <= MAX_SIDE):
-        raise DatasetError(
-            f"{name}: expected at least 1 pixel, at most {MAX_PIXELS:,} pixels and "
-            f"{MAX_SIDE:,} per side, got {image.width}x{image.height}"
-        )
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            return _grey(image)
+            image = source
+            if not isinstance(image, Image.Image):
+                image = Image.open(image, formats=FORMATS)
+            if 0 < image.width * image.height <= MAX_PIXELS and max(image.size) <= MAX_SIDE:
+                return _grey(image)
     except Exception as error:  # decoders raise a dozen kinds of error for damaged files
-        raise _unreadable(name, error) from error
-
-
-def _unreadable(name: str, error: Exception) -> DatasetError:
-    from PIL import UnidentifiedImageError
-
-    found = "unknown format" if isinstance(error, UnidentifiedImageError) else error
-    return DatasetError(f"{name}: expected an image ({', '.join(FORMATS)}): {found}")
+        found = "unknown format" if isinstance(error, UnidentifiedImageError) else error
+        raise DatasetError(f"{name}: expected an image ({', '.join(FORMATS)}): {found}") from error
+    raise DatasetError(
+        f"{name}: expected at least 1 pixel, at most {MAX_PIXELS:,} pixels and "
+        f"{MAX_SIDE:,} per side, got {image.width}x{image.height}"
+    )
 
 
 def _grey_array(array: Array) -> Array:
@@ -153,7 +131,8 @@ def _digit(grey: Array, name: str) -> Array:
             "crop the image to one of them"
         )
     level = np.median(ink[mask])
-    ink = np.clip((ink - 3 * noise) / (level - 3 * noise), 0, 1) * _dilate(mask)
+    around = _neighbours(mask, np.logical_or, False)
+    ink = np.clip((ink - 3 * noise) / (level - 3 * noise), 0, 1) * around
     rows, columns = (np.flatnonzero((ink > 0.1).any(axis)) for axis in (1, 0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     return _centre(_scale(_thicken(ink[box], mask[box])))
@@ -244,10 +223,6 @@ def _neighbours(a: Array, combine: np.ufunc, outside: float) -> Array:
     padded = np.pad(a, 1, constant_values=outside)
     a = combine(combine(padded[:-2], padded[1:-1]), padded[2:])
     return np.asarray(combine(combine(a[:, :-2], a[:, 1:-1]), a[:, 2:]))
-
-
-def _dilate(mask: Array) -> Array:
-    return _neighbours(mask, np.logical_or, False)
 
 
 def _blur(a: Array) -> Array:

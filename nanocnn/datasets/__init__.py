@@ -2,4 +2,4 @@
 
 from ..common.names import names_of
 
-__getattr__ = names_of(__name__, "mnist")
+__getattr__ = names_of(__name__)

@@ -55,7 +55,7 @@ get, mae, mse = get_loss, mean_absolute_error, mean_squared_error  # keras.losse
 __all__ = [
     "EPSILON", "LOSSES", "BinaryCrossentropy", "CategoricalCrossentropy", "Crossentropy",
     "FunctionLoss", "Loss", "MeanAbsoluteError", "MeanSquaredError",
-    "SparseCategoricalCrossentropy", "binary_crossentropy", "categorical_crossentropy", "get",
-    "get_loss", "is_builtin", "mae", "mean_absolute_error", "mean_squared_error", "mse",
+    "SparseCategoricalCrossentropy", "binary_crossentropy", "categorical_crossentropy",
+    "get_loss", "mae", "mean_absolute_error", "mean_squared_error", "mse",
     "sparse_categorical_crossentropy",
 ]  # fmt: skip

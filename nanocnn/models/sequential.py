@@ -171,11 +171,14 @@ class Sequential(Trainer):
         model = {"class_name": "Sequential", "config": checked_config(config, cls.__name__)}
         return cls.from_snapshot(storage.from_config(model))
 
-    def check_path(self, filepath: str | Path) -> None:
+    def check_path(self, filepath: str | Path, *, weights: bool = False) -> None:
         """Raise what `save` would raise, before any work and without touching the disk.
 
         ValueError for `filepath` or a custom layer, TypeError for a custom loss, MissingExtraError.
+        `weights`: what `save_weights` would raise.
         """
+        if flag(weights, "weights"):
+            return storage.check(self._weights_alone(), filepath, weights=True)
         storage.refuse_custom(self.custom_layers())
         storage.check(self.snapshot(), filepath)
         warn_not_stored(custom_metrics(self.metrics), self._unsaved, "a file")

@@ -23,5 +23,5 @@ get = get_optimizer  # keras.optimizers.get
 
 __all__ = [
     "OPTIMIZERS", "SGD", "Adadelta", "Adam", "AdamW", "Nadam", "Optimizer", "RMSProp", "RMSprop",
-    "get", "get_optimizer",
+    "get_optimizer",
 ]  # fmt: skip

@@ -140,9 +140,9 @@ def from_config(model: Any) -> Snapshot:
         raise ModelFileError("config nested too deeply") from error
 
 
-def check(snapshot: Snapshot, path: str | os.PathLike[str]) -> None:
+def check(snapshot: Snapshot, path: str | os.PathLike[str], weights: bool = False) -> None:
     """Raise the errors of `save`, except those of the disk, by writing to memory."""
-    _format(path).write(checked(snapshot), io.BytesIO())
+    _format(path, weights).write(snapshot if weights else checked(snapshot), io.BytesIO())
 
 
 def _format(path: str | os.PathLike[str], weights: bool = False) -> ModuleType:

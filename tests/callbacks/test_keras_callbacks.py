@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import nanocnn
 from golden.callback_cases import CASES, answers, overflow, record
 from nanocnn import (
+    SGD,
     Callback,
     CSVLogger,
     Dense,
@@ -17,6 +19,7 @@ from nanocnn import (
     Input,
     LambdaCallback,
     LearningRateScheduler,
+    MissingExtraError,
     ModelCheckpoint,
     NonFiniteError,
     ReduceLROnPlateau,
@@ -193,6 +196,27 @@ def test_a_value_to_beat_first():
     assert best.saved is None and best.best == 1e-9
 
 
+def test_an_epoch_without_validation_does_not_count(tmp_path):
+    other = LambdaCallback(on_epoch_end=lambda epoch, logs: None)
+    rest = [
+        stop := EarlyStopping(patience=2, min_delta=1e9),
+        ReduceLROnPlateau(patience=2, min_delta=1e9, factor=0.5),
+        ModelCheckpoint(tmp_path / "{epoch}.npz", save_best_only=True),
+    ]
+    for first in ([], [other]):
+        model = small_model(optimizer=SGD(1e-3))
+        history = model.fit(
+            X, Y, epochs=9, validation_data=(X, Y), validation_freq=2, callbacks=[*first, *rest],
+            verbose=0,
+        )  # fmt: skip
+        assert history.epoch == [*range(6)] and stop.stopped_epoch == 5
+        assert history.history["learning_rate"] == [1e-3] * 6
+        assert model.optimizer.learning_rate == 5e-4
+    assert {path.name for path in tmp_path.iterdir()} <= {"2.npz", "4.npz", "6.npz"}
+    with pytest.raises(ValueError, match="monitor='val_loss' is not measured"):
+        small_model().fit(X, Y, callbacks=[other, EarlyStopping()], verbose=0)
+
+
 # --- ModelCheckpoint: weights only, and after some batches ---
 
 
@@ -203,6 +227,16 @@ def test_weights_only_calls_save_weights(tmp_path, monkeypatch):
     keep = ModelCheckpoint(path, save_weights_only=True)
     small_model().fit(X, Y, epochs=2, callbacks=keep, verbose=0)
     assert saved == [path.format(epoch=1), path.format(epoch=2)] and keep.saved == saved[-1]
+
+
+def test_weights_that_cannot_be_saved_are_found_before_the_first_step(tmp_path, monkeypatch):
+    model = small_model()
+    before = bits(model)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    keep = ModelCheckpoint(tmp_path / "a.weights.h5", save_weights_only=True)
+    with pytest.raises(MissingExtraError, match="h5py"):
+        model.fit(X, Y, callbacks=keep, verbose=0)
+    assert bits(model) == before
 
 
 def test_a_model_saved_after_some_batches_resumes_with_its_epoch(tmp_path):

@@ -92,7 +92,7 @@ def test_compiling_and_downloading_work_without_a_stream(kind, monkeypatch, tmp_
         for starts in True, False:  # a kernel is compiled
             progress(starts)
         assert progress.done == 1
-        download._download("http://host/file", str(tmp_path / "file"), 4, False, verbose=True)
+        download._Download(4, False, True)("http://host/file", str(tmp_path / "file"), None)
     assert (tmp_path / "file").read_bytes() == b"1234"
 
 
