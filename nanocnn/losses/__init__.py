@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..common.config import deserialize
-from .base import Loss
+from .base import Loss, MeanAbsoluteError, MeanSquaredError
 from .crossentropy import (
     EPSILON,
     BinaryCrossentropy,
@@ -20,7 +20,6 @@ from .functions import (
     mean_squared_error,
     sparse_categorical_crossentropy,
 )
-from .regression import MeanAbsoluteError, MeanSquaredError
 
 LOSSES: dict[str, type[Loss]] = {
     "categorical_crossentropy": CategoricalCrossentropy,
@@ -39,15 +38,15 @@ def is_builtin(loss: Loss) -> bool:
     return type(loss) in LOSSES.values()
 
 
-def get_loss(spec: str | Loss | Callable[[Any, Any], Any] | dict[str, Any]) -> Loss:
+def get_loss(identifier: str | Loss | Callable[[Any, Any], Any] | dict[str, Any]) -> Loss:
     """Return a loss from an instance, a name ("mse"), a function or a {"class_name", "config"}."""
-    if isinstance(spec, Loss):
-        return spec
-    if callable(spec) and not isinstance(spec, type):
-        name = getattr(spec, "__name__", "")
-        known = name in LOSSES and globals().get(name) is spec
-        return LOSSES[name]() if known else FunctionLoss(spec)
-    return deserialize("loss", spec, LOSSES)
+    if isinstance(identifier, Loss):
+        return identifier
+    if callable(identifier) and not isinstance(identifier, type):
+        name = getattr(identifier, "__name__", "")
+        known = name in LOSSES and globals().get(name) is identifier
+        return LOSSES[name]() if known else FunctionLoss(identifier)
+    return deserialize("loss", identifier, LOSSES)
 
 
 get, mae, mse = get_loss, mean_absolute_error, mean_squared_error  # keras.losses.get and so on

@@ -14,9 +14,11 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 }
 
 
-def get_optimizer(spec: str | Optimizer | dict[str, Any]) -> Optimizer:
+def get_optimizer(identifier: str | Optimizer | dict[str, Any]) -> Optimizer:
     """Return an optimizer from an instance, a name ("adam"), or a {"class_name", "config"}."""
-    return spec if isinstance(spec, Optimizer) else deserialize("optimizer", spec, OPTIMIZERS)
+    if isinstance(identifier, Optimizer):
+        return identifier
+    return deserialize("optimizer", identifier, OPTIMIZERS)
 
 
 get = get_optimizer  # keras.optimizers.get

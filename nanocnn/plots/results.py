@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from .. import metrics
 from ..common.errors import ShapeError
-from ..common.validate import integer
+from ..common.validate import integer, numbers
 from ..metrics.report import class_numbers
 from .style import (
     INK,
@@ -21,7 +21,6 @@ from .style import (
     line_styles,
     name_ticks,
     new_figure,
-    numbers,
     shortened,
     show_image,
     spaced_markers,
@@ -88,14 +87,14 @@ def prediction_grid(
     """
     images, columns = numbers(x, "prediction_grid: x"), integer(columns, "columns")
     true, guessed = class_numbers(y_true, "y_true"), class_numbers(predictions, "predictions")
+    if images.ndim not in (3, 4) or 0 in images.shape or images.shape[3:] not in CHANNELS:
+        raise ShapeError(
+            f"prediction_grid: x has shape {images.shape}, expected (N,H,W), (N,H,W,1) or (N,H,W,3)"
+        )
     if not len(images) == len(true) == len(guessed) or not 1 <= len(images) <= 100:
         raise ShapeError(
             f"prediction_grid: {len(images)} images, {len(true)} labels and {len(guessed)} "
             "predictions, expected as many of each, 1 to 100"
-        )
-    if images.ndim not in (3, 4) or 0 in images.shape or images.shape[3:] not in CHANNELS:
-        raise ShapeError(
-            f"prediction_grid: x has shape {images.shape}, expected (N,H,W), (N,H,W,1) or (N,H,W,3)"
         )
     if columns > 20:
         raise ValueError(f"columns={columns}, expected up to 20: more would be illegible")
