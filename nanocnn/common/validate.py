@@ -102,9 +102,11 @@ def as_array(y: Any, where: str) -> Array:
         raise ValueError(f"{where}: expected an array of numbers: {error}") from error
 
 
-def numbers(y: Any, where: str) -> Array:
-    """Return `y` as an array of numbers."""
+def numbers(y: Any, where: str, axes: int = 0) -> Array:
+    """Return `y` as an array of numbers with at least so many axes."""
     array = as_array(y, where)
+    if array.ndim < axes:
+        raise ValueError(f"{where}={y!r:.80}, expected an array of numbers")
     if array.dtype.kind not in "buif":
         hint = "; for text such as '5' use y.astype('int64')" if array.dtype.kind in "OUS" else ""
         raise ValueError(f"{where}: array of type {array.dtype}, expected numbers{hint}")

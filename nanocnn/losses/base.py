@@ -29,6 +29,7 @@ class Loss(Configured):
     operation = ""  # its kernels, without _forward and _backward
     output_activation = ""  # the activation before the loss that can be fused with it
     from_logits = False
+    hint = ""  # behind a message that labels have the wrong shape or range
 
     def __init__(self, **words: Any) -> None:
         """Take Keras's arguments that have only one possible value here, and `name`."""
@@ -47,7 +48,7 @@ class Loss(Configured):
         if y.shape[1:] != output_shape:
             raise ShapeError(
                 f"{where}: shape {y.shape}, expected (N, {sizes(output_shape)}) for "
-                f"{type(self).__name__}" + self._hint()
+                f"{type(self).__name__}{self.hint}"
             )
         refuse_where(~np.isfinite(y), y, where, "finite numbers", NonFiniteError)
         return y
@@ -120,9 +121,6 @@ class Loss(Configured):
         target = self.target(labels, shape, prediction.dtype)
         losses, _ = self.forward(prediction, target, reference, Memory(), self.from_logits)
         return losses
-
-    def _hint(self) -> str:
-        return ""
 
 
 class MeanSquaredError(Loss):

@@ -23,6 +23,7 @@ class Crossentropy(Loss):
     """Base class of the cross-entropies: logits or probabilities, label smoothing."""
 
     fused_operation = ""  # the kernels from logits; `operation`: from probabilities
+    classes: int | None = None  # that an output tells apart; None: one for each output
 
     def __init__(
         self, from_logits: bool = False, label_smoothing: float = 0.0, **words: Any
@@ -42,7 +43,7 @@ class Crossentropy(Loss):
 
     def _smoothing(self, out: Array) -> tuple[float, float]:
         """What targets are multiplied by, and what is added then."""
-        return 1 - self.label_smoothing, self.label_smoothing / self._classes(out.shape[1:])
+        return 1 - self.label_smoothing, self.label_smoothing / (self.classes or out.shape[-1])
 
     def forward(
         self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
@@ -83,9 +84,6 @@ class Crossentropy(Loss):
             )
         return ""
 
-    def _classes(self, output_shape: tuple[int, ...]) -> int:
-        return output_shape[-1]
-
 
 class CategoricalCrossentropy(Crossentropy):
     """-sum over k of target_k * log(p_k), for one-hot labels (N,K).
@@ -97,14 +95,12 @@ class CategoricalCrossentropy(Crossentropy):
 
     output_activation = "softmax"
     operation, fused_operation = "categorical_cross_entropy", "softmax_cross_entropy"
+    hint = "; for integer labels use 'sparse_categorical_crossentropy'"
 
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
         if output_shape[-1] == 1:
             raise ValueError(f"{where}: {ONE_UNIT}")
         return super().labels(y, output_shape, where)
-
-    def _hint(self) -> str:
-        return "; for integer labels use 'sparse_categorical_crossentropy'"
 
 
 class BinaryCrossentropy(Crossentropy):
@@ -118,17 +114,13 @@ class BinaryCrossentropy(Crossentropy):
 
     output_activation = "sigmoid"
     operation, fused_operation = "binary_cross_entropy", "sigmoid_cross_entropy"
+    hint = "; for class numbers use 'sparse_categorical_crossentropy' and one unit per class"
+    classes = 2
 
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
         y = super().labels(y, output_shape, where)
-        refuse_where((y < 0) | (y > 1), y, where, "0 or 1" + self._hint())
+        refuse_where((y < 0) | (y > 1), y, where, "0 or 1" + self.hint)
         return y
-
-    def _classes(self, output_shape: tuple[int, ...]) -> int:
-        return 2
-
-    def _hint(self) -> str:
-        return "; for class numbers use 'sparse_categorical_crossentropy' and one unit per class"
 
 
 class SparseCategoricalCrossentropy(CategoricalCrossentropy):

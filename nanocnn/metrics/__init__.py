@@ -28,7 +28,7 @@ from ..common.validate import (
 )
 from ..losses import mean_absolute_error, mean_squared_error
 from ..losses.base import sample_weights
-from ..losses.functions import function_name, sample_values
+from ..losses.function_loss import function_name, sample_values
 from .report import classification_report, confusion_matrix
 
 mse, mae = mean_squared_error, mean_absolute_error

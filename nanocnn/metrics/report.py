@@ -12,9 +12,9 @@ from ..common.validate import integer, numbers, refuse_where
 
 def class_numbers(labels: Any, name: str) -> Array:
     """Class numbers (N,) from class numbers, one-hot rows or probabilities; else ValueError."""
-    array = numbers(labels, name)
+    array = numbers(labels, name, 1)
     refuse_where(~np.isfinite(array), array, name, "finite numbers", NonFiniteError)
-    if array.ndim not in (1, 2) or array.shape[1:] == (0,):
+    if array.ndim > 2 or array.shape[1:] == (0,):
         raise ShapeError(f"{name} has shape {array.shape}, expected classes (N,) or rows (N,K)")
     if array.ndim == 2 and array.shape[1] > 1:
         return array.argmax(axis=1)

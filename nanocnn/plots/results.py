@@ -42,7 +42,7 @@ def training_curves(history: Any) -> Figure:
             "lists such as {'loss': [0.5, 0.3]}"
         )
     curves = {
-        str(name): numbers(each, f"training_curves: history[{name!r}]").ravel()
+        str(name): numbers(each, f"training_curves: history[{name!r}]", 1).ravel()
         for name, each in values.items()
     }
     names = [n for n in curves if not n.startswith("val_") and n != "learning_rate"]
@@ -85,16 +85,16 @@ def prediction_grid(
     predictions  class numbers (N,) or probabilities (N,K), which are shown in per cent
     columns      images per row, up to 20; fewer if the class_names are long
     """
-    images, columns = numbers(x, "prediction_grid: x"), integer(columns, "columns")
+    images, columns = numbers(x, "prediction_grid: x", 1), integer(columns, "columns")
     true, guessed = class_numbers(y_true, "y_true"), class_numbers(predictions, "predictions")
-    if images.ndim not in (3, 4) or 0 in images.shape or images.shape[3:] not in CHANNELS:
-        raise ShapeError(
-            f"prediction_grid: x has shape {images.shape}, expected (N,H,W), (N,H,W,1) or (N,H,W,3)"
-        )
     if not len(images) == len(true) == len(guessed) or not 1 <= len(images) <= 100:
         raise ShapeError(
             f"prediction_grid: {len(images)} images, {len(true)} labels and {len(guessed)} "
             "predictions, expected as many of each, 1 to 100"
+        )
+    if images.ndim not in (3, 4) or 0 in images.shape or images.shape[3:] not in CHANNELS:
+        raise ShapeError(
+            f"prediction_grid: x has shape {images.shape}, expected (N,H,W), (N,H,W,1) or (N,H,W,3)"
         )
     if columns > 20:
         raise ValueError(f"columns={columns}, expected up to 20: more would be illegible")

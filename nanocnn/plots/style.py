@@ -115,7 +115,7 @@ def one_image(model: Sequential, image: Any) -> Array:
 
     image  (H,W), (H,W,C) or (1,H,W,C), uint8 or float; ValueError for anything else
     """
-    array = numbers(image, "image")
+    array = numbers(image, "image", 1)
     if array.ndim <= len(model.input_shape):
         array = array[np.newaxis]
     if len(array) != 1:

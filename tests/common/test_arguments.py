@@ -192,7 +192,7 @@ WRONG = [
     (lambda: MeanSquaredError()([1], "a"), "y_pred: array of type <U1, expected numbers"),
     (lambda: MeanSquaredError()([], []), r"y_pred: shape \(0,\), expected \(N, ...\)"),
     (lambda: MeanSquaredError()([[1]], [[1], [2]]), "y_true has 1 samples and y_pred has 2"),
-    (lambda: MeanSquaredError()([1, 2], [1, 2], sample_weight="a"), "sample_weight: array of type <U1"),
+    (lambda: MeanSquaredError()([1, 2], [1, 2], sample_weight="a"), "weight: array of type <U1"),
     (lambda: MeanSquaredError()([1, 2], [1, 2], [1, 2, 3]), r"shape \(3,\), expected \(2,\)"),
 ]  # fmt: skip
 

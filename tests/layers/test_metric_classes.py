@@ -17,7 +17,8 @@ BINARY = (RNG.integers(0, 2, (40, 5)), RNG.random((40, 5), np.float32))
 ROWS = (np.eye(5)[RNG.integers(0, 5, 40)], BINARY[1])
 SPARSE_ROWS = (ROWS[0].argmax(1), BINARY[1])
 POSITIVES = [
-    {}, {"thresholds": 0.3}, {"thresholds": 0.0}, {"top_k": 2}, {"class_id": 3}, {"top_k": 1, "class_id": 0}, {"top_k": 3, "thresholds": 0.7},
+    {}, {"thresholds": 0.3}, {"thresholds": 0.0}, {"top_k": 2}, {"class_id": 3},
+    {"top_k": 1, "class_id": 0}, {"top_k": 3, "thresholds": 0.7},
 ]  # fmt: skip
 CASES = [
     ("BinaryAccuracy", {}, BINARY),
@@ -180,7 +181,7 @@ def test_a_metric_of_ones_own(tmp_path):
     with pytest.warns(UserWarning, match="a file cannot store the metric error"):
         made.save(tmp_path / "m.npz")
     made.compile("sgd", SPARSE, metrics=[Bad()])
-    with pytest.raises(ValueError, match=r"metric 'bad': sums \[nan  1.\], expected two finite numbers"):
+    with pytest.raises(ValueError, match=r"metric 'bad': sums \[nan  1.\], expected two"):
         made.evaluate(X, Y)
 
 

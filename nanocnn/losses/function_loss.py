@@ -1,7 +1,4 @@
-"""Losses as functions of (y_true, y_pred) that return the loss of each sample (N,).
-
-Those that Keras has, and `FunctionLoss`, which makes a loss of a function of one's own.
-"""
+"""Functions of one's own, (y_true, y_pred) -> a value of each sample (N,), as losses."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,44 +11,10 @@ from ..common.arrays import Array
 from ..common.errors import NonFiniteError, ShapeError
 from ..common.validate import accepts, as_array
 from ..kernels.memory import Memory
-from .base import Loss, MeanAbsoluteError, MeanSquaredError
-from .crossentropy import (
-    BinaryCrossentropy,
-    CategoricalCrossentropy,
-    SparseCategoricalCrossentropy,
-)
+from .base import Loss
 
 STEP = 6e-6  # of the differences, relative: about the cube root of float64's epsilon
 SMALLEST = 1e-3  # a prediction nearer to 0 is changed as if it were this
-
-
-def categorical_crossentropy(
-    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0
-) -> Array:
-    """The losses (N,) of `CategoricalCrossentropy`: y_true one-hot (N,K), y_pred (N,K)."""
-    return CategoricalCrossentropy(from_logits, label_smoothing).each(y_true, y_pred)
-
-
-def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False) -> Array:
-    """The losses (N,) of `SparseCategoricalCrossentropy`: y_true (N,) classes, y_pred (N,K)."""
-    return SparseCategoricalCrossentropy(from_logits).each(y_true, y_pred)
-
-
-def binary_crossentropy(
-    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0
-) -> Array:
-    """The losses (N,) of `BinaryCrossentropy`: y_true and y_pred (N,K), or (N,)."""
-    return BinaryCrossentropy(from_logits, label_smoothing).each(y_true, y_pred)
-
-
-def mean_squared_error(y_true: Any, y_pred: Any) -> Array:
-    """The losses (N,) of `MeanSquaredError`: y_true and y_pred (N, ...)."""
-    return MeanSquaredError().each(y_true, y_pred)
-
-
-def mean_absolute_error(y_true: Any, y_pred: Any) -> Array:
-    """The losses (N,) of `MeanAbsoluteError`: y_true and y_pred (N, ...)."""
-    return MeanAbsoluteError().each(y_true, y_pred)
 
 
 class FunctionLoss(Loss):
@@ -67,6 +30,7 @@ class FunctionLoss(Loss):
     def __init__(self, function: Callable[[Array, Array], Any]) -> None:
         self.function = function
         self._where = f"loss {function_name(function, 'loss')!r}"
+        self.hint = f"; {self._where} gets class numbers as one-hot rows, np.eye(classes)[y]"
 
     def get_config(self) -> dict[str, Any]:
         raise TypeError(
@@ -101,9 +65,6 @@ class FunctionLoss(Loss):
     def _losses(self, y_true: Array, y_pred: Array) -> Array:
         result = self.function(y_true.copy(), y_pred.copy())  # it may change them
         return sample_values(result, len(y_pred), self._where)
-
-    def _hint(self) -> str:
-        return f"; {self._where} gets class numbers as one-hot rows, np.eye(classes)[y]"
 
 
 def function_name(function: Any, what: str) -> str:
