@@ -27,6 +27,7 @@ class Loss(Configured):
     """
 
     operation = ""  # its kernels, without _forward and _backward
+    constants: tuple[float, ...] = ()  # arguments of these kernels
     output_activation = ""  # the activation before the loss that can be fused with it
     from_logits = False
     hint = ""  # behind a message that labels have the wrong shape or range
@@ -78,20 +79,17 @@ class Loss(Configured):
 
         With `logits` it also applies the model's `output_activation`, fused.
         """
-        memory.save(self, prediction, target)
-        losses = getattr(kernels, f"{self.operation}_forward")(
-            prediction, target, **memory.out(self, losses=prediction.shape[:1])
-        )
-        return losses, prediction
+        memory.save(self, self.operation, prediction, target, self.constants)
+        out = memory.out(self, losses=prediction.shape[:1])
+        forward = getattr(kernels, f"{self.operation}_forward")
+        return forward(prediction, target, *self.constants, **out), prediction
 
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
         """Return dL/dprediction of the last forward, for L = sum over n of weight[n] * loss[n]."""
-        prediction, target = memory.saved(self)
+        operation, prediction, target, constants = memory.saved(self)
+        backward = getattr(kernels, f"{operation}_backward")
         out = memory.out(self, dx=prediction.shape)
-        dx: Array = getattr(kernels, f"{self.operation}_backward")(
-            prediction, target, weight, **out
-        )
-        return dx
+        return backward(prediction, target, weight, *constants, **out)
 
     def check_activation(self, activation: str, output_shape: tuple[int, ...]) -> str:
         """Return a warning if the model's last `activation` is probably a mistake, else ""."""

@@ -23,6 +23,7 @@ class Crossentropy(Loss):
     """Base class of the cross-entropies: logits or probabilities, label smoothing."""
 
     fused_operation = ""  # the kernels from logits; `operation`: from probabilities
+    constants = (EPSILON,)
     classes: int | None = None  # that an output tells apart; None: one for each output
 
     def __init__(
@@ -48,25 +49,13 @@ class Crossentropy(Loss):
     def forward(
         self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
     ) -> tuple[Array, Array]:
-        losses = prediction.shape[:1]
-        if logits or self.from_logits:
-            out = memory.out(self, losses=losses, probabilities=prediction.shape)
-            forward = getattr(kernels, f"{self.fused_operation}_forward")
-            values, probabilities = forward(prediction, target, **out)
-            memory.save(self, True, probabilities, target)
-            return values, probabilities if logits else prediction
-        memory.save(self, False, prediction, target)
-        forward = getattr(kernels, f"{self.operation}_forward")
-        return forward(prediction, target, EPSILON, **memory.out(self, losses=losses)), prediction
-
-    def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
-        fused, prediction, target = memory.saved(self)
-        out = memory.out(self, dx=prediction.shape)
-        if fused:
-            backward = getattr(kernels, f"{self.fused_operation}_backward")
-            return backward(prediction, target, weight, **out)
-        backward = getattr(kernels, f"{self.operation}_backward")
-        return backward(prediction, target, weight, EPSILON, **out)
+        if not logits and not self.from_logits:
+            return super().forward(prediction, target, kernels, memory, logits)
+        forward = getattr(kernels, f"{self.fused_operation}_forward")
+        out = memory.out(self, losses=prediction.shape[:1], probabilities=prediction.shape)
+        losses, probabilities = forward(prediction, target, **out)
+        memory.save(self, self.fused_operation, probabilities, target, ())
+        return losses, probabilities if logits else prediction
 
     def check_activation(self, activation: str, output_shape: tuple[int, ...]) -> str:
         kind, right = type(self).__name__, self.output_activation
