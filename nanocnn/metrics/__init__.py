@@ -8,7 +8,7 @@ Source: keras/src/metrics/accuracy_metrics.py.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -18,7 +18,6 @@ from ..common.arrays import Array
 from ..common.config import Configured, deserialize
 from ..common.errors import ShapeError, unknown
 from ..common.validate import (
-    as_array,
     float_type,
     integer,
     number,
@@ -229,7 +228,7 @@ class Precision(Metric):
         self.class_id = None if class_id is None else integer(class_id, f"{kind}: class_id", 0)
 
     def sums(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Array:
-        true, pred = as_array(y_true, "y_true"), as_array(y_pred, "y_pred")
+        true, pred = numbers(y_true, "y_true"), numbers(y_pred, "y_pred")
         if pred.ndim == 1 and self.top_k is not None:  # as Keras has it, the outputs of one sample
             true, pred = true[None], pred[None]
         true, pred = _dense(true, pred)
@@ -294,9 +293,7 @@ METRICS: dict[str, type[Metric]] = {
 RESERVED = ("loss", "epoch", "learning_rate")  # other keys of the logs
 
 
-def get_metrics(
-    specs: str | Metric | Callable[..., Any] | Sequence[Any] | None,
-) -> dict[str, Metric]:
+def get_metrics(specs: Any) -> dict[str, Metric]:
     """Return metrics by their names in the history.
 
     `specs`: a word, a `Metric`, a function or a {"class_name", "config"}, or a list of them. The
