@@ -310,9 +310,9 @@ def get_metrics(specs: Any) -> dict[str, Metric]:
     for i, spec in enumerate(specs):
         metric = _metric(spec)
         name = metric.name
-        if any(spec is other for other in specs[:i]):
-            raise ValueError(f"metrics: {name!r} is given twice")
         if name in found:
+            if isinstance(spec, str) or any(spec is other for other in specs[:i]):
+                raise ValueError(f"metrics: {name!r} is given twice")
             name = next(f"{name}_{i}" for i in count(1) if f"{name}_{i}" not in found)
         found[name] = metric
     return found
