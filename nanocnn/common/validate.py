@@ -102,6 +102,27 @@ def as_array(y: Any, where: str) -> Array:
         raise ValueError(f"{where}: expected an array of numbers: {error}") from error
 
 
+def numbers(y: Any, where: str, axes: int = 0) -> Array:
+    """Return `y` as an array of numbers with at least so many axes."""
+    array = as_array(y, where)
+    if array.ndim < axes:
+        raise ValueError(f"{where}={y!r:.80}, expected an array of numbers")
+    if array.dtype.kind not in "buif":
+        hint = "; for text such as '5' use y.astype('int64')" if array.dtype.kind in "OUS" else ""
+        raise ValueError(f"{where}: array of type {array.dtype}, expected numbers{hint}")
+    return array
+
+
+def refuse_where(
+    bad: Array, array: Array, where: str, expected: str, error: type[ValueError] = ValueError
+) -> None:
+    """Raise `error`, which names the first element of `array` that is `bad`, if any is."""
+    if bad.any():
+        index = tuple(int(i) for i in np.argwhere(bad)[0])
+        place = index[0] if len(index) == 1 else index
+        raise error(f"{where}[{place}] is {array[index]}, expected {expected}")
+
+
 def verbosity(value: Any, name: str = "verbose") -> int | str:
     """Return a verbosity level: 0, 1, 2 or "auto"; False and True are 0 and 1."""
     if not isinstance(value, (int, np.integer, str)) or value not in (0, 1, 2, "auto"):

@@ -14,7 +14,7 @@ from ..common.arrays import Array
 from ..common.config import Configured, refuse_unknown
 from ..common.errors import NonFiniteError, ShapeError
 from ..common.tables import sizes
-from ..common.validate import as_array
+from ..common.validate import numbers, refuse_where
 from ..kernels import reference
 from ..kernels.memory import Memory
 
@@ -27,34 +27,31 @@ class Loss(Configured):
     """
 
     operation = ""  # its kernels, without _forward and _backward
+    constants: tuple[float, ...] = ()  # arguments of these kernels
+    output_activation = ""  # the activation before the loss that can be fused with it
+    from_logits = False
+    hint = ""  # behind a message that labels have the wrong shape or range
 
     def __init__(self, **words: Any) -> None:
         """Take Keras's arguments that have only one possible value here, and `name`."""
         refuse_unknown(type(self), words)
 
-    output_activation = ""  # the activation before the loss that can be fused with it
-
     @property
     def threshold(self) -> float:
         """A single output above it is the positive class: 0.5, or 0 for logits."""
-        return 0.0 if getattr(self, "from_logits", False) else 0.5
+        return 0.0 if self.from_logits else 0.5
 
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
         """Return `y` as an array with checked type, shape, range and finiteness, or ValueError."""
-        y = as_array(y, where)
-        if y.dtype == object or (not np.issubdtype(y.dtype, np.number) and y.dtype != bool):
-            raise ValueError(f"{where}: labels of type {y.dtype}, expected numbers{text_hint(y)}")
+        y = numbers(y, where)
         if y.ndim == 1 and output_shape == (1,):
             y = y[:, np.newaxis]  # (N,) against (N,1) would broadcast to (N,N)
         if y.shape[1:] != output_shape:
             raise ShapeError(
                 f"{where}: shape {y.shape}, expected (N, {sizes(output_shape)}) for "
-                f"{type(self).__name__}" + self._hint()
+                f"{type(self).__name__}{self.hint}"
             )
-        bad = ~np.isfinite(y)
-        if bad.any():
-            index = tuple(int(i) for i in np.argwhere(bad)[0])
-            raise NonFiniteError(f"{where}[{index}] is {y[index]}, expected finite numbers")
+        refuse_where(~np.isfinite(y), y, where, "finite numbers", NonFiniteError)
         return y
 
     def target(self, labels: Array, output_shape: tuple[int, ...], dtype: Any) -> Array:
@@ -82,20 +79,17 @@ class Loss(Configured):
 
         With `logits` it also applies the model's `output_activation`, fused.
         """
-        memory.save(self, prediction, target)
-        losses = getattr(kernels, f"{self.operation}_forward")(
-            prediction, target, **memory.out(self, losses=prediction.shape[:1])
-        )
-        return losses, prediction
+        memory.save(self, self.operation, prediction, target, self.constants)
+        out = memory.out(self, losses=prediction.shape[:1])
+        forward = getattr(kernels, f"{self.operation}_forward")
+        return forward(prediction, target, *self.constants, **out), prediction
 
     def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
         """Return dL/dprediction of the last forward, for L = sum over n of weight[n] * loss[n]."""
-        prediction, target = memory.saved(self)
+        operation, prediction, target, constants = memory.saved(self)
+        backward = getattr(kernels, f"{operation}_backward")
         out = memory.out(self, dx=prediction.shape)
-        dx: Array = getattr(kernels, f"{self.operation}_backward")(
-            prediction, target, weight, **out
-        )
-        return dx
+        return backward(prediction, target, weight, *constants, **out)
 
     def check_activation(self, activation: str, output_shape: tuple[int, ...]) -> str:
         """Return a warning if the model's last `activation` is probably a mistake, else ""."""
@@ -104,21 +98,13 @@ class Loss(Configured):
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         """Return the mean loss of predictions `y_pred` (N, ...) against `y_true`, a float."""
         losses = self.each(y_true, y_pred)
-        weight = as_array(1.0 if sample_weight is None else sample_weight, "sample_weight")
-        if weight.dtype.kind not in "buif" or weight.shape not in ((), losses.shape):
-            raise ValueError(
-                f"sample_weight: {weight.dtype} of shape {weight.shape}, expected numbers "
-                f"of shape {losses.shape}"
-            )
-        return float((losses * weight).sum() / len(losses))
+        return float((losses * sample_weights(sample_weight, len(losses))).sum() / len(losses))
 
     def each(self, y_true: Any, y_pred: Any) -> Array:
         """Return the loss of each sample (N,) for predictions `y_pred` (N, ...)."""
-        prediction = as_array(y_pred, "y_pred")
-        if prediction.dtype.kind not in "buif" or not prediction.size:
-            raise ValueError(
-                f"y_pred: {prediction.dtype} of shape {prediction.shape}, expected numbers (N, ...)"
-            )
+        prediction = numbers(y_pred, "y_pred")
+        if not prediction.size:
+            raise ShapeError(f"y_pred: shape {prediction.shape}, expected (N, ...)")
         if prediction.dtype.kind != "f":
             prediction = prediction.astype(np.float64)
         if prediction.ndim < 2:
@@ -131,13 +117,31 @@ class Loss(Configured):
                 "expected as many"
             )
         target = self.target(labels, shape, prediction.dtype)
-        logits = bool(getattr(self, "from_logits", False))
-        losses, _ = self.forward(prediction, target, reference, Memory(), logits)
+        losses, _ = self.forward(prediction, target, reference, Memory(), self.from_logits)
         return losses
 
-    def _hint(self) -> str:
-        return ""
+
+class MeanSquaredError(Loss):
+    """The mean over a sample's elements of (prediction - target)^2, both (N, ...).
+
+    ValueError for targets of another shape. Source: keras/src/losses/losses.py.
+    """
+
+    operation = "mean_squared_error"
 
 
-def text_hint(y: Array) -> str:
-    return "; for text such as '5' use y.astype('int64')" if y.dtype.kind in "OUS" else ""
+class MeanAbsoluteError(Loss):
+    """The mean over a sample's elements of |prediction - target|, both (N, ...).
+
+    ValueError for targets of another shape. Source: keras/src/losses/losses.py.
+    """
+
+    operation = "mean_absolute_error"
+
+
+def sample_weights(sample_weight: Any, n: int) -> Array:
+    """Return the weights of n samples (n,), each 1 for None; ValueError for another shape."""
+    weight = numbers(1.0 if sample_weight is None else sample_weight, "sample_weight")
+    if weight.shape not in ((), (n,), (n, 1)):
+        raise ShapeError(f"sample_weight: shape {weight.shape}, expected ({n},)")
+    return np.broadcast_to(weight.astype(np.float64).reshape(-1), (n,))

@@ -7,9 +7,9 @@ import numpy as np
 
 from ..common.arrays import Array
 from ..common.errors import ShapeError
-from ..common.validate import as_array, flag, number
+from ..common.validate import as_array, flag, number, numbers, refuse_where
 from ..kernels.memory import Memory
-from .base import Loss, text_hint
+from .base import Loss
 
 # Keras's backend.epsilon(): probabilities are clipped to [EPSILON, 1 - EPSILON].
 EPSILON = 1e-7
@@ -21,6 +21,10 @@ ONE_UNIT = (
 
 class Crossentropy(Loss):
     """Base class of the cross-entropies: logits or probabilities, label smoothing."""
+
+    fused_operation = ""  # the kernels from logits; `operation`: from probabilities
+    constants = (EPSILON,)
+    classes: int | None = None  # that an output tells apart; None: one for each output
 
     def __init__(
         self, from_logits: bool = False, label_smoothing: float = 0.0, **words: Any
@@ -40,7 +44,18 @@ class Crossentropy(Loss):
 
     def _smoothing(self, out: Array) -> tuple[float, float]:
         """What targets are multiplied by, and what is added then."""
-        return 1 - self.label_smoothing, self.label_smoothing / self._classes(out.shape[1:])
+        return 1 - self.label_smoothing, self.label_smoothing / (self.classes or out.shape[-1])
+
+    def forward(
+        self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
+    ) -> tuple[Array, Array]:
+        if not logits and not self.from_logits:
+            return super().forward(prediction, target, kernels, memory, logits)
+        forward = getattr(kernels, f"{self.fused_operation}_forward")
+        out = memory.out(self, losses=prediction.shape[:1], probabilities=prediction.shape)
+        losses, probabilities = forward(prediction, target, **out)
+        memory.save(self, self.fused_operation, probabilities, target, ())
+        return losses, probabilities if logits else prediction
 
     def check_activation(self, activation: str, output_shape: tuple[int, ...]) -> str:
         kind, right = type(self).__name__, self.output_activation
@@ -58,9 +73,6 @@ class Crossentropy(Loss):
             )
         return ""
 
-    def _classes(self, output_shape: tuple[int, ...]) -> int:
-        return output_shape[-1]
-
 
 class CategoricalCrossentropy(Crossentropy):
     """-sum over k of target_k * log(p_k), for one-hot labels (N,K).
@@ -71,39 +83,13 @@ class CategoricalCrossentropy(Crossentropy):
     """
 
     output_activation = "softmax"
+    operation, fused_operation = "categorical_cross_entropy", "softmax_cross_entropy"
+    hint = "; for integer labels use 'sparse_categorical_crossentropy'"
 
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
         if output_shape[-1] == 1:
             raise ValueError(f"{where}: {ONE_UNIT}")
         return super().labels(y, output_shape, where)
-
-    def forward(
-        self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
-    ) -> tuple[Array, Array]:
-        if logits or self.from_logits:
-            N = len(prediction)
-            losses, probabilities = kernels.softmax_cross_entropy_forward(
-                prediction, target, **memory.out(self, losses=(N,), probabilities=prediction.shape)
-            )
-            memory.save(self, True, probabilities, target)
-            return losses, probabilities if logits else prediction
-        memory.save(self, False, prediction, target)
-        losses = kernels.categorical_cross_entropy_forward(
-            prediction, target, EPSILON, **memory.out(self, losses=prediction.shape[:-1])
-        )
-        return losses, prediction
-
-    def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
-        fused, prediction, target = memory.saved(self)
-        out = memory.out(self, dx=prediction.shape)
-        if fused:
-            return kernels.softmax_cross_entropy_backward(prediction, target, weight, **out)
-        return kernels.categorical_cross_entropy_backward(
-            prediction, target, weight, EPSILON, **out
-        )
-
-    def _hint(self) -> str:
-        return "; for integer labels use 'sparse_categorical_crossentropy'"
 
 
 class BinaryCrossentropy(Crossentropy):
@@ -116,43 +102,14 @@ class BinaryCrossentropy(Crossentropy):
     """
 
     output_activation = "sigmoid"
+    operation, fused_operation = "binary_cross_entropy", "sigmoid_cross_entropy"
+    hint = "; for class numbers use 'sparse_categorical_crossentropy' and one unit per class"
+    classes = 2
 
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
         y = super().labels(y, output_shape, where)
-        bad = (y < 0) | (y > 1)
-        if bad.any():
-            index = tuple(int(i) for i in np.argwhere(bad)[0])
-            raise ValueError(f"{where}[{index}] is {y[index]}, expected 0 or 1" + self._hint())
+        refuse_where((y < 0) | (y > 1), y, where, "0 or 1" + self.hint)
         return y
-
-    def forward(
-        self, prediction: Array, target: Array, kernels: ModuleType, memory: Memory, logits: bool
-    ) -> tuple[Array, Array]:
-        N, shape = len(prediction), prediction.shape
-        if logits or self.from_logits:
-            losses, p = kernels.sigmoid_cross_entropy_forward(
-                prediction, target, **memory.out(self, losses=(N,), p=shape)
-            )
-            memory.save(self, True, p, target)
-            return losses, p if logits else prediction
-        memory.save(self, False, prediction, target)
-        losses = kernels.binary_cross_entropy_forward(
-            prediction, target, EPSILON, **memory.out(self, losses=(N,))
-        )
-        return losses, prediction
-
-    def backward(self, weight: Array, kernels: ModuleType, memory: Memory) -> Array:
-        fused, p, target = memory.saved(self)
-        out = memory.out(self, dx=p.shape)
-        if fused:
-            return kernels.sigmoid_cross_entropy_backward(p, target, weight, **out)
-        return kernels.binary_cross_entropy_backward(p, target, weight, EPSILON, **out)
-
-    def _classes(self, output_shape: tuple[int, ...]) -> int:
-        return 2
-
-    def _hint(self) -> str:
-        return "; for class numbers use 'sparse_categorical_crossentropy' and one unit per class"
 
 
 class SparseCategoricalCrossentropy(CategoricalCrossentropy):
@@ -161,6 +118,11 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
     ValueError for other labels; arguments as for `CategoricalCrossentropy`.
     Source: keras/src/losses/losses.py.
     """
+
+    def __init__(
+        self, from_logits: bool = False, *, label_smoothing: float = 0.0, **words: Any
+    ) -> None:
+        super().__init__(from_logits, label_smoothing, **words)
 
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
         y = as_array(y, where)
@@ -171,19 +133,14 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
                 f"{where}: shape {y.shape}, expected (N,) class numbers for "
                 "SparseCategoricalCrossentropy; for one-hot labels use 'categorical_crossentropy'"
             )
-        if y.dtype.kind not in "iub":
-            hint = "; if they are, use y.astype('int64')" if y.dtype.kind == "f" else text_hint(y)
+        if numbers(y, where).dtype.kind == "f":
             raise ValueError(
-                f"{where}: labels of type {y.dtype}, expected integer class numbers{hint}"
+                f"{where}: labels of type {y.dtype}, expected integer class numbers; if they are, "
+                "use y.astype('int64')"
             )
         K = output_shape[-1]
-        bad = (y < 0) | (y >= K)
-        if bad.any():
-            first = int(bad.argmax())
-            hint = f"; {ONE_UNIT}" if K == 1 else ""
-            raise ValueError(
-                f"{where}[{first}] is {y[first]}, expected a class from 0 to {K - 1}{hint}"
-            )
+        expected = f"a class from 0 to {K - 1}" + (f"; {ONE_UNIT}" if K == 1 else "")
+        refuse_where((y < 0) | (y >= K), y, where, expected)
         return y
 
     def prepared(self, labels: Array, dtype: Any) -> Array:

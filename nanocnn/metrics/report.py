@@ -7,28 +7,22 @@ import numpy as np
 
 from ..common.arrays import Array
 from ..common.errors import NonFiniteError, ShapeError
-from ..common.validate import as_array, integer
+from ..common.validate import integer, numbers, refuse_where
 
 
 def class_numbers(labels: Any, name: str) -> Array:
     """Class numbers (N,) from class numbers, one-hot rows or probabilities; else ValueError."""
-    array = as_array(labels, name)
-    if array.dtype.kind not in "buif" or array.ndim == 0:
-        raise ValueError(f"{name}={labels!r:.80}, expected an array of numbers")
-    if not np.isfinite(array).all():
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise NonFiniteError(f"{name}: expected finite numbers, got {array[place]} at {place}")
+    array = numbers(labels, name, 1)
+    refuse_where(~np.isfinite(array), array, name, "finite numbers", NonFiniteError)
     if array.ndim > 2 or array.shape[1:] == (0,):
         raise ShapeError(f"{name} has shape {array.shape}, expected classes (N,) or rows (N,K)")
     if array.ndim == 2 and array.shape[1] > 1:
         return array.argmax(axis=1)
     array = array.reshape(-1)
-    wrong = np.flatnonzero((array < 0) | (array != np.floor(array)) | (array >= 2**31))
-    if wrong.size:
-        raise ValueError(
-            f"{name}: {array[wrong[0]]} at {wrong[0]}, expected class numbers 0, 1, 2, ... "
-            "(for a single probability p per image: p > 0.5)"
-        )
+    refuse_where(
+        (array < 0) | (array != np.floor(array)) | (array >= 2**31), array, name,
+        "class numbers 0, 1, 2, ... (for a single probability p per image: p > 0.5)",
+    )  # fmt: skip
     return array.astype(np.intp)
 
 

@@ -15,10 +15,11 @@ from ..distributed import Communicator
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
 from ..losses import Loss, get_loss, is_builtin
-from ..metrics import AnyMetric, Means, get_metrics, metric_configs, sizes
+from ..metrics import Metric, get_metrics
 from ..optimizers import Optimizer, get_optimizer
 from .history import Progress
 from .inputs import Data, checked_weight
+from .measure import Means, metric_configs
 from .passes import remembered
 from .plan import last_activation, make_plan
 from .predictor import INFERENCE_BATCH, Predictor
@@ -33,7 +34,7 @@ class Evaluator(Predictor):
         super()._begin()
         self.optimizer: Optimizer
         self.loss: Loss
-        self.metrics: dict[str, AnyMetric] = {}
+        self.metrics: dict[str, Metric] = {}
         self._unsaved: set[str] = set()  # metrics that a warning said are not saved
         self._compiled = False
 
@@ -42,7 +43,7 @@ class Evaluator(Predictor):
         self, optimizer: str | Optimizer | dict[str, Any] = "rmsprop",
         loss: str | Loss | Callable[[Any, Any], Any] | dict[str, Any] | None = None,
         loss_weights: Any = None,
-        metrics: str | AnyMetric | Sequence[str | AnyMetric | dict[str, Any]] | None = None,
+        metrics: str | Metric | Callable[..., Any] | Sequence[Any] | None = None,
         weighted_metrics: Any = None,
         run_eagerly: Any = False, steps_per_execution: Any = 1, jit_compile: Any = "auto",
         auto_scale_loss: Any = True,
@@ -192,7 +193,7 @@ class Evaluator(Predictor):
         """`_evaluate`, each process a part of the batches, with the same result on all."""
         callbacks.call("on_test_begin", {})
         places = [index for _, index in order]
-        found = np.zeros((len(places), 2 + sum(sizes(self.metrics))))  # samples, loss, sums
+        found = np.zeros((len(places), 2 + 2 * len(self.metrics)))  # samples, loss, sums
         with self.borrowed_memory() as memory:
             for number in range(communicator.rank, len(places), communicator.size):
                 try:

@@ -13,10 +13,10 @@ from ..common.terminal import say
 from ..common.validate import can_pickle, flag, integer
 from ..jit.capture import never_captured
 from ..layers import layers_from_config
-from ..metrics import custom_metrics, warn_not_stored
 from ..optimizers import OPTIMIZERS
 from ..storage.snapshot import Snapshot
 from .drawing import network
+from .measure import custom_metrics, warn_not_stored
 from .plan import describe
 from .record import record
 from .summary import summary

@@ -20,7 +20,7 @@ from ..distributed.tree import Node, Stack, own_shards, push, total
 from ..kernels.memory import Arena, Memory
 from ..layers import BatchNormalization, Dropout, is_builtin
 from ..losses import Loss
-from ..metrics import AnyMetric, sizes
+from ..metrics import Metric
 from ..optimizers import Optimizer
 from .gradients import Gradients, gradients_of
 from .inputs import Data
@@ -43,7 +43,7 @@ class ShardedStep:
         self,
         model: Structure,
         loss: Loss,
-        metrics: Mapping[str, AnyMetric],
+        metrics: Mapping[str, Metric],
         optimizer: Optimizer,
         samples: int,
         memory: Memory,
@@ -53,7 +53,7 @@ class ShardedStep:
     ) -> None:
         self.model, self.optimizer, self.memory = model, optimizer, memory
         self.samples, self.shards, self.communicator = samples, shards, communicator
-        self.plan, self.columns = model.execution_plan, 2 + sum(sizes(metrics))  # of the results
+        self.plan, self.columns = model.execution_plan, 2 + 2 * len(metrics)  # of the results
         optimizer.allocate(model.trainable_weights)
         starts = [samples * shard // shards for shard in range(shards + 1)]
         self.weights = np.diff(starts) / samples

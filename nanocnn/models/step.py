@@ -13,10 +13,10 @@ from ..common.arrays import Array, quiet
 from ..common.errors import NonFiniteError
 from ..kernels.memory import Arena, Memory
 from ..losses import LOSSES, Loss, is_builtin
-from ..metrics import COUNTED, AnyMetric
+from ..metrics import Metric
 from ..optimizers import OPTIMIZERS, Optimizer
 from .inputs import Data
-from .measure import measure
+from .measure import is_counted, measure
 from .passes import Guard, Run, can_capture, captured, read_of, read_of_kernels
 from .structure import Structure
 
@@ -34,7 +34,7 @@ class Step:
         self,
         model: Structure,
         loss: Loss,
-        metrics: Mapping[str, AnyMetric],
+        metrics: Mapping[str, Metric],
         optimizer: Optimizer | None,
         samples: int,
         memory: Memory,
@@ -51,8 +51,7 @@ class Step:
         self.share = np.empty(samples, model.dtype)
         self.prediction: Array
         self._mean, self._penalty, self._correct = np.zeros(2), np.zeros(1), np.zeros(1)
-        counted = not COUNTED.isdisjoint(map(id, metrics.values()))
-        self._counts = counted and self.target.ndim == 2
+        self._counts = any(map(is_counted, metrics.values()))
         self._data: Data | None = None
         if optimizer is not None:
             optimizer.allocate(model.trainable_weights)
@@ -90,9 +89,9 @@ class Step:
 
     def measure(self) -> list[float]:
         """The metrics' sums over the samples of the last run: see `measure`."""
-        correct = float(self._correct[0]) if self._counts else None
-        threshold = self.loss_function.threshold
-        return measure(self.metrics, threshold, self.target, self.prediction, correct)
+        rows = self.target.size // self.target.shape[-1]
+        correct = float(self._correct[0]) * (self.samples / rows)
+        return measure(self.metrics, self.target, self.prediction, correct)
 
     def release(self) -> None:
         """Let go of the data that was filled in last."""
@@ -148,8 +147,9 @@ class Step:
         if self.optimizer is not None:
             model._write_penalty(self._penalty)
         if self._counts:
-            args = self.target, self.prediction, loss.threshold
-            kernels.count_correct(*args, out=self._correct)
+            K = self.target.shape[-1]
+            rows = [each.reshape(-1, K) for each in (self.target, self.prediction)]
+            kernels.count_correct(*rows, loss.threshold, out=self._correct)
 
     def _backward(self) -> None:
         dy = self.loss_function.backward(self.share, self.model.kernels, self.memory)

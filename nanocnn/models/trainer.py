@@ -18,11 +18,11 @@ from ..common.validate import flag, integer
 from ..distributed import get_communicator
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
-from ..metrics import Means
 from .evaluator import Evaluator, as_keras
 from .history import History, Progress
 from .inputs import Data, class_weighted
 from .interrupts import FrameLock, Pressed, Terminated, deferred_interrupts
+from .measure import Means
 from .passes import remembered
 from .run import Run, check_shards, checked_freq, how_to_resume
 from .shards import ShardedStep

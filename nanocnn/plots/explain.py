@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..common.errors import ShapeError
-from ..common.validate import integer
+from ..common.errors import NonFiniteError, ShapeError
+from ..common.validate import integer, refuse_where
 from ..kernels.memory import Memory
 from ..layers import Layer
 from ..layers.linear import Linear
 from ..models.record import unchanged
 from ..models.sequential import Sequential
 from .inside import find_conv
-from .style import INK, Array, built, finite, new_figure, one_image, shortened, show_image
+from .style import INK, Array, built, new_figure, one_image, shortened, show_image
 
 
 def saliency(model: Sequential, image: Any, label: int | None = None) -> Figure:
@@ -86,7 +86,8 @@ def score_gradients(
         label = int(a[0].argmax()) if label is None else integer(label, "label", 0)
         if label >= K:
             raise ValueError(f"label={label}, expected a class from 0 to {K - 1}")
-        finite(a[0], "the model's scores of this image")
+        scores, bad = a[0], ~np.isfinite(a[0])
+        refuse_where(bad, scores, "scores of this image", "finite numbers", NonFiniteError)
         d = np.zeros_like(a)
         d[0, label] = 1
         found = {}

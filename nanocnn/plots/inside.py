@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ..callbacks import Callback
 from ..common.errors import unknown
 from ..common.validate import integer
-from ..layers import Conv2D, Dropout, Flatten, Layer
+from ..layers import Conv2D, Dropout, Flatten
 from ..models.sequential import Sequential
 from ..models.worked_example import Trace
 from .style import (
@@ -243,20 +243,10 @@ def _rms(array: Array | None) -> float:
 
 def find_conv(model: Sequential, name: str | None, first: bool) -> Conv2D:
     """The Conv2D called `name`, or the first or last one; ValueError if there is none."""
-    convs: dict[str, Layer] = {
-        layer.name: layer for layer in built(model).layers if isinstance(layer, Conv2D)
-    }
+    convs = {layer.name: layer for layer in built(model).layers if isinstance(layer, Conv2D)}
     if not convs:
         raise ValueError(f"model {model.name!r} has no Conv2D layer")
     chosen = list(convs)[0 if first else -1] if name is None else name
     if not isinstance(chosen, str) or chosen not in convs:
-        for other in model.layers if isinstance(chosen, str) else ():
-            if other.name == chosen:
-                raise ValueError(
-                    f"layer {chosen!r} is a {type(other).__name__}, expected a Conv2D: "
-                    f"{', '.join(convs)}"
-                )
         raise unknown("Conv2D layer", chosen, convs)
-    conv = convs[chosen]
-    assert isinstance(conv, Conv2D)
-    return conv
+    return convs[chosen]

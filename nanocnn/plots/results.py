@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from .. import metrics
 from ..common.errors import ShapeError
-from ..common.validate import integer
+from ..common.validate import integer, numbers
 from ..metrics.report import class_numbers
 from .style import (
     INK,
@@ -21,7 +21,6 @@ from .style import (
     line_styles,
     name_ticks,
     new_figure,
-    numbers,
     shortened,
     show_image,
     spaced_markers,
@@ -43,7 +42,7 @@ def training_curves(history: Any) -> Figure:
             "lists such as {'loss': [0.5, 0.3]}"
         )
     curves = {
-        str(name): numbers(each, f"training_curves: history[{name!r}]").ravel()
+        str(name): numbers(each, f"training_curves: history[{name!r}]", 1).ravel()
         for name, each in values.items()
     }
     names = [n for n in curves if not n.startswith("val_") and n != "learning_rate"]
@@ -86,7 +85,7 @@ def prediction_grid(
     predictions  class numbers (N,) or probabilities (N,K), which are shown in per cent
     columns      images per row, up to 20; fewer if the class_names are long
     """
-    images, columns = numbers(x, "prediction_grid: x"), integer(columns, "columns")
+    images, columns = numbers(x, "prediction_grid: x", 1), integer(columns, "columns")
     true, guessed = class_numbers(y_true, "y_true"), class_numbers(predictions, "predictions")
     if not len(images) == len(true) == len(guessed) or not 1 <= len(images) <= 100:
         raise ShapeError(

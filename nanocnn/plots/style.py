@@ -11,7 +11,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
 from ..common.arrays import Array as Array
-from ..common.errors import NonFiniteError, ShapeError
+from ..common.errors import ShapeError
+from ..common.validate import numbers
 from ..data.batches import take
 from ..models.sequential import Sequential
 
@@ -98,25 +99,6 @@ def show_image(axis: Axes, image: Array, cmap: str = PAPER, **options: Any) -> A
     return axis.imshow(flat, cmap=cmap, interpolation="nearest", **options)
 
 
-def numbers(values: Any, name: str, kinds: str = "buif") -> Array:
-    """`values` as an array of numbers; ValueError with `name` if it is anything else."""
-    try:
-        array = np.asarray(values)
-    except ValueError as error:  # nested lists of unequal lengths
-        raise ShapeError(f"{name}: expected an array of numbers: {error}") from error
-    if array.dtype.kind not in kinds or array.ndim == 0:
-        raise ValueError(f"{name}={values!r:.80}, expected an array of numbers")
-    return array
-
-
-def finite(array: Array, name: str) -> Array:
-    """The array itself if all numbers are finite; else NonFiniteError names the first."""
-    if not np.isfinite(array).all():
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise NonFiniteError(f"{name}: expected finite numbers, got {array[place]} at {place}")
-    return array
-
-
 def built(model: Any) -> Sequential:
     """The model if it is a Sequential with weights; else ValueError."""
     if not isinstance(model, Sequential):
@@ -133,7 +115,7 @@ def one_image(model: Sequential, image: Any) -> Array:
 
     image  (H,W), (H,W,C) or (1,H,W,C), uint8 or float; ValueError for anything else
     """
-    array = numbers(image, "image")
+    array = numbers(image, "image", 1)
     if array.ndim <= len(model.input_shape):
         array = array[np.newaxis]
     if len(array) != 1:

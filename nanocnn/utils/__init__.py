@@ -34,6 +34,16 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Array:
     return (labels[..., np.newaxis] == np.arange(K)).astype(np.float64)
 
 
+def normalize(x: Any, axis: int = -1, order: float = 2) -> Array:
+    """Return x (...) divided by its norm of this order along `axis`; zeros stay zeros."""
+    array = as_array(x, "normalize: x")
+    try:
+        norm = np.linalg.norm(array, order, axis, keepdims=True)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f"normalize: x, axis={axis!r:.80}, order={order!r:.80}: {error}") from None
+    return array / np.where(norm == 0, 1, norm)
+
+
 def set_random_seed(seed: int) -> None:
     """Seed Python's and NumPy's global generators, and models that are made without a `seed`."""
     seed = integer(seed, "set_random_seed: seed", 0, bits=32)

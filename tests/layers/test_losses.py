@@ -144,13 +144,13 @@ LABELS = [
     (BinaryCrossentropy(), 1, 2 * Y - 1, r"y\[\(\d+, 0\)\] is -1, expected 0 or 1; for class num"),
     (BinaryCrossentropy(), 1, CLASSES, r"is \d, expected 0 or 1; for class numbers use 'sparse_ca"),
     (BinaryCrossentropy(), 3, Y, r"shape \(60,\), expected \(N, 3\) for BinaryCrossentropy; for c"),
-    (BinaryCrossentropy(), 1, Y.astype(str), "labels of type <U.*expected numbers; for text such"),
+    (BinaryCrossentropy(), 1, Y.astype(str), "array of type <U.*expected numbers; for text such"),
     (SparseCategoricalCrossentropy(), 1, Y, "one output unit, .* 'binary_crossentropy' after D"),
     (CategoricalCrossentropy(), 1, Y[:, None], "one output unit, .* use 'binary_crossentropy' aft"),
     (SparseCategoricalCrossentropy(), 3, Y.astype(str),
-     r"expected integer class numbers; for text .*astype\('int"),
+     r"expected numbers; for text .*astype\('int"),
     (SparseCategoricalCrossentropy(), 3, Y.astype(str).astype(object),
-     "object, expected integer class numbers"),
+     "object, expected numbers; for text"),
     (MeanSquaredError(), 3, Y, r"shape \(60,\), expected \(N, 3\) for MeanSquaredError"),
 ]  # fmt: skip
 

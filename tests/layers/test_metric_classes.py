@@ -16,14 +16,11 @@ RNG = np.random.default_rng(3)
 BINARY = (RNG.integers(0, 2, (40, 5)), RNG.random((40, 5), np.float32))
 ROWS = (np.eye(5)[RNG.integers(0, 5, 40)], BINARY[1])
 SPARSE_ROWS = (ROWS[0].argmax(1), BINARY[1])
-GUESSES = (SPARSE_ROWS[0], BINARY[1].argmax(1))
 POSITIVES = [
-    {}, {"thresholds": 0.3}, {"thresholds": [0.0, 0.4, 1.0]}, {"top_k": 2}, {"class_id": 3},
+    {}, {"thresholds": 0.3}, {"thresholds": 0.0}, {"top_k": 2}, {"class_id": 3},
     {"top_k": 1, "class_id": 0}, {"top_k": 3, "thresholds": 0.7},
 ]  # fmt: skip
 CASES = [
-    ("Accuracy", {}, GUESSES),
-    ("Accuracy", {}, (GUESSES[0], GUESSES[1][:, None])),
     ("BinaryAccuracy", {}, BINARY),
     ("BinaryAccuracy", {"threshold": 0.2}, BINARY),
     ("CategoricalAccuracy", {}, ROWS),
@@ -62,7 +59,6 @@ def test_values_worked_out_by_hand():
     y, p = [0, 1, 1, 1], [0.9, 0.2, 0.8, 0.6]
     assert Precision()(y, p) == 2 / 3 == Recall()(y, p)
     assert Precision(0.7)(y, p) == 1 / 2 and Recall(0.7)(y, p) == 1 / 3
-    np.testing.assert_allclose(Recall([0.1, 0.7])(y, p), [1, 1 / 3])
     assert Precision()(y, np.zeros(4)) == 0
     assert Precision()([0.1, 0.9], [0.8, 0.9]) == 0.5  # smoothed labels
     metric = Precision()
@@ -185,7 +181,7 @@ def test_a_metric_of_ones_own(tmp_path):
     with pytest.warns(UserWarning, match="a file cannot store the metric error"):
         made.save(tmp_path / "m.npz")
     made.compile("sgd", SPARSE, metrics=[Bad()])
-    with pytest.raises(ValueError, match=r"metric 'bad': \[nan  1.\], expected 2 numbers"):
+    with pytest.raises(ValueError, match=r"metric 'bad': sums \[nan  1.\], expected two"):
         made.evaluate(X, Y)
 
 
@@ -193,18 +189,17 @@ def test_a_metric_of_ones_own(tmp_path):
     ("make", "message"),
     [
         (lambda: Precision(1.5), "Precision: thresholds=1.5, expected a number from 0 to 1"),
-        (lambda: Precision([]), r"Precision: thresholds=\[\], expected a number"),
+        (lambda: Precision([0.1]), r"Precision: thresholds=\[0.1\], expected a number"),
         (lambda: Recall(top_k=0), "Recall: top_k=0"),
         (lambda: Recall(class_id=-1), "Recall: class_id=-1"),
         (lambda: Recall(class_id=7)([0], [[0.5, 0.5]]), "class_id=7, expected one of 2"),
         (lambda: metrics.BinaryAccuracy("a/b"), "BinaryAccuracy: name='a/b'"),
-        (lambda: metrics.Accuracy(dtype="int8"), "dtype='int8'"),
-        (lambda: binary(chosen=[Precision([0.1, 0.2])]), "'precision': several thresholds"),
+        (lambda: metrics.BinaryAccuracy(dtype="int8"), "dtype='int8'"),
         (lambda: binary(chosen=[Precision(name="loss")]), "metric 'loss': expected another name"),
         (lambda: binary(chosen=["presicion"]), "did you mean 'precision'"),
-        (lambda: metrics.accuracy([3, 0], [[0.5, 0.5]] * 2), "y_true holds 3, expected a class fr"),
+        (lambda: metrics.accuracy([3, 0], [[0.5, 0.5]] * 2), r"y_true\[0\] is 3, expected a class"),
         (lambda: metrics.accuracy([[1, 0]], [[0.5, 0.5, 0]]), r"shapes \(1, 2\) and \(1, 3\)"),
-        (lambda: Precision()([1, 0], [1, 0], [1, 2, 3]), r"sample_weight: int64 \(3,\), expected"),
+        (lambda: Precision()([1, 0], [1, 0], [1, 2, 3]), r"sample_weight: shape \(3,\), expected"),
     ],
 )
 def test_what_is_wrong_is_named(make, message):

@@ -77,15 +77,15 @@ def test_the_mean_is_over_all_samples_including_a_short_last_batch(metric):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (np.ones(3), r"metric 'bad' returned shape \(3,\) for 40 samples, expected one number"),
+        (np.ones(3), r"metric 'bad' returned shape \(3,\) for 40 samples, expected \(40,\): a"),
         (np.ones((10, 40)), r"returned shape \(10, 40\) for 40 samples"),
         (np.ones((40, 0)), r"returned shape \(40, 0\)"),
         (None, "metric 'bad' returned None, expected numbers"),
         ("0.5", "metric 'bad' returned '0.5', expected numbers"),
         (1j, "metric 'bad' returned 1j, expected numbers"),
-        ([[1], [1, 2]], "metric 'bad': expected numbers"),
-        (np.nan, "metric 'bad' returned NaN or infinity"),
-        (np.r_[np.ones(39), np.inf], "metric 'bad' returned NaN or infinity"),
+        ([[1], [1, 2]], "metric 'bad': expected an array of numbers"),
+        (np.nan, r"metric 'bad': sums \[nan 40.\], expected two finite numbers"),
+        (np.r_[np.ones(39), np.inf], r"metric 'bad': sums \[inf 40.\], expected two finite"),
     ],
 )
 def test_a_result_that_is_not_a_number_names_the_metric(value, message):

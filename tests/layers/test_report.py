@@ -47,8 +47,8 @@ def test_every_character_is_scikit_learns(K, digits):
     [
         (([0, 1], [0]), "2 labels and 1 predictions"),
         (([], []), "y_true"),
-        (([0.5], [0]), "y_true: 0.5 at 0, expected class numbers"),
-        (([0], [np.nan]), "y_pred: expected finite numbers"),
+        (([0.5], [0]), r"y_true\[0\] is 0.5, expected class numbers"),
+        (([0], [np.nan]), r"y_pred\[0\] is nan, expected finite numbers"),
         (([0, 1], [0, 20_000]), "20001 classes, expected up to 10,000"),
         (([0, 1], [0, 1], ["one"]), "target_names: 1 names, expected 2, for the classes 0, 1"),
         (([0, 1], [0, 1], "ab"), "target_names='ab', expected a list of text"),

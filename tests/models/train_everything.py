@@ -63,7 +63,6 @@ from nanocnn import (
 )
 from nanocnn.initializers import INITIALIZERS
 from nanocnn.metrics import (
-    Accuracy,
     BinaryAccuracy,
     CategoricalAccuracy,
     MeanAbsoluteError,
@@ -239,7 +238,6 @@ def by_losses() -> dict[str, Training]:
                 SparseTopKCategoricalAccuracy(2),
                 TopKCategoricalAccuracy(3),
                 BinaryAccuracy(threshold=0.1),
-                Accuracy("equal"),
                 CategoricalAccuracy("first"),
                 SparseCategoricalAccuracy("second"),
                 MeanSquaredError(),

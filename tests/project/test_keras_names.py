@@ -215,6 +215,14 @@ def test_to_categorical_of_what_is_no_class(x, classes, message):
         to_categorical(x, classes)
 
 
+def test_normalize():
+    x = np.array([[3.0, 4.0], [0.0, 0.0]])
+    assert keras.utils.normalize(x).tolist() == [[0.6, 0.8], [0.0, 0.0]]
+    assert keras.utils.normalize(x, axis=0, order=1).tolist() == [[1.0, 1.0], [0.0, 0.0]]
+    with pytest.raises(ValueError, match=r"normalize: x, axis=3, order=2"):
+        keras.utils.normalize(x, axis=3)
+
+
 def test_set_random_seed_seeds_all_generators_and_models_without_a_seed(monkeypatch):
     states = random.getstate(), np.random.get_state()
     monkeypatch.setattr(seeds, "default", 0)

@@ -58,7 +58,8 @@ SIGNATURES = signatures()
 RECEIVERS = {
     "Sequential": model, "Layer": dense, "Activation": dense, "Loss": MeanSquaredError,
     "Normalization": nanocnn.Normalization, "Trace": lambda: TRACE,
-    "Schedule": lambda: ExponentialDecay(**DECAY), "Metric": BinaryAccuracy, "Precision": Precision,
+    "Schedule": lambda: ExponentialDecay(**DECAY), "Metric": BinaryAccuracy,
+    "MeanMetric": BinaryAccuracy, "Precision": Precision,
 }  # fmt: skip
 
 

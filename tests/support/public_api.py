@@ -60,7 +60,7 @@ LOSSES = (
     "mean_squared_error", "mse",
 )  # fmt: skip
 METRIC_CLASSES = (
-    "Accuracy", "BinaryAccuracy", "CategoricalAccuracy", "MeanAbsoluteError", "MeanSquaredError",
+    "BinaryAccuracy", "CategoricalAccuracy", "MeanAbsoluteError", "MeanMetric", "MeanSquaredError",
     "Metric", "SparseCategoricalAccuracy", "SparseTopKCategoricalAccuracy",
     "TopKCategoricalAccuracy",
 )  # fmt: skip
@@ -164,13 +164,16 @@ EXAMPLES = {
     **{f"metrics.{name}": dict(dtype="float32") for name in METRIC_CLASSES},
     **{f"losses.{name}": dict(y_true=np.eye(4), y_pred=np.eye(4)) for name in LOSSES},
     "losses.sparse_categorical_crossentropy": dict(y_true=[1, 0], y_pred=np.eye(2)),
-    "metrics.Precision": dict(thresholds=[0.5], top_k=2, class_id=1),
+    "metrics.Precision": dict(thresholds=0.5, top_k=2, class_id=1),
     "metrics.Recall": dict(thresholds=0.5),
     **{
         f"Metric.{name}": dict(y_true=[0, 1], y_pred=[0, 1], sample_weight=[1, 2])
         for name in ("__call__", "sums", "update_state")
     },
-    "Precision.sums": dict(y_true=[0, 1], y_pred=[0, 1], sample_weight=[1, 2]),
+    **{
+        f"{name}.sums": dict(y_true=[0, 1], y_pred=[0, 1], sample_weight=[1, 2])
+        for name in ("MeanMetric", "Precision")
+    },
     "metrics.classification_report": dict(y_true=Y, y_pred=Y, target_names=["a", "b", "c"]),
     "metrics.confusion_matrix": dict(y_true=Y, y_pred=Y),
     "kernels.geometry.sliding_window": dict(size=(6, 6), kernel=(3, 3)),
@@ -200,8 +203,7 @@ INTERNAL = [
     "backend.clear_session", "utils.plot_model",
     "*.transform_backward", "data.batches.*", "data.download.*",
     "data.lazy.*", "LazyImages.*",
-    "metrics.Means", "Means.*", "metrics.get_metrics", "metrics.custom_metrics",
-    "metrics.warn_not_stored", "metrics.metric_configs", "metrics.sizes",
+    "metrics.FunctionMetric", "metrics.get_metrics", "metrics.ratio",
     "Nadam.*", "*.function", "losses.[A-Z]*", "FunctionLoss.*", "losses.get*", "losses.is_builtin",
 ]  # fmt: skip
 MORE_MODULES = ("backend", "utils", "kernels", "kernels.geometry", "losses", "metrics")
