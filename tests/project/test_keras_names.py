@@ -51,7 +51,7 @@ from nanocnn.models import Sequential, load_model
 from nanocnn.datasets import mnist; mnist.load_data
 from nanocnn.datasets.mnist import load_data
 import nanocnn.datasets.mnist
-from nanocnn.utils import to_categorical, set_random_seed, plot_model
+from nanocnn.utils import to_categorical, set_random_seed, normalize, plot_model
 from nanocnn.utils import np_utils; np_utils.to_categorical
 from nanocnn.utils.np_utils import to_categorical
 from nanocnn.regularizers import l2, L2

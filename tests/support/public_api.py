@@ -86,6 +86,7 @@ EXAMPLES = {
     "ZeroPadding2D": dict(padding=1, **LAYER),
     "Input": dict(shape=(6, 6, 1), name="thing"),
     "Layer": LAYER,
+    "utils.normalize": dict(x=[[3.0, 4.0]]),
     "utils.set_random_seed": dict(seed=0),
     "utils.to_categorical": dict(x=[0, 2, 1]),
     "MaxPooling2D": POOL,
