@@ -95,7 +95,7 @@ class Scalar:
                 y = layer.run_forward(y, self.training, memory)
                 function = layer.activation if isinstance(layer, Linear) else layer
                 if isinstance(function, BaseActivation) and "relu" in function.activation:
-                    found += [y > 0, *(y < top for top in function.constants[2:])]
+                    found += [y > 0, *(y < top for top in function.arguments[2:])]
         return found
 
     @contextmanager

@@ -25,35 +25,23 @@ class BaseActivation(Layer):
     """Base class: y = f(x), for x of any shape.
 
     `activation` is the function's name in `ACTIVATIONS`, by which a plan fuses it or leaves it to
-    the loss; `constants` are what its kernels take besides the array.
+    the loss.
     """
 
-    constants: tuple[float, ...] = ()
-
-    def _choose(self, activation: str, *constants: float) -> None:
+    def _choose(self, activation: str, *arguments: float) -> None:
         self.activation = self.operation = activation
-        if constants:
-            self.constants = constants
+        self.arguments = arguments
         self.saves = ("x",) if activation in SAVE_X else ("y",)
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        if self.activation == "linear":
-            return x
-        function = getattr(self.kernels, f"{self.operation}_forward")
-        y: Array = function(x, *self.constants, **memory.out(self, y=x.shape))
-        memory.save(self, x if self.activation in SAVE_X else y)
-        return y
+        return x if self.activation == "linear" else super()._forward(x, training, memory)
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        if self.activation == "linear":
-            return dy
-        (saved,) = memory.saved(self)
-        function = getattr(self.kernels, f"{self.operation}_backward")
-        return function(dy, saved, *self.constants, **memory.out(self, dx=saved.shape))
+        return dy if self.activation == "linear" else super()._backward(dy, need_dx, memory)
 
     def formula(self) -> str:
-        if self.constants:
-            slope, threshold, most = self.constants
+        if self.arguments:
+            slope, threshold, most = self.arguments
             x = f"(x - {threshold:g})" if threshold else "x"
             above = "x" if most == inf else f"min(x, {most:g})"
             return f"y = {slope:g} * {x} where x <= {threshold:g}, else {above}"

@@ -38,6 +38,7 @@ class BatchNormalization(Layer):
 
     operation, saves = "batch_norm", ("x", "mean", "variance")
     untrained = ("moving_mean", "moving_variance")
+    equation = "y = gamma * (x - mean) / sqrt(variance + epsilon) + beta"
 
     def __init__(
         self,
@@ -148,6 +149,3 @@ class BatchNormalization(Layer):
     def _set_gradients(self, dgamma: Array, dbeta: Array) -> None:
         grads = {"gamma": dgamma, "beta": dbeta}
         self.grads = {name: grads[name] for name in self.params}
-
-    def formula(self) -> str:
-        return "y = gamma * (x - mean) / sqrt(variance + epsilon) + beta"

@@ -55,6 +55,8 @@ class Rescaling(Affine):
     Source: keras/src/layers/preprocessing/rescaling.py.
     """
 
+    equation = "y = x * scale + offset"
+
     def __init__(self, scale: Any, offset: Any = 0.0, **options: Any) -> None:
         super().__init__(**options)
         self.scale = _numbers(scale, "Rescaling: scale")
@@ -66,9 +68,6 @@ class Rescaling(Affine):
 
     def _fill(self) -> None:
         self.vectors[0], self.vectors[1] = self.scale, self.offset
-
-    def formula(self) -> str:
-        return "y = x * scale + offset"
 
 
 class Normalization(Affine):

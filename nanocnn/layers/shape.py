@@ -70,6 +70,8 @@ class Flatten(Layer):
     Source: keras/src/layers/reshaping/flatten.py.
     """
 
+    equation = "y = x with one row a sample"
+
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         return (prod(input_shape),), {}
 
@@ -79,9 +81,6 @@ class Flatten(Layer):
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         return dy.reshape(len(dy), *self.input_shape)
 
-    def formula(self) -> str:
-        return "y = x with one row a sample"
-
 
 class Reshape(Flatten):
     """Each sample in another shape, (N, ...) -> (N, *target_shape), last axis fastest, no copy.
@@ -89,6 +88,8 @@ class Reshape(Flatten):
     One size may be -1: what is left. ValueError for other sizes below 1, ShapeError if the number
     of elements differs. Source: keras/src/layers/reshaping/reshape.py.
     """
+
+    equation = "y = x with each sample in another shape"
 
     def __init__(self, target_shape: tuple[int, ...], **options: Any) -> None:
         super().__init__(**options)
@@ -108,9 +109,6 @@ class Reshape(Flatten):
                 f"many elements as target_shape={self.target_shape}"
             )
         return shape, {}
-
-    def formula(self) -> str:
-        return "y = x with each sample in another shape"
 
 
 class ZeroPadding2D(Layer):
@@ -134,18 +132,11 @@ class ZeroPadding2D(Layer):
             )
         rows, columns = ([integer(n, "ZeroPadding2D: padding", 0) for n in each] for each in pairs)
         self.padding = (rows[0], rows[1]), (columns[0], columns[1])
+        self.arguments = (self.padding,)
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         window, C = window_over(input_shape, self.name, (1, 1))
         return (window.H + sum(self.padding[0]), window.W + sum(self.padding[1]), C), {}
-
-    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        out = memory.out(self, y=(len(x), *self.output_shape))
-        return self.kernels.zero_pad_forward(x, self.padding, **out)
-
-    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        out = memory.out(self, dx=(len(dy), *self.input_shape))
-        return self.kernels.zero_pad_backward(dy, self.padding, **out)
 
     def formula(self) -> str:
         (top, _), (left, _) = self.padding
