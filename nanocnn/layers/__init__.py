@@ -11,22 +11,16 @@ from .base import Layer, automatic_name
 from .dropout import Dropout
 from .linear import Conv2D, Dense
 from .normalization import BatchNormalization
-from .pooling import (
-    AveragePooling2D,
-    GlobalAveragePooling2D,
-    GlobalMaxPooling2D,
-    MaxPooling2D,
-)
+from .pooling import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
 from .preprocessing import Normalization, Rescaling
 from .shape import Flatten, Input, Reshape, ZeroPadding2D
 
 __getattr__ = names_of(__name__)
-_KINDS: tuple[type[Layer], ...] = (
-    Conv2D, MaxPooling2D, AveragePooling2D, BatchNormalization, Activation, Dropout, Flatten, Dense,
-    GlobalAveragePooling2D, GlobalMaxPooling2D, LeakyReLU, Normalization, ReLU, Rescaling, Reshape,
-    Softmax, ZeroPadding2D,
-)  # fmt: skip
-LAYERS: dict[str, type[Layer]] = {"InputLayer": Input} | {kind.__name__: kind for kind in _KINDS}
+LAYERS: dict[str, type[Layer]] = {"InputLayer": Input} | {
+    name: kind
+    for name, kind in globals().items()
+    if isinstance(kind, type) and issubclass(kind, Layer) and kind not in (Input, Layer)
+}
 
 
 def is_builtin(layer: Layer) -> bool:

@@ -121,6 +121,7 @@ class Layer(Configured, Weighted):
     def build(
         self,
         input_shape: Shape,
+        *,
         rng: np.random.Generator | int = 0,
         dtype: Any = "float32",
         kernels: ModuleType | None = None,

@@ -16,12 +16,11 @@ from .base import Array, Layer, Shape, window_over
 class Linear(Layer):
     """Base class of Dense and Conv2D: kernel, bias, their initializers, L2 penalty, activation.
 
-    y = activation(transform(x)); `operation` and `geometry` are the transform's kernel and window.
+    y = activation(transform(x)); `operation` is the transform's kernel.
     `activation` is a separate layer, so that a plan can fuse it or leave it to the loss.
     """
 
     saves = ("x",)
-    geometry: tuple[Window, ...] = ()
 
     def __init__(
         self,
@@ -51,7 +50,7 @@ class Linear(Layer):
         memory.save(self, x)
         forward = getattr(self.kernels, f"{self.operation}_forward")
         out = memory.out(self, z=(len(x), *self.output_shape))
-        return forward(x, self.params["kernel"], self.bias, *self.geometry, **fused, **out)
+        return forward(x, self.params["kernel"], self.bias, *self.arguments, **fused, **out)
 
     def transform_backward(
         self, dz: Array, need_dx: bool, memory: Memory, **fused: Any
@@ -61,7 +60,7 @@ class Linear(Layer):
         kernel = self.params["kernel"]
         backward = getattr(self.kernels, f"{self.operation}_backward")
         out = self.gradient_buffers(x, need_dx, memory)
-        dx, dweight, dbias = backward(dz, x, kernel, *self.geometry, need_dx, **fused, **out)
+        dx, dweight, dbias = backward(dz, x, kernel, *self.arguments, need_dx, **fused, **out)
         self.set_gradients(dweight, dbias)
         return dx
 
@@ -83,7 +82,9 @@ class Linear(Layer):
 
     def _prepare(self) -> None:
         self.activation.name = f"{self.name}/{self.activation.activation}"
-        self.activation.build(self.output_shape, self.rng, self.dtype, self.kernels)
+        self.activation.build(
+            self.output_shape, rng=self.rng, dtype=self.dtype, kernels=self.kernels
+        )
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         return self.activation._forward(self.transform(x, memory), training, memory)
@@ -188,7 +189,7 @@ class Conv2D(Linear):
     def _prepare(self) -> None:
         super()._prepare()
         self.window, _ = self._window(self.input_shape)
-        self.geometry = (self.window,)
+        self.arguments = (self.window,)
 
     def _window(self, shape: Shape) -> tuple[Window, int]:
         return window_over(
