@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..common.config import serialize
-from ..common.errors import unknown
 from ..common.names import names_of
 from .activation import Activation, LeakyReLU, ReLU, Softmax
 from .base import Layer, automatic_name
@@ -47,15 +46,8 @@ def make_names_unique(layers: Iterable[Layer]) -> None:
             layer.name = name
 
 
-def layer_from_config(class_name: str, config: dict[str, Any]) -> Layer:
-    """Create a layer from its class name, which must be in `LAYERS`, and its config."""
-    if class_name not in LAYERS:
-        raise unknown("layer", class_name, LAYERS)
-    return LAYERS[class_name].from_config(config)
-
-
 def layer_config(layer: Layer) -> dict[str, Any]:
-    """Return {"class_name", "config"} for `layer_from_config`; an `Input` is an InputLayer."""
+    """Return {"class_name", "config"} for `layers_from_config`; an `Input` is an InputLayer."""
     config = serialize(layer)
     if not is_builtin(layer):  # its __init__ need not take these
         return {**config, "name": layer.name, "trainable": layer.trainable}
@@ -68,11 +60,10 @@ def layers_from_config(
     """Create layers from the results of `layer_config`; `custom`: custom classes by index."""
     layers = []
     for index, each in enumerate(configs):
-        if kind := custom.get(index):
-            layer = kind.from_config(each["config"])
+        kind = custom.get(index) or LAYERS[each["class_name"]]
+        layer = kind.from_config(each["config"])
+        if index in custom:
             layer.name, layer.named, layer.trainable = each["name"], True, each["trainable"]
-        else:
-            layer = layer_from_config(each["class_name"], each["config"])
         layers.append(layer)
     return layers
 
@@ -81,5 +72,5 @@ __all__ = [
     "LAYERS", "Activation", "AveragePooling2D", "BatchNormalization", "Conv2D", "Dense", "Dropout",
     "Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Input", "Layer", "LeakyReLU",
     "MaxPooling2D", "Normalization", "ReLU", "Rescaling", "Reshape", "Softmax", "ZeroPadding2D",
-    "is_builtin", "layer_config", "layer_from_config", "layers_from_config", "make_names_unique",
+    "is_builtin", "layer_config", "layers_from_config", "make_names_unique",
 ]  # fmt: skip

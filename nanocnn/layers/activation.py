@@ -32,20 +32,13 @@ class BaseActivation(Layer):
         self.activation = self.operation = activation
         self.arguments = arguments
         self.saves = ("x",) if activation in SAVE_X else ("y",)
+        self.equation = ACTIVATIONS[activation]
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         return x if self.activation == "linear" else super()._forward(x, training, memory)
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         return dy if self.activation == "linear" else super()._backward(dy, need_dx, memory)
-
-    def formula(self) -> str:
-        if self.arguments:
-            slope, threshold, most = self.arguments
-            x = f"(x - {threshold:g})" if threshold else "x"
-            above = "x" if most == inf else f"min(x, {most:g})"
-            return f"y = {slope:g} * {x} where x <= {threshold:g}, else {above}"
-        return ACTIVATIONS[self.activation]
 
 
 class Activation(BaseActivation):
@@ -82,11 +75,14 @@ class ReLU(BaseActivation):
         self.negative_slope = _positive(negative_slope, "ReLU: negative_slope")
         self.threshold = _positive(threshold, "ReLU: threshold")
         most = inf if self.max_value is None else self.max_value
-        constants = self.negative_slope, self.threshold, most
-        if constants == (0, 0, inf):
+        numbers = self.negative_slope, self.threshold, most
+        if numbers == (0, 0, inf):
             self._choose("relu")
         else:
-            self._choose("leaky_relu", *constants)
+            self._choose("leaky_relu", *numbers)
+            self.equation = (
+                "y = negative_slope * (x - threshold) where x <= threshold, else min(x, max_value)"
+            )
 
 
 class LeakyReLU(BaseActivation):
@@ -99,6 +95,7 @@ class LeakyReLU(BaseActivation):
         super().__init__(**options)
         self.negative_slope = _positive(negative_slope, "LeakyReLU: negative_slope")
         self._choose("leaky_relu", self.negative_slope, 0.0, inf)
+        self.equation = f"y = max(x, {self.negative_slope:g} * x)"
 
 
 class Softmax(BaseActivation):
