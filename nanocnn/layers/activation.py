@@ -95,7 +95,7 @@ class LeakyReLU(BaseActivation):
         super().__init__(**options)
         self.negative_slope = _positive(negative_slope, "LeakyReLU: negative_slope")
         self._choose("leaky_relu", self.negative_slope, 0.0, inf)
-        self.equation = f"y = max(x, {self.negative_slope:g} * x)"
+        self.equation = f"y = {self.negative_slope:g} * x where x <= 0, else x"
 
 
 class Softmax(BaseActivation):

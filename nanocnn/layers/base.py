@@ -23,7 +23,6 @@ from ..common.validate import (
     sample_shape,
 )
 from ..kernels import get_kernels
-from ..kernels.geometry import Window, sliding_window
 from ..kernels.memory import Memory
 from .weights import Weighted
 
@@ -342,21 +341,3 @@ def _read_only(array: Array) -> Array:
 def automatic_name(class_name: str) -> str:
     """Return Keras's default name for a class: MaxPooling2D -> max_pooling2d."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", class_name).lower()
-
-
-def window_over(
-    shape: Shape, layer: str, kernel: tuple[int, int], *arguments: Any
-) -> tuple[Window, int]:
-    """Return the window of `sliding_window` over images of `shape` (H,W,C), and C.
-
-    Raises `ShapeError` naming the layer for other shapes and for images smaller than the window.
-    """
-    if len(shape) != 3:
-        raise ShapeError(
-            f"{layer}: input of shape (N, {sizes(shape)}), "
-            "expected images (N, height, width, channels)"
-        )
-    try:
-        return sliding_window(shape[:2], kernel, *arguments), shape[2]
-    except ShapeError as error:
-        raise ShapeError(f"{layer}: {error}") from None

@@ -10,7 +10,8 @@ from ..kernels.geometry import Window
 from ..kernels.memory import Memory
 from ..regularizers import get_regularizer
 from .activation import Activation
-from .base import Array, Layer, Shape, window_over
+from .base import Array, Layer, Shape
+from .pooling import window_over
 
 
 class Linear(Layer):
@@ -127,6 +128,7 @@ class Dense(Linear):
             **options,
         )  # fmt: skip
         self.units = integer(units, "Dense: units")
+        self.equation = f"y = x @ kernel{' + bias' * self.use_bias}"
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         if len(input_shape) != 1:
@@ -135,9 +137,6 @@ class Dense(Linear):
                 "put a Flatten() before it"
             )
         return (self.units,), self._weights((input_shape[0], self.units))
-
-    def formula(self) -> str:
-        return f"y = x @ kernel{' + bias' * self.use_bias}"
 
 
 class Conv2D(Linear):
@@ -180,6 +179,8 @@ class Conv2D(Linear):
                 f"Conv2D: strides={strides!r} with dilation_rate={dilation_rate!r}, "
                 "expected only one of them over 1"
             )
+        bias = " + bias[f]" * self.use_bias
+        self.equation = f"y[n,h,w,f] = sum_kh,kw,c x[n,h+kh,w+kw,c] kernel[kh,kw,c,f]{bias}"
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         window, C = self._window(input_shape)
@@ -195,7 +196,3 @@ class Conv2D(Linear):
         return window_over(
             shape, self.name, self.kernel_size, self.strides, self.padding, self.dilation_rate
         )
-
-    def formula(self) -> str:
-        bias = " + bias[f]" * self.use_bias
-        return f"y[n,h,w,f] = sum_kh,kw,c x[n,h+kh,w+kw,c] kernel[kh,kw,c,f]{bias}"

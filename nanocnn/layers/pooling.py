@@ -2,10 +2,30 @@
 
 from typing import Any
 
+from ..common.errors import ShapeError
+from ..common.tables import sizes
 from ..common.validate import flag, one_of, pair
-from ..kernels.geometry import Window
+from ..kernels.geometry import Window, sliding_window
 from ..kernels.memory import Memory
-from .base import Array, Layer, Shape, window_over
+from .base import Array, Layer, Shape
+
+
+def window_over(
+    shape: Shape, layer: str, kernel: tuple[int, int], *arguments: Any
+) -> tuple[Window, int]:
+    """Return the window of `sliding_window` over images of `shape` (H,W,C), and C.
+
+    Raises `ShapeError` naming the layer for other shapes and for images smaller than the window.
+    """
+    if len(shape) != 3:
+        raise ShapeError(
+            f"{layer}: input of shape (N, {sizes(shape)}), "
+            "expected images (N, height, width, channels)"
+        )
+    try:
+        return sliding_window(shape[:2], kernel, *arguments), shape[2]
+    except ShapeError as error:
+        raise ShapeError(f"{layer}: {error}") from None
 
 
 class Pooling2D(Layer):

@@ -8,7 +8,8 @@ from ..common.errors import ShapeError
 from ..common.tables import sizes
 from ..common.validate import integer, sample_shape
 from ..kernels.memory import Memory
-from .base import Array, Layer, Shape, window_over, without_batch
+from .base import Array, Layer, Shape, without_batch
+from .pooling import window_over
 
 
 class Input(Layer):
@@ -133,11 +134,8 @@ class ZeroPadding2D(Layer):
         rows, columns = ([integer(n, "ZeroPadding2D: padding", 0) for n in each] for each in pairs)
         self.padding = (rows[0], rows[1]), (columns[0], columns[1])
         self.arguments = (self.padding,)
+        self.equation = f"y[n,h,w,c] = x[n,h-{rows[0]},w-{columns[0]},c], 0 outside"
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         window, C = window_over(input_shape, self.name, (1, 1))
         return (window.H + sum(self.padding[0]), window.W + sum(self.padding[1]), C), {}
-
-    def formula(self) -> str:
-        (top, _), (left, _) = self.padding
-        return f"y[n,h,w,c] = x[n,h-{top},w-{left},c], 0 outside"
