@@ -95,7 +95,7 @@ class Scalar:
                 y = layer.run_forward(y, self.training, memory)
                 function = layer.activation if isinstance(layer, Linear) else layer
                 if isinstance(function, BaseActivation) and "relu" in function.activation:
-                    found += [y > 0, *(y < top for top in function.constants[2:])]
+                    found += [y > 0, *(y < top for top in function.arguments[2:])]
         return found
 
     @contextmanager
@@ -149,7 +149,7 @@ def of(target: Any, x: Any, y: Any, training: bool, rng: np.random.Generator) ->
         return Scalar((), (), x, training, rng, _Loss(target, labels, shape, reference, logits))
     if isinstance(target, Layer):
         if not target.built:
-            target.build(x.shape[1:], rng, "float64")
+            target.build(x.shape[1:], rng=rng, dtype="float64")
         target = Stage(target)
     if y is not None:
         raise ValueError(f"y: labels for {target.name}, which has no loss; expected y=None")

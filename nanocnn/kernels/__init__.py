@@ -24,28 +24,15 @@ from ..common.errors import unknown
 
 KERNEL_SETS = ("fast", "reference")
 
+_DIFFERENTIABLE = (
+    "conv2d", "max_pool", "average_pool", "global_max", "zero_pad", "dense", "relu", "sigmoid",
+    "tanh", "leaky_relu", "elu", "gelu", "softmax", "dropout", "batch_norm",
+    "softmax_cross_entropy", "categorical_cross_entropy", "sigmoid_cross_entropy",
+    "binary_cross_entropy", "mean_squared_error", "mean_absolute_error",
+)  # fmt: skip
 OPERATIONS = (
-    "conv2d_forward", "conv2d_backward",
-    "max_pool_forward", "max_pool_backward",
-    "average_pool_forward", "average_pool_backward",
-    "global_max_forward", "global_max_backward",
-    "zero_pad_forward", "zero_pad_backward",
-    "dense_forward", "dense_backward",
-    "relu_forward", "relu_backward",
-    "sigmoid_forward", "sigmoid_backward",
-    "tanh_forward", "tanh_backward",
-    "leaky_relu_forward", "leaky_relu_backward",
-    "elu_forward", "elu_backward",
-    "gelu_forward", "gelu_backward",
-    "softmax_forward", "softmax_backward",
-    "dropout_forward", "dropout_backward",
-    "batch_norm_forward", "batch_norm_backward", "batch_norm_inference", "batch_norm_update",
-    "softmax_cross_entropy_forward", "softmax_cross_entropy_backward",
-    "categorical_cross_entropy_forward", "categorical_cross_entropy_backward",
-    "sigmoid_cross_entropy_forward", "sigmoid_cross_entropy_backward",
-    "binary_cross_entropy_forward", "binary_cross_entropy_backward",
-    "mean_squared_error_forward", "mean_squared_error_backward",
-    "mean_absolute_error_forward", "mean_absolute_error_backward",
+    *(f"{name}_{way}" for name in _DIFFERENTIABLE for way in ("forward", "backward")),
+    "batch_norm_inference", "batch_norm_update",
     "take_images", "take_rows", "one_hot", "smooth", "shares",
     "mean_loss", "count_correct", "largest",
     "l2_penalty", "l2_gradient", "clip_scales",

@@ -47,7 +47,7 @@ def sliding_window(
     size, kernel = pair(size, "size"), pair(kernel, "kernel")
     strides, dilation = pair(strides, "strides"), pair(dilation, "dilation")
     padding = one_of(padding, ("valid", "same"), "padding")
-    outputs, before, after, dilations = [], [], [], []
+    outputs, pads, dilations = [], [], []
     for n, k, s, d in zip(size, kernel, strides, dilation, strict=True):
         if padding == "same" and s == 1:
             # From 2n on, every cell but the centre lies in the padding: more dilation adds zeros.
@@ -65,18 +65,6 @@ def sliding_window(
                 "would be empty"
             )
         outputs.append(count)
+        pads += [total // 2, total - total // 2]
         dilations.append(d)
-        before.append(total // 2)
-        after.append(total - total // 2)
-    return Window(
-        *size,
-        *kernel,
-        *strides,
-        dilations[0],
-        dilations[1],
-        before[0],
-        after[0],
-        before[1],
-        after[1],
-        *outputs,
-    )
+    return Window(*size, *kernel, *strides, *dilations, *pads, *outputs)

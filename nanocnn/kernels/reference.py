@@ -26,60 +26,9 @@ from numpy.lib.stride_tricks import as_strided
 
 from ..common.arrays import Array
 from .geometry import Window
-from .reference_activations import (
-    elu_backward as elu_backward,
-    elu_forward as elu_forward,
-    gelu_backward as gelu_backward,
-    gelu_forward as gelu_forward,
-    leaky_relu_backward as leaky_relu_backward,
-    leaky_relu_forward as leaky_relu_forward,
-    relu_backward as relu_backward,
-    relu_forward as relu_forward,
-    sigmoid_backward as sigmoid_backward,
-    sigmoid_forward as sigmoid_forward,
-    softmax_backward as softmax_backward,
-    softmax_forward as softmax_forward,
-    tanh_backward as tanh_backward,
-    tanh_forward as tanh_forward,
-)
-from .reference_losses import (
-    binary_cross_entropy_backward as binary_cross_entropy_backward,
-    binary_cross_entropy_forward as binary_cross_entropy_forward,
-    categorical_cross_entropy_backward as categorical_cross_entropy_backward,
-    categorical_cross_entropy_forward as categorical_cross_entropy_forward,
-    count_correct as count_correct,
-    largest as largest,
-    mean_absolute_error_backward as mean_absolute_error_backward,
-    mean_absolute_error_forward as mean_absolute_error_forward,
-    mean_loss as mean_loss,
-    mean_squared_error_backward as mean_squared_error_backward,
-    mean_squared_error_forward as mean_squared_error_forward,
-    one_hot as one_hot,
-    shares as shares,
-    sigmoid_cross_entropy_backward as sigmoid_cross_entropy_backward,
-    sigmoid_cross_entropy_forward as sigmoid_cross_entropy_forward,
-    smooth as smooth,
-    softmax_cross_entropy_backward as softmax_cross_entropy_backward,
-    softmax_cross_entropy_forward as softmax_cross_entropy_forward,
-    take_images as take_images,
-    take_rows as take_rows,
-)
-from .reference_shards import (
-    add as add,
-    batch_norm_gradient as batch_norm_gradient,
-    batch_norm_statistics as batch_norm_statistics,
-    batch_norm_sums as batch_norm_sums,
-)
-from .reference_training import (
-    adadelta_update as adadelta_update,
-    adam_update as adam_update,
-    clip_scales as clip_scales,
-    l2_gradient as l2_gradient,
-    l2_penalty as l2_penalty,
-    nadam_update as nadam_update,
-    rmsprop_update as rmsprop_update,
-    sgd_update as sgd_update,
-)
+from .reference_activations import *  # noqa: F403  (the whole set has its names here)
+from .reference_losses import *  # noqa: F403
+from .reference_training import *  # noqa: F403
 
 fuses = writes_into = chooses = False  # what a kernel set can do: see kernels/__init__.py
 calls_blas, CAPTURABLE = True, dict[str, Any]()
@@ -334,3 +283,40 @@ def batch_norm_inference(
     """The same y for a given mean and variance: the moving averages of the training."""
     s = 1 / np.sqrt(variance + epsilon)
     return gamma * ((x - mean) * s) + beta
+
+
+# --- Batches that are computed in shards: see models/shards.py ------------------------------------
+def add(x: Array, y: Array) -> Array:
+    """y += x, in place."""
+    y += x
+    return y
+
+
+# Batch normalization over all shards, in two halves.
+def batch_norm_statistics(x: Array, out: Array | None = None) -> Array:
+    """x (..., C) -> (2, C), float64: mean and biased variance over all axes but the last."""
+    axes = tuple(range(x.ndim - 1))
+    moments = x.mean(axis=axes, dtype=np.float64), x.var(axis=axes, dtype=np.float64)
+    return np.stack(moments, out=out)
+
+
+def batch_norm_sums(dy: Array, x: Array, mean: Array, out: Array | None = None) -> Array:
+    """dy, x (..., C), mean (C,) -> (2, C), float64: the sums of dy and of dy * (x - mean)."""
+    axes = tuple(range(x.ndim - 1))
+    products = np.multiply(dy, x - mean, dtype=np.float64)
+    return np.stack([dy.sum(axis=axes, dtype=np.float64), products.sum(axis=axes)], out=out)
+
+
+def batch_norm_gradient(
+    dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, epsilon: float, sums: Array,
+    means: Array,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """dy (..., C) -> dx (..., C), dgamma (C,), dbeta (C,): see `batch_norm_backward`.
+
+    `sums` (2, C) are `batch_norm_sums` of this shard, `means` those of all shards, divided by the
+    number of their values per channel.
+    """
+    s = 1 / np.sqrt(variance + epsilon, dtype=np.float64)
+    slope = (means[1] * s * s).astype(x.dtype)
+    dx = (gamma * s).astype(x.dtype) * (dy - means[0].astype(x.dtype) - (x - mean) * slope)
+    return dx, (sums[1] * s).astype(x.dtype), sums[0].astype(x.dtype)

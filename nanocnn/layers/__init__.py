@@ -4,29 +4,22 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..common.config import serialize
-from ..common.errors import unknown
 from ..common.names import names_of
 from .activation import Activation, LeakyReLU, ReLU, Softmax
 from .base import Layer, automatic_name
 from .dropout import Dropout
 from .linear import Conv2D, Dense
 from .normalization import BatchNormalization
-from .pooling import (
-    AveragePooling2D,
-    GlobalAveragePooling2D,
-    GlobalMaxPooling2D,
-    MaxPooling2D,
-)
+from .pooling import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
 from .preprocessing import Normalization, Rescaling
 from .shape import Flatten, Input, Reshape, ZeroPadding2D
 
 __getattr__ = names_of(__name__)
-_KINDS: tuple[type[Layer], ...] = (
-    Conv2D, MaxPooling2D, AveragePooling2D, BatchNormalization, Activation, Dropout, Flatten, Dense,
-    GlobalAveragePooling2D, GlobalMaxPooling2D, LeakyReLU, Normalization, ReLU, Rescaling, Reshape,
-    Softmax, ZeroPadding2D,
-)  # fmt: skip
-LAYERS: dict[str, type[Layer]] = {"InputLayer": Input} | {kind.__name__: kind for kind in _KINDS}
+LAYERS: dict[str, type[Layer]] = {"InputLayer": Input} | {
+    name: kind
+    for name, kind in globals().items()
+    if isinstance(kind, type) and issubclass(kind, Layer) and kind not in (Input, Layer)
+}
 
 
 def is_builtin(layer: Layer) -> bool:
@@ -53,15 +46,8 @@ def make_names_unique(layers: Iterable[Layer]) -> None:
             layer.name = name
 
 
-def layer_from_config(class_name: str, config: dict[str, Any]) -> Layer:
-    """Create a layer from its class name, which must be in `LAYERS`, and its config."""
-    if class_name not in LAYERS:
-        raise unknown("layer", class_name, LAYERS)
-    return LAYERS[class_name].from_config(config)
-
-
 def layer_config(layer: Layer) -> dict[str, Any]:
-    """Return {"class_name", "config"} for `layer_from_config`; an `Input` is an InputLayer."""
+    """Return {"class_name", "config"} for `layers_from_config`; an `Input` is an InputLayer."""
     config = serialize(layer)
     if not is_builtin(layer):  # its __init__ need not take these
         return {**config, "name": layer.name, "trainable": layer.trainable}
@@ -74,11 +60,10 @@ def layers_from_config(
     """Create layers from the results of `layer_config`; `custom`: custom classes by index."""
     layers = []
     for index, each in enumerate(configs):
-        if kind := custom.get(index):
-            layer = kind.from_config(each["config"])
+        kind = custom.get(index) or LAYERS[each["class_name"]]
+        layer = kind.from_config(each["config"])
+        if index in custom:
             layer.name, layer.named, layer.trainable = each["name"], True, each["trainable"]
-        else:
-            layer = layer_from_config(each["class_name"], each["config"])
         layers.append(layer)
     return layers
 
@@ -87,5 +72,5 @@ __all__ = [
     "LAYERS", "Activation", "AveragePooling2D", "BatchNormalization", "Conv2D", "Dense", "Dropout",
     "Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Input", "Layer", "LeakyReLU",
     "MaxPooling2D", "Normalization", "ReLU", "Rescaling", "Reshape", "Softmax", "ZeroPadding2D",
-    "is_builtin", "layer_config", "layer_from_config", "layers_from_config", "make_names_unique",
+    "is_builtin", "layer_config", "layers_from_config", "make_names_unique",
 ]  # fmt: skip

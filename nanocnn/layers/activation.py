@@ -25,39 +25,20 @@ class BaseActivation(Layer):
     """Base class: y = f(x), for x of any shape.
 
     `activation` is the function's name in `ACTIVATIONS`, by which a plan fuses it or leaves it to
-    the loss; `constants` are what its kernels take besides the array.
+    the loss.
     """
 
-    constants: tuple[float, ...] = ()
-
-    def _choose(self, activation: str, *constants: float) -> None:
+    def _choose(self, activation: str, *arguments: float) -> None:
         self.activation = self.operation = activation
-        if constants:
-            self.constants = constants
+        self.arguments = arguments
         self.saves = ("x",) if activation in SAVE_X else ("y",)
+        self.equation = ACTIVATIONS[activation]
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        if self.activation == "linear":
-            return x
-        function = getattr(self.kernels, f"{self.operation}_forward")
-        y: Array = function(x, *self.constants, **memory.out(self, y=x.shape))
-        memory.save(self, x if self.activation in SAVE_X else y)
-        return y
+        return x if self.activation == "linear" else super()._forward(x, training, memory)
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        if self.activation == "linear":
-            return dy
-        (saved,) = memory.saved(self)
-        function = getattr(self.kernels, f"{self.operation}_backward")
-        return function(dy, saved, *self.constants, **memory.out(self, dx=saved.shape))
-
-    def formula(self) -> str:
-        if self.constants:
-            slope, threshold, most = self.constants
-            x = f"(x - {threshold:g})" if threshold else "x"
-            above = "x" if most == inf else f"min(x, {most:g})"
-            return f"y = {slope:g} * {x} where x <= {threshold:g}, else {above}"
-        return ACTIVATIONS[self.activation]
+        return dy if self.activation == "linear" else super()._backward(dy, need_dx, memory)
 
 
 class Activation(BaseActivation):
@@ -94,11 +75,14 @@ class ReLU(BaseActivation):
         self.negative_slope = _positive(negative_slope, "ReLU: negative_slope")
         self.threshold = _positive(threshold, "ReLU: threshold")
         most = inf if self.max_value is None else self.max_value
-        constants = self.negative_slope, self.threshold, most
-        if constants == (0, 0, inf):
+        numbers = self.negative_slope, self.threshold, most
+        if numbers == (0, 0, inf):
             self._choose("relu")
         else:
-            self._choose("leaky_relu", *constants)
+            self._choose("leaky_relu", *numbers)
+            self.equation = (
+                "y = negative_slope * (x - threshold) where x <= threshold, else min(x, max_value)"
+            )
 
 
 class LeakyReLU(BaseActivation):
@@ -111,6 +95,7 @@ class LeakyReLU(BaseActivation):
         super().__init__(**options)
         self.negative_slope = _positive(negative_slope, "LeakyReLU: negative_slope")
         self._choose("leaky_relu", self.negative_slope, 0.0, inf)
+        self.equation = f"y = {self.negative_slope:g} * x where x <= 0, else x"
 
 
 class Softmax(BaseActivation):

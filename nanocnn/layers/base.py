@@ -23,7 +23,6 @@ from ..common.validate import (
     sample_shape,
 )
 from ..kernels import get_kernels
-from ..kernels.geometry import Window, sliding_window
 from ..kernels.memory import Memory
 from .weights import Weighted
 
@@ -64,9 +63,9 @@ class Layer(Configured, Weighted):
     cannot store custom layers.
 
     The next pass overwrites what `forward` keeps on `self`, so only one thread at a time may use a
-    model with custom layers. Built-in layers define `_forward` and `_backward` instead, which save
-    arrays in a `Memory` of the calling thread. A layer owns the mathematics and what is saved for
-    the backward pass; the kernels own the loops.
+    model with custom layers. Built-in layers have a kernel (`operation`), or define `_forward` and
+    `_backward`, which save arrays in a `Memory` of the calling thread. A layer owns the mathematics
+    and what is saved for the backward pass; the kernels own the loops.
 
     Every layer also takes `name`, `trainable` (False: training neither changes nor penalises its
     parameters, from the next step on) and, as in Keras 2, the input shape of a first layer:
@@ -79,7 +78,9 @@ class Layer(Configured, Weighted):
     """
 
     operation = ""  # prefix of its kernels: "conv2d" for conv2d_forward and conv2d_backward
+    arguments: tuple[Any, ...] = ()  # of its kernels, besides arrays
     saves: tuple[str, ...] = ()  # the names of what it saves for its backward pass
+    equation = ""  # the forward pass as a one-line formula
     random = False  # draws random numbers while training
     scales_pixels = False  # takes uint8 images as numbers of 0 to 255
     untrained: tuple[str, ...] = ()  # the names of the weights in `state`
@@ -119,6 +120,7 @@ class Layer(Configured, Weighted):
     def build(
         self,
         input_shape: Shape,
+        *,
         rng: np.random.Generator | int = 0,
         dtype: Any = "float32",
         kernels: ModuleType | None = None,
@@ -153,6 +155,7 @@ class Layer(Configured, Weighted):
             weights = state if name in self.untrained else params
             weights[name] = self._weight(name, shape, self.initial(name, shape))
         self.params, self.state = params, state
+        self.kernel_shape = self.output_shape  # of what the kernel returns, without N
         self._prepare()
         self.built = True
         return self.output_shape
@@ -219,7 +222,7 @@ class Layer(Configured, Weighted):
 
     def require_backward(self) -> None:
         """Raise ValueError if the layer has no backward pass."""
-        if not (self._defines("backward") or self._defines("_backward")):
+        if not (self.operation or self._defines("backward") or self._defines("_backward")):
             raise ValueError(
                 f"{self.name}: {type(self).__name__} has no backward, expected a method "
                 "backward(self, dy) that returns dL/dx: training needs it"
@@ -242,7 +245,7 @@ class Layer(Configured, Weighted):
 
     def formula(self) -> str:
         """Return the forward pass as a one-line formula."""
-        return ""
+        return self.equation
 
     def _weight(self, name: str, shape: Shape, value: Any) -> Array:
         """Return a new array for the weight `name` from the `value` of `initial` or `__init__`."""
@@ -259,11 +262,17 @@ class Layer(Configured, Weighted):
         """Finish `build`, after shapes and weights are set."""
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        raise NotImplementedError
+        """The kernel of `operation`, which saves x, y or both."""
+        kernel = getattr(self.kernels, f"{self.operation}_forward")
+        y: Array = kernel(x, *self.arguments, **memory.out(self, y=(len(x), *self.kernel_shape)))
+        memory.save(self, *(x if name == "x" else y for name in self.saves))
+        return y
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         self.require_backward()
-        raise NotImplementedError
+        kernel = getattr(self.kernels, f"{self.operation}_backward")
+        out = memory.out(self, dx=(len(dy), *self.input_shape))
+        return kernel(dy, *memory.saved(self), *self.arguments, **out)
 
     def _defines(self, name: str) -> bool:
         """Whether a subclass, or this instance, overrides the method `name`."""
@@ -276,7 +285,7 @@ class Layer(Configured, Weighted):
     def _check_methods(self) -> None:
         """Raise ValueError if `forward` or `backward` is missing or has other arguments."""
         kind = type(self).__name__
-        if not (self._defines("forward") or self._defines("_forward")):
+        if not (self.operation or self._defines("forward") or self._defines("_forward")):
             raise ValueError(f"{self.name}: {kind} has no forward, expected forward(self, x)")
         if self._defines("forward") and not accepts(self.forward, 0, **self._training(False)):
             raise ValueError(
@@ -332,21 +341,3 @@ def _read_only(array: Array) -> Array:
 def automatic_name(class_name: str) -> str:
     """Return Keras's default name for a class: MaxPooling2D -> max_pooling2d."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", class_name).lower()
-
-
-def window_over(
-    shape: Shape, layer: str, kernel: tuple[int, int], *arguments: Any
-) -> tuple[Window, int]:
-    """Return the window of `sliding_window` over images of `shape` (H,W,C), and C.
-
-    Raises `ShapeError` naming the layer for other shapes and for images smaller than the window.
-    """
-    if len(shape) != 3:
-        raise ShapeError(
-            f"{layer}: input of shape (N, {sizes(shape)}), "
-            "expected images (N, height, width, channels)"
-        )
-    try:
-        return sliding_window(shape[:2], kernel, *arguments), shape[2]
-    except ShapeError as error:
-        raise ShapeError(f"{layer}: {error}") from None

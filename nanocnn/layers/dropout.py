@@ -27,27 +27,24 @@ class Dropout(Layer):
         super().__init__(**options)
         self.rate = number(rate, "Dropout: rate", lambda rate: 0 <= rate <= 1, "from 0 to 1")
 
-    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        out = memory.out(self, y=x.shape) if training and self.rate else {}
-        return self._drop(x, training, memory, **out)
-
-    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        return self._drop_gradient(dy, memory, **memory.out(self, dx=dy.shape))
-
-    def _drop(self, x: Array, training: bool, memory: Memory, **out: Array) -> Array:
-        """The forward pass; `out` may be x."""
+    def _forward(self, x: Array, training: bool, memory: Memory, **out: Array) -> Array:
+        """`out` may be x."""
         if not (training and self.rate):
             memory.save(self, None)
             return x
         key = memory.out(self, key=(2,)).get("out", np.zeros(2, np.uint64))
         each_time(self._draw, key, memory, prod(x.shape[1:]))
         memory.save(self, key)
+        out = out or memory.out(self, y=x.shape)
         return self.kernels.dropout_forward(x, self.rate, key, **out)
 
-    def _drop_gradient(self, dy: Array, memory: Memory, **out: Array) -> Array:
-        """The backward pass; `out` may be dy."""
+    def _backward(self, dy: Array, need_dx: bool, memory: Memory, **out: Array) -> Array | None:
+        """`out` may be dy."""
         (key,) = memory.saved(self)
-        return dy if key is None else self.kernels.dropout_backward(dy, self.rate, key, **out)
+        if key is None:
+            return dy
+        out = out or memory.out(self, dx=dy.shape)
+        return self.kernels.dropout_backward(dy, self.rate, key, **out)
 
     def _draw(self, key: Array, memory: Memory, items: int) -> None:
         """The key of a pass, and the number that its first element has in the whole batch."""

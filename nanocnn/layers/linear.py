@@ -10,18 +10,18 @@ from ..kernels.geometry import Window
 from ..kernels.memory import Memory
 from ..regularizers import get_regularizer
 from .activation import Activation
-from .base import Array, Layer, Shape, window_over
+from .base import Array, Layer, Shape
+from .pooling import window_over
 
 
 class Linear(Layer):
     """Base class of Dense and Conv2D: kernel, bias, their initializers, L2 penalty, activation.
 
-    y = activation(transform(x)); `operation` and `geometry` are the transform's kernel and window.
+    y = activation(transform(x)); `operation` is the transform's kernel.
     `activation` is a separate layer, so that a plan can fuse it or leave it to the loss.
     """
 
     saves = ("x",)
-    geometry: tuple[Window, ...] = ()
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Linear(Layer):
         memory.save(self, x)
         forward = getattr(self.kernels, f"{self.operation}_forward")
         out = memory.out(self, z=(len(x), *self.output_shape))
-        return forward(x, self.params["kernel"], self.bias, *self.geometry, **fused, **out)
+        return forward(x, self.params["kernel"], self.bias, *self.arguments, **fused, **out)
 
     def transform_backward(
         self, dz: Array, need_dx: bool, memory: Memory, **fused: Any
@@ -61,7 +61,7 @@ class Linear(Layer):
         kernel = self.params["kernel"]
         backward = getattr(self.kernels, f"{self.operation}_backward")
         out = self.gradient_buffers(x, need_dx, memory)
-        dx, dweight, dbias = backward(dz, x, kernel, *self.geometry, need_dx, **fused, **out)
+        dx, dweight, dbias = backward(dz, x, kernel, *self.arguments, need_dx, **fused, **out)
         self.set_gradients(dweight, dbias)
         return dx
 
@@ -83,7 +83,9 @@ class Linear(Layer):
 
     def _prepare(self) -> None:
         self.activation.name = f"{self.name}/{self.activation.activation}"
-        self.activation.build(self.output_shape, self.rng, self.dtype, self.kernels)
+        self.activation.build(
+            self.output_shape, rng=self.rng, dtype=self.dtype, kernels=self.kernels
+        )
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         return self.activation._forward(self.transform(x, memory), training, memory)
@@ -126,6 +128,7 @@ class Dense(Linear):
             **options,
         )  # fmt: skip
         self.units = integer(units, "Dense: units")
+        self.equation = f"y = x @ kernel{' + bias' * self.use_bias}"
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         if len(input_shape) != 1:
@@ -134,9 +137,6 @@ class Dense(Linear):
                 "put a Flatten() before it"
             )
         return (self.units,), self._weights((input_shape[0], self.units))
-
-    def formula(self) -> str:
-        return f"y = x @ kernel{' + bias' * self.use_bias}"
 
 
 class Conv2D(Linear):
@@ -179,6 +179,8 @@ class Conv2D(Linear):
                 f"Conv2D: strides={strides!r} with dilation_rate={dilation_rate!r}, "
                 "expected only one of them over 1"
             )
+        bias = " + bias[f]" * self.use_bias
+        self.equation = f"y[n,h,w,f] = sum_kh,kw,c x[n,h+kh,w+kw,c] kernel[kh,kw,c,f]{bias}"
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         window, C = self._window(input_shape)
@@ -188,13 +190,9 @@ class Conv2D(Linear):
     def _prepare(self) -> None:
         super()._prepare()
         self.window, _ = self._window(self.input_shape)
-        self.geometry = (self.window,)
+        self.arguments = (self.window,)
 
     def _window(self, shape: Shape) -> tuple[Window, int]:
         return window_over(
             shape, self.name, self.kernel_size, self.strides, self.padding, self.dilation_rate
         )
-
-    def formula(self) -> str:
-        bias = " + bias[f]" * self.use_bias
-        return f"y[n,h,w,f] = sum_kh,kw,c x[n,h+kh,w+kw,c] kernel[kh,kw,c,f]{bias}"

@@ -38,6 +38,7 @@ class BatchNormalization(Layer):
 
     operation, saves = "batch_norm", ("x", "mean", "variance")
     untrained = ("moving_mean", "moving_variance")
+    equation = "y = gamma * (x - mean) / sqrt(variance + epsilon) + beta"
 
     def __init__(
         self,
@@ -69,34 +70,42 @@ class BatchNormalization(Layer):
 
     def _prepare(self) -> None:
         C = self.input_shape[-1:]
-        self._ones, self._zeros = np.ones(C, self.dtype), np.zeros(C, self.dtype)
+        self._fixed = {"gamma": np.ones(C, self.dtype), "beta": np.zeros(C, self.dtype)}
+
+    def _vectors(self) -> list[Array]:
+        """gamma and beta, 1 and 0 where these are no weights, and the moving averages."""
+        vectors = {**self._fixed, **self.weights}
+        return [vectors[name] for name in ("gamma", "beta", *self.untrained)]
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        gamma = self.params.get("gamma", self._ones)
-        beta = self.params.get("beta", self._zeros)
+        gamma, beta, *moving = self._vectors()
         y: Array
         training = training and self.trainable  # frozen: as in inference (Keras 2.1.3)
         if training:
             out = memory.out(self, y=x.shape, mean=gamma.shape, variance=gamma.shape)
-            y, mean, variance = self.kernels.batch_norm_forward(x, gamma, beta, self.epsilon, **out)
-            moving = [self.state[name] for name in self.untrained]
-            self.kernels.batch_norm_update(*moving, mean, variance, self.momentum)
+            y, *moments = self.kernels.batch_norm_forward(x, gamma, beta, self.epsilon, **out)
+            self.kernels.batch_norm_update(*moving, *moments, self.momentum)
         else:
-            mean, variance = self.state["moving_mean"], self.state["moving_variance"]
-            y = self.kernels.batch_norm_inference(
-                x, gamma, beta, mean, variance, self.epsilon, **memory.out(self, y=x.shape)
-            )
-        memory.save(self, x, mean, variance, training)
+            out, moments = memory.out(self, y=x.shape), moving
+            y = self.kernels.batch_norm_inference(x, gamma, beta, *moving, self.epsilon, **out)
+        memory.save(self, x, *moments, training)
         return y
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         x, mean, variance, training = memory.saved(self)
-        gamma = self.params.get("gamma", self._ones)
+        kernel = self.kernels.batch_norm_backward
+        return self._differentiate(kernel, memory, dy, x, mean, variance, not training)
+
+    def _differentiate(
+        self, kernel: Any, memory: Memory, dy: Array, x: Array, mean: Array, variance: Array,
+        *more: Any,
+    ) -> Array:  # fmt: skip
+        """Run a kernel of the backward pass: set `grads`, return dx."""
+        gamma, *_ = self._vectors()
         out = memory.out(self, dx=x.shape, dgamma=gamma.shape, dbeta=gamma.shape)
-        dx, dgamma, dbeta = self.kernels.batch_norm_backward(
-            dy, x, gamma, mean, variance, self.epsilon, frozen=not training, **out
-        )
-        self._set_gradients(dgamma, dbeta)
+        dx, *grads = kernel(dy, x, gamma, mean, variance, self.epsilon, *more, **out)
+        by_name = dict(zip(("gamma", "beta"), grads, strict=True))
+        self.grads = {name: by_name[name] for name in self.params}
         return dx
 
     # --- Synchronized: between the halves of a pass, the numbers of all shards are combined ---
@@ -119,11 +128,11 @@ class BatchNormalization(Layer):
     def _normalize(self, memory: Memory) -> Array:
         """The second half, when mean and variance are those of the whole batch."""
         x, mean, variance, *_ = self._shard(memory)
-        moving = [self.state[name] for name in self.untrained]
+        gamma, beta, *moving = self._vectors()
         self.kernels.batch_norm_update(*moving, mean, variance, self.momentum)
-        gamma, beta = self.params.get("gamma", self._ones), self.params.get("beta", self._zeros)
+        out = memory.out(self, y=x.shape)
         y: Array = self.kernels.batch_norm_inference(
-            x, gamma, beta, mean, variance, self.epsilon, **memory.out(self, y=x.shape)
+            x, gamma, beta, mean, variance, self.epsilon, **out
         )
         return y
 
@@ -136,18 +145,5 @@ class BatchNormalization(Layer):
     def _gradient(self, memory: Memory) -> Array:
         """The second half, when `means` has the sums of the whole batch, divided by its size."""
         (x, mean, variance, _, sums, means), dy = memory.saved(self)
-        gamma = self.params.get("gamma", self._ones)
-        dx: Array
-        dx, dgamma, dbeta = self.kernels.batch_norm_gradient(
-            dy, x, gamma, mean, variance, self.epsilon, sums, means,
-            **memory.out(self, dx=x.shape, dgamma=gamma.shape, dbeta=gamma.shape),
-        )  # fmt: skip
-        self._set_gradients(dgamma, dbeta)
-        return dx
-
-    def _set_gradients(self, dgamma: Array, dbeta: Array) -> None:
-        grads = {"gamma": dgamma, "beta": dbeta}
-        self.grads = {name: grads[name] for name in self.params}
-
-    def formula(self) -> str:
-        return "y = gamma * (x - mean) / sqrt(variance + epsilon) + beta"
+        kernel = self.kernels.batch_norm_gradient
+        return self._differentiate(kernel, memory, dy, x, mean, variance, sums, means)

@@ -2,10 +2,30 @@
 
 from typing import Any
 
+from ..common.errors import ShapeError
+from ..common.tables import sizes
 from ..common.validate import flag, one_of, pair
-from ..kernels.geometry import Window
+from ..kernels.geometry import Window, sliding_window
 from ..kernels.memory import Memory
-from .base import Array, Layer, Shape, window_over
+from .base import Array, Layer, Shape
+
+
+def window_over(
+    shape: Shape, layer: str, kernel: tuple[int, int], *arguments: Any
+) -> tuple[Window, int]:
+    """Return the window of `sliding_window` over images of `shape` (H,W,C), and C.
+
+    Raises `ShapeError` naming the layer for other shapes and for images smaller than the window.
+    """
+    if len(shape) != 3:
+        raise ShapeError(
+            f"{layer}: input of shape (N, {sizes(shape)}), "
+            "expected images (N, height, width, channels)"
+        )
+    try:
+        return sliding_window(shape[:2], kernel, *arguments), shape[2]
+    except ShapeError as error:
+        raise ShapeError(f"{layer}: {error}") from None
 
 
 class Pooling2D(Layer):
@@ -30,6 +50,7 @@ class Pooling2D(Layer):
 
     def _prepare(self) -> None:
         self.window, _ = self._window(self.input_shape)
+        self.arguments = (self.window,)
 
     def _window(self, shape: Shape) -> tuple[Window, int]:
         # With padding, a window of three times the image covers the image at every position.
@@ -47,6 +68,7 @@ class MaxPooling2D(Pooling2D):
     """
 
     operation, saves = "max_pool", ("argmax",)
+    equation = "y[n,h,w,c] = max over the window of x[n,.,.,c]"
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
         shape = (len(x), *self.output_shape)
@@ -55,14 +77,6 @@ class MaxPooling2D(Pooling2D):
         y, argmax = self.kernels.max_pool_forward(x, self.window, **out)
         memory.save(self, argmax)
         return y
-
-    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        (argmax,) = memory.saved(self)
-        out = memory.out(self, dx=(len(dy), *self.input_shape))
-        return self.kernels.max_pool_backward(dy, argmax, self.window, **out)
-
-    def formula(self) -> str:
-        return "y[n,h,w,c] = max over the window of x[n,.,.,c]"
 
 
 class AveragePooling2D(Pooling2D):
@@ -73,17 +87,7 @@ class AveragePooling2D(Pooling2D):
     """
 
     operation = "average_pool"
-
-    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        out = memory.out(self, y=(len(x), *self.output_shape))
-        return self.kernels.average_pool_forward(x, self.window, **out)
-
-    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        out = memory.out(self, dx=(len(dy), *self.input_shape))
-        return self.kernels.average_pool_backward(dy, self.window, **out)
-
-    def formula(self) -> str:
-        return "y[n,h,w,c] = mean over the window of x[n,.,.,c]"
+    equation = "y[n,h,w,c] = mean over the window of x[n,.,.,c]"
 
 
 class GlobalPooling2D(Layer):
@@ -97,9 +101,11 @@ class GlobalPooling2D(Layer):
         _, C = window_over(input_shape, self.name, (1, 1))
         return ((1, 1, C) if self.keepdims else (C,)), {}
 
-    def _prepare(self) -> None:
-        H, W, _ = self.input_shape
-        self.window, _ = window_over(self.input_shape, self.name, (H, W))
+    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        return super()._forward(x, training, memory).reshape(len(x), *self.output_shape)
+
+    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        return super()._backward(dy.reshape(len(dy), *self.kernel_shape), need_dx, memory)
 
 
 class GlobalAveragePooling2D(GlobalPooling2D):
@@ -109,19 +115,12 @@ class GlobalAveragePooling2D(GlobalPooling2D):
     """
 
     operation = "average_pool"
+    equation = "y[n,c] = mean over h,w of x[n,h,w,c]"
 
-    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        out = memory.out(self, y=(len(x), 1, 1, x.shape[3]))
-        y: Array = self.kernels.average_pool_forward(x, self.window, **out)
-        return y.reshape(len(x), *self.output_shape)
-
-    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        out = memory.out(self, dx=(len(dy), *self.input_shape))
-        dy = dy.reshape(len(dy), 1, 1, -1)
-        return self.kernels.average_pool_backward(dy, self.window, **out)
-
-    def formula(self) -> str:
-        return "y[n,c] = mean over h,w of x[n,h,w,c]"
+    def _prepare(self) -> None:
+        H, W, C = self.input_shape
+        self.arguments = window_over(self.input_shape, self.name, (H, W))[:1]
+        self.kernel_shape = 1, 1, C
 
 
 class GlobalMaxPooling2D(GlobalPooling2D):
@@ -132,16 +131,7 @@ class GlobalMaxPooling2D(GlobalPooling2D):
     """
 
     operation, saves = "global_max", ("x", "y")
+    equation = "y[n,c] = max over h,w of x[n,h,w,c]"
 
-    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        y = self.kernels.global_max_forward(x, **memory.out(self, y=(len(x), x.shape[3])))
-        memory.save(self, x, y)
-        return y.reshape(len(x), *self.output_shape)
-
-    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        x, y = memory.saved(self)
-        dy = dy.reshape(y.shape)
-        return self.kernels.global_max_backward(dy, x, y, **memory.out(self, dx=x.shape))
-
-    def formula(self) -> str:
-        return "y[n,c] = max over h,w of x[n,h,w,c]"
+    def _prepare(self) -> None:
+        self.kernel_shape = self.input_shape[-1:]

@@ -23,6 +23,18 @@ class Affine(Layer):
 
     operation = "batch_norm_inference"
     scales_pixels = True
+    axis: int | None = -1  # of the constants: the channels, or None for one number
+    given: dict[str, Any]  # those that are arguments, by name
+
+    def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
+        C = 1 if self.axis is None else input_shape[-1]
+        for name, value in self.given.items():
+            if np.size(value) not in (1, C):
+                raise ShapeError(
+                    f"{self.name}: {name} has {np.size(value)} numbers, expected 1 or {C} "
+                    "(channels)"
+                )
+        return input_shape, {}
 
     def _prepare(self) -> None:
         shape = 5, self.input_shape[-1]
@@ -55,20 +67,16 @@ class Rescaling(Affine):
     Source: keras/src/layers/preprocessing/rescaling.py.
     """
 
+    equation = "y = x * scale + offset"
+
     def __init__(self, scale: Any, offset: Any = 0.0, **options: Any) -> None:
         super().__init__(**options)
         self.scale = _numbers(scale, "Rescaling: scale")
         self.offset = _numbers(offset, "Rescaling: offset")
-
-    def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
-        _check_fits(self, input_shape[-1], scale=self.scale, offset=self.offset)
-        return input_shape, {}
+        self.given = {"scale": self.scale, "offset": self.offset}
 
     def _fill(self) -> None:
         self.vectors[0], self.vectors[1] = self.scale, self.offset
-
-    def formula(self) -> str:
-        return "y = x * scale + offset"
 
 
 class Normalization(Affine):
@@ -83,6 +91,7 @@ class Normalization(Affine):
     """
 
     untrained = ("mean", "variance", "count")
+    equation = "y = (x - mean) / sqrt(variance)"
 
     def __init__(
         self,
@@ -98,20 +107,21 @@ class Normalization(Affine):
             raise ValueError(f"Normalization: axis={axis!r:.80}, expected -1 (channels) or None")
         self.axis = integer(axes[0], "Normalization: axis", -1) if axes else None
         self.invert = flag(invert, "Normalization: invert")
+        if self.invert:
+            self.equation = "y = x * sqrt(variance) + mean"
         if (mean is None) != (variance is None):
             given = f"mean={mean!r:.80}, variance={variance!r:.80}"
             raise ValueError(f"Normalization: {given}, expected both or neither")
         self.mean = None if mean is None else _numbers(mean, "Normalization: mean")
         self.variance = None if mean is None else _numbers(variance, "Normalization: variance", 0)
+        self.given = {} if mean is None else {"mean": self.mean, "variance": self.variance}
         self._adapted: dict[str, Array] = {}
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         if self.axis not in (None, -1, len(input_shape)):
             raise ValueError(f"{self.name}: axis={self.axis!r}, expected -1 (channels) or None")
-        if self.mean is not None:
-            C = 1 if self.axis is None else input_shape[-1]
-            _check_fits(self, C, mean=self.mean, variance=self.variance)
-            return input_shape, {}
+        if self.given:
+            return super().shapes(input_shape)
         shape = () if self.axis is None else input_shape[-1:]
         return input_shape, {"mean": shape, "variance": shape, "count": ()}
 
@@ -140,15 +150,11 @@ class Normalization(Affine):
             self.state[name][...] = self._adapted[name]
 
     def _fill(self) -> None:
-        weights: dict[str, Any] = self.state or {"mean": self.mean, "variance": self.variance}
+        weights = self.state or self.given
         variance = np.maximum(weights["variance"], LEAST)
         first, second = (1, 0) if self.invert else (2, 3)
         self.vectors[first] = weights["mean"]
         self.vectors[second] = np.sqrt(variance) if self.invert else variance
-
-    def formula(self) -> str:
-        own, inverse = "(x - mean) / sqrt(variance)", "x * sqrt(variance) + mean"
-        return f"y = {inverse if self.invert else own}"
 
 
 def _numbers(value: Any, name: str, least: float = -1e30) -> Any:
@@ -161,12 +167,3 @@ def _numbers(value: Any, name: str, least: float = -1e30) -> Any:
             + ", each of at least 0" * (least == 0)
         )
     return array.astype(np.float64).tolist()
-
-
-def _check_fits(layer: Layer, C: int, **values: Any) -> None:
-    """Raise ShapeError unless each value is a number, or a list of one number or C."""
-    for name, value in values.items():
-        if np.size(value) not in (1, C):
-            raise ShapeError(
-                f"{layer.name}: {name} has {np.size(value)} numbers, expected 1 or {C} (channels)"
-            )

@@ -8,7 +8,8 @@ from ..common.errors import ShapeError
 from ..common.tables import sizes
 from ..common.validate import integer, sample_shape
 from ..kernels.memory import Memory
-from .base import Array, Layer, Shape, window_over, without_batch
+from .base import Array, Layer, Shape, without_batch
+from .pooling import window_over
 
 
 class Input(Layer):
@@ -70,6 +71,8 @@ class Flatten(Layer):
     Source: keras/src/layers/reshaping/flatten.py.
     """
 
+    equation = "y = x with one row a sample"
+
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         return (prod(input_shape),), {}
 
@@ -79,9 +82,6 @@ class Flatten(Layer):
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         return dy.reshape(len(dy), *self.input_shape)
 
-    def formula(self) -> str:
-        return "y = x with one row a sample"
-
 
 class Reshape(Flatten):
     """Each sample in another shape, (N, ...) -> (N, *target_shape), last axis fastest, no copy.
@@ -89,6 +89,8 @@ class Reshape(Flatten):
     One size may be -1: what is left. ValueError for other sizes below 1, ShapeError if the number
     of elements differs. Source: keras/src/layers/reshaping/reshape.py.
     """
+
+    equation = "y = x with each sample in another shape"
 
     def __init__(self, target_shape: tuple[int, ...], **options: Any) -> None:
         super().__init__(**options)
@@ -108,9 +110,6 @@ class Reshape(Flatten):
                 f"many elements as target_shape={self.target_shape}"
             )
         return shape, {}
-
-    def formula(self) -> str:
-        return "y = x with each sample in another shape"
 
 
 class ZeroPadding2D(Layer):
@@ -134,19 +133,9 @@ class ZeroPadding2D(Layer):
             )
         rows, columns = ([integer(n, "ZeroPadding2D: padding", 0) for n in each] for each in pairs)
         self.padding = (rows[0], rows[1]), (columns[0], columns[1])
+        self.arguments = (self.padding,)
+        self.equation = f"y[n,h,w,c] = x[n,h-{rows[0]},w-{columns[0]},c], 0 outside"
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
         window, C = window_over(input_shape, self.name, (1, 1))
         return (window.H + sum(self.padding[0]), window.W + sum(self.padding[1]), C), {}
-
-    def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
-        out = memory.out(self, y=(len(x), *self.output_shape))
-        return self.kernels.zero_pad_forward(x, self.padding, **out)
-
-    def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
-        out = memory.out(self, dx=(len(dy), *self.input_shape))
-        return self.kernels.zero_pad_backward(dy, self.padding, **out)
-
-    def formula(self) -> str:
-        (top, _), (left, _) = self.padding
-        return f"y[n,h,w,c] = x[n,h-{top},w-{left},c], 0 outside"

@@ -34,13 +34,13 @@ class Weighted:
             raise ValueError(f"weights: {type(weights).__name__}, expected a list of arrays")
         if len(weights) != len(mine):
             raise ShapeError(f"weights: {len(weights)} arrays, expected {len(mine)}: {list(mine)}")
-        arrays = [
-            as_array(array, f"weights of {n}") for n, array in zip(mine, weights, strict=True)
-        ]
-        for (name, array), new in zip(mine.items(), arrays, strict=True):
+        arrays = []
+        for (name, array), given in zip(mine.items(), weights, strict=True):
+            new = as_array(given, f"weights of {name}")
             if new.dtype.kind not in "buif":
                 raise ValueError(f"weights of {name}: array of type {new.dtype}, expected numbers")
             if new.shape != array.shape:
                 raise ShapeError(f"weights of {name}: shape {new.shape}, expected {array.shape}")
+            arrays.append(new)
         for array, new in zip(mine.values(), arrays, strict=True):
             array[...] = new

@@ -114,7 +114,7 @@ class InPlaceDropout(Stage):
         y = self.stage.forward(x, training, memory)
         for layer in self.others:
             if isinstance(layer, Dropout):
-                y = layer._drop(y, training, memory, out=y)
+                y = layer._forward(y, training, memory, out=y)
             else:
                 y = layer._forward(y, training, memory)
         return y
@@ -124,7 +124,7 @@ class InPlaceDropout(Stage):
         for layer in reversed(self.others):
             assert d is not None
             if isinstance(layer, Dropout):
-                d = layer._drop_gradient(d, memory, out=d)
+                d = layer._backward(d, True, memory, out=d)
             else:
                 d = layer._backward(d, True, memory)
         assert d is not None

@@ -138,7 +138,7 @@ class Structure(ChainWeights):
                     self._require_same(layer, shape)
                     shape = layer.output_shape
                 else:
-                    shape = layer.build(shape, rng, self.dtype, self.kernels)
+                    shape = layer.build(shape, rng=rng, dtype=self.dtype, kernels=self.kernels)
                 layer.rng = rng  # one stream of random numbers for the whole model
         if any(layer.scales_pixels for layer in layers):
             self.scale_uint8 = False

@@ -29,7 +29,7 @@ from nanocnn import (
     SparseCategoricalCrossentropy,
 )
 from nanocnn.common.config import arguments, deserialize, match_name, serialize
-from nanocnn.layers import layer_config, layer_from_config
+from nanocnn.layers import layer_config, layers_from_config
 from nanocnn.losses import LOSSES, get_loss
 from nanocnn.optimizers import OPTIMIZERS, get_optimizer
 from nanocnn.optimizers.schedules import SCHEDULES
@@ -67,7 +67,7 @@ OTHERS = [
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
 def test_layers(layer):
     config = json.loads(json.dumps(layer_config(layer)))
-    again = layer_from_config(**config)
+    (again,) = layers_from_config([config], {})
     assert type(again) is type(layer)
     assert layer_config(again) == config
 

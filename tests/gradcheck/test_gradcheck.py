@@ -315,6 +315,6 @@ def test_a_layer_that_cannot_be_checked_is_named(layer, words):
 
 def test_a_float32_layer_is_refused():
     layer = Dense(2)
-    layer.build((10,), 0, "float32", get_kernels("reference"))
+    layer.build((10,), rng=0, dtype="float32", kernels=get_kernels("reference"))
     with pytest.raises(ValueError, match="float64"):
         check(layer, distinct(ROWS))

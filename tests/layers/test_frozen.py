@@ -19,7 +19,7 @@ from nanocnn import (
     load_model,
 )
 from nanocnn.gradcheck import check
-from nanocnn.layers import layer_config, layer_from_config
+from nanocnn.layers import layer_config, layers_from_config
 from support.small_models import BOTH_SETS, SPARSE, digits
 
 X, Y = digits(64, shape=(12, 10))
@@ -111,7 +111,7 @@ def test_every_layer_takes_the_argument(layer):
     assert layer.trainable is True and layer.get_config()["trainable"] is True
     config = layer_config(layer)
     config["config"]["trainable"] = False
-    frozen = layer_from_config(**{"class_name": config["class_name"], "config": config["config"]})
+    (frozen,) = layers_from_config([config], {})
     assert frozen.trainable is False and frozen.get_config()["trainable"] is False
     with pytest.raises(ValueError, match=r"trainable=0, expected True or False"):
         frozen.trainable = 0

@@ -207,6 +207,31 @@ def test_initial_weights_have_their_range_and_spread(shape, name, kind):
     assert (np.abs(w) < limit / 2).mean() == pytest.approx(share, abs=5 * np.sqrt(0.25 / w.size))
 
 
+@pytest.mark.parametrize("shape", [(300, 200), (40_000,)], ids=["kernel", "bias"])
+@pytest.mark.parametrize("name", ["normal", "uniform"])
+def test_initial_weights_of_a_spread_that_does_not_depend_on_the_shape(name, shape):
+    w = initializers.initialize(name, shape, np.random.default_rng(0), "float64")
+    assert w.std() == pytest.approx(0.05 if name == "normal" else 0.05 / np.sqrt(3), rel=0.02)
+    assert (np.abs(w).max() > 0.15) if name == "normal" else (0.0499 < np.abs(w).max() <= 0.05)
+    long = initializers.initialize(f"random_{name}", shape, np.random.default_rng(0), "float64")
+    assert w.tobytes() == long.tobytes()
+
+
+def test_a_bias_has_as_many_inputs_as_units():
+    layer = nanocnn.Dense(4000, bias_initializer="he_uniform")
+    layer.build((2,))
+    assert 0.99 * np.sqrt(6 / 4000) < np.abs(layer.params["bias"]).max() <= np.sqrt(6 / 4000)
+
+
+def test_a_spread_that_is_not_there_is_refused():
+    spec = {"class_name": "RandomNormal", "config": {"mean": 0.0, "stddev": 0.05, "seed": None}}
+    layer = nanocnn.Dense(4, kernel_initializer=spec)
+    assert layer.get_config()["kernel_initializer"] == {"class_name": "RandomNormal", "config": {}}
+    spec["config"]["stddev"] = 0.1
+    with pytest.raises(ValueError, match=r"^kernel_initializer: stddev=0\.1, expected 0\.05"):
+        nanocnn.Dense(4, kernel_initializer=spec)
+
+
 def test_zeros_ones_and_the_defaults():
     layer = nanocnn.Dense(4, kernel_initializer="ones", bias_initializer="ones")
     layer.build((3,))

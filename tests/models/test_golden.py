@@ -77,7 +77,7 @@ def test_layers(kernels, name):
     shape, kind, options = recipes.LAYERS[name]
     expected = VALUES["layers"][name]
     layer = getattr(nanocnn, kind)(**options)
-    layer.build(shape[1:], 0, "float64", kernels)
+    layer.build(shape[1:], rng=0, dtype="float64", kernels=kernels)
     start = recipes.weights([w.shape for w in layer.params.values()])
     for array, value in zip(layer.params.values(), start, strict=True):
         array[...] = value
@@ -146,7 +146,7 @@ def test_losses(kernels, entry, kind, fused):
     y = labels if name.startswith("Sparse") else np.eye(4)[labels]
     target = loss.target(loss.labels(y, (4,)), (4,), np.float64)
     softmax = nanocnn.Activation("softmax")
-    softmax.build((4,), 0, "float64", kernels)
+    softmax.build((4,), rng=0, dtype="float64", kernels=kernels)
     memory = Memory()
     outside = not fused and not options.get("from_logits")
     prediction = softmax.forward(logits) if outside else logits

@@ -182,7 +182,7 @@ CHANGES = {
 
 def other(layer):
     made = Activation("sigmoid")
-    made.build(layer.output_shape, 0, "float64", layer.kernels)
+    made.build(layer.output_shape, rng=0, dtype="float64", kernels=layer.kernels)
     return made
 
 

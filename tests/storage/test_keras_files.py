@@ -100,6 +100,26 @@ def data():
     return rng.random((16, 9, 8, 2)).astype(np.float32), rng.integers(0, 4, 16)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_initializers_keep_their_names(keras, tmp_path, suffix):
+    def made(library):
+        layers = getattr(library, "layers", library)
+        last = layers.Dense(3, kernel_initializer="normal", bias_initializer="uniform")
+        return library.Sequential([library.Input((4,)), last])
+
+    theirs, want = made(keras), ["RandomNormal", "RandomUniform"]
+    theirs.save(tmp_path / f"theirs{suffix}")
+    config = nanocnn.load_model(tmp_path / f"theirs{suffix}").get_config()["layers"][1]["config"]
+    assert [config[f"{each}_initializer"]["class_name"] for each in ("kernel", "bias")] == want
+    made(nanocnn).save(tmp_path / f"ours{suffix}")
+    layer = keras.saving.load_model(tmp_path / f"ours{suffix}").layers[-1]
+    for each in ("kernel_initializer", "bias_initializer"):
+        ours, known = getattr(layer, each), getattr(theirs.layers[-1], each)
+        assert type(ours) is type(known) and ours.get_config() == known.get_config()
+
+
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
 class TestWithKeras:

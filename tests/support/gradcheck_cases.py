@@ -37,7 +37,7 @@ def distinct(shape, seed=0):
 
 def built(layer, shape, kernels):
     """The layer with random parameters, biases and gamma not at their 0 and 1."""
-    layer.build(shape[1:], 1, "float64", kernels)
+    layer.build(shape[1:], rng=1, dtype="float64", kernels=kernels)
     rng = np.random.default_rng(2)
     for param in layer.params.values():
         param += 0.2 * rng.standard_normal(param.shape)
