@@ -18,6 +18,7 @@ class Progress:
         self.shown = verbosity(verbose) != 0
         self.bar_wanted = verbose in (1, "auto") and shows_bars()
         self.bar: Any = None
+        self.updated = 0.0
 
     def __enter__(self) -> "Progress":
         return self
@@ -35,16 +36,20 @@ class Progress:
                 desc=title,
                 unit="img",
                 dynamic_ncols=True,
-                mininterval=0,  # the caller decides how often
+                mininterval=0,  # see `is_due`
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} images "
                 "[{elapsed}<{remaining}, {rate_fmt}]{postfix}",
             )
 
+    def is_due(self) -> bool:
+        """Whether there is a bar that is out of date, which takes time to draw."""
+        return self.bar is not None and time.perf_counter() - self.updated > 0.05
+
     def update(self, images: int, logs: dict[str, float]) -> None:
-        """`images` more are done; `logs` holds the means so far."""
-        if self.bar is not None:
-            self.bar.set_postfix(_formatted(logs), refresh=False)
-            self.bar.update(images)
+        """`images` are done; `logs` holds the means so far."""
+        self.bar.set_postfix(_formatted(logs), refresh=False)
+        self.bar.update(images - self.bar.n)
+        self.updated = time.perf_counter()
 
     def end(self, logs: dict[str, float] | None = None, images: int = 0) -> None:
         """End the epoch, of `images` images; without `logs` it was interrupted."""

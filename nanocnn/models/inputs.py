@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from ..common.arrays import Array, quietly
 from ..common.errors import NonFiniteError, ShapeError
-from ..common.validate import number
+from ..common.validate import as_array, number
 from ..data.batches import Images, split, take
 from ..data.lazy import LazyImages
 from ..jit.capture import each_time
@@ -54,14 +54,16 @@ class Data(NamedTuple):
         return Data(*first), Data(*second)
 
 
+def samples_of(index: slice | Array) -> int:
+    """How many samples are at `index`."""
+    return index.stop - index.start if isinstance(index, slice) else len(index)
+
+
 def checked_weight(sample_weight: Any, samples: int, dtype: DTypeLike) -> Array | None:
     """`sample_weight` as an array of `dtype`; ValueError unless it has one number per sample."""
     if sample_weight is None:
         return None
-    try:
-        weight = np.asarray(sample_weight)
-    except ValueError as error:  # lists of unequal lengths
-        raise ValueError(f"sample_weight: expected a number a sample: {error}") from error
+    weight = as_array(sample_weight, "sample_weight")
     if weight.dtype.kind not in "buif":
         raise ValueError(f"sample_weight: expected a number a sample, got dtype {weight.dtype}")
     if weight.shape != (samples,):

@@ -6,7 +6,6 @@ gradient of the batch. They are added in the order of a tree (distributed/tree.p
 the number of shards alone: the bits are the same for any number of processes.
 """
 
-from collections.abc import Mapping
 from functools import cache
 from math import prod
 from typing import Any
@@ -17,11 +16,9 @@ from ..common.arrays import Array, quiet
 from ..common.errors import NonFiniteError
 from ..distributed import Communicator
 from ..distributed.tree import Node, Stack, own_shards, push, total
-from ..kernels.memory import Arena, Memory
+from ..kernels.memory import Memory
 from ..layers import BatchNormalization, Dropout, is_builtin
-from ..losses import Loss
-from ..metrics import AnyMetric, sizes
-from ..optimizers import Optimizer
+from ..metrics import sizes
 from .gradients import Gradients, gradients_of
 from .inputs import Data
 from .interrupts import Pressed
@@ -40,20 +37,13 @@ class ShardedStep:
     """
 
     def __init__(
-        self,
-        model: Structure,
-        loss: Loss,
-        metrics: Mapping[str, AnyMetric],
-        optimizer: Optimizer,
-        samples: int,
-        memory: Memory,
-        shards: int,
-        communicator: Communicator,
-        splits: bool = True,
-    ) -> None:
-        self.model, self.optimizer, self.memory = model, optimizer, memory
+        self, model: Structure, samples: int, memory: Memory, shards: int,
+        communicator: Communicator, splits: bool = True,
+    ) -> None:  # fmt: skip
+        self.model, self.memory, self.plan = model, memory, model.execution_plan
         self.samples, self.shards, self.communicator = samples, shards, communicator
-        self.plan, self.columns = model.execution_plan, 2 + sum(sizes(metrics))  # of the results
+        self.optimizer = optimizer = model.optimizer
+        self.columns = 2 + sum(sizes(model.metrics))  # of the results
         optimizer.allocate(model.trainable_weights)
         starts = [samples * shard // shards for shard in range(shards + 1)]
         self.weights = np.diff(starts) / samples
@@ -73,8 +63,7 @@ class ShardedStep:
 
         @cache
         def pass_of(gradients: Gradients, n: int) -> Shard:
-            args = model, loss, metrics, optimizer, n, gradients.memory, samples
-            return Shard(gradients, self.pieces, *args)
+            return Shard(gradients, self.pieces, model, n, gradients.memory, True, samples)
 
         self.passes = {
             shard: pass_of(self.all_gradients[shard], len(place))
@@ -82,7 +71,8 @@ class ShardedStep:
             if place
         }
         # Processes must agree on what is trained; one whose shards have no samples has no passes.
-        self._layers = Guard(() if self.passes else read_of(self.plan.layers, True))
+        read = read_of(self.plan.layers, model.kernels, True)
+        self._layers = Guard(() if self.passes else read)
         self.sum = communicator.all_reduce(self.gradients.vector, shards, self.gradients.bounds)
         self._spare: list[Array] = []
         self.draws = sum(
@@ -92,10 +82,9 @@ class ShardedStep:
             self.draws += 1 << 64  # custom layers may draw any number
         self.split: SplitUpdate | None = None
         if splits and self.sum.is_shared and can_split(optimizer):
-            self.split = SplitUpdate(model, optimizer, self.gradients, self.sum, communicator)
+            self.split = SplitUpdate(model, self.gradients, self.sum, communicator)
         self._update: Run = quiet(self._apply if self.split is None else self.split.apply)
         if self.passes and all(each.is_captured for each in self.passes.values()):
-            assert isinstance(memory, Arena)
             (self._update,) = captured([self._update], memory)
 
     @property
