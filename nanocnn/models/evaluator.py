@@ -11,6 +11,7 @@ from ..common.arrays import Array
 from ..common.config import refuses_unknown, serialize
 from ..common.errors import NonFiniteError, ShapeError, warn
 from ..common.validate import flag, integer
+from ..data.batches import take
 from ..data.lazy import LazyImages
 from ..distributed import Communicator
 from ..jit.capture import never_captured
@@ -25,8 +26,6 @@ from .plan import last_activation
 from .predictor import INFERENCE_BATCH, Predictor
 from .sources import ArraySource, Batch, Source, source_of, yields_batches
 from .step import Step
-
-ALONE = Communicator()
 
 
 class Evaluator(Predictor):
@@ -115,7 +114,7 @@ class Evaluator(Predictor):
         source = source_of(x, y, sample_weight, self._checked_data, size, steps)
         callback_list = CallbackList(callbacks, self, source.length)
         with Progress(verbose) as progress:
-            logs = self._evaluate(source, callback_list, progress)
+            logs = self._evaluate(source, callback_list, progress, Communicator())
         return as_keras(logs, return_dict)
 
     def test_on_batch(
@@ -126,7 +125,7 @@ class Evaluator(Predictor):
 
     def _evaluate(
         self, source: Source, callbacks: CallbackList, progress: Progress,
-        communicator: Communicator = ALONE,
+        communicator: Communicator,
     ) -> dict[str, float]:  # fmt: skip
         """The mean loss and metrics over one epoch of `source`, without training.
 
@@ -165,7 +164,7 @@ class Evaluator(Predictor):
         self, error: NonFiniteError, number: int, data: Data, index: slice | Array
     ) -> NonFiniteError:
         """The error, with batch and layer."""
-        where = self._first_nonfinite(data.images(index, self.dtype))
+        where = self._first_nonfinite(take(data.x, index, self.dtype))
         return NonFiniteError(f"batch {number + 1}: {error}, first seen in {where}")
 
     def _evaluate_together(

@@ -1,6 +1,6 @@
 """`History`, the record of a training, and `Progress`, which displays it while it runs."""
 
-import time
+from time import perf_counter
 from typing import Any
 
 from ..callbacks import History as History
@@ -28,7 +28,7 @@ class Progress:
 
     def begin(self, title: str, images: int | None) -> None:
         """Begin an epoch of `images` images; None if it is not known how many."""
-        self.started = time.perf_counter()
+        self.started = perf_counter()
         self.title = title
         if self.bar_wanted:
             self.bar = progress_bar(
@@ -43,13 +43,13 @@ class Progress:
 
     def is_due(self) -> bool:
         """Whether there is a bar that is out of date, which takes time to draw."""
-        return self.bar is not None and time.perf_counter() - self.updated > 0.05
+        return self.bar is not None and perf_counter() - self.updated > 0.05
 
     def update(self, images: int, logs: dict[str, float]) -> None:
         """`images` are done; `logs` holds the means so far."""
         self.bar.set_postfix(_formatted(logs), refresh=False)
         self.bar.update(images - self.bar.n)
-        self.updated = time.perf_counter()
+        self.updated = perf_counter()
 
     def end(self, logs: dict[str, float] | None = None, images: int = 0) -> None:
         """End the epoch, of `images` images; without `logs` it was interrupted."""
@@ -57,7 +57,7 @@ class Progress:
             self.bar.close()
             self.bar = None
         if self.shown and logs is not None:
-            seconds = time.perf_counter() - self.started
+            seconds = perf_counter() - self.started
             numbers = [f"{name}: {value}" for name, value in _formatted(logs).items()]
             speed = f"{seconds:.1f} s, {images / max(seconds, 1e-9):,.0f} images/s"
             say(" - ".join([self.title, speed, *numbers]))

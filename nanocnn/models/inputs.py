@@ -14,6 +14,7 @@ from ..data.batches import Images, split, take
 from ..data.lazy import LazyImages
 from ..jit.capture import each_time
 from ..losses import Loss
+from .structure import Structure
 
 
 class Data(NamedTuple):
@@ -27,17 +28,10 @@ class Data(NamedTuple):
     labels: Array
     weight: Array | None
 
-    def images(self, index: slice | Array, dtype: DTypeLike) -> Array:
-        """The images at `index`, as the model computes with them: see `take`.
-
-        Raises `NonFiniteError` for `LazyImages` that are NaN or infinite.
-        """
-        return take(self.x, index, dtype)
-
     def take_images(self, index: Array, kernels: ModuleType, out: Array) -> None:
         """Write the images at `index` (n,) int64 to `out`: by a kernel unless they are lazy.
 
-        Errors as of `images`.
+        Raises `NonFiniteError` for `LazyImages` that are NaN or infinite.
         """
         if isinstance(self.x, LazyImages):
             each_time(take, self.x, index, out.dtype, out)
@@ -74,9 +68,7 @@ def checked_weight(sample_weight: Any, samples: int, dtype: DTypeLike) -> Array 
     return weight
 
 
-def class_weighted(
-    data: Data, class_weight: Any, outputs: int, loss: Loss, dtype: DTypeLike
-) -> Data:
+def class_weighted(data: Data, class_weight: Any, model: Structure) -> Data:
     """`data` with the weight of each sample multiplied by that of its class.
 
     `class_weight`: {class: weight}; a class that is not named has 1. The class is a label, the
@@ -91,8 +83,9 @@ def class_weighted(
             "an array of weights dict(enumerate(weights)), for 'balanced' the dict "
             "{c: len(y) / (len(np.unique(y)) * np.sum(y == c)) for c in np.unique(y)}"
         )
+    outputs = model.output_shape[-1]
     count = max(outputs, 2)
-    table = np.ones(count, dtype)
+    table = np.ones(count, model.dtype)
     for label, value in class_weight.items():
         try:
             name = f"class_weight[{label!r}]"
@@ -105,7 +98,7 @@ def class_weighted(
                 f"0 to {count - 1}"
             ) from None
         table[int(label)] = weight
-    each = table[_classes(data.labels, outputs, loss)]
+    each = table[_classes(data.labels, outputs, model.loss)]
     return data._replace(weight=each if data.weight is None else each * data.weight)
 
 

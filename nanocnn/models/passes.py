@@ -48,21 +48,18 @@ def _with_activation(layer: Layer) -> list[Layer]:
     return [layer, layer.activation] if isinstance(layer, Linear) else [layer]
 
 
-def is_capturable(layer: Layer, kernels: ModuleType) -> bool:
-    """Whether its passes may be captured: its kernels are the set's, and read weights in place."""
-    own = _with_activation(layer)
-    return (
-        all(is_known(each) and each.kernels is kernels for each in own)
-        and all(weight.flags.c_contiguous for weight in layer.weights.values())  # else a copy is
-    )
+def can_capture(memory: Memory, kernels: ModuleType, layers: Sequence[Layer]) -> bool:
+    """Whether passes of these layers with this memory may be captured.
 
-
-def can_capture(memory: Memory, kernels: ModuleType, layers: Iterable[Layer]) -> bool:
-    """Whether passes of these layers with this memory may be captured."""
+    Their kernels are the set's, and read weights in place.
+    """
+    parts = [each for layer in layers for each in _with_activation(layer)]
     return (
         isinstance(memory, Arena)
         and are_capturable(kernels)
-        and all(is_capturable(layer, kernels) for layer in layers)
+        and all(is_known(each) and each.kernels is kernels for each in parts)
+        # Of others the kernels get a copy.
+        and all(array.flags.c_contiguous for layer in layers for array in layer.weights.values())
     )
 
 

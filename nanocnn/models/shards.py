@@ -23,7 +23,7 @@ from .gradients import Gradients, gradients_of
 from .inputs import Data
 from .interrupts import Pressed
 from .passes import Guard, Run, captured, read_of
-from .shard import Bucket, Shard, Statistics, Sums, pieces_of
+from .shard import Piece, Shard, pieces_of
 from .split_update import SplitUpdate, can_split
 from .structure import Structure
 
@@ -52,7 +52,7 @@ class ShardedStep:
         self.pieces = pieces_of(self.plan)
         self.gradients = gradients_of(self.plan, memory, communicator)
         # Where shards are synchronized, all of them are in progress at the same time.
-        together = any(isinstance(each.end, (Statistics, Sums)) for each in self.pieces)
+        together = any(each.is_synchronized for each in self.pieces)
         self.groups = [list(own)] if together else [[shard] for shard in own]
         self.all_gradients = {
             shard: gradients_of(self.plan, self.plan.memory(), Communicator())
@@ -165,7 +165,7 @@ class ShardedStep:
                         own.run_piece(number)
                         if piece.is_forward:
                             self._take_changes(own, self.weights[shard])
-                self._combine(piece.end, group)
+                self._combine(piece, group)
             for shard, row in zip(group, rows, strict=False):
                 if own := self.passes.get(shard):
                     row[:-1] = own.results()
@@ -181,16 +181,16 @@ class ShardedStep:
             change += (state - old) * state.dtype.type(weight)
             state[...] = old
 
-    def _combine(self, end: Any, group: list[int]) -> None:
+    def _combine(self, piece: Piece, group: list[int]) -> None:
         """What follows a piece that all shards of the group have done."""
-        if isinstance(end, Bucket):
+        if isinstance(piece.end, int):
             for shard in group:
-                self._add(end.number, shard)
+                self._add(piece.end, shard)
             self.sum.poke()
-        elif isinstance(end, Statistics):
-            self._combine_statistics(end.layer)
-        elif isinstance(end, Sums):
-            self._combine_sums(end.layer)
+        elif piece.end is not None and piece.is_forward:
+            self._combine_statistics(piece.end)
+        elif piece.end is not None:
+            self._combine_sums(piece.end)
 
     def _add(self, bucket: int, shard: int) -> None:
         """Add this shard's gradients to those before it; the last shard's are sent."""

@@ -141,6 +141,7 @@ class Structure(Weighted):
             layer.in_model = True
         self._built_layers = self.layers[:]
         self._make_plan()
+        self.progress = {}
         self.built = True
 
     def _require_same(self, layer: Layer, shape: tuple[int, ...]) -> None:

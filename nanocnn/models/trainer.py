@@ -36,10 +36,6 @@ class Trainer(Evaluator):
     stop_training = False
     _sharded: ShardedStep | None = None  # the last one, in a training
 
-    def _build(self, given: tuple[int, ...]) -> None:
-        super()._build(given)
-        self.progress = {}
-
     @never_captured
     def train_on_batch(
         self,
@@ -54,7 +50,7 @@ class Trainer(Evaluator):
         Arguments and errors as for `fit`.
         """
         flag(return_dict, "return_dict")
-        data = self._class_weighted(self._training_data(x, y, sample_weight), class_weight)
+        data = class_weighted(self._training_data(x, y, sample_weight), class_weight, self)
         self._trained_on(data.x)
         means = Means(self.metrics)
         with self.training_memory() as memory:
@@ -144,7 +140,7 @@ class Trainer(Evaluator):
                 nonlocal rest
                 data, rest = self._training_data(x, y, weight, not yields).split(split)
                 self._trained_on(data.x)
-                return self._class_weighted(data, class_weight)
+                return class_weighted(data, class_weight, self)
 
             data = source_of(x, y, sample_weight, check, size, steps_per_epoch, "steps_per_epoch")
             if validation_batch_size is not None:
@@ -280,9 +276,6 @@ class Trainer(Evaluator):
         self.execution_plan.require_backward()
         self.optimizer.bind(self)
         return data
-
-    def _class_weighted(self, data: Data, class_weight: Any) -> Data:
-        return class_weighted(data, class_weight, self.output_shape[-1], self.loss, self.dtype)
 
     @contextmanager
     def training_memory(self) -> Iterator[Memory]:
