@@ -25,6 +25,7 @@ from .structure import Structure
 
 INFERENCE_BATCH = 128  # large enough for the kernels, small enough for the cache
 UNIT_RANGE = 1.5  # well above the range of scaled pixels
+NO_CALLBACKS = CallbackList(None, None, None)  # making one takes longer than a small prediction
 
 # Held by the thread that builds a model for its first data. An RLock, because a signal handler may
 # build one too.
@@ -73,15 +74,17 @@ class Predictor(Structure):
             if at_once is not None:
                 return at_once
         source = source_of(x, None, None, self._unlabelled, size, steps)
-        callback_list = CallbackList(callbacks, self, source.length)
+        listeners = NO_CALLBACKS
+        if callbacks is not None:
+            listeners = CallbackList(callbacks, self, source.length)
         progress = Progress(verbose)
         outputs: list[Array] = []
         done = 0
         progress.begin("Prediction", source.samples)
-        callback_list.call("on_predict_begin", {})
+        listeners.call("on_predict_begin", {})
         with self.borrowed_memory() as memory, progress:
             for number, (data, index) in enumerate(source.epoch() or ()):
-                callback_list.call("on_predict_batch_begin", number, {})
+                listeners.call("on_predict_batch_begin", number, {})
                 n = samples_of(index)
                 found = inference(self.execution_plan, n, memory)
                 take(data.x, index, self.dtype, found.x)
@@ -94,10 +97,10 @@ class Predictor(Structure):
                     )
                 if progress.is_due():
                     progress.update(done, {})
-                callback_list.call("on_predict_batch_end", number, {"outputs": outputs[-1]})
+                listeners.call("on_predict_batch_end", number, {"outputs": outputs[-1]})
             progress.end({}, done)
-        callback_list.call("on_predict_end", {})
-        return np.concatenate(outputs)
+        listeners.call("on_predict_end", {})
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
     def _unlabelled(self, x: Any, y: Any = None, sample_weight: Any = None) -> Data:
         self._build_for(x)

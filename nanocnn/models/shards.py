@@ -70,9 +70,10 @@ class ShardedStep:
             for shard, place in self.ranges.items()
             if place
         }
-        # Processes must agree on what is trained; one whose shards have no samples has no passes.
-        read = read_of(self.plan.layers, model.kernels, True)
-        self._layers = Guard(() if self.passes else read)
+        # All passes read the same. One process may have none, because its shards have no samples;
+        # but all must agree on what is trained.
+        guards = [each.guard for each in self.passes.values()]
+        self.guard = (guards or [Guard(read_of(self.plan.layers, model.kernels, True))])[0]
         self.sum = communicator.all_reduce(self.gradients.vector, shards, self.gradients.bounds)
         self._spare: list[Array] = []
         self.draws = sum(
@@ -86,15 +87,6 @@ class ShardedStep:
         self._update: Run = quiet(self._apply if self.split is None else self.split.apply)
         if self.passes and all(each.is_captured for each in self.passes.values()):
             (self._update,) = captured([self._update], memory)
-
-    @property
-    def guard(self) -> "ShardedStep":
-        """What tells whether it fits: this."""
-        return self
-
-    def holds(self) -> bool:
-        """Whether what the passes were captured from is still the same."""
-        return self._layers.holds() and all(each.guard.holds() for each in self.passes.values())
 
     def release(self) -> None:
         """Let go of the data that was filled in last."""

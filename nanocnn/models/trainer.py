@@ -174,6 +174,7 @@ class Trainer(Evaluator):
         logs: dict[str, float] = {}
         try:
             with (
+                progress,
                 self.training_memory() as memory,
                 deferred_interrupts() as pressed,
                 communicator.trains(),
@@ -192,12 +193,10 @@ class Trainer(Evaluator):
         except BaseException as error:
             self._spread_slots()  # all processes come here, or have ended
             if isinstance(error, (KeyboardInterrupt, Terminated)):
-                progress.end()
                 say(f"\ninterrupted; {how_to_resume(callback_list.callbacks)}")
             raise
         finally:
             self._sharded = None
-            progress.end()
             callback_list.call("on_train_end", logs)
         return history
 
