@@ -57,7 +57,6 @@ class MPICommunicator(Communicator):
         here.Free()
         self._windows: list[Window] = []
         self.watch: Watch | None = None
-        self.unfinished = False  # messages are on their way
         self._culprit = self.rank  # whose end is the reason if this process ends, or NOBODY
         self._ended: dict[int, int] = {}  # the culprits of the processes that have ended
         self._show = sys.excepthook
@@ -87,14 +86,13 @@ class MPICommunicator(Communicator):
 
     def vector(self, size: int, dtype: Any) -> Array:
         """As alone; in shared memory where all processes run on one machine."""
-        if not self.shares_memory or not size:
-            return np.empty(size, dtype)
-        fits = self.gather([each.is_free(size, dtype) for each in self._windows])
-        free = [all(states) for states in zip(*fits, strict=True)]
-        window = self._windows[free.index(True)] if True in free else self._window(size, dtype)
-        if window is None:
-            return np.empty(size, dtype)
-        return window.take()
+        if self.shares_memory and size:
+            fits = self.gather([each.is_free(size, dtype) for each in self._windows])
+            free = [all(states) for states in zip(*fits, strict=True)]
+            window = self._windows[free.index(True)] if True in free else self._window(size, dtype)
+            if window is not None:
+                return window.take()
+        return np.empty(size, dtype)
 
     def _window(self, size: int, dtype: Any) -> Window | None:
         """A new one; None, from now on, if there is no memory for it."""

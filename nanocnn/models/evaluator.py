@@ -142,7 +142,6 @@ class Evaluator(Predictor):
         with self.borrowed_memory() as memory:
             if communicator.size > 1 and not callbacks.see_batches("test"):
                 self._evaluate_together(source.data, order, memory, means, communicator)
-                order = iter(())
             for number, (data, index) in enumerate(order):
                 callbacks.call("on_test_batch_begin", number, {})
                 try:
@@ -171,7 +170,7 @@ class Evaluator(Predictor):
         self, data: Data, order: Iterable[Batch], memory: Memory, means: Means,
         communicator: Communicator,
     ) -> None:  # fmt: skip
-        """Add all batches to `means`, of which each process computes a part."""
+        """Add all batches of `order` to `means`; each process computes a part of them."""
         places = [index for _, index in order]
         found = np.zeros((len(places), 2 + sum(sizes(self.metrics))))  # samples, loss, sums
         for number in range(communicator.rank, len(places), communicator.size):

@@ -1,7 +1,6 @@
 """The data for `fit`, `evaluate` and `train_on_batch`: checks, before any work, and weights."""
 
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,9 +9,7 @@ from numpy.typing import DTypeLike
 from ..common.arrays import Array, quietly
 from ..common.errors import NonFiniteError, ShapeError
 from ..common.validate import as_array, number
-from ..data.batches import Images, split, take
-from ..data.lazy import LazyImages
-from ..jit.capture import each_time
+from ..data.batches import Images, split
 from ..losses import Loss
 from .structure import Structure
 
@@ -27,16 +24,6 @@ class Data(NamedTuple):
     x: Images
     labels: Array
     weight: Array | None
-
-    def take_images(self, index: Array, kernels: ModuleType, out: Array) -> None:
-        """Write the images at `index` (n,) int64 to `out`: by a kernel unless they are lazy.
-
-        Raises `NonFiniteError` for `LazyImages` that are NaN or infinite.
-        """
-        if isinstance(self.x, LazyImages):
-            each_time(take, self.x, index, out.dtype, out)
-        else:
-            kernels.take_images(self.x, index, out)
 
     def split(self, fraction: Any) -> tuple["Data", "Data | None"]:
         """(training, validation): validation is the last `fraction`, or None without any."""

@@ -11,6 +11,9 @@ import numpy as np
 
 from ..common.arrays import Array, quiet
 from ..common.errors import NonFiniteError
+from ..data.batches import take
+from ..data.lazy import LazyImages
+from ..jit.capture import each_time
 from ..kernels.memory import Memory
 from ..losses import LOSSES, is_builtin
 from ..metrics import COUNTED
@@ -111,7 +114,10 @@ class Step:
     def _fill(self) -> None:
         kernels, data = self.model.kernels, self._data
         assert data is not None
-        data.take_images(self.index, kernels, self.x)
+        if isinstance(data.x, LazyImages):
+            each_time(take, data.x, self.index, self.x.dtype, self.x)
+        else:
+            kernels.take_images(data.x, self.index, self.x)
         loss, labels = self.loss_function, data.labels
         if is_builtin(loss):
             loss.take_target(labels, self.index, kernels, self.target)
