@@ -39,10 +39,6 @@ class Communicator:
         """The value of each process, any that can be pickled, on every process."""
         return [value]
 
-    def broadcast(self, value: Any) -> Any:
-        """The value of process 0."""
-        return value
-
     def vector(self, size: int, dtype: Any) -> Array:
         """A vector to be given to `all_reduce`."""
         return np.empty(size, dtype)
@@ -72,10 +68,6 @@ class Communicator:
     def trains(self) -> Iterator[None]:
         """While this process trains, others wait for it: an error here ends all of them."""
         yield
-
-    def abort(self, message: str) -> None:
-        """Print the message and end all processes, with an exit code that is not 0."""
-        raise SystemExit(message)
 
 
 class AllReduce:

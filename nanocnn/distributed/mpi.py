@@ -57,7 +57,6 @@ class MPICommunicator(Communicator):
         here.Free()
         self._windows: list[Window] = []
         self.watch: Watch | None = None
-        self.unfinished = False  # messages are on their way
         self._culprit = self.rank  # whose end is the reason if this process ends, or NOBODY
         self._ended: dict[int, int] = {}  # the culprits of the processes that have ended
         self._show = sys.excepthook
@@ -85,19 +84,15 @@ class MPICommunicator(Communicator):
         self.wait([self.mpi.Iallgatherv(own, [found, sizes])])
         return [pickle.loads(part.tobytes()) for part in np.split(found, sizes.cumsum()[:-1])]
 
-    def broadcast(self, value: Any) -> Any:
-        return self.gather(value if self.rank == 0 else None)[0]
-
     def vector(self, size: int, dtype: Any) -> Array:
         """As alone; in shared memory where all processes run on one machine."""
-        if not self.shares_memory or not size:
-            return np.empty(size, dtype)
-        fits = self.gather([each.is_free(size, dtype) for each in self._windows])
-        free = [all(states) for states in zip(*fits, strict=True)]
-        window = self._windows[free.index(True)] if True in free else self._window(size, dtype)
-        if window is None:
-            return np.empty(size, dtype)
-        return window.take()
+        if self.shares_memory and size:
+            fits = self.gather([each.is_free(size, dtype) for each in self._windows])
+            free = [all(states) for states in zip(*fits, strict=True)]
+            window = self._windows[free.index(True)] if True in free else self._window(size, dtype)
+            if window is not None:
+                return window.take()
+        return np.empty(size, dtype)
 
     def _window(self, size: int, dtype: Any) -> Window | None:
         """A new one; None, from now on, if there is no memory for it."""
@@ -139,12 +134,6 @@ class MPICommunicator(Communicator):
                 self._settle(error)
             raise
 
-    def abort(self, message: str) -> None:
-        if self.watch is not None:
-            self.watch.end()
-        print(message, file=sys.stderr, flush=True)
-        self.mpi.Abort(1)
-
     def _settle(self, error: BaseException) -> None:
         """Return if all processes fail now, each with its error; otherwise end all of them."""
         others = {rank for rank in range(self.size) if rank != self.rank}
@@ -158,7 +147,11 @@ class MPICommunicator(Communicator):
             time.sleep(NAP)
         if others:
             trace = "".join(traceback.format_exception(error)).rstrip()
-            self.abort(f"{trace}\nprocess {self.rank} of {self.size} has failed: all are ended")
+            if self.watch is not None:
+                self.watch.end()
+            what = f"process {self.rank} of {self.size} has failed: all are ended"
+            print(f"{trace}\n{what}", file=sys.stderr, flush=True)
+            self.mpi.Abort(1)
         self._agreed = error
 
     def wait(self, requests: list[Any]) -> None:

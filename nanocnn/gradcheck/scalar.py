@@ -165,10 +165,7 @@ def of(target: Any, x: Any, y: Any, training: bool, rng: np.random.Generator) ->
 def _of_model(
     model: Sequential, x: Any, y: Any, training: bool, rng: np.random.Generator
 ) -> Scalar:
-    if y is None:
-        model._build_for(x)
-    else:
-        model._ready(x)
+    model._build_for(x)
     model = _in_float64(model)
     plan, loss = model.execution_plan, None
     stages: list[Any] = list(plan.stages)

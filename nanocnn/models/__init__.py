@@ -1,15 +1,16 @@
 """Models: `Sequential`, and the classes it is built on, each a floor of its own.
 
 structure.py    `Structure`: layers, their shapes and weights
+predictor.py    `Predictor`: is built for data, and predicts
 evaluator.py    `Evaluator`: with a loss and metrics it is measured
 trainer.py      `Trainer`: with an optimizer it is trained
-sequential.py   `Sequential`: predicts, is saved, shows what is inside
+sequential.py   `Sequential`: is saved, shows what is inside
 loading.py      models from files and from JSON
 
 Start reading at step.py, one training step. plan.py and stages.py say in which stages layers run,
 passes.py which passes are captured as programs; inference.py is the pass that predicts; inputs.py,
-measure.py, run.py, history.py and interrupts.py serve the training. shards.py is a step in shards,
-on one process or several, with shard.py, gradients.py and split_update.py. record.py,
+sources.py, measure.py, run.py, history.py and interrupts.py serve the training. shards.py is a step
+in shards, on one process or several, with shard.py, gradients.py and split_update.py. record.py,
 worked_example.py and formulas.py make the trace of one pass.
 """
 

@@ -1,6 +1,7 @@
 """A model with a loss and metrics: what `compile` chooses, and how well the model does."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from ..common.arrays import Array
 from ..common.config import refuses_unknown, serialize
 from ..common.errors import NonFiniteError, ShapeError, warn
 from ..common.validate import flag, integer
+from ..data.batches import take
 from ..data.lazy import LazyImages
 from ..distributed import Communicator
 from ..jit.capture import never_captured
@@ -18,25 +20,17 @@ from ..losses import Loss, get_loss, is_builtin
 from ..metrics import Metric, get_metrics
 from ..optimizers import Optimizer, get_optimizer
 from .history import Progress
-from .inputs import Data, checked_weight
+from .inputs import Data, checked_weight, samples_of
 from .measure import Means, metric_configs
 from .passes import remembered
-from .plan import last_activation, make_plan
+from .plan import last_activation
 from .predictor import INFERENCE_BATCH, Predictor
-from .sources import ArraySource, Batch, Source, yields_batches
+from .sources import ArraySource, Batch, Source, source_of, yields_batches
 from .step import Step
 
 
 class Evaluator(Predictor):
     """A `Predictor` that `compile` gives a loss, metrics and an optimizer, and that is measured."""
-
-    def _begin(self) -> None:
-        super()._begin()
-        self.optimizer: Optimizer
-        self.loss: Loss
-        self.metrics: dict[str, Metric] = {}
-        self._unsaved: set[str] = set()  # metrics that a warning said are not saved
-        self._compiled = False
 
     @refuses_unknown
     def compile(
@@ -72,7 +66,7 @@ class Evaluator(Predictor):
         if self.built:
             if self._compiled:
                 self._check_output()
-            self._layers_changed()
+            self._make_plan()
 
     @property
     def metrics_names(self) -> list[str]:
@@ -118,11 +112,10 @@ class Evaluator(Predictor):
         """
         flag(return_dict, "return_dict")
         size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
-        source = self._source(x, y, sample_weight, size, steps, self._ready, self._checked_data)
-        progress = Progress(verbose)
+        source = source_of(x, y, sample_weight, self._checked_data, size, steps)
         callback_list = CallbackList(callbacks, self, source.length)
-        with progress:
-            logs = self._evaluate(source, callback_list, progress)
+        with Progress(verbose) as progress:
+            logs = self._evaluate(source, callback_list, progress, Communicator())
         return as_keras(logs, return_dict)
 
     def test_on_batch(
@@ -132,12 +125,9 @@ class Evaluator(Predictor):
         return self.evaluate(x, y, 2**31 - 1, 0, sample_weight, return_dict=return_dict)
 
     def _evaluate(
-        self,
-        source: Source,
-        callbacks: CallbackList,
-        progress: Progress | None = None,
-        communicator: Communicator | None = None,
-    ) -> dict[str, float]:
+        self, source: Source, callbacks: CallbackList, progress: Progress,
+        communicator: Communicator,
+    ) -> dict[str, float]:  # fmt: skip
         """The mean loss and metrics over one epoch of `source`, without training.
 
         The processes of a `communicator` share the batches, unless a callback wants to see each.
@@ -147,13 +137,12 @@ class Evaluator(Predictor):
         order = source.epoch()
         if order is None:
             return {}
-        if communicator is not None and communicator.size > 1 and not callbacks.see_batches("test"):
-            return self._evaluate_together(source.data, order, callbacks, communicator)
-        means = Means(self.metrics)
-        if progress is not None:
-            progress.begin("Evaluation", source.samples)
+        progress.begin("Evaluation", source.samples)
         callbacks.call("on_test_begin", {})
+        means = Means(self.metrics)
         with self.borrowed_memory() as memory:
+            if communicator.size > 1 and not callbacks.see_batches("test"):
+                self._evaluate_together(source.data, order, memory, means, communicator)
             for number, (data, index) in enumerate(order):
                 callbacks.call("on_test_batch_begin", number, {})
                 try:
@@ -163,46 +152,35 @@ class Evaluator(Predictor):
                 means.add(step.samples, step.loss, step.measure())
                 if callbacks.listeners["on_test_batch_end"]:
                     callbacks.call("on_test_batch_end", number, means.result())
-                if progress is not None and progress.bar is not None:
-                    progress.update(step.samples, means.result())
-        logs = self._means(means, callbacks)
-        if progress is not None:
-            progress.end(logs, means.count)
-        return logs
-
-    def _means(self, means: Means, callbacks: CallbackList) -> dict[str, float]:
+                if progress.is_due():
+                    progress.update(means.count, means.result())
         logs = means.result()
         logs["loss"] += self.penalty()
         callbacks.call("on_test_end", dict(logs))
+        progress.end(logs, means.count)
         return logs
 
     def _nonfinite(
         self, error: NonFiniteError, number: int, data: Data, index: slice | Array
     ) -> NonFiniteError:
         """The error, with batch and layer."""
-        where = self._first_nonfinite(data.images(index, self.dtype))
+        where = self._first_nonfinite(take(data.x, index, self.dtype))
         return NonFiniteError(f"batch {number + 1}: {error}, first seen in {where}")
 
     def _evaluate_together(
-        self,
-        data: Data,
-        order: Iterator[Batch],
-        callbacks: CallbackList,
+        self, data: Data, order: Iterable[Batch], memory: Memory, means: Means,
         communicator: Communicator,
-    ) -> dict[str, float]:
-        """`_evaluate`, each process a part of the batches, with the same result on all."""
-        callbacks.call("on_test_begin", {})
+    ) -> None:  # fmt: skip
+        """Add all batches of `order` to `means`; each process computes a part of them."""
         places = [index for _, index in order]
         found = np.zeros((len(places), 2 + 2 * len(self.metrics)))  # samples, loss, sums
-        with self.borrowed_memory() as memory:
-            for number in range(communicator.rank, len(places), communicator.size):
-                try:
-                    step = self._step(data, places[number], memory, False)
-                except NonFiniteError:
-                    found[number] = np.nan
-                    break
-                found[number] = step.samples, step.loss, *step.measure()
-        means = Means(self.metrics)
+        for number in range(communicator.rank, len(places), communicator.size):
+            try:
+                step = self._step(data, places[number], memory, False)
+            except NonFiniteError:
+                found[number] = np.nan
+                break
+            found[number] = step.samples, step.loss, *step.measure()
         everyone = communicator.all_gather(found)
         for number, index in enumerate(places):
             samples, loss, *sums = everyone[number % communicator.size, number].tolist()
@@ -210,16 +188,13 @@ class Evaluator(Predictor):
                 error = NonFiniteError(f"the loss is {loss}")
                 raise communicator.agreed(self._nonfinite(error, number, data, index))
             means.add(int(samples), loss, sums)
-        return self._means(means, callbacks)
 
     def _step(self, data: Data, index: slice | Array, memory: Memory, training: bool) -> Step:
         """One pass over the samples at `index`: see `Step.run`."""
-        n = index.stop - index.start if isinstance(index, slice) else len(index)
-        plan, optimizer = self.execution_plan, self.optimizer if training else None
+        n = samples_of(index)
         step: Step = remembered(
-            memory, (n, training), plan,
-            lambda: Step(self, self.loss, self.metrics, optimizer, n, memory),
-        )  # fmt: skip
+            memory, (n, training), self.execution_plan, lambda: Step(self, n, memory, training)
+        )
         step.run(data, index)
         return step
 
@@ -235,17 +210,20 @@ class Evaluator(Predictor):
                 "sample_weight), or what yields such batches"
             )
         x, y, weight = (*parts, None)[:3]
-        names = "validation x", "validation y"
-        return self._source(
-            x, y, weight, size, steps, self._ready,
-            lambda x, y, weight: self._checked_data(x, y, weight, names), name, "validation_data",
-        )  # fmt: skip
+        check = partial(self._checked_data, names=("validation x", "validation y"))
+        return source_of(x, y, weight, check, size, steps, name, "validation_data")
 
     def _checked_data(
         self, x: Any, y: Any, sample_weight: Any = None, names: tuple[str, str] = ("x", "y"),
         compare: bool = True,
     ) -> Data:  # fmt: skip
-        """All checks of a data set, before any work; raises ValueErrors that say what is wrong."""
+        """All checks of a data set, before any work; raises ValueErrors that say what is wrong.
+
+        The model is built for `x` if it is not yet. RuntimeError where nothing is compiled.
+        """
+        if not self._compiled:
+            raise RuntimeError("call model.compile(optimizer, loss) first")
+        self._build_for(x)
         images = self._images(x, names[0], compare)
         labels = self.loss.labels(y, self.output_shape, names[1])
         if len(labels) != len(images):
@@ -260,24 +238,11 @@ class Evaluator(Predictor):
             images = np.ascontiguousarray(images)
         return Data(images, labels, weight)
 
-    def _ready(self, x: Any) -> None:
-        """Raise RuntimeError where nothing is compiled; build the model for `x` if it is not."""
-        if not self._compiled:
-            raise RuntimeError("call model.compile(optimizer, loss) first")
-        self._build_for(x)
-
     def _check_output(self) -> None:
         """Warn if the last activation is another than the loss expects."""
         last = last_activation(self.layers)
         if problem := self.loss.check_activation(last, self.output_shape):
             warn(f"model {self.name!r}: {problem}")
-
-    def _layers_changed(self) -> None:
-        super()._layers_changed()
-        leave = ""
-        if self._compiled and not getattr(self.loss, "from_logits", False):
-            leave = self.loss.output_activation
-        self._plan = make_plan(self.layers, self.kernels, self.dtype, leave)
 
 
 def as_keras(logs: dict[str, float], as_dict: bool) -> Any:

@@ -1,6 +1,6 @@
 """`History`, the record of a training, and `Progress`, which displays it while it runs."""
 
-import time
+from time import perf_counter
 from typing import Any
 
 from ..callbacks import History as History
@@ -18,6 +18,7 @@ class Progress:
         self.shown = verbosity(verbose) != 0
         self.bar_wanted = verbose in (1, "auto") and shows_bars()
         self.bar: Any = None
+        self.updated = 0.0
 
     def __enter__(self) -> "Progress":
         return self
@@ -27,7 +28,7 @@ class Progress:
 
     def begin(self, title: str, images: int | None) -> None:
         """Begin an epoch of `images` images; None if it is not known how many."""
-        self.started = time.perf_counter()
+        self.started = perf_counter()
         self.title = title
         if self.bar_wanted:
             self.bar = progress_bar(
@@ -35,16 +36,20 @@ class Progress:
                 desc=title,
                 unit="img",
                 dynamic_ncols=True,
-                mininterval=0,  # the caller decides how often
+                mininterval=0,  # see `is_due`
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} images "
                 "[{elapsed}<{remaining}, {rate_fmt}]{postfix}",
             )
 
+    def is_due(self) -> bool:
+        """Whether there is a bar that is out of date, which takes time to draw."""
+        return self.bar is not None and perf_counter() - self.updated > 0.05
+
     def update(self, images: int, logs: dict[str, float]) -> None:
-        """`images` more are done; `logs` holds the means so far."""
-        if self.bar is not None:
-            self.bar.set_postfix(_formatted(logs), refresh=False)
-            self.bar.update(images)
+        """`images` are done; `logs` holds the means so far."""
+        self.bar.set_postfix(_formatted(logs), refresh=False)
+        self.bar.update(images - self.bar.n)
+        self.updated = perf_counter()
 
     def end(self, logs: dict[str, float] | None = None, images: int = 0) -> None:
         """End the epoch, of `images` images; without `logs` it was interrupted."""
@@ -52,7 +57,7 @@ class Progress:
             self.bar.close()
             self.bar = None
         if self.shown and logs is not None:
-            seconds = time.perf_counter() - self.started
+            seconds = perf_counter() - self.started
             numbers = [f"{name}: {value}" for name, value in _formatted(logs).items()]
             speed = f"{seconds:.1f} s, {images / max(seconds, 1e-9):,.0f} images/s"
             say(" - ".join([self.title, speed, *numbers]))

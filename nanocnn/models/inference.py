@@ -5,16 +5,8 @@ from math import inf
 import numpy as np
 
 from ..common.arrays import Array, quietly
-from ..kernels.memory import Arena, Memory
-from .passes import (
-    Guard,
-    Run,
-    can_capture,
-    captured,
-    read_of,
-    read_of_kernels,
-    remembered,
-)
+from ..kernels.memory import Memory
+from .passes import Guard, Run, can_capture, captured, read_of, remembered
 from .plan import Plan
 
 
@@ -38,10 +30,9 @@ class Inference:
         self.largest = np.zeros(2)
         self.y: Array
         self.run: Run = self._run_quietly
-        self.guard = Guard([*read_of(layers, False), read_of_kernels(plan.kernels, layers, False)])
+        self.guard = Guard(read_of(layers, plan.kernels, False))
         self.is_captured = False
         if can_capture(memory, plan.kernels, layers):
-            assert isinstance(memory, Arena)
             (self.run,) = captured([self._run_quietly], memory, keeps=True)
             self.is_captured = self.run != self._run_quietly
 

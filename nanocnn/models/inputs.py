@@ -1,7 +1,6 @@
 """The data for `fit`, `evaluate` and `train_on_batch`: checks, before any work, and weights."""
 
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,11 +8,10 @@ from numpy.typing import DTypeLike
 
 from ..common.arrays import Array, quietly
 from ..common.errors import NonFiniteError, ShapeError
-from ..common.validate import number
-from ..data.batches import Images, split, take
-from ..data.lazy import LazyImages
-from ..jit.capture import each_time
+from ..common.validate import as_array, number
+from ..data.batches import Images, split
 from ..losses import Loss
+from .structure import Structure
 
 
 class Data(NamedTuple):
@@ -27,23 +25,6 @@ class Data(NamedTuple):
     labels: Array
     weight: Array | None
 
-    def images(self, index: slice | Array, dtype: DTypeLike) -> Array:
-        """The images at `index`, as the model computes with them: see `take`.
-
-        Raises `NonFiniteError` for `LazyImages` that are NaN or infinite.
-        """
-        return take(self.x, index, dtype)
-
-    def take_images(self, index: Array, kernels: ModuleType, out: Array) -> None:
-        """Write the images at `index` (n,) int64 to `out`: by a kernel unless they are lazy.
-
-        Errors as of `images`.
-        """
-        if isinstance(self.x, LazyImages):
-            each_time(take, self.x, index, out.dtype, out)
-        else:
-            kernels.take_images(self.x, index, out)
-
     def split(self, fraction: Any) -> tuple["Data", "Data | None"]:
         """(training, validation): validation is the last `fraction`, or None without any."""
         if fraction is None or not number(
@@ -54,14 +35,16 @@ class Data(NamedTuple):
         return Data(*first), Data(*second)
 
 
+def samples_of(index: slice | Array) -> int:
+    """How many samples are at `index`."""
+    return index.stop - index.start if isinstance(index, slice) else len(index)
+
+
 def checked_weight(sample_weight: Any, samples: int, dtype: DTypeLike) -> Array | None:
     """`sample_weight` as an array of `dtype`; ValueError unless it has one number per sample."""
     if sample_weight is None:
         return None
-    try:
-        weight = np.asarray(sample_weight)
-    except ValueError as error:  # lists of unequal lengths
-        raise ValueError(f"sample_weight: expected a number a sample: {error}") from error
+    weight = as_array(sample_weight, "sample_weight")
     if weight.dtype.kind not in "buif":
         raise ValueError(f"sample_weight: expected a number a sample, got dtype {weight.dtype}")
     if weight.shape != (samples,):
@@ -72,9 +55,7 @@ def checked_weight(sample_weight: Any, samples: int, dtype: DTypeLike) -> Array 
     return weight
 
 
-def class_weighted(
-    data: Data, class_weight: Any, outputs: int, loss: Loss, dtype: DTypeLike
-) -> Data:
+def class_weighted(data: Data, class_weight: Any, model: Structure) -> Data:
     """`data` with the weight of each sample multiplied by that of its class.
 
     `class_weight`: {class: weight}; a class that is not named has 1. The class is a label, the
@@ -89,8 +70,9 @@ def class_weighted(
             "an array of weights dict(enumerate(weights)), for 'balanced' the dict "
             "{c: len(y) / (len(np.unique(y)) * np.sum(y == c)) for c in np.unique(y)}"
         )
+    outputs = model.output_shape[-1]
     count = max(outputs, 2)
-    table = np.ones(count, dtype)
+    table = np.ones(count, model.dtype)
     for label, value in class_weight.items():
         try:
             name = f"class_weight[{label!r}]"
@@ -103,7 +85,7 @@ def class_weighted(
                 f"0 to {count - 1}"
             ) from None
         table[int(label)] = weight
-    each = table[_classes(data.labels, outputs, loss)]
+    each = table[_classes(data.labels, outputs, model.loss)]
     return data._replace(weight=each if data.weight is None else each * data.weight)
 
 

@@ -44,21 +44,22 @@ def is_known(layer: Layer) -> bool:
     return known and not layer.is_custom and vars(layer).keys().isdisjoint(METHODS)
 
 
-def is_capturable(layer: Layer, kernels: ModuleType) -> bool:
-    """Whether its passes may be captured: its kernels are the set's, and read weights in place."""
-    own = [layer, layer.activation] if isinstance(layer, Linear) else [layer]
-    return (
-        all(is_known(each) and each.kernels is kernels for each in own)
-        and all(weight.flags.c_contiguous for weight in layer.weights.values())  # else a copy is
-    )
+def _with_activation(layer: Layer) -> list[Layer]:
+    return [layer, layer.activation] if isinstance(layer, Linear) else [layer]
 
 
-def can_capture(memory: Memory, kernels: ModuleType, layers: Iterable[Layer]) -> bool:
-    """Whether passes of these layers with this memory may be captured."""
+def can_capture(memory: Memory, kernels: ModuleType, layers: Sequence[Layer]) -> bool:
+    """Whether passes of these layers with this memory may be captured.
+
+    Their kernels are the set's, and read weights in place.
+    """
+    parts = [each for layer in layers for each in _with_activation(layer)]
     return (
         isinstance(memory, Arena)
         and are_capturable(kernels)
-        and all(is_capturable(layer, kernels) for layer in layers)
+        and all(is_known(each) and each.kernels is kernels for each in parts)
+        # Of others the kernels get a copy.
+        and all(array.flags.c_contiguous for layer in layers for array in layer.weights.values())
     )
 
 
@@ -104,9 +105,18 @@ class Guard:
 
 
 def read_of(
-    layers: Iterable[Layer], training: bool
+    layers: Iterable[Layer], kernels: ModuleType, training: bool
 ) -> Iterator[tuple[Mapping[str, Any], Iterable[str]]]:
-    """The dicts, and the names in them, that these layers read in a pass."""
+    """The dicts, and the names in them, that these layers read in a pass with these kernels.
+
+    Of the kernels: the functions that the layers call; in training maybe any.
+    """
+    functions: Iterable[str] = ability(kernels, "CAPTURABLE")
+    if not training:
+        operations = {each.operation for layer in layers for each in _with_activation(layer)}
+        prefixes = tuple(operations - {""})
+        functions = {name for name in functions if name.startswith(prefixes)}
+    yield vars(kernels), functions
     for layer in layers:
         own, weights = vars(layer), (layer.params, layer.state)
         names = own.keys() - CHANGING if training else own.keys() & READ
@@ -116,33 +126,22 @@ def read_of(
                 yield each, each.keys()
         else:
             yield own, names - {"params", "state"}
-        if training and isinstance(layer, Linear):
-            yield vars(layer.activation), vars(layer.activation).keys() - CHANGING
-
-
-def read_of_kernels(
-    kernels: ModuleType, layers: Iterable[Layer], training: bool
-) -> tuple[Mapping[str, Any], Iterable[str]]:
-    """The functions of `kernels` that these layers call; in training maybe any."""
-    functions = ability(kernels, "CAPTURABLE")
-    if not training:
-        prefixes = {layer.operation for layer in layers}
-        prefixes |= {each.activation.operation for each in layers if isinstance(each, Linear)}
-        functions = {name for name in functions if name.startswith(tuple(prefixes - {""}))}
-    return vars(kernels), functions
+        for activation in _with_activation(layer)[1:] if training else ():
+            yield vars(activation), vars(activation).keys() - CHANGING
 
 
 Run = Callable[[], object]
 
 
-def captured(functions: Sequence[Run], memory: Arena, keeps: bool = False) -> Sequence[Run]:
-    """The functions, passes with this `memory`, as programs, to be run any number of times.
+def captured(functions: Sequence[Run], memory: Memory, keeps: bool = False) -> Sequence[Run]:
+    """The functions, passes with this `memory`, an `Arena`, as programs, to be run at any time.
 
     The functions as they are if one of them does what cannot be captured. `keeps`: they leave the
     weights as they are.
     """
     from ..jit.program import programs
 
+    assert isinstance(memory, Arena)
     captures = []
     for function in functions:
         with capture(PACKAGE, keeps, memory.buffers) as calls:

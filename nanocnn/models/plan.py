@@ -130,15 +130,16 @@ def make_plan(
     kernels: ModuleType,
     dtype: Any,
     leave: str = "",
-    fuse: bool = True,
 ) -> Plan:
     """Group built `layers` into stages.
 
-    `leave`: a final activation of this name is left to the loss. `fuse` False: one stage a layer.
+    `leave`: a final activation of this name is left to the loss.
     """
     rest = list(layers)
-    kinds = [next(kind for kind in DECIDES if isinstance(layer, kind)) for layer in rest]
-    decides = [(DECIDES[kind], layer) for kind, layer in zip(kinds, rest, strict=True)]
+    decides = [
+        (next(how for kind, how in DECIDES.items() if isinstance(layer, kind)), layer)
+        for layer in rest
+    ]
     seen = [how(layer) for how, layer in decides]
     final: BaseActivation | None = None
     tail: list[Stage] = []
@@ -149,10 +150,8 @@ def make_plan(
         final = last
         rest.pop()
     stages: list[Stage] = []
-    fuse = fuse and ability(kernels, "fuses")
     while rest:
-        stage = fused(rest) if fuse else None
-        stage = stage or Stage(rest[0])
+        stage = fused(rest)
         del rest[: len(stage.layers)]
         stages.append(stage)
     return Plan((*stages, *tail), final, kernels, np.dtype(dtype), decides, seen)
@@ -174,13 +173,14 @@ def does(layer: BaseActivation, name: str) -> bool:
     return is_known(layer) and layer.activation == layer.operation == name
 
 
-def fused(rest: Sequence[Layer]) -> Stage | None:
-    """A stage that computes the first layers of `rest` with one kernel, or None."""
+def fused(rest: Sequence[Layer]) -> Stage:
+    """A stage that computes as many of the first layers of `rest` as one kernel can."""
     first, *others = rest
-    if not (isinstance(first, Linear) and is_known(first) and does(first.activation, "relu")):
-        return None
-    if not ability(first.kernels, "fuses"):
-        return None
+    if not (
+        isinstance(first, Linear) and is_known(first) and does(first.activation, "relu")
+        and ability(first.kernels, "fuses")
+    ):  # fmt: skip
+        return Stage(first)
     pool = others[0] if others else None
     stage: Stage = LinearRelu(first)
     if isinstance(first, Conv2D) and isinstance(pool, MaxPooling2D) and poolable(first, pool):

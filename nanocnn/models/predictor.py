@@ -1,26 +1,45 @@
 """A chain of layers that predicts, and remembers the range of the data it was trained on."""
 
-from collections.abc import Callable, Sequence
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from ..callbacks import Callback, CallbackList
 from ..common.arrays import Array, quiet
-from ..common.errors import NonFiniteError, warn
+from ..common.errors import NonFiniteError, ShapeError, warn
 from ..common.validate import as_array, flag, integer, verbosity
 from ..data.batches import Images, as_images, take
-from ..data.lazy import LazyImages
+from ..data.lazy import LazyImages, is_lazy
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
+from ..layers import Dense
 from .history import Progress
 from .inference import inference
-from .inputs import Data
-from .sources import ArraySource, BatchSource, Source, yields_batches
+from .inputs import Data, samples_of
+from .sources import source_of
 from .structure import Structure
 
 INFERENCE_BATCH = 128  # large enough for the kernels, small enough for the cache
 UNIT_RANGE = 1.5  # well above the range of scaled pixels
+NO_CALLBACKS = CallbackList(None, None, None)  # making one takes longer than a small prediction
+
+# Held by the thread that builds a model for its first data. An RLock, because a signal handler may
+# build one too.
+_building = threading.RLock()
+
+
+def _after_fork() -> None:
+    """The thread that may have held the lock does not exist in the child."""
+    global _building
+    _building = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Predictor(Structure):
@@ -51,60 +70,41 @@ class Predictor(Structure):
         verbosity(verbose)
         size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
         if not verbose and callbacks is None and steps is None:
-            result = self._predict_at_once(x, size)
-            if result is not None:
-                return result
-        source = self._source(x, None, None, size, steps, self._build_for, self._unlabelled)
-        return self._predict(source, callbacks, Progress(verbose))
-
-    def _unlabelled(self, x: Any, y: Any = None, sample_weight: Any = None) -> Data:
-        return Data(self._images(x), np.empty(0), None)
-
-    def _source(
-        self, x: Any, y: Any, sample_weight: Any, size: int, steps: Any,
-        ready: Callable[[Any], None], check: Callable[[Any, Any, Any], Data],
-        steps_name: str = "steps", name: str = "x",
-    ) -> Source:  # fmt: skip
-        """Arrays in batches of `size`, or x that yields batches: see `BatchSource`."""
-        if yields_batches(x, y, sample_weight):
-            return BatchSource(x, name, steps, steps_name, ready, check)
-        ready(x)
-        return ArraySource(check(x, y, sample_weight), size, steps, steps_name)
-
-    def _predict(self, source: Source, callbacks: Any, progress: Progress) -> Array:
-        listening = None if callbacks is None else CallbackList(callbacks, self, source.length)
-        if source.samples is not None:
-            result = np.empty((source.samples, *self.output_shape), self.dtype)
-        outputs: list[Array] = []  # of batches whose number is not known
+            at_once = self._predict_at_once(x, size)
+            if at_once is not None:
+                return at_once
+        source = source_of(x, None, None, self._unlabelled, size, steps)
+        listeners = NO_CALLBACKS
+        if callbacks is not None:
+            listeners = CallbackList(callbacks, self, source.length)
+        progress = Progress(verbose)
+        outputs: list[Array] = []
         done = 0
         progress.begin("Prediction", source.samples)
-        if listening:
-            listening.call("on_predict_begin", {})
+        listeners.call("on_predict_begin", {})
         with self.borrowed_memory() as memory, progress:
             for number, (data, index) in enumerate(source.epoch() or ()):
-                if listening:
-                    listening.call("on_predict_batch_begin", number, {})
-                n = index.stop - index.start if isinstance(index, slice) else len(index)
+                listeners.call("on_predict_batch_begin", number, {})
+                n = samples_of(index)
                 found = inference(self.execution_plan, n, memory)
                 take(data.x, index, self.dtype, found.x)
                 found.run()
-                if source.samples is None:
-                    outputs.append(found.y.copy())
-                else:
-                    result[done : done + n] = found.y
+                outputs.append(found.y.copy())
                 done += n
                 if not found.is_finite():
                     raise NonFiniteError(
                         f"predict: NaN or infinity, first seen in {self._first_nonfinite(found.x)}"
                     )
-                progress.update(n, {})
-                if listening:
-                    logs = {"outputs": found.y.copy()}
-                    listening.call("on_predict_batch_end", number, logs)
+                if progress.is_due():
+                    progress.update(done, {})
+                listeners.call("on_predict_batch_end", number, {"outputs": outputs[-1]})
             progress.end({}, done)
-        if listening:
-            listening.call("on_predict_end", {})
-        return np.concatenate(outputs) if source.samples is None else result
+        listeners.call("on_predict_end", {})
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    def _unlabelled(self, x: Any, y: Any = None, sample_weight: Any = None) -> Data:
+        self._build_for(x)
+        return Data(self._images(x), np.empty(0), None)
 
     def predict_on_batch(self, x: Any) -> Array:
         """`predict` of one batch."""
@@ -135,11 +135,11 @@ class Predictor(Structure):
 
         None if it is another, or if there is something to say of it.
         """
-        if not (self.built and type(x) is np.ndarray and x.dtype == self.dtype and x.ndim):
-            return None
-        if x.shape[1:] != self.input_shape or self.layers != self._built_layers:
-            return None
-        if not 0 < len(x) <= size:
+        if not (
+            self.built and self.layers == self._built_layers
+            and type(x) is np.ndarray and x.dtype == self.dtype and x.ndim
+            and x.shape[1:] == self.input_shape and 0 < len(x) <= size
+        ):  # fmt: skip
             return None
         memory, spare = self._borrow()  # `borrowed_memory` would take a microsecond more
         try:
@@ -152,6 +152,50 @@ class Predictor(Structure):
                 return None
             return found.y.copy()
         finally:
+            spare.append(memory)
+
+    # --- Ready for data ---
+
+    def _build_for(self, x: Any) -> None:
+        if self.built:
+            return self._require_built()
+        with _building:
+            if not self.built:
+                given = (x if is_lazy(x) else as_array(x, "x")).shape
+                shape = given[1:]
+                if not shape:
+                    raise ShapeError(f"x: shape {given}, expected (N, ...) samples")
+                if len(shape) == 3 and shape[0] in (1, 3) and shape[1] == shape[2] > 4:
+                    raise ShapeError(
+                        f"x: shape {given}, expected (N, height, width, channels) (channels first? "
+                        f"pass x.transpose(0, 2, 3, 1); if not, begin with Input({shape}))"
+                    )
+                if len(shape) == 2 and not isinstance((*self.layers, None)[0], Dense):
+                    shape = (*shape, 1)
+                try:
+                    self._build(shape)
+                except ShapeError as error:
+                    if not (len(given) == 2 or (len(given) == 3 and given[2] in (1, 3))):
+                        raise
+                    hint = "(one image? pass x[np.newaxis])"
+                    raise ShapeError(f"x of shape {given}: {error} {hint}") from None
+
+    def _borrow(self) -> tuple[Memory, list[Memory]]:
+        """A memory for inference, and the list to put it into afterwards."""
+        plan, spare = self.execution_plan, self._spare  # a new plan has no spare memories
+        try:
+            return spare.pop(), spare
+        except IndexError:
+            return plan.memory(), spare
+
+    @contextmanager
+    def borrowed_memory(self) -> Iterator[Memory]:
+        """A memory for inference that no other thread has at the same time."""
+        memory, spare = self._borrow()
+        try:
+            yield memory
+        finally:
+            memory.release()
             spare.append(memory)
 
     # --- The range of the data ---

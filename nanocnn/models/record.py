@@ -33,7 +33,6 @@ def record(model: Evaluator, x: Any, y: Any, training: bool = True) -> Trace:
     training = flag(training, "training")
     if not isinstance(model, Evaluator):
         raise ValueError(f"model={model!r:.80}, expected a Sequential")
-    model._ready(x)
     data = model._checked_data(x, y)
     x = take(data.x, slice(None), model.dtype).copy()
     target = model.loss.target(data.labels, model.output_shape, model.dtype)

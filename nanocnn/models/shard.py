@@ -15,34 +15,22 @@ from .plan import Plan
 from .step import Step
 
 
-class Statistics(NamedTuple):
-    """After a piece of the forward: a synchronized layer has the statistics of the shard."""
-
-    layer: BatchNormalization
-
-
-class Sums(NamedTuple):
-    """After a piece of the backward: a synchronized layer has the sums of the shard."""
-
-    layer: BatchNormalization
-
-
-class Bucket(NamedTuple):
-    """After a piece of the backward: a bucket of gradients is complete."""
-
-    number: int
-
-
 class Piece(NamedTuple):
     """The stages `span`, between the second half of the layer `begin` and the first half of `end`.
 
-    `end` None: the loss follows.
+    Of the synchronized layer `end` the shard then has the statistics, or in the backward the sums.
+    A number there: this bucket of gradients is complete. None: the loss follows.
     """
 
     is_forward: bool
     begin: BatchNormalization | None
     span: slice
-    end: Statistics | Sums | Bucket | None
+    end: BatchNormalization | int | None
+
+    @property
+    def is_synchronized(self) -> bool:
+        """Whether the numbers of all shards have to be combined after it."""
+        return isinstance(self.end, BatchNormalization)
 
 
 def pieces_of(plan: Plan) -> list[Piece]:
@@ -54,7 +42,7 @@ def pieces_of(plan: Plan) -> list[Piece]:
     begin: BatchNormalization | None = None
     start = 0
     for cut, layer in cuts.items():
-        pieces.append(Piece(True, begin, slice(start, cut), Statistics(layer)))
+        pieces.append(Piece(True, begin, slice(start, cut), layer))
         begin, start = layer, cut + 1
     pieces.append(Piece(True, begin, slice(start, len(plan.stages)), None))
     begin = None
@@ -63,9 +51,9 @@ def pieces_of(plan: Plan) -> list[Piece]:
         for cut, layer in reversed(cuts.items()):
             if not span.start <= cut < span.stop:
                 continue
-            pieces.append(Piece(False, begin, slice(cut + 1, stop), Sums(layer)))
+            pieces.append(Piece(False, begin, slice(cut + 1, stop), layer))
             begin, stop = layer, cut
-        pieces.append(Piece(False, begin, slice(span.start, stop), Bucket(number)))
+        pieces.append(Piece(False, begin, slice(span.start, stop), number))
         begin = None
     return pieces
 
@@ -88,7 +76,7 @@ class Shard(Step):
         self._kept: list[tuple[Layer, dict[str, Any]]] = [
             (layer, {"memory": Memory()})
             for layer in gradients.plan.layers
-            if not is_builtin(layer) and any(isinstance(each.end, Statistics) for each in pieces)
+            if not is_builtin(layer) and any(each.is_synchronized for each in pieces)
         ]
         # Of the synchronized layers. Another pass with this memory may be the last to save there.
         self.numbers: dict[BatchNormalization, Numbers] = {}
@@ -127,20 +115,17 @@ class Shard(Step):
         return [float(self._mean[0]), *self.measure()]
 
     def _functions(self) -> list[Run]:
-        return [partial(self._run, piece) for piece in self.pieces]
-
-    def _run(self, piece: Piece) -> None:
-        if piece.is_forward:
-            self._run_forward(piece)
-        else:
-            self._run_backward(piece)
+        return [
+            partial(self._run_forward if piece.is_forward else self._run_backward, piece)
+            for piece in self.pieces
+        ]
 
     def _run_forward(self, piece: Piece) -> None:
         y = self.x if piece.begin is None else piece.begin._normalize(self.memory)
         y = self.plan.forward(y, True, self.memory, piece.span)
-        if isinstance(piece.end, Statistics):
-            piece.end.layer._statistics(y, self.memory)
-            self.numbers[piece.end.layer] = piece.end.layer._shard(self.memory)
+        if isinstance(piece.end, BatchNormalization):
+            piece.end._statistics(y, self.memory)
+            self.numbers[piece.end] = piece.end._shard(self.memory)
         else:
             self._to_loss(y)
 
@@ -153,8 +138,8 @@ class Shard(Step):
             d = self._d
         assert d is not None
         self._d = d = self.plan.backward(d, self.memory, piece.span)
-        if isinstance(piece.end, Sums):
+        if isinstance(piece.end, BatchNormalization):
             assert d is not None
-            piece.end.layer._sums(d, self.memory)
+            piece.end._sums(d, self.memory)
         done = slice(piece.span.start, piece.span.stop + (piece.begin is not None))
         self.gradients.collect(done)  # now: another shard's will be in the same places

@@ -6,7 +6,6 @@ gradient of the batch. They are added in the order of a tree (distributed/tree.p
 the number of shards alone: the bits are the same for any number of processes.
 """
 
-from collections.abc import Mapping
 from functools import cache
 from math import prod
 from typing import Any
@@ -17,16 +16,13 @@ from ..common.arrays import Array, quiet
 from ..common.errors import NonFiniteError
 from ..distributed import Communicator
 from ..distributed.tree import Node, Stack, own_shards, push, total
-from ..kernels.memory import Arena, Memory
+from ..kernels.memory import Memory
 from ..layers import BatchNormalization, Dropout, is_builtin
-from ..losses import Loss
-from ..metrics import Metric
-from ..optimizers import Optimizer
 from .gradients import Gradients, gradients_of
 from .inputs import Data
 from .interrupts import Pressed
 from .passes import Guard, Run, captured, read_of
-from .shard import Bucket, Shard, Statistics, Sums, pieces_of
+from .shard import Piece, Shard, pieces_of
 from .split_update import SplitUpdate, can_split
 from .structure import Structure
 
@@ -40,20 +36,13 @@ class ShardedStep:
     """
 
     def __init__(
-        self,
-        model: Structure,
-        loss: Loss,
-        metrics: Mapping[str, Metric],
-        optimizer: Optimizer,
-        samples: int,
-        memory: Memory,
-        shards: int,
-        communicator: Communicator,
-        splits: bool = True,
-    ) -> None:
-        self.model, self.optimizer, self.memory = model, optimizer, memory
+        self, model: Structure, samples: int, memory: Memory, shards: int,
+        communicator: Communicator, splits: bool = True,
+    ) -> None:  # fmt: skip
+        self.model, self.memory, self.plan = model, memory, model.execution_plan
         self.samples, self.shards, self.communicator = samples, shards, communicator
-        self.plan, self.columns = model.execution_plan, 2 + 2 * len(metrics)  # of the results
+        self.optimizer = optimizer = model.optimizer
+        self.columns = 2 + 2 * len(model.metrics)  # of the results
         optimizer.allocate(model.trainable_weights)
         starts = [samples * shard // shards for shard in range(shards + 1)]
         self.weights = np.diff(starts) / samples
@@ -62,7 +51,7 @@ class ShardedStep:
         self.pieces = pieces_of(self.plan)
         self.gradients = gradients_of(self.plan, memory, communicator)
         # Where shards are synchronized, all of them are in progress at the same time.
-        together = any(isinstance(each.end, (Statistics, Sums)) for each in self.pieces)
+        together = any(each.is_synchronized for each in self.pieces)
         self.groups = [list(own)] if together else [[shard] for shard in own]
         self.all_gradients = {
             shard: gradients_of(self.plan, self.plan.memory(), Communicator())
@@ -73,16 +62,17 @@ class ShardedStep:
 
         @cache
         def pass_of(gradients: Gradients, n: int) -> Shard:
-            args = model, loss, metrics, optimizer, n, gradients.memory, samples
-            return Shard(gradients, self.pieces, *args)
+            return Shard(gradients, self.pieces, model, n, gradients.memory, True, samples)
 
         self.passes = {
             shard: pass_of(self.all_gradients[shard], len(place))
             for shard, place in self.ranges.items()
             if place
         }
-        # Processes must agree on what is trained; one whose shards have no samples has no passes.
-        self._layers = Guard(() if self.passes else read_of(self.plan.layers, True))
+        # All passes read the same. One process may have none, because its shards have no samples;
+        # but all must agree on what is trained.
+        guards = [each.guard for each in self.passes.values()]
+        self.guard = (guards or [Guard(read_of(self.plan.layers, model.kernels, True))])[0]
         self.sum = communicator.all_reduce(self.gradients.vector, shards, self.gradients.bounds)
         self._spare: list[Array] = []
         self.draws = sum(
@@ -92,20 +82,10 @@ class ShardedStep:
             self.draws += 1 << 64  # custom layers may draw any number
         self.split: SplitUpdate | None = None
         if splits and self.sum.is_shared and can_split(optimizer):
-            self.split = SplitUpdate(model, optimizer, self.gradients, self.sum, communicator)
+            self.split = SplitUpdate(model, self.gradients, self.sum, communicator)
         self._update: Run = quiet(self._apply if self.split is None else self.split.apply)
         if self.passes and all(each.is_captured for each in self.passes.values()):
-            assert isinstance(memory, Arena)
             (self._update,) = captured([self._update], memory)
-
-    @property
-    def guard(self) -> "ShardedStep":
-        """What tells whether it fits: this."""
-        return self
-
-    def holds(self) -> bool:
-        """Whether what the passes were captured from is still the same."""
-        return self._layers.holds() and all(each.guard.holds() for each in self.passes.values())
 
     def release(self) -> None:
         """Let go of the data that was filled in last."""
@@ -176,7 +156,7 @@ class ShardedStep:
                         own.run_piece(number)
                         if piece.is_forward:
                             self._take_changes(own, self.weights[shard])
-                self._combine(piece.end, group)
+                self._combine(piece, group)
             for shard, row in zip(group, rows, strict=False):
                 if own := self.passes.get(shard):
                     row[:-1] = own.results()
@@ -192,16 +172,16 @@ class ShardedStep:
             change += (state - old) * state.dtype.type(weight)
             state[...] = old
 
-    def _combine(self, end: Any, group: list[int]) -> None:
+    def _combine(self, piece: Piece, group: list[int]) -> None:
         """What follows a piece that all shards of the group have done."""
-        if isinstance(end, Bucket):
+        if isinstance(piece.end, int):
             for shard in group:
-                self._add(end.number, shard)
+                self._add(piece.end, shard)
             self.sum.poke()
-        elif isinstance(end, Statistics):
-            self._combine_statistics(end.layer)
-        elif isinstance(end, Sums):
-            self._combine_sums(end.layer)
+        elif piece.end is not None and piece.is_forward:
+            self._combine_statistics(piece.end)
+        elif piece.end is not None:
+            self._combine_sums(piece.end)
 
     def _add(self, bucket: int, shard: int) -> None:
         """Add this shard's gradients to those before it; the last shard's are sent."""

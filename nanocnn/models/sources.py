@@ -15,6 +15,8 @@ from ..common.validate import integer
 from ..data.batches import batches
 from .inputs import Data
 
+Check = Callable[[Any, Any, Any], Data]  # of x, y and sample_weight
+
 Batch = tuple[Data, slice | Array]
 
 END = object()
@@ -93,14 +95,10 @@ class BatchSource(Source):
     """What yields batches: an iterator such as a generator, which is read once; an object with
     `__getitem__` and `__len__` such as a `keras.utils.PyDataset`; or what is iterated anew.
 
-    The first batch is read now, and not lost: `ready` is called with its x. `check` turns x, y and
-    sample_weight of each batch into `Data`. `name`: the argument, for errors.
+    The first batch is read and checked now, and not lost. `name`: the argument, for errors.
     """
 
-    def __init__(
-        self, given: Any, name: str, steps: Any, steps_name: str,
-        ready: Callable[[Any], None], check: Callable[[Any, Any, Any], Data],
-    ) -> None:  # fmt: skip
+    def __init__(self, given: Any, check: Check, steps: Any, steps_name: str, name: str) -> None:
         super().__init__(steps, steps_name)
         self.given, self.check = given, check
         try:
@@ -115,7 +113,6 @@ class BatchSource(Source):
             raise ValueError(f"{name}: yields no batch, expected one or more")
         if self._once is not None:
             self._once = chain([first], self._once)
-        ready(self._parts(first, f"{name}: batch 1: ")[0])
         self.data, _ = self._checked(first, f"{name}: batch 1: ")
 
     def _epoch(self, rng: np.random.Generator | None, where: str) -> Iterator[Batch]:
@@ -132,24 +129,31 @@ class BatchSource(Source):
         return map(self.given.__getitem__, order)
 
     def _checked(self, batch: Any, where: str) -> Batch:
-        parts = self._parts(batch, where)
-        try:
-            data = self.check(*parts)
-        except ValueError as error:
-            kind = type(error) if isinstance(error, (NonFiniteError, ShapeError)) else ValueError
-            raise kind(f"{where}{error}") from error
-        return data, slice(0, len(data.x))
-
-    def _parts(self, batch: Any, where: str) -> tuple[Any, Any, Any]:
-        """x, y and sample_weight; y and sample_weight may be None."""
         parts = batch if isinstance(batch, (tuple, list)) else (batch,)
         if len(parts) not in (1, 2, 3) or isinstance(batch, (Mapping, str)):
             raise ValueError(
                 f"{where}{type(batch).__name__} of {len(batch)}, expected a tuple (x, y) or (x, y, "
                 "sample_weight)"
             )
-        x, y, weight = (*parts, None, None)[:3]
-        return x, y, weight
+        try:
+            data = self.check(*(*parts, None, None)[:3])
+        except ValueError as error:
+            kind = type(error) if isinstance(error, (NonFiniteError, ShapeError)) else ValueError
+            raise kind(f"{where}{error}") from error
+        return data, slice(0, len(data.x))
+
+
+def source_of(
+    x: Any, y: Any, sample_weight: Any, check: Check, size: int, steps: Any,
+    steps_name: str = "steps", name: str = "x",
+) -> Source:  # fmt: skip
+    """Arrays in batches of `size`, or x that yields batches. `steps`: see `Source`.
+
+    `check` turns x, y and sample_weight, of all or of each batch, into `Data`.
+    """
+    if yields_batches(x, y, sample_weight):
+        return BatchSource(x, check, steps, steps_name, name)
+    return ArraySource(check(x, y, sample_weight), size, steps, steps_name)
 
 
 def yields_batches(x: Any, *beside: Any) -> bool:

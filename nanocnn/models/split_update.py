@@ -10,8 +10,6 @@ Models", stage 1.
 
 from typing import NamedTuple
 
-import numpy as np
-
 from ..common.arrays import Array
 from ..distributed.communicator import AllReduce, Communicator
 from ..optimizers import Optimizer
@@ -38,14 +36,9 @@ class SplitUpdate:
     """The update of `model` from the sum that `total` makes in `gradients`."""
 
     def __init__(
-        self,
-        model: Structure,
-        optimizer: Optimizer,
-        gradients: Gradients,
-        total: AllReduce,
-        communicator: Communicator,
+        self, model: Structure, gradients: Gradients, total: AllReduce, communicator: Communicator
     ) -> None:
-        self.model, self.optimizer, self.total = model, optimizer, total
+        self.model, self.optimizer, self.total = model, model.optimizer, total
         self.own: list[Part] = []
         self.others: list[Part] = []
         self.changes: Copies = []  # of the layers' state: here, and there
@@ -68,20 +61,15 @@ class SplitUpdate:
 
     def apply(self) -> None:
         """Update this process's part."""
-        kernels, params = self.model.kernels, self._parts(self.model.trainable_weights)
+        params = self._parts(self.model.trainable_weights)
         grads = {part.name: part.place for part in self.own}
-        factors = {n: f for n, f in self.model.penalties().items() if n in params}
-        if factors:
-            kernels.l2_gradient(
-                [params[n] for n in factors], [grads[n] for n in factors],
-                np.array([*factors.values()]),
-            )  # fmt: skip
+        self.model._add_penalties(params, grads)
         slots = {
             f"{name}/{slot}": array
             for slot in self.optimizer.slot_names
             for name, array in self._parts(self._slots(slot)).items()
         }
-        self.optimizer.update(params, grads, kernels, slots)
+        self.optimizer.update(params, grads, self.model.kernels, slots)
 
     def spread(self) -> None:
         """Give the new weights to the others, and take theirs; and the changes of the state."""

@@ -11,38 +11,34 @@ import numpy as np
 
 from ..common.arrays import Array, quiet
 from ..common.errors import NonFiniteError
-from ..kernels.memory import Arena, Memory
-from ..losses import LOSSES, Loss, is_builtin
-from ..metrics import Metric
+from ..data.batches import take
+from ..data.lazy import LazyImages
+from ..jit.capture import each_time
+from ..kernels.memory import Memory
+from ..losses import LOSSES, is_builtin
 from ..optimizers import OPTIMIZERS, Optimizer
 from .inputs import Data
 from .measure import is_counted, measure
-from .passes import Guard, Run, can_capture, captured, read_of, read_of_kernels
+from .passes import Guard, Run, can_capture, captured, read_of
 from .structure import Structure
 
 CHANGING = {"iterations", "_learning_rate", "_model"}  # attributes of an optimizer
 
 
 class Step:
-    """Passes of a model over batches of `samples`, with updates if there is an `optimizer`.
+    """Passes of a model over batches of `samples`, with updates if it is a `training`.
 
     After `run`: `loss`, the mean over the batch and the L2 penalty; `target` and `prediction`,
     arrays that the next run overwrites; and what `measure` returns.
     """
 
     def __init__(
-        self,
-        model: Structure,
-        loss: Loss,
-        metrics: Mapping[str, Metric],
-        optimizer: Optimizer | None,
-        samples: int,
-        memory: Memory,
+        self, model: Structure, samples: int, memory: Memory, training: bool,
         total: int | None = None,
-    ) -> None:
-        self.model, self.memory = model, memory
-        self.loss_function, self.metrics, self.optimizer = loss, metrics, optimizer
-        self.plan = model.execution_plan
+    ) -> None:  # fmt: skip
+        self.model, self.memory, self.plan = model, memory, model.execution_plan
+        self.loss_function, self.metrics = model.loss, model.metrics
+        self.optimizer: Optimizer | None = model.optimizer if training else None
         self.samples = samples
         self.total = total or samples  # of the batch, if these samples are a shard of it
         self.index = np.arange(samples)
@@ -51,19 +47,18 @@ class Step:
         self.share = np.empty(samples, model.dtype)
         self.prediction: Array
         self._mean, self._penalty, self._correct = np.zeros(2), np.zeros(1), np.zeros(1)
-        self._counts = any(map(is_counted, metrics.values()))
+        self._counts = any(map(is_counted, self.metrics.values()))
         self._data: Data | None = None
-        if optimizer is not None:
-            optimizer.allocate(model.trainable_weights)
+        if self.optimizer is not None:
+            self.optimizer.allocate(model.trainable_weights)
         self.guard = Guard(self._places())
         self._parts: Sequence[Run] = [quiet(function) for function in self._functions()]
         self.is_captured = False
         if (
             can_capture(memory, model.kernels, self.plan.layers)
-            and _is_known(loss, LOSSES)
-            and (optimizer is None or _is_known(optimizer, OPTIMIZERS))
+            and _is_known(model.loss, LOSSES)
+            and (self.optimizer is None or _is_known(self.optimizer, OPTIMIZERS))
         ):
-            assert isinstance(memory, Arena)
             uncaptured, self._parts = self._parts, captured(self._parts, memory)
             self.is_captured = self._parts is not uncaptured
         self._filled: Run | None = None
@@ -111,14 +106,16 @@ class Step:
             if self._filled is None:  # the second batch of this data: there will be more
                 self._filled = quiet(self._fill)
                 if self.is_captured:
-                    assert isinstance(self.memory, Arena)
                     (self._filled,) = captured([self._filled], self.memory)
             self._filled()
 
     def _fill(self) -> None:
         kernels, data = self.model.kernels, self._data
         assert data is not None
-        data.take_images(self.index, kernels, self.x)
+        if isinstance(data.x, LazyImages):
+            each_time(take, data.x, self.index, self.x.dtype, self.x)
+        else:
+            kernels.take_images(data.x, self.index, self.x)
         loss, labels = self.loss_function, data.labels
         if is_builtin(loss):
             loss.take_target(labels, self.index, kernels, self.target)
@@ -162,8 +159,7 @@ class Step:
     def _places(self) -> Iterator[tuple[Mapping[str, Any], Iterable[str]]]:
         model, loss, optimizer = self.model, self.loss_function, self.optimizer
         training = optimizer is not None
-        yield from read_of(self.plan.layers, training)
-        yield read_of_kernels(model.kernels, self.plan.layers, training)
+        yield from read_of(self.plan.layers, model.kernels, training)
         yield vars(model), ("loss", "optimizer", "metrics", "kernels")
         yield vars(loss), vars(loss).keys()
         yield self.metrics, self.metrics.keys()

@@ -1,11 +1,9 @@
-"""A stack of layers: building and configuration."""
+"""A stack of layers: building, weights and configuration."""
 
-import os
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,31 +12,26 @@ from ..common.arrays import Array
 from ..common.errors import ShapeError
 from ..common.names import ADVICE, no_attribute
 from ..common.tables import sizes
-from ..common.validate import as_array, flag, float_type, integer, sample_shape
-from ..data.lazy import is_lazy
+from ..common.validate import flag, float_type, integer, sample_shape
 from ..kernels import get_kernels
 from ..kernels.memory import Memory
-from ..layers import Dense, Input, Layer, is_builtin, layer_config, make_names_unique
-from .plan import Plan
-from .weights import ChainWeights
+from ..layers import Input, Layer, is_builtin, layer_config, make_names_unique
+from ..layers.weights import Weighted
+from ..losses import Loss
+from ..metrics import Metric
+from ..optimizers import Optimizer
+from .interrupts import FrameLock
+from .plan import Plan, make_plan
 
-# Held by the thread that builds a model for its first data. An RLock, because a signal handler may
-# build one too.
-_building = threading.RLock()
-
-
-def _after_fork() -> None:
-    """The thread that may have held the lock does not exist in the child."""
-    global _building
-    _building = threading.RLock()
+T = TypeVar("T")
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-class Structure(ChainWeights):
+class Structure(Weighted):
     """Layers, one after the other, and their weights. For the arguments see `Sequential`."""
+
+    optimizer: Optimizer
+    loss: Loss
+    _compiled = False  # whether there are an optimizer and a loss
 
     def __init__(
         self,
@@ -51,7 +44,10 @@ class Structure(ChainWeights):
         kernels: str = "fast",
         scale_uint8: bool = True,
     ) -> None:
-        self._begin()
+        self.metrics: dict[str, Metric] = {}
+        self._unsaved: set[str] = set()  # metrics that a warning said are not saved
+        self.progress: dict[str, Any] = {}  # of a training: to resume from
+        self._training = FrameLock()
         self.scale_uint8 = flag(scale_uint8, "scale_uint8")
         self.dtype = float_type(dtype)
         if not isinstance(name, (str, type(None))):
@@ -67,7 +63,8 @@ class Structure(ChainWeights):
         self._input: Input | None = None
         self._built_layers: list[Layer] = []
         self._plan: Plan
-        self._spare: list[Memory] = []
+        self._memory: Memory | None = None  # of training passes
+        self._spare: list[Memory] = []  # of inference
         self.built = False
         self.rng = np.random.default_rng(self.seed)
         present: set[int] = set()  # searching the list for each layer would be quadratic
@@ -76,9 +73,6 @@ class Structure(ChainWeights):
         self._build_if_possible()
         if not flag(trainable, "trainable"):
             self.trainable = False
-
-    def _begin(self) -> None:
-        """Set the attributes of a model that has no layers yet."""
 
     def add(self, layer: Layer) -> None:
         """Append a layer. Those before it keep their weights; the optimizer begins anew.
@@ -146,7 +140,8 @@ class Structure(ChainWeights):
         for layer in self.layers:
             layer.in_model = True
         self._built_layers = self.layers[:]
-        self._layers_changed()
+        self._make_plan()
+        self.progress = {}
         self.built = True
 
     def _require_same(self, layer: Layer, shape: tuple[int, ...]) -> None:
@@ -173,26 +168,15 @@ class Structure(ChainWeights):
     def execution_plan(self) -> Plan:
         """The stages that the layers run in; made again when a layer was patched."""
         if not self._plan.fits():
-            self._layers_changed()
+            self._make_plan()
         return self._plan
 
-    def _borrow(self) -> tuple[Memory, list[Memory]]:
-        """A memory for inference, and the list to put it into afterwards."""
-        plan, spare = self.execution_plan, self._spare  # a new plan has no spare memories
-        try:
-            return spare.pop(), spare
-        except IndexError:
-            return plan.memory(), spare
-
-    @contextmanager
-    def borrowed_memory(self) -> Iterator[Memory]:
-        """A memory for inference that no other thread has at the same time."""
-        memory, spare = self._borrow()
-        try:
-            yield memory
-        finally:
-            memory.release()
-            spare.append(memory)
+    def _make_plan(self) -> None:
+        """Make the plan, for layers that were built, compiled or patched, and memories for it."""
+        self._memory, self._spare, leave = None, [], ""
+        if self._compiled and not getattr(self.loss, "from_logits", False):
+            leave = self.loss.output_activation
+        self._plan = make_plan(self.layers, self.kernels, self.dtype, leave)
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """The layer of this name, or at this index, from 0.
@@ -211,6 +195,79 @@ class Structure(ChainWeights):
                 return layer
         names = [layer.name for layer in layers]
         raise ValueError(f"get_layer: name={name!r:.80}, expected one of {names}")
+
+    # --- Weights ---
+
+    @property
+    def trainable(self) -> bool:
+        """Whether any layer is trained; setting it sets all layers."""
+        return any(layer.trainable for layer in self.layers)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for layer in self.layers:
+            layer.trainable = value
+
+    def _by_name(self, values: Callable[[Layer], Mapping[str, T]]) -> dict[str, T]:
+        """What `values` returns for each layer, by "layer/name"."""
+        return {
+            f"{layer.name}/{name}": value
+            for layer in self.layers
+            for name, value in values(layer).items()
+        }
+
+    @property
+    def weights(self) -> dict[str, Array]:
+        """All weights by "layer/name", in Keras's order: the arrays themselves."""
+        return self._by_name(attrgetter("weights"))
+
+    @property
+    def trainable_weights(self) -> dict[str, Array]:
+        """The weights that training changes, by "layer/name": the arrays themselves."""
+        return self._by_name(attrgetter("trainable_weights"))
+
+    @property
+    def non_trainable_weights(self) -> dict[str, Array]:
+        """The other weights: of layers that are not trained, and moving averages."""
+        trained = self.trainable_weights
+        return {name: array for name, array in self.weights.items() if name not in trained}
+
+    def parameters(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """`trainable_weights` and, after a backward pass, the gradients, by "layer/name".
+
+        The gradients of the L2 penalties are added in place.
+        """
+        params = self.trainable_weights
+        grads = self._by_name(lambda layer: {n: layer.grads[n] for n in layer.trainable_weights})
+        self._add_penalties(params, grads)
+        return params, grads
+
+    def penalties(self) -> dict[str, float]:
+        """The L2 factors by "layer/name"; as in Keras, only of layers that are trained."""
+        return self._by_name(
+            lambda layer: {n: f for n, f in layer.penalties.items() if f and layer.trainable}
+        )
+
+    def _add_penalties(self, params: dict[str, Array], grads: dict[str, Array]) -> None:
+        """Add, in place, the gradients of the L2 penalties on these parameters."""
+        factors = {name: factor for name, factor in self.penalties().items() if name in params}
+        if factors:
+            self.kernels.l2_gradient(
+                [params[name] for name in factors], [grads[name] for name in factors],
+                np.array([*factors.values()]),
+            )  # fmt: skip
+
+    def penalty(self) -> float:
+        """The L2 terms of the loss."""
+        return float(self._write_penalty(np.zeros(1))[0])
+
+    def _write_penalty(self, out: Array) -> Array:
+        """out (1,), float64 = the L2 terms of the loss; left as it is if there are none."""
+        if factors := self.penalties():
+            weights = self.weights
+            params = [weights[name] for name in factors]
+            self.kernels.l2_penalty(params, np.array([*factors.values()]), out=out)
+        return out
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights, in Keras's order and shapes."""
@@ -261,34 +318,6 @@ class Structure(ChainWeights):
             self._build(self._input.shape)
         elif self.layers and self.layers[0].in_model:
             self._build(self.layers[0].input_shape)
-
-    def _layers_changed(self) -> None:
-        """Called when the layers were rebuilt or patched: plan and memories are out of date."""
-        self._spare = []
-
-    def _build_for(self, x: Any) -> None:
-        if self.built:
-            return self._require_built()
-        with _building:
-            if not self.built:
-                given = (x if is_lazy(x) else as_array(x, "x")).shape
-                shape = given[1:]
-                if not shape:
-                    raise ShapeError(f"x: shape {given}, expected (N, ...) samples")
-                if len(shape) == 3 and shape[0] in (1, 3) and shape[1] == shape[2] > 4:
-                    raise ShapeError(
-                        f"x: shape {given}, expected (N, height, width, channels) (channels first? "
-                        f"pass x.transpose(0, 2, 3, 1); if not, begin with Input({shape}))"
-                    )
-                if len(shape) == 2 and not isinstance((*self.layers, None)[0], Dense):
-                    shape = (*shape, 1)
-                try:
-                    self._build(shape)
-                except ShapeError as error:
-                    if not (len(given) == 2 or (len(given) == 3 and given[2] in (1, 3))):
-                        raise
-                    hint = "(one image? pass x[np.newaxis])"
-                    raise ShapeError(f"x of shape {given}: {error} {hint}") from None
 
     def __getattr__(self, name: str) -> Any:
         if name in ADVICE:  # a method of old versions of Keras

@@ -4,7 +4,6 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -20,31 +19,22 @@ from ..jit.capture import never_captured
 from ..kernels.memory import Memory
 from .evaluator import Evaluator, as_keras
 from .history import History, Progress
-from .inputs import Data, class_weighted
-from .interrupts import FrameLock, Pressed, Terminated, deferred_interrupts
+from .inputs import Data, class_weighted, samples_of
+from .interrupts import Pressed, Terminated, deferred_interrupts
 from .measure import Means
 from .passes import remembered
 from .run import Run, check_shards, checked_freq, how_to_resume
 from .shards import ShardedStep
-from .sources import ArraySource, Batch, BatchSource, yields_batches
+from .sources import Batch, BatchSource, source_of, yields_batches
 from .step import Step
 
 
 class Trainer(Evaluator):
     """An `Evaluator` that is trained: by `fit`, or batch by batch."""
 
-    def _begin(self) -> None:
-        super()._begin()
-        self.history: History | None = None
-        self.progress: dict[str, Any] = {}  # epoch, history and callbacks, to resume from
-        self.stop_training = False
-        self._training = FrameLock()
-        self._memory: Memory | None = None
-        self._sharded: ShardedStep | None = None  # the last one, in a training
-
-    def _build(self, given: tuple[int, ...]) -> None:
-        super()._build(given)
-        self.progress = {}
+    history: History | None = None
+    stop_training = False
+    _sharded: ShardedStep | None = None  # the last one, in a training
 
     @never_captured
     def train_on_batch(
@@ -60,8 +50,7 @@ class Trainer(Evaluator):
         Arguments and errors as for `fit`.
         """
         flag(return_dict, "return_dict")
-        self._ready_to_train(x)
-        data = self._class_weighted(self._checked_data(x, y, sample_weight), class_weight)
+        data = class_weighted(self._training_data(x, y, sample_weight), class_weight, self)
         self._trained_on(data.x)
         means = Means(self.metrics)
         with self.training_memory() as memory:
@@ -138,32 +127,22 @@ class Trainer(Evaluator):
         check_shards(integer(shards, "shards"), size, communicator.size)
         unit_range = self.unit_range
         try:
+            rest: Data | None = None
             split = 0 if validation_data is not None else validation_split
-
-            def checked(x: Any, y: Any, weight: Any) -> Data:
-                return self._checked_data(x, y, weight, compare=False)
-
-            def checked_batch(x: Any, y: Any, weight: Any) -> Data:
-                data = checked(x, y, weight)
-                self._trained_on(data.x)
-                return self._class_weighted(data, class_weight)
-
-            yields = yields_batches(x, y, sample_weight)
-            data = self._source(
-                x, y, sample_weight, size, steps_per_epoch, self._ready_to_train,
-                checked_batch if yields else checked, "steps_per_epoch",
-            )  # fmt: skip
-            self._compare_range(data.data.x, "x")
-            rest = None
-            if not yields:
-                arrays, rest = data.data.split(split)
-                arrays = self._class_weighted(arrays, class_weight)
-                data = ArraySource(arrays, size, steps_per_epoch)
-            elif split:
+            yields = yields_batches(x)
+            if split and yields:
                 raise ValueError(
                     f"validation_split={split!r:.80}, expected 0 for x that yields batches; "
                     "use validation_data"
                 )
+
+            def check(x: Any, y: Any, weight: Any) -> Data:
+                nonlocal rest
+                data, rest = self._training_data(x, y, weight, not yields).split(split)
+                self._trained_on(data.x)
+                return class_weighted(data, class_weight, self)
+
+            data = source_of(x, y, sample_weight, check, size, steps_per_epoch, "steps_per_epoch")
             if validation_batch_size is not None:
                 size = integer(validation_batch_size, "validation_batch_size")
             validation = self._validation(validation_data, rest, size, validation_steps)
@@ -181,9 +160,6 @@ class Trainer(Evaluator):
             self.unit_range = unit_range  # nothing was trained
             raise
 
-        self._trained_on(data.data.x)
-        if validation is not None:
-            self._compare_range(validation.data.x, "validation x")
         history = self.history = callback_list.get_history()
         run = Run(
             data, validation, freq, shuffle, callback_list, progress, history, shards,
@@ -198,6 +174,7 @@ class Trainer(Evaluator):
         logs: dict[str, float] = {}
         try:
             with (
+                progress,
                 self.training_memory() as memory,
                 deferred_interrupts() as pressed,
                 communicator.trains(),
@@ -216,12 +193,10 @@ class Trainer(Evaluator):
         except BaseException as error:
             self._spread_slots()  # all processes come here, or have ended
             if isinstance(error, (KeyboardInterrupt, Terminated)):
-                progress.end()
                 say(f"\ninterrupted; {how_to_resume(callback_list.callbacks)}")
             raise
         finally:
             self._sharded = None
-            progress.end()
             callback_list.call("on_train_end", logs)
         return history
 
@@ -231,7 +206,6 @@ class Trainer(Evaluator):
         """All minibatches of one epoch; returns the means over it."""
         callbacks, progress = run.callbacks, run.progress
         means = Means(self.metrics)
-        shown = 0.0
         for number, (data, index) in enumerate(batches):
             callbacks.call("on_train_batch_begin", number, {})
             try:
@@ -248,9 +222,8 @@ class Trainer(Evaluator):
             means.add(step.samples, step.loss, step.measure())
             if callbacks.listeners["on_train_batch_end"]:
                 callbacks.call("on_train_batch_end", number, means.result())
-            if progress.bar is not None and (now := perf_counter()) - shown > 0.05:
-                progress.update(means.count - progress.bar.n, means.result())
-                shown = now
+            if progress.is_due():
+                progress.update(means.count, means.result())
             pressed.check(signal)
             if self.stop_training:
                 break
@@ -268,14 +241,11 @@ class Trainer(Evaluator):
         """One update, and the number of a signal that a process has received, or 0."""
         if run.shards == 1:
             return self._step(data, index, memory, True), pressed.first
-        n = index.stop - index.start if isinstance(index, slice) else len(index)
+        n = samples_of(index)
         splits = not run.callbacks.see_batches("train")  # they may look at all, and change it
         step: ShardedStep = remembered(
             memory, (n, run.shards, run.communicator, splits), self.execution_plan,
-            lambda: ShardedStep(
-                self, self.loss, self.metrics, self.optimizer, n, memory, run.shards,
-                run.communicator, splits,
-            ),
+            lambda: ShardedStep(self, n, memory, run.shards, run.communicator, splits),
         )  # fmt: skip
         self._sharded = step
         step.run(data, index, pressed)
@@ -292,7 +262,7 @@ class Trainer(Evaluator):
         if run.validation is None or not run.validates(epoch):
             return {}
         try:
-            logs = self._evaluate(run.validation, run.callbacks, communicator=run.communicator)
+            logs = self._evaluate(run.validation, run.callbacks, Progress(0), run.communicator)
         except NonFiniteError as error:
             if not run.callbacks.at_nan:
                 text = f"epoch {epoch + 1}, validation: {error}"
@@ -300,17 +270,11 @@ class Trainer(Evaluator):
             logs = dict.fromkeys(("loss", *self.metrics), np.nan)
         return {f"val_{name}": value for name, value in sorted(logs.items())}
 
-    # --- Checks ---
-
-    def _ready_to_train(self, x: Any) -> None:
-        self._ready(x)
+    def _training_data(self, x: Any, y: Any, sample_weight: Any, compare: bool = True) -> Data:
+        data = self._checked_data(x, y, sample_weight, compare=compare)
         self.execution_plan.require_backward()
         self.optimizer.bind(self)
-
-    def _class_weighted(self, data: Data, class_weight: Any) -> Data:
-        return class_weighted(data, class_weight, self.output_shape[-1], self.loss, self.dtype)
-
-    # --- Memory ---
+        return data
 
     @contextmanager
     def training_memory(self) -> Iterator[Memory]:
@@ -328,7 +292,3 @@ class Trainer(Evaluator):
             if self._memory is not None:
                 self._memory.release()
             self._training.release(frame)
-
-    def _layers_changed(self) -> None:
-        self._memory = None
-        super()._layers_changed()

@@ -67,7 +67,7 @@ class LayerTrace:
         return named[name]
 
     def __str__(self) -> str:
-        return words_of_layer(self)
+        return "\n".join([*_forward_lines(self), *_backward_lines(self), "", *DEFINED])
 
     def __repr__(self) -> str:
         return f"LayerTrace({self.name}: {self.x.shape} -> {self.y.shape})"
@@ -165,11 +165,6 @@ def words(trace: Trace) -> str:
     for layer in reversed(trace.layers):
         lines += ["", *_backward_lines(layer)]
     return "\n".join(lines)
-
-
-def words_of_layer(layer: LayerTrace) -> str:
-    """One layer, forward and backward."""
-    return "\n".join([*_forward_lines(layer), *_backward_lines(layer), "", *DEFINED])
 
 
 def _loss_lines(trace: Trace) -> list[str]:

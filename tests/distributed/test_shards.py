@@ -18,9 +18,7 @@ def gradients(model, shards, x=X, y=Y):
     """The sum of the shards' gradients of a batch, and the changes of the layers' state."""
     data = model._checked_data(x, y)
     memory = model.execution_plan.memory()
-    step = ShardedStep(
-        model, model.loss, model.metrics, model.optimizer, len(x), memory, shards, Communicator()
-    )
+    step = ShardedStep(model, len(x), memory, shards, Communicator())
     step._run_shards(data, slice(0, len(x)))
     step.sum.finish()
     assert isinstance(step.gradients, Gradients)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nanocnn import Dense, Input, Sequential
+from nanocnn.models.inputs import class_weighted
 from support.small_models import digits, small_model
 
 X, Y = digits(30)
@@ -20,7 +21,7 @@ def model_of(units, loss="mse"):
 def weights(model, x, y, class_weight, sample_weight=None):
     """The weight of each sample."""
     data = model._checked_data(x, y, sample_weight)
-    return model._class_weighted(data, class_weight).weight
+    return class_weighted(data, class_weight, model).weight
 
 
 @pytest.mark.parametrize("kind", ["i8", "u1", "f4", "?"])

@@ -11,7 +11,7 @@ import pytest
 from nanocnn import SGD, Callback, Dense, Input, ModelCheckpoint, Sequential, load_model, presets
 from nanocnn.common.errors import NonFiniteError
 from nanocnn.losses import SparseCategoricalCrossentropy
-from nanocnn.models import step, trainer
+from nanocnn.models import history as history_module, step
 from support.small_models import BOTH_SETS, SPARSE, bits, digits, every_layer, small_model
 
 X, Y = digits(70)
@@ -284,7 +284,7 @@ def test_without_a_terminal_one_quiet_line_an_epoch(capfd, verbose):
 def test_on_a_terminal_a_bar_with_loss_accuracy_speed_and_time_left(monkeypatch, capfd):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     moment = iter(range(10**6))
-    monkeypatch.setattr(trainer, "perf_counter", lambda: next(moment))
+    monkeypatch.setattr(history_module, "perf_counter", lambda: next(moment))
     small_model().fit(X, Y, 16, verbose="auto")
     bar = capfd.readouterr().err
     for part in ("Epoch 1/1", "/70 images", "<", "img/s", "loss=", "accuracy="):
