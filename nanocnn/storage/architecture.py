@@ -22,9 +22,13 @@ STATE = {name for kind in LAYERS.values() for name in kind.untrained}
 MAX_BYTES = 2**31 - 2**23  # of all arrays: more needs zip64, which is not read
 MAX_LAYERS = 10_000  # 4 MB of JSON could have 100,000, which take minutes to build
 # Keras arguments with only one supported value, and those without effect in nanocnn.
-FIXED = {"data_format": "channels_last", "groups": 1}
+FIXED = {
+    "axis": -1, "data_format": "channels_last", "decay": 0.0, "groups": 1,
+    "reduction": "sum_over_batch_size",
+}  # fmt: skip
 IGNORED = {
-    *("name", "dtype", "seed", "batch_input_shape", "renorm_momentum"),
+    *("name", "dtype", "seed", "batch_input_shape", "renorm_momentum", "fn", "ema_momentum"),
+    *("ema_overwrite_frequency", "jit_compile", "is_legacy_optimizer", "loss_scale_factor"),
     *(f"{weight}_initializer" for weight in ("gamma", "beta", *STATE)),
 }
 TRAINING_ONLY = ("_regularizer", "_constraint", "noise_shape")  # suffixes of such arguments
@@ -33,18 +37,18 @@ OLD_WORDS = {"LeakyReLU": {"alpha": "negative_slope"}}
 MIXED = ("mixed_float16", "mixed_bfloat16")  # policies that compute in 16 bits, on float32 weights
 
 
-def check_supported(config: Config, known: Any, fixed: Config, ignored: set[str]) -> None:
+def check_supported(config: Config, known: Any) -> None:
     """Raise `ModelFileError` for an unknown argument that would change results.
 
     Keras writes null or false for unused arguments, so these are accepted under any name.
     """
     for key, value in config.items():
-        if key in known or key in ignored or value is None or value is False:
+        if key in known or key in IGNORED or value is None or value is False:
             continue
-        if key not in fixed:
+        if key not in FIXED:
             raise ModelFileError(f"argument {key}={value!r:.80} is not supported")
-        if value != fixed[key]:
-            raise ModelFileError(f"{key}={value!r:.80} is not supported, only {fixed[key]!r}")
+        if value != FIXED[key]:
+            raise ModelFileError(f"{key}={value!r:.80} is not supported, only {FIXED[key]!r}")
 
 
 def read_layer(entry: Any, index: int, problems: list[str]) -> Layer:
@@ -96,7 +100,7 @@ def read_arguments(config: Config, known: dict[str, bool]) -> tuple[Config, list
     unused = []
     for key, value in config.items():
         try:
-            check_supported({key: value}, known, FIXED, IGNORED)
+            check_supported({key: value}, known)
             if key in known:
                 given[key] = convert_argument(key, value)
         except ValueError as error:

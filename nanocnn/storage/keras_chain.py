@@ -1,9 +1,9 @@
 """Keras's models in models, and chains in its functional form, as one chain of layers."""
 
+import re
 from typing import Any, NamedTuple
 
 from ..common.errors import ModelFileError
-from .keras_config import snake_case
 
 MODELS = ("Sequential", "Functional", "Model")  # the last before Keras 2.4
 
@@ -17,29 +17,36 @@ class Place(NamedTuple):
     steps: tuple[tuple[str, int], ...] = ()
 
 
-def flatten(model: Any) -> tuple[Any, list[Place]]:
-    """Return a model's config with the layers of inner models in their place, and their places.
+def snake_case(class_name: str) -> str:
+    """Return Keras's name for a class: max_pooling2d (source: keras/src/utils/naming.py)."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
-    The places are those of all layers but the first InputLayer. With inner models, layers of equal
-    names are numbered. Raises `ModelFileError` for layers that are no chain. What is no config of a
-    model is returned as it is.
+
+def flatten(model: Any) -> tuple[Any, dict[str, Place]]:
+    """Return a model's config with the layers of inner models in their place; places by layer.
+
+    The first InputLayer has no place. With inner models, layers of equal names are numbered. Raises
+    `ModelFileError` for layers that are no chain. What is no config of a model is returned as it
+    is.
     """
     if not _is_model(model):
-        return model, []
+        return model, {}
+    found: list[tuple[Place, Any]] = []
+    _collect(model, Place(), found)
+    nested = any(len(place.names) > 1 for place, _ in found)
     entries: list[Any] = []
-    places: list[Place] = []
-    _collect(model, Place(), entries, places)
-    taken: set[str] = set()
+    places: dict[str, Place] = {}
     counts: dict[str, int] = {}
-    for index, entry in enumerate(entries if any(len(p.names) > 1 for p in places) else ()):
+    for place, entry in found:
         config = _config(entry)
         name = base = str(config.get("name"))
-        while name in taken:
+        while nested and name in places:
             counts[base] = counts.get(base, 0) + 1
             name = f"{base}_{counts[base]}"
-        taken.add(name)
-        if config and name != base:
-            entries[index] = {**entry, "config": {**config, "name": name}}
+        entries.append(entry if name == base else {**entry, "config": {**config, "name": name}})
+        if place.names:
+            places[name] = place
     return {"class_name": "Sequential", "config": {**_config(model), "layers": entries}}, places
 
 
@@ -58,7 +65,7 @@ def _is_model(entry: Any) -> bool:
     return known and isinstance(_layers(entry), list)
 
 
-def _collect(model: Any, outer: Place, entries: list[Any], places: list[Place]) -> None:
+def _collect(model: Any, outer: Place, found: list[tuple[Place, Any]]) -> None:
     """Append the layers of `model`, which is at the place `outer`, and their places."""
     if model["class_name"] != "Sequential":
         _check_chain(model)
@@ -66,8 +73,8 @@ def _collect(model: Any, outer: Place, entries: list[Any], places: list[Place]) 
     counts: dict[str, int] = {}
     for entry in _layers(model):
         class_name = entry.get("class_name") if isinstance(entry, dict) else None
-        if class_name == "InputLayer" and (outer.names or not entries):
-            entries += [entry] * (not entries)  # an inner model's input is known
+        if class_name == "InputLayer" and (outer.names or not found):
+            found += [(outer, entry)] * (not found)  # an inner model's input is known
             continue
         step = snake_case(str(class_name)[:80])
         number = counts.get(step, 0)
@@ -76,10 +83,9 @@ def _collect(model: Any, outer: Place, entries: list[Any], places: list[Place]) 
         if frozen and _config(entry):
             entry = {**entry, "config": {**_config(entry), "trainable": False}}
         if _is_model(entry):
-            _collect(entry, place, entries, places)
+            _collect(entry, place, found)
         else:
-            entries.append(entry)
-            places.append(place)
+            found.append((place, entry))
 
 
 def _check_chain(model: Any) -> None:

@@ -139,9 +139,9 @@ def test_equal_names_in_inner_models_become_unique():
     configs = [each["config"] for each in flat["config"]["layers"]]
     assert [each["name"] for each in configs] == ["dense", "dense_1", "dense_2", "dense_1_1"]
     assert [each["trainable"] for each in configs] == [True, False, False, True]
-    assert places[2].names == ("m", "dense")
-    assert places[2].steps == (("sequential", 1), ("dense", 0))
-    assert places[3].steps == (("dense", 1),)
+    assert places["dense_2"].names == ("m", "dense")
+    assert places["dense_2"].steps == (("sequential", 1), ("dense", 0))
+    assert places["dense_1_1"].steps == (("dense", 1),)
 
 
 def functional(*edges, outputs=None):
