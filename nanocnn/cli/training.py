@@ -22,9 +22,8 @@ from ..common.files import check_writable
 from ..common.terminal import say
 from ..common.validate import integer, number
 from ..kernels import KERNEL_SETS
+from ..models import Sequential, load_model
 from ..models.history import History
-from ..models.loading import load_model
-from ..models.sequential import Sequential
 from ..optimizers import OPTIMIZERS
 from ..presets import PRESETS
 from .digits import is_compiled

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..common.config import arguments
 from ..common.errors import ModelFileError, warn
-from ..common.validate import flag, integer
+from ..common.validate import flag, integer, printable_name
 from ..initializers import canonical
 from ..layers import LAYERS, Input, Layer, layer_config
 from ..regularizers import get_regularizer
@@ -60,11 +60,7 @@ def read_layer(entry: Any, index: int, problems: list[str]) -> Layer:
         raise ModelFileError(f"layer {index}: expected an object with class_name and config")
     class_name, config = entry.get("class_name"), dict(entry["config"])
     name = config.get("name")
-    if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
-        raise ModelFileError(f"layer {index}: name {name!r:.80}, expected a printable name")
-    if "/" in name or name in (".", ".."):
-        raise ModelFileError(f"layer {index}: name {name!r}, expected no '/', '.' or '..'")
-    where = f"layer {name!r} ({class_name!s:.80})"
+    where = f"layer {name!r:.80} ({class_name!s:.80})"
     if not isinstance(class_name, str) or class_name not in LAYERS:
         raise ModelFileError(f"{where}: expected one of {', '.join(LAYERS)}")
     kind = LAYERS[class_name]
@@ -78,6 +74,7 @@ def read_layer(entry: Any, index: int, problems: list[str]) -> Layer:
     known = {key: each.default is each.empty for key, each in arguments(kind).items()}
     known = {"batch_shape": True} if kind is Input else known
     try:
+        printable_name(name, "name")
         trainable = flag(config.pop("trainable", True), "trainable")
         old = OLD_WORDS.get(class_name, {})
         config = {old.get(key, key): value for key, value in config.items()}
