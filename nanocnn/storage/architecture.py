@@ -33,7 +33,10 @@ IGNORED = {
 }
 TRAINING_ONLY = ("_regularizer", "_constraint", "noise_shape")  # suffixes of such arguments
 # Names of arguments in earlier versions of Keras, by class.
-OLD_WORDS = {"LeakyReLU": {"alpha": "negative_slope"}}
+OLD_WORDS = {
+    "InputLayer": {"batch_input_shape": "batch_shape"},
+    "LeakyReLU": {"alpha": "negative_slope"},
+}
 MIXED = ("mixed_float16", "mixed_bfloat16")  # policies that compute in 16 bits, on float32 weights
 
 
@@ -58,56 +61,31 @@ def read_layer(entry: Any, index: int, problems: list[str]) -> Layer:
     """
     if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
         raise ModelFileError(f"layer {index}: expected an object with class_name and config")
-    class_name, config = entry.get("class_name"), dict(entry["config"])
+    class_name, config = entry.get("class_name"), entry["config"]
     name = config.get("name")
     where = f"layer {name!r:.80} ({class_name!s:.80})"
     if not isinstance(class_name, str) or class_name not in LAYERS:
         raise ModelFileError(f"{where}: expected one of {', '.join(LAYERS)}")
     kind = LAYERS[class_name]
-    if kind is Input:
-        # Keras 2 calls it batch_input_shape.
-        shape = config.get("batch_shape") or config.get("batch_input_shape")
-        if not isinstance(shape, (list, tuple)) or not 2 <= len(shape) <= 8:
-            raise ModelFileError(f"{where}: {shape!r:.80}, expected a shape such as [null, 28, 28]")
-        config["batch_shape"] = shape
-    # Whether each argument is required.
-    known = {key: each.default is each.empty for key, each in arguments(kind).items()}
-    known = {"batch_shape": True} if kind is Input else known
+    known, old_words = arguments(kind), OLD_WORDS.get(class_name, {})
+    given: Config = {}
     try:
         printable_name(name, "name")
-        trainable = flag(config.pop("trainable", True), "trainable")
-        old = OLD_WORDS.get(class_name, {})
-        config = {old.get(key, key): value for key, value in config.items()}
-        given, unused = read_arguments(config, known)
-        problems += [f"{where}: {text}" for text in unused]
-        layer = kind.from_config({**given, "name": name})
-        layer.trainable = trainable
-        return layer
-    except ValueError as error:
+        flag(config.get("trainable", True), "trainable")
+        for key, value in config.items():
+            key = old_words.get(key, key)
+            try:
+                check_supported({key: value}, known)
+                if key in known:
+                    given[key] = convert_argument(key, value)
+            except ValueError as error:
+                if not key.endswith(TRAINING_ONLY):
+                    raise
+                problems.append(f"{where}: {error}")
+        return kind.from_config(given)
+    except (TypeError, ValueError) as error:
         text = str(error).removeprefix(f"{class_name}: ")
         raise ModelFileError(f"{where}: {text}") from None
-
-
-def read_arguments(config: Config, known: dict[str, bool]) -> tuple[Config, list[str]]:
-    """Return a layer's arguments in nanocnn's form, and why others are not supported.
-
-    `known` maps each argument to whether it is required.
-    """
-    given: Config = {}
-    unused = []
-    for key, value in config.items():
-        try:
-            check_supported({key: value}, known)
-            if key in known:
-                given[key] = convert_argument(key, value)
-        except ValueError as error:
-            if not key.endswith(TRAINING_ONLY):
-                raise
-            unused.append(str(error))
-    for key in known:
-        if known[key] and key not in given:
-            raise ModelFileError(f"{key} is missing")
-    return given, unused
 
 
 def convert_argument(key: str, value: Any) -> Any:
@@ -164,7 +142,7 @@ def read_architecture(
     layers = [read_layer(entry, index, problems) for index, entry in enumerate(entries)]
     if not isinstance(layers[0], Input):  # Keras 2 stores the shape in the first layer
         shape = entries[0]["config"].get("batch_input_shape") or config.get("build_input_shape")
-        first = {"name": "input_layer", "batch_shape": shape}
+        first = {"name": "input_layer", "batch_shape": shape or []}
         layers.insert(0, read_layer({"class_name": "InputLayer", "config": first}, 0, problems))
     if len(layers) == 1:
         raise ModelFileError("model without layers after its input")
