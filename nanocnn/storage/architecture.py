@@ -130,10 +130,11 @@ def read_architecture(
     problems = [] if problems is None else problems
     if not isinstance(model, dict) or model.get("class_name") != "Sequential":
         kind = model.get("class_name") if isinstance(model, dict) else model
-        raise ModelFileError(f"model of class {kind!r:.80}, expected Sequential")
+        raise ModelFileError(
+            f"model of class {kind!r:.80}, expected Sequential; of a chain of layers in another "
+            "form, save keras.Sequential(model.layers)"
+        )
     config = model.get("config")
-    if isinstance(config, list):  # before Keras 2.2.3
-        config = {"layers": config}
     entries = config.get("layers") if isinstance(config, dict) else None
     if not isinstance(config, dict) or not isinstance(entries, list) or not entries:
         raise ModelFileError("model without layers in its config")

@@ -48,7 +48,10 @@ CONFIGS = [
     (lambda m: m["layers"][1].update(class_name="os.system"), r"\(os.system\): expected one of"),
     (lambda m: m["layers"].insert(2, m["layers"][0] | {}), "the same name"),
     (lambda m: m["layers"].pop(5), r"layer 'dense' \(Dense\): input of shape .*Flatten"),
-    (lambda m: (m["layers"].pop(0), m.pop("build_input_shape", 0)), "expected None for the batch axis"),
+    (
+        lambda m: (m["layers"].pop(0), m.pop("build_input_shape", 0)),
+        "expected None for the batch axis",
+    ),
     (lambda m: m.update(layers=[]), "model without layers"),
     (lambda m: m.update(layers={"a": 1}), "model without layers"),
     (lambda m: m.update(layers=m["layers"][:1]), "model without layers after its input"),
