@@ -65,10 +65,8 @@ def save(
 def load(path: str | os.PathLike[str], compile: bool = True) -> Snapshot:
     """Read the model in `path`, in the format of its suffix.
 
-    A warning tells what only training would need and is not supported: other optimizers, losses,
-    metrics, constraints, and regularizers other than L2. The snapshot is then not compiled.
-    `compile` False ignores all these. Raises `ModelFileError` naming the file, the member and what
-    was expected.
+    See `load_model`: a snapshot to predict is not compiled. Raises `ModelFileError` naming the
+    file, the member and what was expected.
     """
     compile = flag(compile, "compile")
     with _opened(path) as (file, suffix):

@@ -2,20 +2,13 @@
 
 from typing import Any
 
-from ..common.config import arguments
+from ..common.config import arguments, match_name
 from ..common.errors import ModelFileError, unknown, warn
 from ..losses import LOSSES
 from ..metrics import CLASSES, METRICS
 from ..optimizers import OPTIMIZERS
 from ..optimizers.schedules import SCHEDULES
-from .architecture import (
-    FIXED,
-    STATE,
-    Config,
-    Shape,
-    check_supported,
-    read_architecture,
-)
+from .architecture import FIXED, STATE, Config, Shape, check_supported, read_architecture
 from .keras_chain import Place, flatten, snake_case
 from .safe_zip import parse_json
 from .snapshot import Snapshot
@@ -46,11 +39,7 @@ def read_object(value: Any, table: dict[str, Any], what: str) -> Config:
     config = value.get("config", {}) if isinstance(value, dict) else {}
     if not isinstance(class_name, str) or not isinstance(config, dict):
         raise ModelFileError(f"{what} {value!r:.80}, expected an object with class_name and config")
-    class_name = class_name.removeprefix("Custom>")
-    names = {name.lower(): name for name in table}
-    if class_name.lower() not in names:
-        raise ModelFileError(str(unknown(what, class_name[:80], table)))
-    class_name = names[class_name.lower()]
+    class_name = match_name(what, class_name.removeprefix("Custom>")[:80], table)
     try:
         if config.get("reduction") == "auto":  # the mean, in Keras 2
             config = {**config, "reduction": FIXED["reduction"]}
@@ -93,7 +82,7 @@ def read_training(config: Any, problems: list[str]) -> Config | None:
     result = None
     try:
         result = _read_training(config)
-    except ModelFileError as error:
+    except ValueError as error:
         problems = [*problems, str(error)]
     if not problems:
         return result
@@ -206,19 +195,21 @@ def is_nanocnn_010(model: Any, keras_version: Any) -> bool:
 
 
 def write_training(config: Config | None) -> Config | None:
-    """Return Keras's compile_config; None, with a warning, for an argument that Keras lacks."""
-    config = _read_training(config)
-    if config is None:
-        return None
-    optimizer, loss = config["optimizer"], config["loss"]
-    unsupported: list[tuple[Config, str, Any]] = [(optimizer, "form", "keras")]
-    if loss["class_name"] == "SparseCategoricalCrossentropy":
-        unsupported.append((loss, "label_smoothing", 0.0))
-    for part, key, default in unsupported:
-        if part["config"].pop(key, default) != default:
-            warn("the file stores the weights but not how the model was compiled: Keras's "
-                 f"{part['class_name']} has no {key}")  # fmt: skip
+    """Return Keras's compile_config; None, with a warning, for what Keras or nanocnn lacks."""
+    try:
+        config = _read_training(config)
+        if config is None:
             return None
+        optimizer, loss = config["optimizer"], config["loss"]
+        lacks: list[tuple[Config, str, Any]] = [(optimizer, "form", "keras")]
+        if loss["class_name"] == "SparseCategoricalCrossentropy":
+            lacks.append((loss, "label_smoothing", 0.0))
+        for part, key, default in lacks:
+            if part["config"].pop(key, default) != default:
+                raise ModelFileError(f"Keras's {part['class_name']} has no {key}")
+    except ValueError as error:
+        warn(f"the file stores the weights but not how the model was compiled: {error}")
+        return None
     rate = optimizer["config"].get("learning_rate")
     if isinstance(rate, dict):
         optimizer["config"]["learning_rate"] = keras_object("keras.optimizers.schedules", rate)
