@@ -52,9 +52,9 @@ class SafeFile:
         return found if isinstance(found, self.h5py.Group) else None
 
     def weights(self, group: Any) -> dict[str, Any]:
-        """Return the datasets that a group lists, by path without Keras 2's ":0", in order."""
+        """Return the datasets that a group lists, by path, "/kernel", without Keras 2's ":0"."""
         paths = self.names(group, "weight_names")
-        return {path.removesuffix(":0"): self.child(group, path) for path in paths}
+        return {f"/{path.removesuffix(':0')}": self.child(group, path) for path in paths}
 
     def read(self, dataset: Any, shape: Shape, kinds: str = "fiu") -> Array:
         """Return a dataset's values; its shape must be `shape`, its dtype of one of `kinds`."""
