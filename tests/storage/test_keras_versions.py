@@ -127,6 +127,19 @@ def test_inner_models_of_keras_2_with_frozen_layers(tmp_path):
         model.load_weights(tmp_path / "a.h5")
 
 
+def test_frozen_layers_of_equal_names_in_several_inner_models(tmp_path):
+    """Each model lists the weights of dense_2 before those of the frozen dense_1."""
+    dense = [layer("Dense", f"dense_{i}", units=3, trainable=i > 1) for i in (1, 2)]
+    inner = [{"class_name": "Sequential", "config": {"name": n, "layers": dense}} for n in "ab"]
+    first = layer("InputLayer", "input_1", batch_input_shape=[None, 3])
+    arrays = {"dense_2/kernel": K2, "dense_2/bias": B, "dense_1/kernel": K2.T, "dense_1/bias": -B}
+    keras22(tmp_path / "a.h5", [first, *inner], {"a": arrays, "b": arrays}, listed=False)
+    model = nanocnn.load_model(tmp_path / "a.h5", kernels="reference")
+    kernels = [each.params["kernel"] for each in model.layers]
+    for kernel, want in zip(kernels, [K2.T, K2, K2.T, K2], strict=True):
+        np.testing.assert_array_equal(kernel, want)
+
+
 # --- Chains ---------------------------------------------------------------------------------------
 
 
