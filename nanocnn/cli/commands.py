@@ -21,8 +21,7 @@ from ..doctor import report
 from ..jit import threads
 from ..kernels import KERNEL_SETS
 from ..losses import CategoricalCrossentropy
-from ..models.loading import load_model
-from ..models.sequential import Sequential
+from ..models import Sequential, load_model
 from . import digits, program, training
 
 

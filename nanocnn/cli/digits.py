@@ -97,7 +97,8 @@ def in_words(model: Sequential, outputs: Array) -> Iterator[str]:
     """
     check_output(model)
     outputs = outputs.astype(np.float64)
-    probable = _are_probabilities(outputs)
+    several, total = outputs.shape[1] > 1, outputs.sum(axis=1)
+    probable = bool(several and outputs.min() >= 0 and np.allclose(total, 1, atol=1e-3))
     if not probable and is_compiled(model) and getattr(model.loss, "from_logits", False):
         outputs = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         outputs /= outputs.sum(axis=1, keepdims=True)
@@ -111,9 +112,3 @@ def in_words(model: Sequential, outputs: Array) -> Iterator[str]:
             f"{k} ({output[k]:.1%})" if probable else f"{k} (output {output[k]:.4g})" for k in best
         )
         yield f"{'' if len(output) == 10 else 'class '}{first}, then {', '.join(others)}"
-
-
-def _are_probabilities(outputs: Array) -> bool:
-    """Whether every row holds the probabilities of two or more classes."""
-    several = outputs.shape[1] > 1
-    return bool(several and outputs.min() >= 0 and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))

@@ -22,9 +22,8 @@ from ..common.files import check_writable
 from ..common.terminal import say
 from ..common.validate import integer, number
 from ..kernels import KERNEL_SETS
+from ..models import Sequential, load_model
 from ..models.history import History
-from ..models.loading import load_model
-from ..models.sequential import Sequential
 from ..optimizers import OPTIMIZERS
 from ..presets import PRESETS
 from .digits import is_compiled
@@ -107,22 +106,14 @@ def begin(options: Namespace, build: Callable[..., Sequential]) -> Run:
             f"more, got {epochs}{default}"
         )
     for path in (checkpoint, out / preset.file) if processes.first else ():
-        _check_writable(path, out)
+        try:
+            check_writable(path)
+        except OSError as error:
+            why = f"{path} is a folder" if path.is_dir() else error.strerror or error
+            raise OSError(
+                f"--out {out}: cannot be written: {why}; choose another folder"
+            ) from error
     return Run(model, epochs, checkpoint, out / preset.file)
-
-
-def _check_writable(path: Path, out: Path) -> None:
-    try:
-        check_writable(path)
-    except IsADirectoryError as error:
-        raise IsADirectoryError(
-            f"{path} is a folder, but a file of this name will be written: move it, or choose "
-            "another --out"
-        ) from error
-    except OSError as error:
-        raise OSError(
-            f"--out {out}: cannot be written: {error.strerror or error}; choose another folder"
-        ) from error
 
 
 def _resume(options: Namespace, checkpoint: Path, build: Callable[..., Sequential]) -> Sequential:

@@ -80,9 +80,8 @@ class ReLU(BaseActivation):
             self._choose("relu")
         else:
             self._choose("leaky_relu", *numbers)
-            self.equation = (
-                "y = negative_slope * (x - threshold) where x <= threshold, else min(x, max_value)"
-            )
+            slope, low, high = (f"{number:g}" for number in numbers)
+            self.equation = f"y = {slope} * (x - {low}) where x <= {low}, else min(x, {high})"
 
 
 class LeakyReLU(BaseActivation):

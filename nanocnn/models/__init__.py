@@ -4,8 +4,7 @@ structure.py    `Structure`: layers, their shapes and weights
 predictor.py    `Predictor`: is built for data, and predicts
 evaluator.py    `Evaluator`: with a loss and metrics it is measured
 trainer.py      `Trainer`: with an optimizer it is trained
-sequential.py   `Sequential`: is saved, shows what is inside
-loading.py      models from files and from JSON
+sequential.py   `Sequential`: is saved, shows what is inside; models from files and JSON
 
 Start reading at step.py, one training step. plan.py and stages.py say in which stages layers run,
 passes.py which passes are captured as programs; inference.py is the pass that predicts; inputs.py,
@@ -15,7 +14,10 @@ worked_example.py and formulas.py make the trace of one pass.
 """
 
 from ..common.names import names_of
-from .loading import load_model as load_model, model_from_json as model_from_json
-from .sequential import Sequential as Sequential
+from .sequential import (
+    Sequential as Sequential,
+    load_model as load_model,
+    model_from_json as model_from_json,
+)
 
 __getattr__ = names_of(__name__)

@@ -1,4 +1,4 @@
-"""Sequential: a model that is a chain of layers. Words and meanings are Keras's."""
+"""Sequential: a model that is a chain of layers, also from files and JSON. As in Keras."""
 
 import json
 from collections.abc import Callable
@@ -9,9 +9,11 @@ from typing import Any
 
 from .. import storage
 from ..common.config import checked_config, serialize
+from ..common.errors import ModelFileError
 from ..common.terminal import say
 from ..common.validate import can_pickle, flag, integer
 from ..jit.capture import never_captured
+from ..kernels import get_kernels
 from ..layers import layers_from_config
 from ..optimizers import OPTIMIZERS
 from ..storage.snapshot import Snapshot
@@ -108,12 +110,11 @@ class Sequential(Trainer):
         `include_optimizer` False: as a model that is not compiled. Custom metrics are left out with
         a warning; custom layers are a ValueError.
         """
-        storage.refuse_custom(self.custom_layers())
-        warn_not_stored(custom_metrics(self.metrics), self._unsaved, "a file")
         snapshot = self.snapshot()
         if not flag(include_optimizer, "include_optimizer"):
             snapshot = replace(snapshot, compile_config=None, optimizer={})
         storage.save(snapshot, filepath, overwrite)
+        warn_not_stored(custom_metrics(self.metrics), self._unsaved, "a file")
 
     def save_weights(self, filepath: str | Path, overwrite: bool = True) -> None:
         """Save the weights: .weights.h5, which Keras opens, with the optimizer's state, or .npz.
@@ -167,7 +168,7 @@ class Sequential(Trainer):
 
         Raises `ModelFileError`, a ValueError, for layers or arguments that nanocnn does not have.
         """
-        refuse_custom_objects(custom_objects)
+        _refuse_custom_objects(custom_objects)
         model = {"class_name": "Sequential", "config": checked_config(config, cls.__name__)}
         return cls.from_snapshot(storage.from_config(model))
 
@@ -179,7 +180,6 @@ class Sequential(Trainer):
         """
         if flag(weights, "weights"):
             return storage.check(self._weights_alone(), filepath, weights=True)
-        storage.refuse_custom(self.custom_layers())
         storage.check(self.snapshot(), filepath)
         warn_not_stored(custom_metrics(self.metrics), self._unsaved, "a file")
 
@@ -206,7 +206,50 @@ class Sequential(Trainer):
         return model
 
 
-def refuse_custom_objects(custom_objects: Any) -> None:
+def load_model(
+    filepath: str | Path,
+    custom_objects: dict[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+    *,
+    kernels: str = "fast",
+) -> Sequential:
+    """The model saved at `filepath`: by nanocnn (.npz, .h5, .keras) or by Keras (.h5, .keras).
+
+    A file that Keras wrote gives a model with `scale_uint8=False`: uint8 pixels are taken as 0 to
+    255, as Keras takes them, and not divided by 255 (see `Sequential`). Inner models become part of
+    the chain. `mixed_float16` is computed in float32.
+    A model that nanocnn cannot train as it is (its optimizer, loss, metrics, constraints, or
+    regularizers other than L2) is opened to predict, which a warning says: it is not compiled.
+    `compile=False` ignores all these. `safe_mode` has no effect: no code in a file is ever run.
+    Raises `ModelFileError` for a file that is not a model, ValueError for what is not a path,
+    `OSError` for a path that cannot be opened.
+    """
+    get_kernels(kernels)  # before the file is read: its errors do not blame the file
+    _refuse_custom_objects(custom_objects)
+    flag(safe_mode, "safe_mode")
+    snapshot = storage.load(filepath, compile)
+    try:
+        return Sequential.from_snapshot(snapshot, kernels)
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{filepath}: not a model nanocnn can build: {error}") from error
+
+
+def model_from_json(
+    json_string: str, custom_objects: dict[str, Any] | None = None, *, kernels: str = "fast"
+) -> Sequential:
+    """A new model, with new weights, of the JSON that `to_json` returns, also Keras's.
+
+    Like Keras, it is compiled if the other one was. Raises `ModelFileError`, a ValueError.
+    """
+    _refuse_custom_objects(custom_objects)
+    if not isinstance(json_string, (str, bytes)):
+        raise ValueError(f"json_string={json_string!r:.80}, expected JSON text")
+    snapshot = storage.from_config(storage.parse_json(json_string, "json_string"))
+    return Sequential.from_snapshot(snapshot, kernels)
+
+
+def _refuse_custom_objects(custom_objects: Any) -> None:
     if custom_objects is not None and not (isinstance(custom_objects, dict) and not custom_objects):
         raise ValueError(
             f"custom_objects={custom_objects!r:.80}, expected None: model files have no custom "

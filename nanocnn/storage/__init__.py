@@ -24,9 +24,9 @@ from ..common.errors import ModelFileError, warn
 from ..common.files import PEEK, atomic_write, looks_like, path_name
 from ..common.validate import flag
 from . import keras_hdf5, keras_weights, keras_zip, npz, sandbox
-from .architecture import by_layer, checked, read_architecture, refuse_custom
-from .keras_chain import flatten
-from .keras_config import read_training
+from .architecture import by_layer, checked
+from .keras_chain import Place
+from .keras_config import read_model
 from .keras_zip import model_config
 from .safe_zip import parse_json
 from .snapshot import Snapshot
@@ -65,10 +65,8 @@ def save(
 def load(path: str | os.PathLike[str], compile: bool = True) -> Snapshot:
     """Read the model in `path`, in the format of its suffix.
 
-    A warning tells what only training would need and is not supported: other optimizers, losses,
-    metrics, constraints, and regularizers other than L2. The snapshot is then not compiled.
-    `compile` False ignores all these. Raises `ModelFileError` naming the file, the member and what
-    was expected.
+    See `load_model`: a snapshot to predict is not compiled. Raises `ModelFileError` naming the
+    file, the member and what was expected.
     """
     compile = flag(compile, "compile")
     with _opened(path) as (file, suffix):
@@ -89,12 +87,13 @@ def load_weights(
     with _opened(path, weights=True) as (file, suffix):
         if suffix == ".npz":
             stored = npz.read(file, compile=False).weights
-            layers = [
-                (layer, {key.rpartition("/")[2]: stored[key] for key in keys})
+            layers = {
+                layer: [(layer, {key.rpartition("/")[2]: stored[key] for key in keys})]
                 for layer, keys in by_layer(stored).items()
-            ]
-            places = keras_weights.in_order(layers, model["shapes"])
-            found, skipped = keras_weights.matching(places, model["shapes"], skip_mismatch)
+            }
+            places = {layer: Place((layer,)) for layer in by_layer(model["shapes"])}
+            ordered = keras_weights.in_order(layers, places, model["shapes"])
+            found, skipped = keras_weights.matching(ordered, model["shapes"], skip_mismatch)
             result = Snapshot(model["config"], found, progress={"skipped": skipped})
         else:
             result = sandbox.read(file, suffix, into=model)
@@ -131,11 +130,8 @@ def from_config(model: Any) -> Snapshot:
 
     Raises `ModelFileError`; warns as `load` does.
     """
-    problems: list[str] = []
     try:
-        flat, _ = flatten(model)
-        config, _ = read_architecture(flat, problems)
-        return Snapshot(config, {}, read_training(model.get("compile_config"), problems))
+        return read_model(model, model.get("compile_config"))[0]
     except RecursionError as error:
         raise ModelFileError("config nested too deeply") from error
 
@@ -168,5 +164,5 @@ def _format(path: str | os.PathLike[str], weights: bool = False) -> ModuleType:
 
 __all__ = [
     "FORMATS", "Snapshot", "atomic_write", "check", "checked", "from_config", "load",
-    "load_weights", "model_config", "parse_json", "refuse_custom", "save",
+    "load_weights", "model_config", "parse_json", "save",
 ]  # fmt: skip

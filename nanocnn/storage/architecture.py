@@ -10,7 +10,7 @@ from typing import Any
 
 from ..common.config import arguments
 from ..common.errors import ModelFileError, warn
-from ..common.validate import flag, integer
+from ..common.validate import flag, integer, printable_name
 from ..initializers import canonical
 from ..layers import LAYERS, Input, Layer, layer_config
 from ..regularizers import get_regularizer
@@ -22,29 +22,36 @@ STATE = {name for kind in LAYERS.values() for name in kind.untrained}
 MAX_BYTES = 2**31 - 2**23  # of all arrays: more needs zip64, which is not read
 MAX_LAYERS = 10_000  # 4 MB of JSON could have 100,000, which take minutes to build
 # Keras arguments with only one supported value, and those without effect in nanocnn.
-FIXED = {"data_format": "channels_last", "groups": 1}
+FIXED = {
+    "axis": -1, "data_format": "channels_last", "decay": 0.0, "groups": 1,
+    "reduction": "sum_over_batch_size",
+}  # fmt: skip
 IGNORED = {
-    *("name", "dtype", "seed", "batch_input_shape", "renorm_momentum"),
+    *("name", "dtype", "seed", "batch_input_shape", "renorm_momentum", "fn", "ema_momentum"),
+    *("ema_overwrite_frequency", "jit_compile", "is_legacy_optimizer", "loss_scale_factor"),
     *(f"{weight}_initializer" for weight in ("gamma", "beta", *STATE)),
 }
 TRAINING_ONLY = ("_regularizer", "_constraint", "noise_shape")  # suffixes of such arguments
 # Names of arguments in earlier versions of Keras, by class.
-OLD_WORDS = {"LeakyReLU": {"alpha": "negative_slope"}}
+OLD_WORDS = {
+    "InputLayer": {"batch_input_shape": "batch_shape"},
+    "LeakyReLU": {"alpha": "negative_slope"},
+}
 MIXED = ("mixed_float16", "mixed_bfloat16")  # policies that compute in 16 bits, on float32 weights
 
 
-def check_supported(config: Config, known: Any, fixed: Config, ignored: set[str]) -> None:
+def check_supported(config: Config, known: Any) -> None:
     """Raise `ModelFileError` for an unknown argument that would change results.
 
     Keras writes null or false for unused arguments, so these are accepted under any name.
     """
     for key, value in config.items():
-        if key in known or key in ignored or value is None or value is False:
+        if key in known or key in IGNORED or value is None or value is False:
             continue
-        if key not in fixed:
+        if key not in FIXED:
             raise ModelFileError(f"argument {key}={value!r:.80} is not supported")
-        if value != fixed[key]:
-            raise ModelFileError(f"{key}={value!r:.80} is not supported, only {fixed[key]!r}")
+        if value != FIXED[key]:
+            raise ModelFileError(f"{key}={value!r:.80} is not supported, only {FIXED[key]!r}")
 
 
 def read_layer(entry: Any, index: int, problems: list[str]) -> Layer:
@@ -54,59 +61,31 @@ def read_layer(entry: Any, index: int, problems: list[str]) -> Layer:
     """
     if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
         raise ModelFileError(f"layer {index}: expected an object with class_name and config")
-    class_name, config = entry.get("class_name"), dict(entry["config"])
+    class_name, config = entry.get("class_name"), entry["config"]
     name = config.get("name")
-    if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
-        raise ModelFileError(f"layer {index}: name {name!r:.80}, expected a printable name")
-    if "/" in name or name in (".", ".."):
-        raise ModelFileError(f"layer {index}: name {name!r}, expected no '/', '.' or '..'")
-    where = f"layer {name!r} ({class_name!s:.80})"
+    where = f"layer {name!r:.80} ({class_name!s:.80})"
     if not isinstance(class_name, str) or class_name not in LAYERS:
         raise ModelFileError(f"{where}: expected one of {', '.join(LAYERS)}")
     kind = LAYERS[class_name]
-    if kind is Input:
-        # Keras 2 calls it batch_input_shape.
-        shape = config.get("batch_shape") or config.get("batch_input_shape")
-        if not isinstance(shape, (list, tuple)) or not 2 <= len(shape) <= 8:
-            raise ModelFileError(f"{where}: {shape!r:.80}, expected a shape such as [null, 28, 28]")
-        config["batch_shape"] = shape
-    # Whether each argument is required.
-    known = {key: each.default is each.empty for key, each in arguments(kind).items()}
-    known = {"batch_shape": True} if kind is Input else known
+    known, old_words = arguments(kind), OLD_WORDS.get(class_name, {})
+    given: Config = {}
     try:
-        trainable = flag(config.pop("trainable", True), "trainable")
-        old = OLD_WORDS.get(class_name, {})
-        config = {old.get(key, key): value for key, value in config.items()}
-        given, unused = read_arguments(config, known)
-        problems += [f"{where}: {text}" for text in unused]
-        layer = kind.from_config({**given, "name": name})
-        layer.trainable = trainable
-        return layer
-    except ValueError as error:
+        printable_name(name, "name")
+        flag(config.get("trainable", True), "trainable")
+        for key, value in config.items():
+            key = old_words.get(key, key)
+            try:
+                check_supported({key: value}, known)
+                if key in known:
+                    given[key] = convert_argument(key, value)
+            except ValueError as error:
+                if not key.endswith(TRAINING_ONLY):
+                    raise
+                problems.append(f"{where}: {error}")
+        return kind.from_config(given)
+    except (TypeError, ValueError) as error:
         text = str(error).removeprefix(f"{class_name}: ")
         raise ModelFileError(f"{where}: {text}") from None
-
-
-def read_arguments(config: Config, known: dict[str, bool]) -> tuple[Config, list[str]]:
-    """Return a layer's arguments in nanocnn's form, and why others are not supported.
-
-    `known` maps each argument to whether it is required.
-    """
-    given: Config = {}
-    unused = []
-    for key, value in config.items():
-        try:
-            check_supported({key: value}, known, FIXED, IGNORED)
-            if key in known:
-                given[key] = convert_argument(key, value)
-        except ValueError as error:
-            if not key.endswith(TRAINING_ONLY):
-                raise
-            unused.append(str(error))
-    for key in known:
-        if known[key] and key not in given:
-            raise ModelFileError(f"{key} is missing")
-    return given, unused
 
 
 def convert_argument(key: str, value: Any) -> Any:
@@ -151,10 +130,11 @@ def read_architecture(
     problems = [] if problems is None else problems
     if not isinstance(model, dict) or model.get("class_name") != "Sequential":
         kind = model.get("class_name") if isinstance(model, dict) else model
-        raise ModelFileError(f"model of class {kind!r:.80}, expected Sequential")
+        raise ModelFileError(
+            f"model of class {kind!r:.80}, expected Sequential; of a chain of layers in another "
+            "form, save keras.Sequential(model.layers)"
+        )
     config = model.get("config")
-    if isinstance(config, list):  # before Keras 2.2.3
-        config = {"layers": config}
     entries = config.get("layers") if isinstance(config, dict) else None
     if not isinstance(config, dict) or not isinstance(entries, list) or not entries:
         raise ModelFileError("model without layers in its config")
@@ -163,7 +143,7 @@ def read_architecture(
     layers = [read_layer(entry, index, problems) for index, entry in enumerate(entries)]
     if not isinstance(layers[0], Input):  # Keras 2 stores the shape in the first layer
         shape = entries[0]["config"].get("batch_input_shape") or config.get("build_input_shape")
-        first = {"name": "input_layer", "batch_shape": shape}
+        first = {"name": "input_layer", "batch_shape": shape or []}
         layers.insert(0, read_layer({"class_name": "InputLayer", "config": first}, 0, problems))
     if len(layers) == 1:
         raise ModelFileError("model without layers after its input")

@@ -1,11 +1,7 @@
-"""Keras's models in models, and chains in its functional form, as one chain of layers."""
+"""Keras's models in models as one chain of layers."""
 
+import re
 from typing import Any, NamedTuple
-
-from ..common.errors import ModelFileError
-from .keras_config import snake_case
-
-MODELS = ("Sequential", "Functional", "Model")  # the last before Keras 2.4
 
 
 class Place(NamedTuple):
@@ -17,29 +13,38 @@ class Place(NamedTuple):
     steps: tuple[tuple[str, int], ...] = ()
 
 
-def flatten(model: Any) -> tuple[Any, list[Place]]:
-    """Return a model's config with the layers of inner models in their place, and their places.
+def snake_case(class_name: str) -> str:
+    """Return Keras's name for a class: max_pooling2d (source: keras/src/utils/naming.py)."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
-    The places are those of all layers but the first InputLayer. With inner models, layers of equal
-    names are numbered. Raises `ModelFileError` for layers that are no chain. What is no config of a
-    model is returned as it is.
+
+def flatten(model: Any) -> tuple[Any, dict[str, Place]]:
+    """Return a model's config with the layers of inner models in their place; places by layer.
+
+    The first InputLayer has no place. With inner models, layers of equal names are numbered. What
+    is no config of a model is returned as it is.
     """
-    if not _is_model(model):
-        return model, []
+    layers = _layers(model)
+    if layers is None:
+        return model, {}
+    found: list[tuple[Place, Any]] = []
+    _collect(layers, Place(), False, found)  # read_architecture freezes an outermost model
+    nested = any(len(place.names) > 1 for place, _ in found)
     entries: list[Any] = []
-    places: list[Place] = []
-    _collect(model, Place(), entries, places)
-    taken: set[str] = set()
+    places: dict[str, Place] = {}
     counts: dict[str, int] = {}
-    for index, entry in enumerate(entries if any(len(p.names) > 1 for p in places) else ()):
+    for place, entry in found:
         config = _config(entry)
         name = base = str(config.get("name"))
-        while name in taken:
+        while nested and name in places:
             counts[base] = counts.get(base, 0) + 1
             name = f"{base}_{counts[base]}"
-        taken.add(name)
         if config and name != base:
-            entries[index] = {**entry, "config": {**config, "name": name}}
+            entry = {**entry, "config": {**config, "name": name}}
+        entries.append(entry)
+        if place.names:
+            places[name] = place
     return {"class_name": "Sequential", "config": {**_config(model), "layers": entries}}, places
 
 
@@ -48,58 +53,31 @@ def _config(entry: Any) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _layers(model: Any) -> Any:
-    return model["config"] if isinstance(model["config"], list) else _config(model).get("layers")
+def _layers(entry: Any) -> list[Any] | None:
+    """Return the layers of a model (its whole config before Keras 2.2.3); None for a layer."""
+    if not isinstance(entry, dict) or entry.get("class_name") != "Sequential":
+        return None
+    config = entry.get("config")
+    layers = config.get("layers") if isinstance(config, dict) else config
+    return layers if isinstance(layers, list) else None
 
 
-def _is_model(entry: Any) -> bool:
-    """Whether it is a model with a list of layers (its whole config before Keras 2.2.3)."""
-    known = isinstance(entry, dict) and "config" in entry and entry.get("class_name") in MODELS
-    return known and isinstance(_layers(entry), list)
-
-
-def _collect(model: Any, outer: Place, entries: list[Any], places: list[Place]) -> None:
-    """Append the layers of `model`, which is at the place `outer`, and their places."""
-    if model["class_name"] != "Sequential":
-        _check_chain(model)
-    frozen = outer.names and _config(model).get("trainable") is False
+def _collect(layers: list[Any], outer: Place, frozen: bool, found: list[tuple[Place, Any]]) -> None:
+    """Append the layers of a model, which is at the place `outer`, and their places."""
     counts: dict[str, int] = {}
-    for entry in _layers(model):
+    for entry in layers:
         class_name = entry.get("class_name") if isinstance(entry, dict) else None
-        if class_name == "InputLayer" and (outer.names or not entries):
-            entries += [entry] * (not entries)  # an inner model's input is known
+        if class_name == "InputLayer" and (outer.names or not found):
+            found += [(outer, entry)] * (not found)  # an inner model's input is known
             continue
         step = snake_case(str(class_name)[:80])
         number = counts.get(step, 0)
         counts[step] = number + 1
-        place = Place((*outer.names, _config(entry).get("name")), (*outer.steps, (step, number)))
-        if frozen and _config(entry):
-            entry = {**entry, "config": {**_config(entry), "trainable": False}}
-        if _is_model(entry):
-            _collect(entry, place, entries, places)
+        config = _config(entry)
+        place = Place((*outer.names, config.get("name")), (*outer.steps, (step, number)))
+        if (inner := _layers(entry)) is not None:
+            _collect(inner, place, frozen or config.get("trainable") is False, found)
         else:
-            entries.append(entry)
-            places.append(place)
-
-
-def _check_chain(model: Any) -> None:
-    """Raise `ModelFileError` unless each layer's only input is the layer before it."""
-    names = [entry.get("name") if isinstance(entry, dict) else None for entry in _layers(model)]
-    sources = [_source(entry) for entry in _layers(model)[1:]]
-    outputs = _config(model).get("output_layers")
-    if isinstance(outputs, list) and len(outputs) == 1:
-        outputs = outputs[0]
-    if sources != names[:-1] or not isinstance(outputs, list) or outputs[:1] != names[-1:]:
-        raise ModelFileError(
-            "functional model, expected a chain of layers with one input and output"
-        )
-
-
-def _source(entry: Any) -> Any:
-    """Return the name of the only layer that `entry` has as its input, else None."""
-    try:
-        (node,) = entry["inbound_nodes"]
-        (tensor,) = node["args"] if isinstance(node, dict) else node  # Keras 3 and 2
-        return tensor["config"]["keras_history"][0] if isinstance(tensor, dict) else tensor[0]
-    except (LookupError, TypeError, ValueError):
-        return None
+            if frozen and config:
+                entry = {**entry, "config": {**config, "trainable": False}}
+            found.append((place, entry))

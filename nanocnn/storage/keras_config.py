@@ -1,25 +1,20 @@
 """Keras's configs of model, loss, metrics and optimizer, and its order of variables."""
 
-import re
-from collections.abc import Iterable
 from typing import Any
 
-from ..common.config import arguments
+from ..common.config import arguments, match_name
 from ..common.errors import ModelFileError, unknown, warn
 from ..losses import LOSSES
 from ..metrics import CLASSES, METRICS
 from ..optimizers import OPTIMIZERS
 from ..optimizers.schedules import SCHEDULES
-from .architecture import STATE, Config, check_supported
+from .architecture import FIXED, STATE, Config, Shape, check_supported, read_architecture
+from .keras_chain import Place, flatten, snake_case
 from .safe_zip import parse_json
+from .snapshot import Snapshot
 
 KERAS_VERSION = "3.10.0"  # the version whose format is written
 BY_CLASS = {kind.__name__: kind for kind in LOSSES.values()}
-# Arguments with only one supported value, and those without effect in nanocnn.
-FIXED = {"axis": -1, "decay": 0.0, "reduction": "sum_over_batch_size"}
-IGNORED = {"name", "dtype", "fn", "ema_momentum", "ema_overwrite_frequency", "jit_compile"}
-IGNORED |= {"is_legacy_optimizer", "loss_scale_factor"}
-
 # nanocnn's slots: their names in Keras 3, Keras 2 and before Keras 2.11.
 SLOTS = {
     "m": ("momentum", "m", "m"),
@@ -38,23 +33,13 @@ RMSPROP_SLOTS = {
 }
 
 
-def snake_case(class_name: str) -> str:
-    """Return Keras's name for a class: max_pooling2d (source: keras/src/utils/naming.py)."""
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
 def read_object(value: Any, table: dict[str, Any], what: str) -> Config:
     """Return the {"class_name", "config"} of a class in `table` from its Keras config."""
     class_name = value.get("class_name") if isinstance(value, dict) else value
     config = value.get("config", {}) if isinstance(value, dict) else {}
     if not isinstance(class_name, str) or not isinstance(config, dict):
         raise ModelFileError(f"{what} {value!r:.80}, expected an object with class_name and config")
-    class_name = class_name.removeprefix("Custom>")
-    names = {name.lower(): name for name in table}
-    if class_name.lower() not in names:
-        raise ModelFileError(str(unknown(what, class_name[:80], table)))
-    class_name = names[class_name.lower()]
+    class_name = match_name(what, class_name.removeprefix("Custom>")[:80], table)
     try:
         if config.get("reduction") == "auto":  # the mean, in Keras 2
             config = {**config, "reduction": FIXED["reduction"]}
@@ -65,13 +50,28 @@ def read_object(value: Any, table: dict[str, Any], what: str) -> Config:
         if "lr" in config and "learning_rate" in known and "learning_rate" not in config:
             config = {**config, "learning_rate": config["lr"]}  # its name before Keras 2.3
             del config["lr"]
-        check_supported(config, known, FIXED, IGNORED)
+        check_supported(config, known)
         given = {key: config[key] for key in config if key in known}
         table[class_name](**given)  # checks every value
     except (TypeError, ValueError) as error:
         text = str(error).removeprefix(f"{class_name}: ")
         raise ModelFileError(f"{what} {class_name}: {text}") from None
     return {"class_name": class_name, "config": given}
+
+
+def read_model(
+    model: Any, training: Any, scale_uint8: bool = True, compile: bool = True
+) -> tuple[Snapshot, dict[str, Place], dict[str, Shape]]:
+    """Return a snapshot without weights, its layers' places in Keras's files and weights' shapes.
+
+    `model` and `training` are configs of Keras's or nanocnn's; see `read_architecture`. A warning
+    tells what only training would need and is not supported; the snapshot is then not compiled.
+    """
+    problems: list[str] = []
+    flat, places = flatten(model)
+    config, shapes = read_architecture(flat, problems, scale_uint8)
+    compiled = read_training(training, problems) if compile else None
+    return Snapshot(config, {}, compiled), places, shapes
 
 
 def read_training(config: Any, problems: list[str]) -> Config | None:
@@ -82,7 +82,7 @@ def read_training(config: Any, problems: list[str]) -> Config | None:
     result = None
     try:
         result = _read_training(config)
-    except ModelFileError as error:
+    except ValueError as error:
         problems = [*problems, str(error)]
     if not problems:
         return result
@@ -194,16 +194,22 @@ def is_nanocnn_010(model: Any, keras_version: Any) -> bool:
     return keras_version == KERAS_VERSION and dtypes == {str}
 
 
-def write_training(config: Config) -> Config:
-    """Return Keras's compile_config; `ModelFileError` for an argument that Keras does not have."""
-    config = _read_training(config) or {}
-    optimizer, loss = config["optimizer"], config["loss"]
-    unsupported: list[tuple[Config, str, Any]] = [(optimizer, "form", "keras")]
-    if loss["class_name"] == "SparseCategoricalCrossentropy":
-        unsupported.append((loss, "label_smoothing", 0.0))
-    for part, key, default in unsupported:
-        if part["config"].pop(key, default) != default:
-            raise ModelFileError(f"Keras's {part['class_name']} has no {key}")
+def write_training(config: Config | None) -> Config | None:
+    """Return Keras's compile_config; None, with a warning, for what Keras or nanocnn lacks."""
+    try:
+        config = _read_training(config)
+        if config is None:
+            return None
+        optimizer, loss = config["optimizer"], config["loss"]
+        lacks: list[tuple[Config, str, Any]] = [(optimizer, "form", "keras")]
+        if loss["class_name"] == "SparseCategoricalCrossentropy":
+            lacks.append((loss, "label_smoothing", 0.0))
+        for part, key, default in lacks:
+            if part["config"].pop(key, default) != default:
+                raise ModelFileError(f"Keras's {part['class_name']} has no {key}")
+    except ValueError as error:
+        warn(f"the file stores the weights but not how the model was compiled: {error}")
+        return None
     rate = optimizer["config"].get("learning_rate")
     if isinstance(rate, dict):
         optimizer["config"]["learning_rate"] = keras_object("keras.optimizers.schedules", rate)
@@ -219,18 +225,18 @@ def write_training(config: Config) -> Config:
     }
 
 
-def slot_order(
-    optimizer: Config, model: Config, weights: Iterable[str]
-) -> list[tuple[str, str, tuple[str, ...]]]:
+def slot_order(snapshot: Snapshot) -> list[tuple[str, str, tuple[str, ...]]]:
     """Return (weight, slot, slot's names in Keras) of the optimizer's arrays in Keras's order.
 
-    `model` is the config of the model: frozen layers have no slots. Source: the `build` methods in
+    The snapshot is compiled; frozen layers have no slots. Source: the `build` methods in
     keras/src/optimizers: Adam's m and v alternate, other slots come in blocks.
     """
+    assert snapshot.compile_config is not None
+    optimizer = snapshot.compile_config["optimizer"]
     config, kind = optimizer["config"], optimizer["class_name"]
-    layers = (layer["config"] for layer in model["layers"])
+    layers = (layer["config"] for layer in snapshot.config["layers"])
     fixed = {layer["name"] for layer in layers if not layer.get("trainable", True)}
-    parts = ((weight, *weight.rpartition("/")[::2]) for weight in weights)
+    parts = ((weight, *weight.rpartition("/")[::2]) for weight in snapshot.weights)
     trained = [weight for weight, layer, name in parts if layer not in fixed and name not in STATE]
     if kind == "SGD":
         blocks = [["momentum"]] if config.get("momentum") else []

@@ -11,19 +11,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..common.errors import ModelFileError, warn
-from ..optimizers import Nadam, get_optimizer
-from .architecture import Config, by_layer, read_architecture
-from .keras_chain import Place, flatten
+from ..common.errors import ModelFileError
+from .architecture import by_layer
+from .keras_chain import snake_case
 from .keras_config import (
     KERAS_VERSION,
     is_nanocnn_010,
     keras_model,
-    read_training,
+    read_model,
     slot_order,
-    snake_case,
     write_training,
 )
+from .keras_weights import optimizer_variables, read_state, read_weights
 from .safe_hdf5 import SafeFile, import_h5py, open_hdf5
 from .safe_zip import parse_json
 from .snapshot import Array, Snapshot
@@ -45,55 +44,24 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
                 "layers, use model.save()"
             )
         model = parse_json(text, "model_config")
-        scale_uint8 = is_nanocnn_010(model, h5.text("keras_version"))
-        model, places = flatten(model)
-        problems: list[str] = []
-        config, shapes = read_architecture(model, problems, scale_uint8)
-        weights, of_layer = {}, by_layer(shapes)
-        groups: dict[str, dict[str, Any]] = {}
-        for layer, place in zip(config["layers"][1:], places, strict=True):
-            name = str(place.names[0])
-            for key in of_layer.get(layer["config"]["name"], []):
-                if name not in groups:
-                    group = h5.group(f"model_weights/{name}")
-                    groups[name] = h5.datasets(group) if group is not None else {}
-                dataset = _find(groups[name], place, key.rpartition("/")[2])
-                weights[key] = h5.read(dataset, shapes[key]).astype(config["dtype"])
         training = h5.text("training_config") if compile else None
-        compiled = read_training(training, problems) if compile else None
-        snapshot = Snapshot(config, weights, compiled)
+        scale_uint8 = is_nanocnn_010(model, h5.text("keras_version"))
+        snapshot, places, shapes = read_model(model, training, scale_uint8, compile)
+        read_weights(h5, snapshot, places, shapes)
         group = h5.group(OPTIMIZER_GROUP) or h5.group("optimizer_weights")
-        if compiled and group is not None:
-            snapshot.optimizer = _read_optimizer(h5, h5.datasets(group), snapshot)
+        if snapshot.compile_config and group is not None:
+            snapshot.optimizer = _read_optimizer(h5, h5.weights(group), snapshot)
     return snapshot
-
-
-def _find(found: dict[str, Any], place: Place, weight: str) -> Any:
-    """Return the dataset of a weight from those of the group of the outermost model or layer.
-
-    Paths name all, some (Keras 2) or none (Keras 3.0) of the models and layers in that group.
-    """
-    suffixes = ["/".join([*map(str, place.names[i:]), weight]) for i in range(1, len(place.names))]
-    for suffix in (*suffixes, weight):
-        named = [found[path] for path in found if path.endswith(f"/{suffix}")]
-        if named:
-            break
-    if len(named) != 1:
-        raise ModelFileError(f"model_weights/{place.names[0]}: {len(named)} datasets {weight!r}")
-    return named[0]
 
 
 def _read_optimizer(h5: SafeFile, found: dict[str, Any], snapshot: Snapshot) -> dict[str, Array]:
     """Return the optimizer's state from its datasets by path, of any Keras version."""
-    assert snapshot.compile_config is not None
     steps = [found[path] for path in found if path.rpartition("/")[2] in ("iteration", "iter")]
     by_name: dict[str, list[str]] = {}  # a search through all paths for each slot takes too long
     for path in found:
         by_name.setdefault(path.rpartition("/")[2], []).append(path)
     slots: dict[str, Any] = {}
-    for weight, slot, (keras3, keras2, old) in slot_order(
-        snapshot.compile_config["optimizer"], snapshot.config, snapshot.weights
-    ):
+    for weight, slot, (keras3, keras2, old) in slot_order(snapshot):
         flat = f"{weight.replace('/', '_')}_{keras3}"
         exact = f"/{snapshot.config['name']}_{flat}"
         suffixes = (f"_{flat}", f"/{flat}", f"/{keras2}/{weight}", f"/{weight}/{old}")
@@ -102,22 +70,6 @@ def _read_optimizer(h5: SafeFile, found: dict[str, Any], snapshot: Snapshot) -> 
         named = named or [path for path in found if path.endswith(suffixes)]
         slots[f"{weight}/{slot}"] = found[named[0]] if len(named) == 1 else None
     return read_state(h5, steps[0] if steps else None, slots, snapshot)
-
-
-def read_state(
-    h5: SafeFile, steps: Any, slots: dict[str, Any], snapshot: Snapshot
-) -> dict[str, Array]:
-    """Read the optimizer's datasets; return {} with a warning if one is missing."""
-    if steps is None or None in slots.values():
-        # Keras writes no slots for a compiled model that was never trained.
-        if steps is None or h5.read(steps, (), "iu") > 0:
-            warn("optimizer state not understood: training starts with a new state")
-        return {}
-    state = {"iteration": h5.read(steps, (), "iu").astype(np.int64)}
-    for key, dataset in slots.items():
-        shape = snapshot.weights[key.rpartition("/")[0]].shape
-        state[key] = h5.read(dataset, shape).astype(snapshot.config["dtype"])
-    return state
 
 
 def write(snapshot: Snapshot, file: BinaryIO) -> None:
@@ -138,7 +90,7 @@ def write(snapshot: Snapshot, file: BinaryIO) -> None:
             keys = of_layer.get(layer, [])
             values = {f"{name}/{key}": snapshot.weights[key] for key in keys}
             write_named(groups.create_group(layer), values)
-        training = keras_compile_config(snapshot)
+        training = write_training(snapshot.compile_config)
         if training:
             optimizer = training.pop("optimizer")
             training["optimizer_config"] = optimizer
@@ -149,36 +101,6 @@ def write(snapshot: Snapshot, file: BinaryIO) -> None:
             }
             write_named(root.create_group(OPTIMIZER_GROUP), values)
     file.write(image.getbuffer())
-
-
-def keras_compile_config(snapshot: Snapshot) -> Config | None:
-    """Return Keras's compile_config; None, with a warning, for what Keras does not support."""
-    if snapshot.compile_config is None:
-        return None
-    try:
-        return write_training(snapshot.compile_config)
-    except ModelFileError as error:
-        warn(f"the file stores the weights but not how the model was compiled: {error}")
-        return None
-
-
-def optimizer_variables(snapshot: Snapshot) -> dict[str, Array]:
-    """Return the optimizer variables by name in Keras's order; zeros before the first step."""
-    assert snapshot.compile_config is not None
-    optimizer, state = snapshot.compile_config["optimizer"], snapshot.optimizer
-    variables = {"iteration": np.asarray(state.get("iteration", 0), np.int64)}
-    rate = optimizer["config"].get("learning_rate", 0.001)
-    if not isinstance(rate, dict):
-        variables["learning_rate"] = np.asarray(rate, np.float32)
-    prefix = snapshot.config["name"]
-    for weight, slot, (keras3, _, _) in slot_order(optimizer, snapshot.config, snapshot.weights):
-        value = state.get(f"{weight}/{slot}")
-        path = f"{prefix}_{weight.replace('/', '_')}_{keras3}"
-        variables[path] = np.zeros_like(snapshot.weights[weight]) if value is None else value
-    if isinstance(made := get_optimizer(optimizer), Nadam):
-        product = made.product(int(variables["iteration"]))
-        variables["variable"] = np.asarray(product, snapshot.config["dtype"])
-    return variables
 
 
 def set_names(group: Any, attribute: str, names: list[str]) -> None:

@@ -1,20 +1,22 @@
-"""Keras's files of weights alone, and the weights in `.keras` files.
+"""The weights and the optimizer's state in Keras's HDF5 files, of weights alone and of models.
 
 Since Keras 2.12, layers/CLASS[_n]/vars/0, 1, ... are a layer's weights in order, optimizer/vars/0,
-1, ... the optimizer's variables (`.weights.h5`; source: keras/src/saving/saving_lib.py). Older
-files (`.h5`) list layers and weights in attributes, as those of complete models do, and are matched
-with the model's layers in order (source: keras/src/legacy/saving/legacy_h5_format.py).
+1, ... the optimizer's variables (`.weights.h5`, also in `.keras`; source:
+keras/src/saving/saving_lib.py). Older files and models (`.h5`) list layers and weights in
+attributes (source: keras/src/legacy/saving/legacy_h5_format.py).
 """
 
 import io
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from ..common.errors import ModelFileError
+import numpy as np
+
+from ..common.errors import ModelFileError, warn
+from ..optimizers import Nadam, get_optimizer
 from .architecture import Config, by_layer
-from .keras_chain import Place, flatten
-from .keras_config import slot_order, snake_case
-from .keras_hdf5 import optimizer_variables, read_state
+from .keras_chain import Place, flatten, snake_case
+from .keras_config import slot_order
 from .safe_hdf5 import SafeFile, import_h5py, open_hdf5
 from .snapshot import Array, Snapshot
 
@@ -22,6 +24,8 @@ MAGIC, KIND = b"\x89HDF", "an HDF5 file"
 OLD = "_layer_checkpoint_dependencies"  # the group of layers in Keras 2.12 to 2.14
 # Where a layer's weights are in a file, and they in order: arrays or datasets.
 Stored = tuple[str, list[Any]]
+# By layer, or outermost inner model: the names of its layers with weights, and these by name.
+Listed = dict[str, list[tuple[str, dict[str, Any]]]]
 Shapes = Mapping[str, Any]  # of weights by "layer/weight"
 
 
@@ -46,46 +50,60 @@ def read(file: BinaryIO, model: Config) -> Snapshot:
     layers are left out and described in `progress["skipped"]`. Without any, the optimizer's state
     is read too, and the learning rate to `progress["learning_rate"]`.
     """
-    config, shapes = model["config"], model["shapes"]
+    snapshot = Snapshot(model["config"], {}, model["compile_config"])
+    _, places = flatten({"class_name": "Sequential", "config": model["config"]})
     with open_hdf5(file) as h5:
-        root = h5.group("model_weights") or h5.root
-        legacy = "layer_names" in root.attrs or "layer_names0" in root.attrs
-        if legacy:
-            stored = in_order(_legacy(h5, root), shapes)
-        else:
-            stored = numbered(h5, *flatten({"class_name": "Sequential", "config": config}), shapes)
-        found, skipped = matching(stored, shapes, model["skip_mismatch"])
-        weights = read_found(h5, found, config["dtype"])
-        snapshot = Snapshot(config, weights, progress={"skipped": skipped})
-        if model["compile_config"] and not legacy and not skipped:
-            snapshot.compile_config = model["compile_config"]
+        skipped = read_weights(h5, snapshot, places, model["shapes"], model["skip_mismatch"])
+        snapshot.progress["skipped"] = skipped
+        if not skipped:
             snapshot.optimizer = read_optimizer(h5, snapshot)
     return snapshot
 
 
-def read_found(h5: SafeFile, found: dict[str, Any], dtype: str) -> dict[str, Array]:
-    """Read the datasets of `matching`."""
-    return {key: h5.read(found[key], found[key].shape).astype(dtype) for key in found}
+def read_weights(
+    h5: SafeFile, snapshot: Snapshot, places: dict[str, Place], shapes: Shapes, skip: bool = False
+) -> list[str]:
+    """Set a snapshot's weights from a file of either layout; see `matching` for the result."""
+    root = h5.group("model_weights") or h5.root
+    if "layer_names" in root.attrs or "layer_names0" in root.attrs:
+        stored = in_order(_listed(h5, root), places, shapes)
+    else:
+        stored = {
+            layer: (_path(places[layer]), _variables(h5, places[layer], len(keys)))
+            for layer, keys in by_layer(shapes).items()
+        }
+    found, skipped = matching(stored, shapes, skip)
+    dtype = snapshot.config["dtype"]
+    snapshot.weights = {key: h5.read(found[key], found[key].shape).astype(dtype) for key in found}
+    return skipped
 
 
-def in_order(layers: list[tuple[str, dict[str, Any]]], shapes: Shapes) -> dict[str, Stored]:
-    """Match stored layers with those of a model, in order unless all have the same names.
+def in_order(listed: Listed, places: Mapping[str, Place], shapes: Shapes) -> dict[str, Stored]:
+    """Match the listed layers with those of a model: by name, or else in order.
 
     Keras lists the weights of frozen layers in inner models last, so their order is another.
     """
-    mine = by_layer(shapes)
-    if len(layers) != len(mine):
-        raise ModelFileError(
-            f"{len(layers)} layers with weights ({', '.join(name for name, _ in layers):.200}), "
-            f"expected {len(mine)}: {', '.join(mine):.200}"
-        )
-    if (named := dict(layers)).keys() == mine.keys():
-        layers = [(name, named[name]) for name in mine]
+    mine: dict[str, list[str]] = {}
+    of_layer = by_layer(shapes)
+    for layer in of_layer:
+        mine.setdefault(str(places[layer].names[0]), []).append(layer)
+    if listed.keys() != mine.keys():  # layers of other names, or not of the same inner models
+        listed = {"": [each for layers in listed.values() for each in layers]}
+        mine = {"": [layer for layers in mine.values() for layer in layers]}
     stored = {}
-    for (layer, keys), (where, weights) in zip(mine.items(), layers, strict=True):
-        names = [key.rpartition("/")[2] for key in keys]
-        known = names if weights.keys() == set(names) else [*weights]
-        stored[layer] = where, [weights[name] for name in known]
+    for group, layers in mine.items():
+        given, names = listed[group], [str(places[layer].names[-1]) for layer in layers]
+        if len(given) != len(layers):
+            raise ModelFileError(
+                f"{len(given)} layers with weights ({', '.join(name for name, _ in given):.200}), "
+                f"expected {len(layers)}: {', '.join(layers):.200}"
+            )
+        if (named := dict(given)).keys() == set(names):
+            given = [(name, named[name]) for name in names]
+        for layer, (where, weights) in zip(layers, given, strict=True):
+            known = [key.rpartition("/")[2] for key in of_layer[layer]]
+            order = known if weights.keys() == set(known) else [*weights]
+            stored[layer] = where, [weights[name] for name in order]
     return stored
 
 
@@ -114,47 +132,32 @@ def matching(
     return found, skipped
 
 
-def _legacy(h5: SafeFile, root: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Return the layers with weights that attributes list, and these by name.
+def _listed(h5: SafeFile, root: Any) -> Listed:
+    """Return the layers and weights that attributes list.
 
     A layer of an inner model is a layer of its own: the paths of its weights begin alike.
     """
-    layers: dict[tuple[str, str], dict[str, Any]] = {}
+    found: Listed = {}
     for name in h5.names(root, "layer_names"):
-        group = h5.child(root, name)
-        for path in h5.names(group, "weight_names"):
-            dataset = group
-            for part in path.split("/"):
-                dataset = h5.child(dataset, part)
-            layer, _, weight = path.removesuffix(":0").rpartition("/")
-            layers.setdefault((name, layer), {})[weight] = dataset
-    return [(layer.rpartition("/")[2] or name, found) for (name, layer), found in layers.items()]
-
-
-def numbered(h5: SafeFile, model: Config, places: list[Place], shapes: Shapes) -> dict[str, Stored]:
-    """Return the weights of each layer of a model, `flatten`ed, from their numbered groups."""
-    of_layer = by_layer(shapes)
-    layers = model["config"]["layers"][-len(places) :]
-    names = [layer["config"]["name"] for layer in layers]
-    return {
-        name: (_path(place), _variables(h5, place, len(of_layer[name])))
-        for name, place in zip(names, places, strict=True)
-        if name in of_layer
-    }
+        layers: dict[str, dict[str, Any]] = {}
+        for path, dataset in h5.weights(h5.child(root, name)).items():
+            layer, _, weight = path.rpartition("/")
+            layers.setdefault(layer, {})[weight] = dataset
+        if layers:
+            found[name] = [(each.rpartition("/")[2] or name, layers[each]) for each in layers]
+    return found
 
 
 def _variables(h5: SafeFile, place: Place, expected: int) -> list[Any]:
     """Return the datasets of a layer in order, at most one more than `expected`."""
     group = h5.root
     for name, number in place.steps:
-        layers = h5.child(group, "layers")
-        if layers is None and (layers := h5.child(group, OLD)) is None:
+        layers = h5.child(group, "layers") or h5.child(group, OLD)
+        if layers is None:
             return []
         if OLD in group and f"{name}_1" not in layers and f"{name}_2" in layers:
             number *= 2  # before Keras 2.14, layers with weights count twice
         group = h5.child(layers, f"{name}_{number}" if number else name)
-        if group is None:
-            return []
     group = h5.child(group, "vars")
     size = 0 if group is None else len(group)
     return [h5.child(group, str(index)) for index in range(min(size, expected + 1))]
@@ -169,11 +172,11 @@ def _path(place: Place) -> str:
 
 
 def read_optimizer(h5: SafeFile, snapshot: Snapshot) -> dict[str, Array]:
-    """Read the optimizer's state for a snapshot with its weights; {} if the file has none."""
+    """Read the optimizer's numbered variables for a compiled snapshot; {} if there are none."""
     group = h5.group("optimizer/vars")
     if group is None or snapshot.compile_config is None:
         return {}
-    order = slot_order(snapshot.compile_config["optimizer"], snapshot.config, snapshot.weights)
+    order = slot_order(snapshot)
     # The slots follow the step and, unless it is a schedule, the learning rate.
     first = len(group) - len(order)
     if snapshot.compile_config["optimizer"]["class_name"] == "Nadam":
@@ -190,16 +193,51 @@ def read_optimizer(h5: SafeFile, snapshot: Snapshot) -> dict[str, Array]:
     return state
 
 
+def read_state(
+    h5: SafeFile, steps: Any, slots: dict[str, Any], snapshot: Snapshot
+) -> dict[str, Array]:
+    """Read the optimizer's datasets; return {} with a warning if one is missing."""
+    if steps is None or None in slots.values():
+        # Keras writes no slots for a compiled model that was never trained.
+        if steps is None or h5.read(steps, (), "iu") > 0:
+            warn("optimizer state not understood: training starts with a new state")
+        return {}
+    state = {"iteration": h5.read(steps, (), "iu").astype(np.int64)}
+    for key, dataset in slots.items():
+        shape = snapshot.weights[key.rpartition("/")[0]].shape
+        state[key] = h5.read(dataset, shape).astype(snapshot.config["dtype"])
+    return state
+
+
+def optimizer_variables(snapshot: Snapshot) -> dict[str, Array]:
+    """Return the optimizer variables by name in Keras's order; zeros before the first step."""
+    assert snapshot.compile_config is not None
+    optimizer, state = snapshot.compile_config["optimizer"], snapshot.optimizer
+    variables = {"iteration": np.asarray(state.get("iteration", 0), np.int64)}
+    rate = optimizer["config"].get("learning_rate", 0.001)
+    if not isinstance(rate, dict):
+        variables["learning_rate"] = np.asarray(rate, np.float32)
+    prefix = snapshot.config["name"]
+    for weight, slot, (keras3, _, _) in slot_order(snapshot):
+        value = state.get(f"{weight}/{slot}")
+        path = f"{prefix}_{weight.replace('/', '_')}_{keras3}"
+        variables[path] = np.zeros_like(snapshot.weights[weight]) if value is None else value
+    if isinstance(made := get_optimizer(optimizer), Nadam):
+        product = made.product(int(variables["iteration"]))
+        variables["variable"] = np.asarray(product, snapshot.config["dtype"])
+    return variables
+
+
 def hdf5_image(snapshot: Snapshot) -> memoryview:
     """Return the bytes of a `.weights.h5`, with the optimizer's variables if it is compiled."""
     image = io.BytesIO()  # in memory, because HDF5 cannot recover from a full disk
+    _, places = flatten({"class_name": "Sequential", "config": snapshot.config})
     with import_h5py().File(image, "w") as root:
         of_layer = by_layer(snapshot.weights)
-        _, places = flatten({"class_name": "Sequential", "config": snapshot.config})
-        for place in places:
+        for layer, place in places.items():
             group = root.create_group(_path(place))
-            (group.attrs["name"],) = place.names
-            for index, key in enumerate(of_layer.get(place.names[0], [])):
+            group.attrs["name"] = layer
+            for index, key in enumerate(of_layer.get(layer, [])):
                 group.create_dataset(str(index), data=snapshot.weights[key])
         root.create_group("vars").attrs["name"] = snapshot.config["name"]
         if snapshot.compile_config:

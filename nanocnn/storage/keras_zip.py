@@ -10,11 +10,16 @@ import zipfile
 from dataclasses import replace
 from typing import BinaryIO
 
-from .architecture import Config, read_architecture
-from .keras_chain import flatten
-from .keras_config import KERAS_VERSION, is_nanocnn_010, keras_model, keras_object, read_training
-from .keras_hdf5 import keras_compile_config
-from .keras_weights import hdf5_image, matching, numbered, read_found, read_optimizer
+from .architecture import Config
+from .keras_config import (
+    KERAS_VERSION,
+    is_nanocnn_010,
+    keras_model,
+    keras_object,
+    read_model,
+    write_training,
+)
+from .keras_weights import hdf5_image, read_optimizer, read_weights
 from .safe_hdf5 import open_hdf5
 from .safe_zip import Archive, add_member, parse_json
 from .snapshot import Snapshot
@@ -31,13 +36,10 @@ def read(file: BinaryIO, compile: bool = True) -> Snapshot:
     if "metadata.json" in archive.sizes:
         metadata = parse_json(archive.read("metadata.json"), "metadata.json")
         scale_uint8 = is_nanocnn_010(model, metadata.get("keras_version"))
-    flat, places = flatten(model)
-    problems: list[str] = []
-    config, shapes = read_architecture(flat, problems, scale_uint8)
-    compiled = read_training(model.get("compile_config"), problems) if compile else None
+    training = model.get("compile_config")
+    snapshot, places, shapes = read_model(model, training, scale_uint8, compile)
     with open_hdf5(weights_file(archive)) as h5:
-        found, _ = matching(numbered(h5, flat, places, shapes), shapes)
-        snapshot = Snapshot(config, read_found(h5, found, config["dtype"]), compiled)
+        read_weights(h5, snapshot, places, shapes)
         snapshot.optimizer = read_optimizer(h5, snapshot)
     return snapshot
 
@@ -51,7 +53,7 @@ def model_config(snapshot: Snapshot) -> Config:
     """Return Keras's config of model and training; warn of what Keras does not support."""
     model = keras_object("keras", keras_model(snapshot.config))
     model["build_config"] = {"input_shape": model["config"]["build_input_shape"]}
-    model["compile_config"] = keras_compile_config(snapshot)
+    model["compile_config"] = write_training(snapshot.compile_config)
     return model
 
 

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..common.errors import ModelFileError
-from .architecture import Config, Shape, check_array, read_architecture
-from .keras_config import read_training
+from .architecture import Config, Shape, check_array
+from .keras_config import read_model
 from .safe_zip import MAX_JSON, Archive, add_member, check_members, parse_json
 from .snapshot import Array, Snapshot, check_progress
 
@@ -31,42 +31,33 @@ HEADER = re.compile(
 )
 
 
-def read(file: BinaryIO, compile: bool = True) -> Snapshot:
-    """Read the model from an open `.npz` file, bit for bit."""
+def read(file: BinaryIO, compile: bool = True, into: Config | None = None) -> Snapshot:
+    """Read the model from an open `.npz` file, bit for bit.
+
+    With `into`, a `target` in keras_weights.py, read what `write` made of weights for that model.
+    """
     archive = Archive(file)
-    header = _read_header(archive)
-    model = {"class_name": "Sequential", "config": header.get("config")}
-    problems: list[str] = []
-    config, shapes = read_architecture(model, problems)
-    compiled = read_training(header.get("compile_config"), problems) if compile else None
-    progress: Any = header.get("progress")  # checked below
-    snapshot = Snapshot(config, {}, compiled, progress=progress)
-    _read_arrays(archive, snapshot, shapes)
-    check_progress(snapshot)
-    if compiled is None:
-        snapshot.optimizer = {}
-    return snapshot
-
-
-def read_weights(file: BinaryIO, model: Config) -> Snapshot:
-    """Read what `write` made of a snapshot of weights alone, for a `target` in keras_weights.py."""
-    archive = Archive(file)
-    header = _read_header(archive)
-    progress: Any = header.get("progress")
-    snapshot = Snapshot(model["config"], {}, progress=progress)
-    stored = (key for key in model["shapes"] if f"weights/{key}.npy" in archive.sizes)
-    _read_arrays(archive, snapshot, {key: tuple(model["shapes"][key]) for key in stored})
-    return snapshot
-
-
-def _read_header(archive: Archive) -> dict[str, Any]:
     header = parse_json(read_array(archive, "nanocnn").tobytes(), "nanocnn.npy")
     if header.get("format") != "nanocnn" or header.get("version") != VERSION:
         raise ModelFileError(
             f"nanocnn.npy: format {header.get('format')!r:.80}, version "
             f"{header.get('version')!r:.80}, expected 'nanocnn', {VERSION}"
         )
-    return header
+    progress: Any = header.get("progress")  # checked below
+    if into is None:
+        model = {"class_name": "Sequential", "config": header.get("config")}
+        snapshot, _, shapes = read_model(model, header.get("compile_config"), True, compile)
+    else:
+        snapshot = Snapshot(into["config"], {}, into["compile_config"])
+        stored = (key for key in into["shapes"] if f"weights/{key}.npy" in archive.sizes)
+        shapes = {key: tuple(into["shapes"][key]) for key in stored}
+    snapshot.progress = progress
+    _read_arrays(archive, snapshot, shapes)
+    if into is None:
+        check_progress(snapshot)
+    if snapshot.compile_config is None:
+        snapshot.optimizer = {}
+    return snapshot
 
 
 def _read_arrays(archive: Archive, snapshot: Snapshot, shapes: dict[str, Shape]) -> None:

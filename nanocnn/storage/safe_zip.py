@@ -19,19 +19,6 @@ FIRST_MEMBERS = {
     "config.json": "a Keras model, whose name should end in .keras",
 }
 
-# All errors that zipfile raises for damaged archives.
-DAMAGED = (
-    zipfile.BadZipFile,
-    EOFError,
-    IndexError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
-    struct.error,
-)
-
 
 class Archive:
     """A zip archive of uncompressed members, together no larger than the file.
@@ -51,7 +38,7 @@ class Archive:
             raise ModelFileError(f"zip64, or a zip directory of more than {MAX_DIRECTORY} bytes")
         try:
             self._zip = zipfile.ZipFile(file)
-        except DAMAGED as error:
+        except Exception as error:  # zipfile raises many kinds for damaged archives
             raise ModelFileError(f"damaged zip archive: {error}") from error
         self.sizes: dict[str, int] = {}
         if len(self._zip.filelist) > MAX_MEMBERS:
@@ -72,7 +59,7 @@ class Archive:
             raise ModelFileError(f"{name!r} is missing{self._instead(name)}")
         try:
             data = self._zip.read(name)
-        except DAMAGED as error:
+        except Exception as error:
             raise ModelFileError(f"{name!r}: damaged: {error}") from error
         if len(data) != self.sizes[name]:
             raise ModelFileError(f"{name!r}: {len(data)} bytes, expected {self.sizes[name]}")

@@ -73,8 +73,7 @@ def read(file: BinaryIO, suffix: str, compile: bool = True, into: Config | None 
         raise ModelFileError(
             f"damaged: the reading process ended with {child.returncode}: {message[-500:]}"
         )
-    result = io.BytesIO(output)
-    snapshot = npz.read(result) if into is None else npz.read_weights(result, into)
+    snapshot = npz.read(io.BytesIO(output), into=into)
     for text in snapshot.progress.pop("warnings"):
         warn(text)
     return snapshot

@@ -23,7 +23,7 @@ FILES = {
     "2.12": ["nested.keras", "v3_nested.keras", "functional.h5", "old_flat.h5"],
     "2.14": ["v3_nested.keras", "flat.weights.h5"],
     "3.0": ["flat.h5"],
-    "3.15": ["nested.keras", "nested.h5", "functional.keras", "flat.weights.h5", "mixed.keras"],
+    "3.15": ["nested.keras", "nested.h5", "flat.weights.h5", "mixed.keras"],
 }
 
 if os.environ.get("TF_USE_LEGACY_KERAS"):  # what these versions of Keras miss in Python, TensorFlow

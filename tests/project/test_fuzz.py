@@ -19,7 +19,7 @@ from support import fuzz_targets
 from support.hdf5_recipes import packed
 from support.paths import TESTS
 
-PLAIN = ("weights", "nested", "functional")  # recipes without an optimizer
+PLAIN = ("weights", "nested")  # recipes without an optimizer
 MUTANTS = {"idx": 500, "npz": 300, "h5": 60, "keras": 60, "weights": 60, "png": 300}
 
 

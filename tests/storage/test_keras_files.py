@@ -154,7 +154,7 @@ class TestWithKeras:
         again = keras.models.load_model(tmp_path / f"ours{suffix}")
         self.assert_equal_weights(ours, again, rtol=0)
         np.testing.assert_allclose(ours.predict(x), again.predict(x, verbose=0), rtol=1e-5)
-        assert again.layers[1].get_config()["kernel_regularizer"]["config"]["l2"] == pytest.approx(
+        assert again.layers[2].get_config()["kernel_regularizer"]["config"]["l2"] == pytest.approx(
             0.01
         )
         loss, *_ = again.evaluate(x, y, verbose=0)

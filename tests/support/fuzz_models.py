@@ -58,7 +58,7 @@ def check_weights(isolated=False):
         def read(file, suffix, compile=True, into=None):
             snapshot, between = storage.keras_weights.read(file, into), io.BytesIO()
             storage.npz.write(snapshot, between)
-            return storage.npz.read_weights(between, into)
+            return storage.npz.read(between, into=into)
 
         path = Path(FOLDER.name) / f"{os.getpid()}.weights.h5"
         path.write_bytes(data)
