@@ -7,6 +7,7 @@ import numpy as np
 
 from ..common.arrays import Array
 from ..common.errors import ShapeError
+from ..common.tables import sizes
 from ..common.validate import as_array, flag, number, numbers, refuse_where
 from ..kernels.memory import Memory
 from .base import Loss
@@ -89,7 +90,16 @@ class CategoricalCrossentropy(Crossentropy):
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
         if output_shape[-1] == 1:
             raise ValueError(f"{where}: {ONE_UNIT}")
+        self._require_classes(output_shape)
         return super().labels(y, output_shape, where)
+
+    def _require_classes(self, output_shape: tuple[int, ...]) -> None:
+        """Raise ShapeError for an output of several axes, which the kernels do not take."""
+        if len(output_shape) != 1:
+            raise ShapeError(
+                f"{type(self).__name__}: output (N, {sizes(output_shape)}), expected (N, classes): "
+                "end with Flatten() and Dense(classes, activation='softmax')"
+            )
 
 
 class BinaryCrossentropy(Crossentropy):
@@ -125,6 +135,7 @@ class SparseCategoricalCrossentropy(CategoricalCrossentropy):
         super().__init__(from_logits, label_smoothing, **words)
 
     def labels(self, y: Any, output_shape: tuple[int, ...], where: str = "y") -> Array:
+        self._require_classes(output_shape)
         y = as_array(y, where)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]

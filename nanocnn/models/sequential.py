@@ -110,6 +110,7 @@ class Sequential(Trainer):
         `include_optimizer` False: as a model that is not compiled. Custom metrics are left out with
         a warning; custom layers are a ValueError.
         """
+        storage.refuse_custom(self.custom_layers())  # a config of theirs may fail
         snapshot = self.snapshot()
         if not flag(include_optimizer, "include_optimizer"):
             snapshot = replace(snapshot, compile_config=None, optimizer={})
@@ -180,6 +181,7 @@ class Sequential(Trainer):
         """
         if flag(weights, "weights"):
             return storage.check(self._weights_alone(), filepath, weights=True)
+        storage.refuse_custom(self.custom_layers())  # a config of theirs may fail
         storage.check(self.snapshot(), filepath)
         warn_not_stored(custom_metrics(self.metrics), self._unsaved, "a file")
 

@@ -24,7 +24,7 @@ from ..common.errors import ModelFileError, warn
 from ..common.files import PEEK, atomic_write, looks_like, path_name
 from ..common.validate import flag
 from . import keras_hdf5, keras_weights, keras_zip, npz, sandbox
-from .architecture import by_layer, checked
+from .architecture import by_layer, checked, refuse_custom
 from .keras_chain import Place
 from .keras_config import read_model
 from .keras_zip import model_config
@@ -164,5 +164,5 @@ def _format(path: str | os.PathLike[str], weights: bool = False) -> ModuleType:
 
 __all__ = [
     "FORMATS", "Snapshot", "atomic_write", "check", "checked", "from_config", "load",
-    "load_weights", "model_config", "parse_json", "save",
+    "load_weights", "model_config", "parse_json", "refuse_custom", "save",
 ]  # fmt: skip
