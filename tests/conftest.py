@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from nanocnn.common import seeds
 from nanocnn.jit.threads import get_num_threads, set_num_threads
 from nanocnn.kernels import KERNEL_SETS, get_kernels
 
@@ -42,6 +43,12 @@ def set_threads():
     before = get_num_threads()
     yield set_num_threads
     set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def default_seed(monkeypatch):
+    """The seed that `utils.set_random_seed` may have set, put back at the end."""
+    monkeypatch.setattr(seeds, "default", seeds.default)
 
 
 @pytest.fixture

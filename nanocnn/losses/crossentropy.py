@@ -97,8 +97,8 @@ class CategoricalCrossentropy(Crossentropy):
         """Raise ShapeError for an output of several axes, which the kernels do not take."""
         if len(output_shape) != 1:
             raise ShapeError(
-                f"{type(self).__name__}: output (N, {sizes(output_shape)}), expected (N, classes): "
-                "end with Flatten() and Dense(classes, activation='softmax')"
+                f"{type(self).__name__}: y_pred (N, {sizes(output_shape)}), expected (N, classes): "
+                "end the model with Flatten() and Dense(classes, activation='softmax')"
             )
 
 
