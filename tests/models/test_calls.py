@@ -56,8 +56,15 @@ def test_words_of_keras_without_an_effect_are_accepted():
     model.compile("sgd", SPARSE, loss_weights=[1.0], weighted_metrics=[])
     assert model.metrics_names == ["loss"]
     for name in ("loss_weights", "weighted_metrics"):
-        with pytest.raises(ValueError, match=rf"{name}=\['accuracy'\], expected None.*metrics="):
-            model.compile("sgd", SPARSE, **{name: ["accuracy"]})
+        with pytest.raises(ValueError, match=rf"{name}=\[0.5\], expected None.*metrics="):
+            model.compile("sgd", SPARSE, **{name: [0.5]})
+
+
+def test_metrics_at_the_place_of_loss_weights_are_taken_with_a_warning():
+    model = small_model()
+    with pytest.warns(UserWarning, match=r"third argument is loss_weights.*pass metrics="):
+        model.compile("sgd", SPARSE, ["accuracy"])
+    assert model.metrics_names == ["loss", "accuracy"]
 
 
 def test_a_model_without_a_loss_predicts_and_is_not_trained():
