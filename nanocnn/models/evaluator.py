@@ -50,10 +50,10 @@ class Evaluator(Predictor):
         `loss_weights` and `weighted_metrics`, which nanocnn does not have; the arguments after
         these have no effect here.
         """
-        if metrics is None and isinstance(loss_weights, list) and loss_weights:
-            if all(isinstance(each, str) or callable(each) for each in loss_weights):
-                metrics, loss_weights = loss_weights, None
-                warn("compile: the third argument is loss_weights, as in Keras; pass metrics=[...]")
+        third = loss_weights if isinstance(loss_weights, list) and metrics is None else []
+        if third and all(isinstance(each, str) or callable(each) for each in third):
+            metrics, loss_weights = third, None
+            warn("compile: the third argument is loss_weights, as in Keras; pass metrics=[...]")
         for name, value in (("loss_weights", loss_weights), ("weighted_metrics", weighted_metrics)):
             if repr(value) not in ("None", "[]", "1", "1.0", "[1]", "[1.0]"):
                 raise ValueError(

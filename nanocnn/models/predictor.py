@@ -86,7 +86,8 @@ class Predictor(Structure):
             for number, (data, index) in enumerate(source.epoch() or ()):
                 listeners.call("on_predict_batch_begin", number, {})
                 n = samples_of(index)
-                found = inference(self.execution_plan, n, memory)
+                plan = self._plan if callbacks is None else self.execution_plan
+                found = inference(plan, n, memory)
                 take(data.x, index, self.dtype, found.x)
                 found.run()
                 outputs.append(found.y.copy())
