@@ -3,7 +3,7 @@
 A step is one update of the parameters.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from math import floor, inf, pi
 from typing import ClassVar, get_origin
 
@@ -114,6 +114,7 @@ class CosineDecay(Schedule):
     initial_learning_rate: float
     decay_steps: float
     alpha: float = 0.0
+    _: KW_ONLY  # Keras has `name` here
     warmup_target: float | None = None
     warmup_steps: int = 0
 

@@ -47,7 +47,7 @@ LAYERS = [
     Flatten(),
     Dense(4, activation="relu"),
 ]  # fmt: skip
-SCHEDULE = CosineDecay(0.1, 100, 0.5, 0.2, 10)
+SCHEDULE = CosineDecay(0.1, 100, 0.5, warmup_target=0.2, warmup_steps=10)
 OTHERS = [
     (SCHEDULES, SCHEDULE),
     (SCHEDULES, ExponentialDecay(0.1, 10, 0.5, True)),
