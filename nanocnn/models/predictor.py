@@ -86,6 +86,7 @@ class Predictor(Structure):
             for number, (data, index) in enumerate(source.epoch() or ()):
                 listeners.call("on_predict_batch_begin", number, {})
                 n = samples_of(index)
+                # Callbacks may patch layers; without any, `borrowed_memory` has just looked.
                 plan = self._plan if callbacks is None else self.execution_plan
                 found = inference(plan, n, memory)
                 take(data.x, index, self.dtype, found.x)

@@ -41,7 +41,6 @@ class Run(NamedTuple):
         options: dict[str, Any] = {
             "the version of nanocnn": VERSION,
             "seed": model.seed,
-            "batch_size": self.data.batch_size,
             "shards": self.shards,
             "initial_epoch": initial_epoch,
             "epochs": epochs,

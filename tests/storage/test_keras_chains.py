@@ -1,8 +1,5 @@
 """Random chains of all layers, written by the installed Keras and opened here, and the reverse."""
 
-import os
-import warnings
-
 import numpy as np
 import pytest
 
@@ -48,16 +45,6 @@ X = np.random.default_rng(9).normal(size=(5, 9, 8, 2)).astype(np.float32)
 
 def test_all_layers_take_part():
     assert {*LAYERS} - {*IMAGES, *ANY, *END, *DENSE} == {"InputLayer"}
-
-
-@pytest.fixture(scope="module")
-def keras():
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pytest.importorskip("tensorflow", reason="tensorflow is not installed: extra [parity]")
-        return pytest.importorskip("keras", reason="keras is not installed: extra [parity]")
 
 
 def chain(keras, rng):

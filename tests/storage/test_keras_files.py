@@ -5,8 +5,6 @@ tested everywhere; the rest needs Keras itself, of the `[parity]` extra.
 """
 
 import json
-import os
-import warnings
 
 import numpy as np
 import pytest
@@ -53,16 +51,6 @@ def test_training_configuration_of_keras():
 # --- With Keras itself ----------------------------------------------------------------------------
 
 with_keras = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
-
-
-@pytest.fixture(scope="module")
-def keras():
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pytest.importorskip("tensorflow", reason="tensorflow is not installed: extra [parity]")
-        return pytest.importorskip("keras", reason="keras is not installed: extra [parity]")
 
 
 OPTIMIZERS = [

@@ -8,32 +8,24 @@ from nanocnn.kernels import fast
 from nanocnn.kernels.fast import error_function, exponential, logarithm
 
 
-@kernel
-def _exp(part, parts, x, y):
-    p, q = pointer(x), pointer(y)
-    for i in range(0, x.size, lanes(p)):
-        store_row(q, i, exponential.exp(load_row(p, i, x.size - i)), x.size - i)
+def _kernel_of(function):
+    """The kernel y = function(x) of a function of vectors."""
+
+    @kernel
+    def _apply(part, parts, x, y):
+        p, q = pointer(x), pointer(y)
+        for i in range(0, x.size, lanes(p)):
+            store_row(q, i, function(load_row(p, i, x.size - i)), x.size - i)
+
+    return _apply
 
 
-@kernel
-def _log(part, parts, x, y):
-    p, q = pointer(x), pointer(y)
-    for i in range(0, x.size, lanes(p)):
-        store_row(q, i, logarithm.log(load_row(p, i, x.size - i)), x.size - i)
-
-
-@kernel
-def _log1p(part, parts, x, y):
-    p, q = pointer(x), pointer(y)
-    for i in range(0, x.size, lanes(p)):
-        store_row(q, i, logarithm.log1p(load_row(p, i, x.size - i)), x.size - i)
-
-
-@kernel
-def _erf(part, parts, x, y):
-    p, q = pointer(x), pointer(y)
-    for i in range(0, x.size, lanes(p)):
-        store_row(q, i, error_function.erf(load_row(p, i, x.size - i)), x.size - i)
+KERNELS = {
+    "exp": _kernel_of(exponential.exp),
+    "erf": _kernel_of(error_function.erf),
+    "log": _kernel_of(logarithm.log),
+    "log1p": _kernel_of(logarithm.log1p),
+}
 
 
 def evaluate(name, x):
@@ -42,5 +34,5 @@ def evaluate(name, x):
     if name in ("tanh", "sigmoid", "elu"):
         getattr(fast, name + "_forward")(x, out=y)
     else:
-        {"exp": _exp, "erf": _erf, "log": _log, "log1p": _log1p}[name](0, 1, x, y)
+        KERNELS[name](0, 1, x, y)
     return y
