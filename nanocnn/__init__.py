@@ -23,6 +23,7 @@ _HOMES = {
     "common.errors": "DatasetError MissingExtraError ModelFileError NonFiniteError ShapeError",
     "layers": "Activation AveragePooling2D BatchNormalization Conv2D Dense Dropout Flatten "
     "GlobalAveragePooling2D GlobalMaxPooling2D Input Layer LeakyReLU MaxPooling2D Normalization "
+    "RandomElastic RandomErasing RandomRotation RandomShear RandomTranslation RandomZoom "
     "ReLU Rescaling Reshape Softmax ZeroPadding2D",
     "losses": "BinaryCrossentropy CategoricalCrossentropy Loss MeanAbsoluteError "
     "MeanSquaredError SparseCategoricalCrossentropy",

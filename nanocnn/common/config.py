@@ -66,6 +66,7 @@ FIXED: dict[str, tuple[Any, str]] = {
     "reduction": ("sum_over_batch_size", "the loss is the mean over the samples"),
     "dtype": ("float32", "the model has it: Sequential(layers, dtype='float64')"),
     "seed": (None, "the model has it: Sequential(layers, seed=...)"),
+    "interpolation": ("bilinear", "pixels are mixed of their four neighbours"),
     "noise_shape": (None, "each element is dropped by itself"),
     "ignore_class": (None, "use sample_weight"),
     "beta_initializer": ("zeros", "use set_weights"),
@@ -75,7 +76,7 @@ FIXED: dict[str, tuple[Any, str]] = {
     **{f"{each}_regularizer": (None, PENALTY) for each in ("bias", "activity", "beta", "gamma")},
     **{f"{each}_constraint": (None, NONE) for each in ("kernel", "bias", "beta", "gamma")},
 }
-WITHOUT_EFFECT = ("autocast", "batch_size", "name")  # on results
+WITHOUT_EFFECT = ("autocast", "batch_size", "name", "value_range")  # on results
 
 
 class Checked:

@@ -22,8 +22,7 @@ _ADVICE = {
     "use Conv2D": "Convolution2D",
     "subclass Layer, with forward and backward": "Lambda",
     "kernels have an L2 penalty only: use L2": "L1 L1L2 l1 l1_l2",
-    "give fit a generator of batches (x, y)": "preprocessing ImageDataGenerator RandomFlip "
-    "RandomRotation RandomTranslation RandomZoom image_dataset_from_directory",
+    "give fit a generator of batches (x, y)": "RandomFlip image_dataset_from_directory",
     "use nanocnn.data.mnist.load(name='fashion_mnist')": "fashion_mnist",
     "arrays are NumPy's: use numpy": "ops",
     "use nanocnn.sklearn.CNNClassifier": "wrappers",

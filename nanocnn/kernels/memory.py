@@ -33,6 +33,7 @@ class Memory:
         self.passes: dict[object, Any] = {}  # that use this memory, captured
         self.gradients: Any = None  # of all layers, in one vector: see models/gradients.py
         self.first = 0  # the place in the batch of the first sample of a pass
+        self.rng: np.random.Generator | None = None  # in place of the model's, for augmentation
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), ()

@@ -1,7 +1,8 @@
 """The reference kernels: the mathematics of every operation in plain NumPy. Read top to bottom.
 
-Activations are in `reference_activations.py`, losses in `reference_losses.py`, optimizers and L2
-penalties in `reference_training.py`.
+Activations are in `reference_activations.py`, dropout and image transforms in
+`reference_random.py`, losses in `reference_losses.py`, optimizers and L2 penalties in
+`reference_training.py`.
 Each forward function is followed by the derivation of its gradient and by its backward function.
 Nothing is optimized: `kernels/fast` has functions of the same names and is tested against this
 file, and this file is tested against plain loops (`tests/support/naive.py`).
@@ -28,6 +29,7 @@ from ..common.arrays import Array
 from .geometry import Window
 from .reference_activations import *  # noqa: F403  (the whole set has its names here)
 from .reference_losses import *  # noqa: F403
+from .reference_random import *  # noqa: F403
 from .reference_training import *  # noqa: F403
 
 fuses = writes_into = chooses = False  # what a kernel set can do: see kernels/__init__.py
@@ -195,40 +197,6 @@ def zero_pad_backward(dy: Array, padding: tuple[tuple[int, int], tuple[int, int]
     (top, bottom), (left, right) = padding
     _, HP, WP, _ = dy.shape
     return dy[:, top : HP - bottom, left : WP - right]
-
-
-# --- Dropout --------------------------------------------------------------------------------------
-def dropout_mask(size: int, rate: float, key: int, first: int = 0) -> Array:
-    """(size,) bool: True for an element that is kept, each with probability 1 - rate.
-
-    The elements are numbered from `first` on. Number i depends on (key, i) alone: backward computes
-    the same mask again, and so does any number of threads. lowbias32 (C. Wellons, "Prospecting for
-    Hash Functions", 2018) hashes twice.
-    """
-    h = np.arange(first, first + size).astype(np.uint32) ^ np.uint32(key & 0xFFFFFFFF)
-    for last in (np.uint32(key >> 32), np.uint32(0)):
-        h ^= h >> np.uint32(16)
-        h *= np.uint32(0x7FEB352D)
-        h ^= h >> np.uint32(15)
-        h *= np.uint32(0x846CA68B)
-        h ^= h >> np.uint32(16)
-        h ^= last
-    return h.astype(np.uint64) < np.uint64((1 - rate) * 2**32)
-
-
-def dropout_forward(x: Array, rate: float, key: int | Array) -> Array:
-    """y = x / (1 - rate) where the mask is True, else 0; E[y] = x.
-
-    key: 0 <= key < 2**64, or uint64 (2,) with the number of x's first element.
-    """
-    key, first = map(int, key) if isinstance(key, np.ndarray) else (key, 0)
-    mask = dropout_mask(x.size, rate, key, first).reshape(x.shape)
-    scale = 1 / (1 - rate) if rate < 1 else 0
-    return np.where(mask, x * scale, 0)
-
-
-# y is x times a constant, 1/(1-rate) or 0, and dx is dy times the same constant.
-dropout_backward = dropout_forward
 
 
 # --- Batch normalization --------------------------------------------------------------------------

@@ -6,6 +6,15 @@ from typing import Any
 from ..common.config import serialize
 from ..common.names import names_of
 from .activation import Activation, LeakyReLU, ReLU, Softmax
+from .augmentation import (
+    RandomElastic,
+    RandomErasing,
+    RandomRotation,
+    RandomShear,
+    RandomTransform,
+    RandomTranslation,
+    RandomZoom,
+)
 from .base import Layer, automatic_name
 from .dropout import Dropout
 from .linear import Conv2D, Dense
@@ -18,7 +27,9 @@ __getattr__ = names_of(__name__)
 LAYERS: dict[str, type[Layer]] = {"InputLayer": Input} | {
     name: kind
     for name, kind in globals().items()
-    if isinstance(kind, type) and issubclass(kind, Layer) and kind not in (Input, Layer)
+    if isinstance(kind, type)
+    and issubclass(kind, Layer)
+    and kind not in (Input, Layer, RandomTransform)
 }
 
 
@@ -71,6 +82,7 @@ def layers_from_config(
 __all__ = [
     "LAYERS", "Activation", "AveragePooling2D", "BatchNormalization", "Conv2D", "Dense", "Dropout",
     "Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Input", "Layer", "LeakyReLU",
-    "MaxPooling2D", "Normalization", "ReLU", "Rescaling", "Reshape", "Softmax", "ZeroPadding2D",
+    "MaxPooling2D", "Normalization", "RandomElastic", "RandomErasing", "RandomRotation",
+    "RandomShear", "RandomTranslation", "RandomZoom", "ReLU", "Rescaling", "Reshape", "Softmax", "ZeroPadding2D",
     "is_builtin", "layer_config", "layers_from_config", "make_names_unique",
 ]  # fmt: skip

@@ -82,6 +82,7 @@ class Layer(Configured, Weighted):
     saves: tuple[str, ...] = ()  # the names of what it saves for its backward pass
     equation = ""  # the forward pass as a one-line formula
     random = False  # draws random numbers while training
+    draws = 0  # 64-bit numbers that a training pass draws from the model's generator
     scales_pixels = False  # takes uint8 images as numbers of 0 to 255
     untrained: tuple[str, ...] = ()  # the names of the weights in `state`
 

@@ -27,6 +27,11 @@ class Dropout(Layer):
         super().__init__(**options)
         self.rate = number(rate, "Dropout: rate", lambda rate: 0 <= rate <= 1, "from 0 to 1")
 
+    @property
+    def draws(self) -> int:  # type: ignore[override]
+        """One, the key, unless nothing is dropped."""
+        return int(self.rate > 0)
+
     def _forward(self, x: Array, training: bool, memory: Memory, **out: Array) -> Array:
         """`out` may be x."""
         if not (training and self.rate):

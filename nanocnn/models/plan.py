@@ -23,9 +23,10 @@ from ..kernels import ability
 from ..kernels.memory import Arena, Memory
 from ..layers import Conv2D, Dropout, Flatten, Layer, MaxPooling2D, is_builtin
 from ..layers.activation import BaseActivation
+from ..layers.augmentation import RandomTransform
 from ..layers.linear import Linear
 from .passes import is_known
-from .stages import ConvReluPool, InPlaceDropout, LinearPart, LinearRelu, Stage
+from .stages import Augmentation, ConvReluPool, InPlaceDropout, LinearPart, LinearRelu, Stage
 
 # What decides how a layer runs: the methods that a stage calls or bypasses, be they of its class or
 # assigned to the layer, and its activation.
@@ -176,6 +177,8 @@ def does(layer: BaseActivation, name: str) -> bool:
 def fused(rest: Sequence[Layer]) -> Stage:
     """A stage that computes as many of the first layers of `rest` as one kernel can."""
     first, *others = rest
+    if isinstance(first, RandomTransform) and is_known(first):
+        return Augmentation(*joined(rest))
     if not (
         isinstance(first, Linear) and is_known(first) and does(first.activation, "relu")
         and ability(first.kernels, "fuses")
@@ -186,6 +189,18 @@ def fused(rest: Sequence[Layer]) -> Stage:
     if isinstance(first, Conv2D) and isinstance(pool, MaxPooling2D) and poolable(first, pool):
         stage = ConvReluPool(first, pool)
     return with_dropout(stage, rest[len(stage.layers) :])
+
+
+def joined(rest: Sequence[Layer]) -> list[RandomTransform]:
+    """The random transforms that `rest` begins with and that run as one."""
+    found: list[RandomTransform] = []
+    for layer in rest:
+        if not (isinstance(layer, RandomTransform) and is_known(layer)):
+            break
+        if found and not layer.joins(found):
+            break
+        found.append(layer)
+    return found
 
 
 def with_dropout(stage: Stage, rest: Sequence[Layer]) -> Stage:

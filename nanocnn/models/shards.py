@@ -17,7 +17,7 @@ from ..common.errors import NonFiniteError
 from ..distributed import Communicator
 from ..distributed.tree import Node, Stack, own_shards, push, total
 from ..kernels.memory import Memory
-from ..layers import BatchNormalization, Dropout, is_builtin
+from ..layers import BatchNormalization, is_builtin
 from .gradients import Gradients, gradients_of
 from .inputs import Data
 from .interrupts import Pressed
@@ -75,9 +75,7 @@ class ShardedStep:
         self.guard = (guards or [Guard(read_of(self.plan.layers, model.kernels, True))])[0]
         self.sum = communicator.all_reduce(self.gradients.vector, shards, self.gradients.bounds)
         self._spare: list[Array] = []
-        self.draws = sum(
-            isinstance(layer, Dropout) and layer.rate > 0 for layer in self.plan.layers
-        )
+        self.draws = sum(layer.draws for layer in self.plan.layers)
         if not all(map(is_builtin, self.plan.layers)):
             self.draws += 1 << 64  # custom layers may draw any number
         self.split: SplitUpdate | None = None

@@ -4,6 +4,7 @@ from ..common.arrays import Array
 from ..kernels import ability
 from ..kernels.memory import Memory
 from ..layers import Conv2D, Dropout, Layer, MaxPooling2D
+from ..layers.augmentation import RandomTransform, transform, transform_backward
 from ..layers.linear import Linear
 
 
@@ -98,6 +99,21 @@ class ConvReluPool(Stage):
 
     def kernel(self) -> str:
         return f"Conv2D, ReLU, pool: {chosen(self.layers[0], pooled=True)}"
+
+
+class Augmentation(Stage):
+    """Random transforms of images, composed to one."""
+
+    layers: tuple[RandomTransform, ...]
+
+    def forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        return transform(self, self.layers, x, training, memory)
+
+    def backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
+        return transform_backward(self, self.layers, dy, memory)
+
+    def kernel(self) -> str:
+        return "one map of each image, in training"
 
 
 class InPlaceDropout(Stage):

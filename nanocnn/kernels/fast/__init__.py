@@ -78,6 +78,7 @@ from .pool import (
     max_pool_forward,
 )
 from .shards import add, batch_norm_gradient, batch_norm_statistics, batch_norm_sums
+from .warp import warp_backward, warp_forward
 
 fuses = writes_into = chooses = True  # see kernels/__init__.py
 calls_blas = False
@@ -151,6 +152,8 @@ __all__ = [
     "take_rows",
     "tanh_backward",
     "tanh_forward",
+    "warp_backward",
+    "warp_forward",
     "writes_into",
     "zero_pad_backward",
     "zero_pad_forward",

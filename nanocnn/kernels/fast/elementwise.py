@@ -12,6 +12,7 @@ from ...jit.inline import inline
 from ...jit.pool import run
 from ...jit.simd import fma, lanes, load_row, pointer, store_row
 from .exponential import sigmoid, tanh
+from .hashing import hashed
 from .outputs import MIN_EXPS, MIN_WORK, Array, check_arrays, count_parts, result
 
 MIN_HASHES = 1 << 13  # elements of a dropout that are worth a part of their own
@@ -106,16 +107,6 @@ def _tanh_backward(part, parts, dy, y, dx):
         dx[i] = dy[i] * fma(-y[i], y[i], one)
 
 
-@inline
-def _mix(h):
-    """lowbias32. Each step is truncated to 32 bits: numba promotes integers to 64 bits."""
-    h = np.uint32(h ^ (h >> np.uint32(16)))
-    h = np.uint32(h * np.uint32(0x7FEB352D))
-    h = np.uint32(h ^ (h >> np.uint32(15)))
-    h = np.uint32(h * np.uint32(0x846CA68B))
-    return np.uint32(h ^ (h >> np.uint32(16)))
-
-
 def dropout_forward(x: Array, rate: float, key: int | Array, out: Array | None = None) -> Array:
     """y = x / (1 - rate) where the mask is True, else 0; mask[i] is a hash of (key, i).
 
@@ -137,8 +128,7 @@ dropout_backward = dropout_forward
 @inline
 def _drop(value, i, lo, hi, any_kept, last, scale):
     """Element i: value * scale, or 0. `last`: the largest hash of an element that is kept."""
-    h = _mix(np.uint32(_mix(np.uint32(np.uint32(i) ^ lo)) ^ hi))
-    return value * scale if any_kept & (h <= last) else type(value)(0)
+    return value * scale if any_kept & (hashed(i, lo, hi) <= last) else type(value)(0)
 
 
 @kernel
