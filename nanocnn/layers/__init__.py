@@ -83,6 +83,6 @@ __all__ = [
     "LAYERS", "Activation", "AveragePooling2D", "BatchNormalization", "Conv2D", "Dense", "Dropout",
     "Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Input", "Layer", "LeakyReLU",
     "MaxPooling2D", "Normalization", "RandomElastic", "RandomErasing", "RandomRotation",
-    "RandomShear", "RandomTranslation", "RandomZoom", "ReLU", "Rescaling", "Reshape", "Softmax", "ZeroPadding2D",
-    "is_builtin", "layer_config", "layers_from_config", "make_names_unique",
+    "RandomShear", "RandomTranslation", "RandomZoom", "ReLU", "Rescaling", "Reshape", "Softmax",
+    "ZeroPadding2D", "is_builtin", "layer_config", "layers_from_config", "make_names_unique",
 ]  # fmt: skip

@@ -133,7 +133,7 @@ class RandomTranslation(Geometric):
     """Move images by a share of their height (positive: down) and width (positive: right).
 
     Factors from -1 to 1. Source: keras/src/layers/preprocessing/image_preprocessing/
-    random_translation.py; see `Geometric` and `RandomTransform`.
+    random_translation.py.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class RandomRotation(Geometric):
     """Turn images about their middle by a share of a full turn (positive: counterclockwise).
 
     A factor of 0.04 is up to 14.4 degrees either way; from -1 to 1. Source: keras/src/layers/
-    preprocessing/image_preprocessing/random_rotation.py; see `Geometric` and `RandomTransform`.
+    preprocessing/image_preprocessing/random_rotation.py.
     """
 
     def __init__(self, factor: Any, fill_mode: str = "reflect", **options: Any) -> None:
@@ -169,7 +169,7 @@ class RandomZoom(Geometric):
     """Zoom out of the middle of images by a share of their height and width (negative: in).
 
     Factors above -1, to 1; without `width_factor`, images keep their proportions. Source:
-    keras/src/layers/preprocessing/image_preprocessing/random_zoom.py; see `Geometric` and `RandomTransform`.
+    keras/src/layers/preprocessing/image_preprocessing/random_zoom.py.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class RandomShear(Geometric):
     """Slant images: each row moves right by a share of its y, each column down by one of its x.
 
     From the top left corner; the two have the same random sign. Factors from 0 to 1. Source:
-    keras/src/layers/preprocessing/image_preprocessing/random_shear.py; see `Geometric` and `RandomTransform`.
+    keras/src/layers/preprocessing/image_preprocessing/random_shear.py.
     """
 
     def __init__(self, x_factor: Any = 0.0, y_factor: Any = 0.0, **options: Any) -> None:
@@ -222,7 +222,7 @@ class RandomElastic(Geometric):
 
     Where a layer is composed with others, the displacement is that of the output's pixels. After
     Simard et al. 2003, "Best practices for convolutional neural networks", with a spline in place
-    of the Gaussian; Keras has no such layer. See `Geometric` and `RandomTransform`.
+    of the Gaussian; Keras has no such layer.
     """
 
     def __init__(self, factor: Any, *, cells: int = 4, **options: Any) -> None:
