@@ -75,13 +75,10 @@ class Optimizer(Configured):
         self.ema_momentum = number(
             ema_momentum, f"{kind}: ema_momentum", lambda value: 0 <= value <= 1, "from 0 to 1"
         )
-        self.ema_overwrite_frequency = (
-            None
-            if ema_overwrite_frequency is None
-            else integer(
-                ema_overwrite_frequency, f"{kind}: ema_overwrite_frequency other than None"
-            )
-        )
+        every = ema_overwrite_frequency
+        if every is not None:
+            every = integer(every, f"{kind}: ema_overwrite_frequency other than None")
+        self.ema_overwrite_frequency = every
         self.numbers = np.zeros(11)
         self.reset()
         self._model: ref[Any] | None = None

@@ -97,7 +97,8 @@ def test_losses_optimizers_and_schedules(known, thing):
 def test_arguments_passed_on_as_options_are_included():
     assert set(AdamW().get_config()) == {
         "learning_rate", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "form",
-        "beta_1", "beta_2", "epsilon", "amsgrad",
+        "use_ema", "ema_momentum", "ema_overwrite_frequency", "beta_1", "beta_2",
+        "epsilon", "amsgrad",
     }  # fmt: skip
     assert arguments(MeanSquaredError) == {}
 
