@@ -25,7 +25,7 @@ def variant(x, kind, seed=0):
     "off centre"   moved by up to 4 pixels in each direction: MNIST's digits have that much margin
     "tilted"       turned by up to 15 degrees
     "thick"        strokes grow until they have 1.3 to 1.8 times the ink
-    "thin"         strokes shrink until they have 0.75 to 0.5 times the ink
+    "thin"         strokes shrink until they have 0.5 to 0.75 times the ink
 
     All amounts are drawn with `seed`, uniformly.
     """
@@ -39,7 +39,7 @@ def variant(x, kind, seed=0):
         return np.round(y).astype(np.uint8)
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r}, expected one of {', '.join(KINDS)}")
-    wanted = rng.uniform(*((1.3, 1.8) if kind == "thick" else (0.75, 0.5)), len(x))
+    wanted = rng.uniform(*((1.3, 1.8) if kind == "thick" else (0.5, 0.75)), len(x))
     return np.concatenate(
         [
             _with_ink(x[i : i + 500], wanted[i : i + 500], kind == "thick")

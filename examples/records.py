@@ -103,10 +103,20 @@ def main() -> int:
     add("--epochs", type=int, metavar="N", help="(default: the preset's)")
     add("--data", metavar="FOLDER", help="folder with the four files of the data set")
     add("--dataset", choices=SOURCES, default="mnist", help="(default: mnist)")
-    add("--hold-back", type=int, default=0, metavar="N",
-        help="test on the last N training images, which are not trained on, not on the test set")
-    add("--augment", type=int, default=0, metavar="N",
-        help="also predict the mean of N variants of each image")
+    add(
+        "--hold-back",
+        type=int,
+        default=0,
+        metavar="N",
+        help="test on the last N training images, which are not trained on, not on the test set",
+    )
+    add(
+        "--augment",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also predict the mean of N variants of each image",
+    )
     add("--out", default="results/records", metavar="FOLDER",
         help="where models are kept, and found again (default: results/records)")  # fmt: skip
     options = parser.parse_args()
