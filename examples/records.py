@@ -18,8 +18,9 @@ from time import perf_counter
 import handwriting
 import numpy as np
 
-from nanocnn import load_model
+from nanocnn import Sequential, load_model, plots
 from nanocnn.cli import program
+from nanocnn.common.config import serialize
 from nanocnn.common.tables import table
 from nanocnn.common.terminal import say
 from nanocnn.common.validate import integer
@@ -28,27 +29,52 @@ from nanocnn.data.download import SOURCES
 from nanocnn.presets import PRESETS, build, end_with, labels_for
 
 BATCH = 128
+PARTS = (
+    *("RandomRotation", "RandomZoom", "RandomTranslation", "RandomElastic"),
+    *("BatchNormalization", "Dropout", "OneCycle", "use_ema"),
+)
 
 
-def train(name, seed, x, y, epochs):
+def make(name, seed, steps, without):
+    """The preset with this seed, for so many steps, and without one of its parts."""
+    whole = build(name, seed)
+    if without is None:
+        end_with(whole, steps)
+        return whole
+    layers = [layer for layer in PRESETS[name].layers() if type(layer).__name__ != without]
+    optimizer = serialize(whole.optimizer)
+    if without == "OneCycle":
+        optimizer["config"]["learning_rate"] = 1e-3
+    if without == "use_ema":
+        optimizer["config"]["use_ema"] = False
+    model = Sequential(layers, name=name, seed=seed)
+    model.compile(optimizer, whole.loss, metrics=["accuracy"])
+    end_with(model, steps)
+    return model
+
+
+def train(name, seed, x, y, epochs, without):
     """Train the preset with this seed; return the model and the seconds that it took."""
-    model = build(name, seed)
-    end_with(model, -(-len(x) // BATCH) * epochs)
+    steps = -(-len(x) // BATCH) * epochs
+    model = make(name, seed, steps, without)
     labels = labels_for(model, y)
-    build(name, seed).fit(x[: 2 * BATCH], labels[: 2 * BATCH], BATCH, verbose=0)  # compiles
+    first = slice(2 * BATCH)
+    make(name, seed, steps, without).fit(x[first], labels[first], BATCH, verbose=0)  # compiles
     start = perf_counter()
     model.fit(x, labels, BATCH, epochs, verbose=0)
     return model, perf_counter() - start
 
 
-def trained(name, seed, data, epochs, folder):
+def trained(name, seed, data, epochs, folder, without=None):
     """`train`, or the model that an earlier run has left in `folder`; and its seconds, or None."""
+    if without is not None:
+        return train(name, seed, *data, epochs, without)
     path = folder / f"{name}-{seed}.npz"
     if path.exists():
         model = load_model(path)
         if model.progress.get("epoch") == epochs:
             return model, None
-    model, seconds = train(name, seed, *data, epochs)
+    model, seconds = train(name, seed, *data, epochs, None)
     folder.mkdir(parents=True, exist_ok=True)
     model.save(path)
     return model, seconds
@@ -59,12 +85,13 @@ def wrong(probabilities, y):
     return int((probabilities.argmax(axis=1) != y).sum())
 
 
-def report(name, seeds, data, test, epochs, augment, folder):
+def report(name, data, test, epochs, folder, options):
     """Train with each seed, and print the table."""
     x, y = test
+    seeds, augment = options.seeds, options.augment
     found, times = [], []
     for seed in range(seeds):
-        model, seconds = trained(name, seed, data, epochs, folder)
+        model, seconds = trained(name, seed, data, epochs, folder, options.without)
         if not seed:
             say(
                 f"{name}: {model.count_params():,} parameters, {epochs} epochs of "
@@ -89,6 +116,10 @@ def report(name, seeds, data, test, epochs, augment, folder):
         numbers = shares.mean(), spread, shares.min(), shares.max(), vote
         rows.append((what, f"{numbers[0]:.3%}", *(f"{each:.2%}" for each in numbers[1:])))
     print(table(rows, right=5))
+    vote = np.mean([each[0] for each in found], axis=0)
+    missed = np.flatnonzero(vote.argmax(axis=1) != y)[:100]
+    if options.picture and len(missed):
+        plots.prediction_grid(x[missed], y[missed], vote[missed]).savefig(options.picture)
     measured = [each for each in times if each is not None]
     if measured:
         middle, slowest = np.median(measured), max(measured)
@@ -117,10 +148,14 @@ def main() -> int:
         metavar="N",
         help="also predict the mean of N variants of each image",
     )
+    add("--without", choices=PARTS, help="train without this layer or part of the recipe")
+    add("--picture", metavar="FILE", help="draw the images on which the vote is wrong")
     add("--out", default="results/records", metavar="FOLDER",
         help="where models are kept, and found again (default: results/records)")  # fmt: skip
     options = parser.parse_args()
-    seeds, held = integer(options.seeds, "--seeds"), integer(options.hold_back, "--hold-back", 0)
+    integer(options.seeds, "--seeds")
+    integer(options.augment, "--augment", 0)
+    held = integer(options.hold_back, "--hold-back", 0)
     name = "record" if options.which == "handwriting" else options.which
     epochs = integer(options.epochs or PRESETS[name].epochs, "--epochs")
     data, test = mnist.load(options.data, options.dataset)
@@ -131,7 +166,7 @@ def main() -> int:
         data = tuple(each[:-held] for each in data)
     folder = Path(options.out) / f"{options.dataset}-{len(data[0])}-{epochs}"
     if options.which != "handwriting":
-        report(name, seeds, data, test, epochs, options.augment, folder)
+        report(name, data, test, epochs, folder, options)
         return 0
     models = {}
     for each in ("record", "lenet"):
