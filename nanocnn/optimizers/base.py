@@ -159,11 +159,12 @@ class Optimizer(Configured):
             self.clipnorm or self.global_clipnorm or inf,
         )
         self.numbers[4 : 4 + len(own)] = own
-        every = self.ema_overwrite_frequency
-        self.numbers[9:] = (
-            self.ema_momentum if self.iterations else 0.0,
-            every is not None and (self.iterations + 1) % every == 0,
-        )
+        if self.use_ema:
+            every = self.ema_overwrite_frequency
+            self.numbers[9:] = (
+                self.ema_momentum if self.iterations else 0.0,
+                every is not None and (self.iterations + 1) % every == 0,
+            )
 
     def update(
         self,
