@@ -222,7 +222,8 @@ class Optimizer(Configured):
 
         {} without `use_ema`, and before the first step.
         """
-        keys = {name: f"{name}/{EMA}" for name in params if self.use_ema}
+        begun = self.use_ema and self.iterations > 0  # there may be slots already, of zeros
+        keys = {name: f"{name}/{EMA}" for name in params if begun}
         return {name: self.slots[key] for name, key in keys.items() if key in self.slots}
 
     def finalize_variable_values(self, var_list: dict[str, Array]) -> None:
