@@ -159,11 +159,12 @@ class Optimizer(Configured):
             self.clipnorm or self.global_clipnorm or inf,
         )
         self.numbers[4 : 4 + len(own)] = own
-        every = self.ema_overwrite_frequency
-        self.numbers[9:] = (
-            self.ema_momentum if self.iterations else 0.0,
-            every is not None and (self.iterations + 1) % every == 0,
-        )
+        if self.use_ema:
+            every = self.ema_overwrite_frequency
+            self.numbers[9:] = (
+                self.ema_momentum if self.iterations else 0.0,
+                every is not None and (self.iterations + 1) % every == 0,
+            )
 
     def update(
         self,
@@ -221,7 +222,8 @@ class Optimizer(Configured):
 
         {} without `use_ema`, and before the first step.
         """
-        keys = {name: f"{name}/{EMA}" for name in params if self.use_ema}
+        begun = self.use_ema and self.iterations > 0  # there may be slots already, of zeros
+        keys = {name: f"{name}/{EMA}" for name in params if begun}
         return {name: self.slots[key] for name, key in keys.items() if key in self.slots}
 
     def finalize_variable_values(self, var_list: dict[str, Array]) -> None:

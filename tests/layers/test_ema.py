@@ -17,6 +17,7 @@ from nanocnn import (
     ModelCheckpoint,
     RMSprop,
     Sequential,
+    TerminateOnNaN,
     load_model,
 )
 from nanocnn.kernels import get_kernels
@@ -184,6 +185,16 @@ def test_a_training_that_is_stopped_early_ends_with_the_averages():
     assert len(fit(model, epochs=9, callbacks=[stop, watch]).epoch) < 9
     for name, array in model.trainable_weights.items():
         assert array.tobytes() == watch.steps[-1][1][name].tobytes()
+
+
+def test_a_training_without_a_step_keeps_the_weights():
+    model = Sequential([Input((2,)), Dense(1)], kernels="reference")
+    model.compile(averaged(), "mse")
+    before = model.get_weights()
+    x = np.full((4, 2), 1e30, np.float32)
+    history = model.fit(x, np.ones((4, 1)), callbacks=TerminateOnNaN(), verbose=0)
+    assert np.isnan(history.history["loss"]).all() and model.optimizer.iterations == 0
+    assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
 
 
 def test_a_copy_has_averages_of_its_own():

@@ -124,7 +124,9 @@ def use(made):
         used.compile(made, SPARSE)
         used.train_on_batch(X, Y)
     if isinstance(made, nanocnn.Callback):
-        model().fit(X, Y, epochs=2, validation_data=(X, Y), callbacks=made, verbose=0)
+        used = model()
+        used.optimizer = nanocnn.SGD(use_ema=isinstance(made, nanocnn.SwapEMAWeights))
+        used.fit(X, Y, epochs=2, validation_data=(X, Y), callbacks=made, verbose=0)
     if isinstance(made, Sequential):
         made.add(Dense(2))
     if isinstance(made, (nanocnn.Layer, nanocnn.Schedule, nanocnn.Optimizer, Loss, Sequential)):

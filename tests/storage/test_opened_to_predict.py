@@ -81,7 +81,7 @@ TRAINING = {
     "Adamax": (optimizer("Adamax", learning_rate=1e-3), "unknown optimizer 'Adamax'"),
     "of one's own": (optimizer("Custom>Ranger"), "unknown optimizer 'Ranger'"),
     "decay": (optimizer("SGD", lr=0.01, decay=1e-6), "SGD: decay=1e-06 is not supported, only 0.0"),
-    "ema": (compiled("optimizer", use_ema=True), "Adam: argument use_ema=True is not supported"),
+    "ema": (compiled("optimizer", use_ema=True, ema_momentum=2), "Adam: ema_momentum=2, expected"),
     "accumulation": (
         compiled("optimizer", gradient_accumulation_steps=4),
         "argument gradient_accumulation_steps=4 is not supported",
