@@ -122,7 +122,7 @@ def _draw(layer: RandomTransform, keys: Array, memory: Memory) -> None:
 
 
 def _rows(layers: Sequence[RandomTransform]) -> Array:
-    return np.array([layer.row() for layer in layers])
+    return np.array([layer.row() for layer in layers], np.float64)
 
 
 def _fill(layer: RandomTransform) -> tuple[str, float]:

@@ -53,13 +53,21 @@ def warp_backward(
 def _run(
     kernel: Any, x: Array, y: Array, transforms: Array, keys: Array, mode: str, value: float
 ) -> None:
-    N, H, W, C = x.shape
-    T = len(transforms)
-    if transforms.shape != (T, 6) or keys.shape != (T, 2) or keys.dtype != np.uint64:
+    T, kinds = len(transforms), transforms[..., 0].ravel().tolist()
+    if x.ndim != 4:
+        raise ShapeError(f"x: expected (N,H,W,C), got {x.shape}")
+    if (
+        (transforms.shape, transforms.dtype) != ((T, 6), np.float64)
+        or (keys.shape, keys.dtype) != ((T, 2), np.uint64)
+        or kinds.count(ELASTIC) > 1
+        or kinds.count(ERASING) > 1
+    ):
         raise ShapeError(
-            f"transforms: expected (T, 6) with keys uint64 (T, 2), got {transforms.shape} with "
+            f"transforms: expected float64 (T, 6), at most one elastic and one erasing, with keys "
+            f"uint64 (T, 2), got {transforms.dtype} {transforms.shape} of kinds {kinds} with keys "
             f"{keys.dtype} {keys.shape}"
         )
+    N, H, W, C = x.shape
     cells = [int(row[5]) for row in transforms if row[0] == formulas.ELASTIC]
     bases = (
         [formulas.spline(*cells, n, x.dtype) for n in (H, W)] if cells else [x.reshape(-1, W)] * 2
