@@ -96,10 +96,29 @@ def elements(dtype: str) -> None:
         fast.global_max_backward(new(3, C), x, at_the_end(y), out=new(*x.shape))
 
 
+def warps(dtype: str) -> None:
+    from nanocnn.kernels import fast, reference, transforms as formulas
+    from support.transforms import SIZES, TOGETHER, keys_for, rows
+
+    rng = np.random.default_rng(0)
+    new = lambda *shape: at_the_end(rng.standard_normal(shape).astype(dtype))  # noqa: E731
+    for (H, W), C, letters in itertools.product((*SIZES, (1, 1), (17, 33)), (1, 3), TOGETHER):
+        given = [at_the_end(each) for each in (rows(letters), keys_for(letters))]
+        far = at_the_end(given[0].copy())
+        far[:, 1:5] *= 2.5  # places far outside
+        far[:, 1:5] = far[:, 1:5].clip(0 if letters == "x" else -1, 1)
+        for mode, transforms in itertools.product(formulas.FILL_MODES, (given[0], far)):
+            for name in ("warp_forward", "warp_backward"):
+                x = new(3, H, W, C)
+                args = x, transforms, given[1], mode, 0.5
+                y = getattr(fast, name)(*args, out=new(*x.shape))
+                np.testing.assert_array_equal(y, getattr(reference, name)(*args))
+
+
 @pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kernels", [products, convolutions, elements])
+@pytest.mark.parametrize("kernels", [products, convolutions, elements, warps])
 def test_no_kernel_leaves_its_arrays(kernels, dtype):
     command = [sys.executable, __file__, kernels.__name__, dtype]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
