@@ -20,7 +20,7 @@ from nanocnn import (
 from nanocnn.kernels import get_kernels
 from nanocnn.kernels.memory import Memory
 from nanocnn.models.stages import Augmentation
-from support.small_models import BOTH_SETS, SPARSE, digits
+from support.small_models import BOTH_SETS
 
 MAKERS = {
     "translation": lambda **options: RandomTranslation(0.2, (-0.1, 0.3), **options),
@@ -256,26 +256,3 @@ def test_a_fixed_rotation_zoom_and_translation_are_composed_as_by_hand(kernels):
     cosine, sine = np.cos(np.pi / 10), np.sin(np.pi / 10)
     place = place @ np.array([[cosine, sine], [-sine, cosine]]).T
     np.testing.assert_allclose(found[:, 6:-6, 6:-6], [place, place], rtol=0, atol=1e-11)
-
-
-def augmented(kernels="fast", layers=MAKERS, dtype="float32"):
-    random = [MAKERS[name]() for name in layers]
-    model = Sequential(
-        [Input((12, 10, 1)), *random, Conv2D(4, 3, activation="relu"), Flatten(),
-         Dense(10, activation="softmax")], seed=4, dtype=dtype, kernels=kernels,
-    )  # fmt: skip
-    model.compile("adam", SPARSE, metrics=["accuracy"])
-    return model
-
-
-@BOTH_SETS
-def test_predictions_and_evaluations_are_those_of_the_model_without(kernels):
-    x, y = digits(40)
-    plain, model = augmented(kernels, ()), augmented(kernels)
-    for trained in (False, True):
-        if trained:
-            model.fit(x, y, verbose=0)
-            plain.set_weights(model.get_weights())
-        for count in (1, 40):
-            assert model.predict(x[:count]).tobytes() == plain.predict(x[:count]).tobytes()
-        assert model.evaluate(x, y, verbose=0) == plain.evaluate(x, y, verbose=0)
