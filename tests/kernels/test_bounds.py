@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from nanocnn.kernels.geometry import sliding_window
+from support.processes import ENVIRONMENT
 
 PAGE = mmap.PAGESIZE
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")
@@ -121,7 +122,7 @@ def warps(dtype: str) -> None:
 @pytest.mark.parametrize("kernels", [products, convolutions, elements, warps])
 def test_no_kernel_leaves_its_arrays(kernels, dtype):
     command = [sys.executable, __file__, kernels.__name__, dtype]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
     assert result.stdout == "done\n"
 
@@ -129,7 +130,7 @@ def test_no_kernel_leaves_its_arrays(kernels, dtype):
 @LINUX
 def test_a_read_past_the_end_would_be_seen():
     command = [sys.executable, __file__, "past_the_end", "float32"]
-    assert subprocess.run(command, timeout=60).returncode < 0
+    assert subprocess.run(command, env=ENVIRONMENT, timeout=60).returncode < 0
 
 
 def past_the_end(dtype: str) -> None:
