@@ -53,15 +53,12 @@ def warp_backward(
 def _run(
     kernel: Any, x: Array, y: Array, transforms: Array, keys: Array, mode: str, value: float
 ) -> None:
+    if x.ndim != 4 or x.dtype.kind != "f":
+        raise ShapeError(f"x: expected floats (N,H,W,C), got {x.dtype} {x.shape}")
     T, kinds = len(transforms), transforms[..., 0].ravel().tolist()
-    if x.ndim != 4:
-        raise ShapeError(f"x: expected (N,H,W,C), got {x.shape}")
-    if (
-        (transforms.shape, transforms.dtype) != ((T, 6), np.float64)
-        or (keys.shape, keys.dtype) != ((T, 2), np.uint64)
-        or kinds.count(ELASTIC) > 1
-        or kinds.count(ERASING) > 1
-    ):
+    fits = transforms.shape == (T, 6) and keys.shape == (T, 2)
+    fits = fits and transforms.dtype == np.float64 and keys.dtype == np.uint64
+    if not fits or max(kinds.count(ELASTIC), kinds.count(ERASING)) > 1:
         raise ShapeError(
             f"transforms: expected float64 (T, 6), at most one elastic and one erasing, with keys "
             f"uint64 (T, 2), got {transforms.dtype} {transforms.shape} of kinds {kinds} with keys "

@@ -85,6 +85,7 @@ def test_out_is_filled_and_the_bits_do_not_depend_on_the_number_of_threads(
         {"keys": np.zeros((1, 1), np.uint64)},
         {"keys": np.zeros((1, 2), np.int64)},
         {"x": np.zeros((3, 4, 1))},
+        {"x": np.zeros((2, 3, 4, 1), int)},
         {"transforms": rows("ee"), "keys": keys_for("ee")},
         {"transforms": rows("xx"), "keys": keys_for("xx")},
     ],
