@@ -62,7 +62,7 @@ def warp_forward(
 ) -> Array:
     """x (N,H,W,C) -> y (N,H,W,C): each image moved, turned, bent and erased by random amounts.
 
-    transforms  (T, 6) float64: see kernels/transforms.py; at most one is elastic
+    transforms  (T, 6) float64: see kernels/transforms.py; at most one is elastic and one erases
     keys        (T, 2) uint64: for each transform the key of its random numbers, and the place of
                 x's first sample in the whole batch. The numbers depend on key and place alone
     fill_mode   what lies outside of the image: "constant" is `fill_value`, "nearest" the pixel at

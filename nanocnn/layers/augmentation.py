@@ -58,6 +58,7 @@ class RandomTransform(Layer):
         )
 
     def _forward(self, x: Array, training: bool, memory: Memory) -> Array:
+        x = x if x.dtype.kind == "f" else x.astype(self.dtype)
         return transform(self, [self], x, training, memory)
 
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
@@ -99,7 +100,7 @@ def transform(
         return x
     keys = memory.out(owner, key=(len(layers), 2)).get("out", np.zeros((len(layers), 2), np.uint64))
     each_time(_draw, layers[0], keys, memory)
-    memory.save(owner, keys)
+    memory.save(owner, keys.reshape(-1))  # flat: more axes would be those of a batch
     out = memory.out(owner, y=x.shape)
     return layers[0].kernels.warp_forward(x, _rows(layers), keys, *_fill(layers[0]), **out)
 
@@ -111,7 +112,7 @@ def transform_backward(
     (keys,) = memory.saved(owner)
     if keys is None:
         return dy
-    out = memory.out(owner, dx=dy.shape)
+    out, keys = memory.out(owner, dx=dy.shape), keys.reshape(-1, 2)
     return layers[0].kernels.warp_backward(dy, _rows(layers), keys, *_fill(layers[0]), **out)
 
 

@@ -29,7 +29,7 @@ from .passes import is_known
 from .stages import Augmentation, ConvReluPool, InPlaceDropout, LinearPart, LinearRelu, Stage
 
 # What decides how a layer runs: the methods that a stage calls or bypasses, be they of its class or
-# assigned to the layer, and its activation.
+# assigned to the layer, its activation, and what it fills with.
 METHODS = "kernels", "forward", "backward", "_forward", "_backward"
 DECIDES: dict[type[Layer], Callable[[Any], Any]] = {
     Linear: attrgetter(
@@ -37,6 +37,7 @@ DECIDES: dict[type[Layer], Callable[[Any], Any]] = {
         "activation.activation", "activation.operation",
     ),
     BaseActivation: attrgetter(*METHODS, "activation", "operation"),
+    RandomTransform: attrgetter(*METHODS, "fill_mode", "fill_value"),
     Layer: attrgetter(*METHODS),
 }  # fmt: skip
 

@@ -22,12 +22,15 @@ from nanocnn import (
     MaxPooling2D,
     MeanAbsoluteError,
     MeanSquaredError,
+    RandomErasing,
     SparseCategoricalCrossentropy,
 )
 from nanocnn.gradcheck import check
 from nanocnn.kernels import KERNEL_SETS, get_kernels, reference
+from nanocnn.kernels.transforms import FILL_MODES
 from nanocnn.losses import FunctionLoss
 from support.gradcheck_cases import (
+    GEOMETRIC,
     IMAGES,
     LAYERS,
     ROW_LAYERS,
@@ -105,6 +108,24 @@ def test_deep_model(kernels):
     )  # fmt: skip
     for y in ([0, 3, 1], None):
         report = check(model, distinct(IMAGES), y, limit=50)
+        assert report, f"\n{report}"
+
+
+@pytest.mark.parametrize("kernels", KERNEL_SETS)
+@pytest.mark.parametrize("mode", FILL_MODES)
+def test_composed_transforms_between_trained_layers(kernels, mode):
+    """Drawn anew in each pass, but in a check the same, or no difference would be right."""
+    geometric = [make(fill_mode=mode, fill_value=0.3) for make in GEOMETRIC.values()]
+    model = model_of(
+        kernels,
+        Conv2D(3, 3, padding="same", activation="relu"), *geometric, RandomErasing(1.0, 0.3, 0.2),
+        Conv2D(2, 3, activation="tanh"), Flatten(), Dense(K, activation="softmax"),
+        loss="sparse_categorical_crossentropy",
+    )  # fmt: skip
+    names = [len(stage.layers) for stage in model.execution_plan.stages]
+    assert 7 in names  # all of them run as one
+    for training in (True, False):
+        report = check(model, distinct(IMAGES), [0, 3, 1], training=training, limit=50)
         assert report, f"\n{report}"
 
 

@@ -12,14 +12,18 @@ import hashlib
 import sys
 from contextlib import suppress
 from itertools import product
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for a run without pytest
+
 from nanocnn import set_num_threads
-from nanocnn.kernels import fast
+from nanocnn.kernels import fast, transforms as formulas
 from nanocnn.kernels.fast.conv.conv2d import ALGORITHMS
 from nanocnn.kernels.geometry import sliding_window
+from support import transforms
 
 # N, H, W, C, F, kernel, strides, dilation, padding: several parts, bands, panels and tiles, and
 # sizes that are no multiple of a register
@@ -270,7 +274,20 @@ def batches(kernels, draw):
     yield "shares", kernels.shares(draw(20), index, 1 / 50, np.empty(50, draw.dtype))
 
 
-GROUPS = [convolutions, dense, pools, batch_norms, activations, losses, optimizers, batches]
+def warps(kernels, draw):
+    turns = np.linspace(-0.5, 0.5, 4001)
+    yield "warp cosine and sine", np.stack(formulas.cos_sin(turns))
+    for (H, W), C, mode in product(transforms.SIZES, (1, 3), formulas.FILL_MODES):
+        for letters in ("t", "rzs", "Z", "e", "trZsex"):
+            x, dy, name = draw(41, H, W, C), draw(41, H, W, C), f"warp {H}x{W}x{C} {mode} {letters}"
+            given = transforms.rows(letters), transforms.keys_for(letters, 9), mode, 0.3
+            yield f"{name} forward", kernels.warp_forward(x, *given)
+            yield f"{name} backward", kernels.warp_backward(dy, *given)
+
+
+GROUPS = [
+    convolutions, dense, pools, batch_norms, activations, losses, optimizers, batches, warps,
+]  # fmt: skip
 
 
 called = set()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from nanocnn.kernels.geometry import sliding_window
+from support.processes import ENVIRONMENT
 
 PAGE = mmap.PAGESIZE
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="protects pages by Linux's mprotect")
@@ -96,13 +97,32 @@ def elements(dtype: str) -> None:
         fast.global_max_backward(new(3, C), x, at_the_end(y), out=new(*x.shape))
 
 
+def warps(dtype: str) -> None:
+    from nanocnn.kernels import fast, reference, transforms as formulas
+    from support.transforms import SIZES, TOGETHER, keys_for, rows
+
+    rng = np.random.default_rng(0)
+    new = lambda *shape: at_the_end(rng.standard_normal(shape).astype(dtype))  # noqa: E731
+    for (H, W), C, letters in itertools.product((*SIZES, (1, 1), (17, 33)), (1, 3), TOGETHER):
+        given = [at_the_end(each) for each in (rows(letters), keys_for(letters))]
+        far = at_the_end(given[0].copy())
+        far[:, 1:5] *= 2.5  # places far outside
+        far[:, 1:5] = far[:, 1:5].clip(0 if letters == "x" else -1, 1)
+        for mode, transforms in itertools.product(formulas.FILL_MODES, (given[0], far)):
+            for name in ("warp_forward", "warp_backward"):
+                x = new(3, H, W, C)
+                args = x, transforms, given[1], mode, 0.5
+                y = getattr(fast, name)(*args, out=new(*x.shape))
+                np.testing.assert_array_equal(y, getattr(reference, name)(*args))
+
+
 @pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kernels", [products, convolutions, elements])
+@pytest.mark.parametrize("kernels", [products, convolutions, elements, warps])
 def test_no_kernel_leaves_its_arrays(kernels, dtype):
     command = [sys.executable, __file__, kernels.__name__, dtype]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
     assert result.stdout == "done\n"
 
@@ -110,7 +130,7 @@ def test_no_kernel_leaves_its_arrays(kernels, dtype):
 @LINUX
 def test_a_read_past_the_end_would_be_seen():
     command = [sys.executable, __file__, "past_the_end", "float32"]
-    assert subprocess.run(command, timeout=60).returncode < 0
+    assert subprocess.run(command, env=ENVIRONMENT, timeout=60).returncode < 0
 
 
 def past_the_end(dtype: str) -> None:

@@ -1,5 +1,6 @@
 """Results recomputed from kernels/README.md: exact fractions, rounded where the page says so."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +11,7 @@ from nanocnn.kernels import fast
 from nanocnn.kernels.fast import exponential
 from nanocnn.kernels.geometry import sliding_window
 from support.functions import evaluate
+from support.naive_warp import hashed
 
 
 class Number:
@@ -145,3 +147,99 @@ def test_exp(dtype, rng):
         e = fma(r * r, value, r)
         total = (e + Number(1, dtype)).exact * Fraction(2) ** whole
         assert float(got) == float(Number(total, dtype))
+
+
+@pytest.mark.parametrize("mode", ["reflect", "wrap", "nearest"])
+def test_image_transforms(dtype, rng, mode):
+    """A rotation, a shear and an elastic one, composed; places wide, pixels in the model's type."""
+    H, W, cells, place = 5, 4, 2, 3
+    low, high = -0.4, 0.3
+    transforms = np.array([[kind, low, high, low, high, cells] for kind in (1, 3, 4)])
+    keys = rng.integers(2**64, size=(3, 2), dtype=np.uint64)
+    keys[:, 1] = place
+    x = rng.normal(size=(1, H, W, 1)).astype(dtype)
+    y = fast.warp_forward(x, transforms, keys, mode, 0.0)[0, ..., 0]
+    wide = lambda value: Number(value, "float64")  # noqa: E731
+    narrow = lambda number: Number(number.exact, dtype)  # noqa: E731
+
+    def drawn(key, i):
+        return wide(low) + (wide(high) - wide(low)) * wide(hashed(i, int(key[0])))
+
+    t = drawn(keys[0], 6 * place)
+    whole = wide(math.floor((t + wide(Fraction(1, 2))).exact))
+    t = (t - whole) * wide(math.pi / 4)
+    z, series = t * t, {}
+    for first, last in ((3, 11), (4, 10)):
+        total = wide(Fraction(1, math.factorial(last)))
+        for n in range(last - 2, first - 1, -2):
+            total = wide(Fraction(1, math.factorial(n))) - z * total
+        series[first] = total
+    sine, fall = t - t * z * series[3], z * (wide(Fraction(1, 2)) - z * series[4])
+    for _ in range(3):
+        sine, fall = wide(2) * sine * (wide(1) - fall), wide(2) * sine * sine
+    cosine = wide(1) - fall
+    sign = wide(-1 if hashed(6 * place + 2, int(keys[1, 0])) < 0.5 else 1)
+    a, b = (sign * drawn(keys[1], 6 * place + i) for i in (0, 1))
+    down, right = b * wide(W - 1) / wide(2), a * wide(H - 1) / wide(2)
+    M = [[cosine, sine, wide(0)], [-sine, cosine, wide(0)]]
+    N = [[wide(1), b, down], [a, wide(1), right]]
+    M = [[m[0] * N[0][k] + m[1] * N[1][k] for k in (0, 1)]
+         + [m[0] * N[0][2] + m[1] * N[1][2] + m[2]] for m in M]  # fmt: skip
+
+    K = cells + 3
+    knots = [
+        narrow(drawn(keys[2], 2 * K * K * place + i) * wide(H if i < K * K else W))
+        for i in range(2 * K * K)
+    ]
+    rows, columns = (weights(cells, n, dtype) for n in (H, W))
+    inner = np.pad(x[0, ..., 0], 1, {"reflect": "symmetric", "nearest": "edge"}.get(mode, mode))
+    for i, j in np.ndindex(H, W):
+        cell, share = [], []
+        for way, n in enumerate((H, W)):
+            moved = Number(0, dtype)
+            for right in range(K):
+                column = Number(0, dtype)
+                for k in range(K):
+                    column = column + knots[(way * K + k) * K + right] * rows[i][k]
+                moved = moved + column * columns[j][right]
+            middle = wide(Fraction(n - 1, 2))
+            place_y, place_x = (wide(v - Fraction(m - 1, 2)) for v, m in ((i, H), (j, W)))
+            base = M[way][0] * place_y + (M[way][2] + middle)
+            found = folded(base + M[way][1] * place_x + wide(moved.exact), n, mode, wide)
+            first = min(math.floor(found.exact), n - 1)
+            cell.append(first + 1)
+            share.append(narrow(found - wide(first)))
+        (top, left), (fy, fx) = cell, share
+        P, Q, R, S = numbers(inner[top : top + 2, left : left + 2].ravel(), dtype)
+        upper, lower = P + fx * (Q - P), R + fx * (S - R)
+        assert float(y[i, j]) == float(upper + fy * (lower - upper))
+
+
+def weights(cells, n, dtype):
+    """The spline's weights (cells + 3) of each of n pixels."""
+    found = []
+    for pixel in range(n):
+        v = Number(pixel * cells, "float64") / Number(n - 1, "float64")
+        c = min(math.floor(v.exact), cells - 1)
+        t, one, three, four, six = (Number(value, "float64") for value in (v.exact - c, 1, 3, 4, 6))
+        four_weights = [
+            (one - t) * (one - t) * (one - t) / six,
+            (three * t * t * t - six * t * t + four) / six,
+            (three * t * t + three * t + one - three * t * t * t) / six,
+            t * t * t / six,
+        ]
+        row = [Number(0, dtype)] * (cells + 3)
+        row[c : c + 4] = [Number(each.exact, dtype) for each in four_weights]
+        found.append(row)
+    return found
+
+
+def folded(v, n, mode, wide):
+    """The place v in an image of n pixels and its border."""
+    half = wide(Fraction(1, 2))
+    if mode == "nearest":
+        return wide(min(max(v.exact, -1), n))
+    period = wide(2 * n if mode == "reflect" else n)
+    w = v + half
+    w = w - period * wide(math.floor((w / period).exact))
+    return (w if mode == "wrap" else min(w, period - w, key=lambda each: each.exact)) - half

@@ -51,6 +51,12 @@ from nanocnn import (
     Nadam,
     Normalization,
     PolynomialDecay,
+    RandomElastic,
+    RandomErasing,
+    RandomRotation,
+    RandomShear,
+    RandomTranslation,
+    RandomZoom,
     ReduceLROnPlateau,
     ReLU,
     Rescaling,
@@ -189,6 +195,13 @@ def by_layers() -> dict[str, Training]:
             conv(6, 3, kernel_regularizer=0.02), conv(6, 3, kernel_regularizer="l2"),
             conv(6, 3, trainable=False), Flatten(), Dense(90, kernel_regularizer=1e-3),
             Dense(10, activation="softmax"),
+        ],
+        "augmentation": [
+            conv(3, 3, padding="same"), RandomTranslation(0.1, 0.2), RandomRotation(0.05),
+            RandomZoom(0.2, (-0.1, 0.3)), RandomShear(0.2, 0.1), RandomElastic(0.2, cells=3),
+            conv(4, 2), RandomRotation(0.1, "nearest"), RandomZoom(0.1, fill_mode="nearest"),
+            RandomElastic(0.1, fill_mode="constant", fill_value=0.5), RandomErasing(0.8, 0.3),
+            RandomTranslation(0.3, 0.3, "wrap"), *head(),
         ],
     }  # fmt: skip
     return {name: Training(layers) for name, layers in found.items()} | {

@@ -1,5 +1,7 @@
 """What the gradient checks' tests share: layers and models of every kind, and planted mistakes."""
 
+from functools import partial
+
 import numpy as np
 
 from nanocnn import (
@@ -16,6 +18,12 @@ from nanocnn import (
     LeakyReLU,
     MaxPooling2D,
     Normalization,
+    RandomElastic,
+    RandomErasing,
+    RandomRotation,
+    RandomShear,
+    RandomTranslation,
+    RandomZoom,
     ReLU,
     Rescaling,
     Reshape,
@@ -23,6 +31,7 @@ from nanocnn import (
     Softmax,
     ZeroPadding2D,
 )
+from nanocnn.kernels.transforms import FILL_MODES
 from nanocnn.layers.activation import ACTIVATIONS
 
 N, K = 3, 4
@@ -44,6 +53,14 @@ def built(layer, shape, kernels):
     return layer
 
 
+GEOMETRIC = {
+    "random translation": partial(RandomTranslation, 0.4, (-0.7, 0.2)),
+    "random rotation": partial(RandomRotation, 0.4),
+    "random zoom": partial(RandomZoom, (-0.5, 0.8)),
+    "random zoom of both": partial(RandomZoom, 0.6, (-0.4, 0.1)),
+    "random shear": partial(RandomShear, (0.1, 0.6), 0.3),
+    "random elastic": partial(RandomElastic, 0.3),
+}
 LAYERS = {
     "conv": lambda: Conv2D(3, 3),
     "conv same": lambda: Conv2D(3, 3, padding="same", activation="relu"),
@@ -83,6 +100,11 @@ LAYERS = {
     "batch norm bare": lambda: BatchNormalization(center=False, scale=False, epsilon=1e-5),
     "batch norm no center": lambda: BatchNormalization(center=False),
     "batch norm no scale": lambda: BatchNormalization(scale=False),
+    "random elastic of two cells": lambda: RandomElastic(0.3, cells=2),
+    "random erasing": lambda: RandomErasing((1.0, 1.0), (0.2, 0.5), 0.7),
+    "random erasing of some": lambda: RandomErasing((0.0, 1.0), 0.9),
+    **{f"{name} {mode}": lambda make=make, mode=mode: make(fill_mode=mode, fill_value=0.3)
+       for name, make in GEOMETRIC.items() for mode in FILL_MODES},
     **{f"image {name}": lambda name=name: Activation(name)
        for name in ACTIVATIONS},
 }  # fmt: skip

@@ -53,22 +53,31 @@ def warp_backward(
 def _run(
     kernel: Any, x: Array, y: Array, transforms: Array, keys: Array, mode: str, value: float
 ) -> None:
-    N, H, W, C = x.shape
-    T = len(transforms)
-    if transforms.shape != (T, 6) or keys.shape != (T, 2) or keys.dtype != np.uint64:
+    if x.ndim != 4 or x.dtype.kind != "f":
+        raise ShapeError(f"x: expected floats (N,H,W,C), got {x.dtype} {x.shape}")
+    T, kinds = len(transforms), transforms[..., 0].ravel().tolist()
+    fits = transforms.shape == (T, 6) and keys.shape == (T, 2)
+    fits = fits and transforms.dtype == np.float64 and keys.dtype == np.uint64
+    if not fits or max(kinds.count(ELASTIC), kinds.count(ERASING)) > 1:
         raise ShapeError(
-            f"transforms: expected (T, 6) with keys uint64 (T, 2), got {transforms.shape} with "
+            f"transforms: expected float64 (T, 6), at most one elastic and one erasing, with keys "
+            f"uint64 (T, 2), got {transforms.dtype} {transforms.shape} of kinds {kinds} with keys "
             f"{keys.dtype} {keys.shape}"
         )
+    N, H, W, C = x.shape
     cells = [int(row[5]) for row in transforms if row[0] == formulas.ELASTIC]
     bases = (
         [formulas.spline(*cells, n, x.dtype) for n in (H, W)] if cells else [x.reshape(-1, W)] * 2
     )
     K = cells[0] + 3 if cells else 0
-    sizes = {"padded": (H + 2) * (W + 2) * C, "moved": 2 * W, "grid": 2 * (K + 1) * K}
+    sizes = {
+        "padded": (H + 2) * (W + 2) * C, "moved": 2 * W, "grid": 2 * (K + 1) * K, "shares": 2 * W,
+        "where": W,
+    }  # fmt: skip
+    x, y = x.reshape(N, H, W * C), y.reshape(N, H, W * C)
     parts = min(count_parts(x.size * PIXEL), max(N, 1))
     run(
-        kernel, parts, sizes, x, y, transforms, keys, *bases, K,
+        kernel, parts, sizes, x, y, C, transforms, keys, *bases, K,
         formulas.FILL_MODES.index(mode), x.dtype.type(value),
     )  # fmt: skip
 
@@ -126,14 +135,15 @@ def _move(grid, K, vertical, horizontal, i, W, moved):
 
     Behind the grid (2, K, K) lies room for K numbers.
     """
-    p, to = pointer(horizontal), pointer(moved)
+    p, knots, to = pointer(horizontal), pointer(grid), pointer(moved)
     sums = 2 * K * K
     for way in range(2):
-        for b in range(K):
-            grid[sums + b] = 0
-        for a in range(K):
-            for b in range(K):
-                grid[sums + b] += grid[(way * K + a) * K + b] * vertical[a, i]
+        for b in range(0, K, lanes(p)):
+            total = splat(p, 0)
+            for a in range(K):
+                knot = load_row(knots, (way * K + a) * K + b, K - b)
+                total = total + knot * splat(p, vertical[a, i])
+            store_row(knots, sums + b, total, K - b)
         for j in range(0, W, lanes(p)):
             total = splat(p, 0)
             for b in range(K):
@@ -142,14 +152,44 @@ def _move(grid, K, vertical, horizontal, i, W, moved):
 
 
 @inline
-def _cell(place, n, mode):
-    """The row or column of the padded image that comes before a place, and how far it lies behind.
+def _find_cells(y, step_y, x, step_x, H, W, C, mode, moved, where, shares):
+    """For each pixel of a row whose middle shows (y, x): its cell and its shares (2, W).
 
-    The share is wide.
+    The cell is the place in the padded image of the first of the four pixels that are mixed.
     """
-    inside = folded(place, n, mode)
-    first = min(np.floor(inside), n - 1.0)
-    return int(first) + 1, inside - first
+    for j in range(W):
+        right = j - (W - 1) / 2
+        down = folded(y + step_y * right + moved[j], H, mode)
+        along = folded(x + step_x * right + moved[W + j], W, mode)
+        top, left = min(np.floor(down), H - 1.0), min(np.floor(along), W - 1.0)
+        where[j] = ((int(top) + 1) * (W + 2) + int(left) + 1) * C
+        shares[j], shares[W + j] = down - top, along - left
+
+
+@inline
+def _cells(total, i, H, W, C, mode, moved, where, shares):
+    """`_find_cells` of row i, in a loop for each kind of fill mode: such loops are vectorized."""
+    yy, yx, dy, xy, xx, dx = total
+    down = i - (H - 1) / 2
+    y, x = yy * down + (dy + (H - 1) / 2), xy * down + (dx + (W - 1) / 2)
+    if mode == 2:
+        _find_cells(y, yx, x, xx, H, W, C, 2, moved, where, shares)
+    elif mode == 3:
+        _find_cells(y, yx, x, xx, H, W, C, 3, moved, where, shares)
+    else:
+        _find_cells(y, yx, x, xx, H, W, C, 0, moved, where, shares)
+
+
+@inline
+def _mix(padded, where, shares, W, C, y):
+    """A row of pixels y (W, C), each of the four of its cell."""
+    row = (W + 2) * C
+    for j in range(W):
+        for c in range(C):
+            at, share_y, share_x = where[j] + c, shares[j], shares[W + j]
+            a, b, d, e = padded[at], padded[at + C], padded[at + row], padded[at + row + C]
+            upper, lower = a + share_x * (b - a), d + share_x * (e - d)
+            y[j * C + c] = upper + share_y * (lower - upper)
 
 
 @inline
@@ -184,85 +224,72 @@ def _erased(transforms, keys, sample, H, W):
 
 @kernel
 def _warp_forward(
-    part, parts, memory, x, y, transforms, keys, vertical, horizontal, K, mode, value
+    part, parts, memory, x, y, C, transforms, keys, vertical, horizontal, K, mode, value
 ):  # fmt: skip
-    padded, moved, grid = memory
-    N, H, W, C = x.shape
-    row = (W + 2) * C
+    padded, moved, grid, shares, where = memory
+    N, H, WC = x.shape
+    W = WC // C
     start, stop = part_range(part, parts, N)
     for i in range(2 * W):
         moved[i] = 0
     for n in range(start, stop):
         for i in range(H):
-            for k in range(W * C):
-                padded[(i + 1) * row + C + k] = x[n, i, k // C, k % C]
+            for k in range(WC):
+                padded[(i + 1) * (WC + 2 * C) + C + k] = x[n, i, k]
         _fill_border(padded, H, W, C, mode, value)
-        yy, yx, dy, xy, xx, dx = _composed(transforms, keys, n, H, W)
+        total = _composed(transforms, keys, n, H, W)
         _draw_grid(transforms, keys, n, K, H, W, grid)
         for i in range(H):
             if K:
                 _move(grid, K, vertical, horizontal, i, W, moved)
-            down = i - (H - 1) / 2
-            base_y, base_x = yy * down + (dy + (H - 1) / 2), xy * down + (dx + (W - 1) / 2)
-            for j in range(W):
-                right = j - (W - 1) / 2
-                top, fy = _cell(base_y + yx * right + moved[j], H, mode)
-                left, fx = _cell(base_x + xx * right + moved[W + j], W, mode)
-                share_y, share_x = x.dtype.type(fy), x.dtype.type(fx)
-                at = top * row + left * C
-                for c in range(C):
-                    a, b = padded[at + c], padded[at + C + c]
-                    d, e = padded[at + row + c], padded[at + row + C + c]
-                    upper, lower = a + share_x * (b - a), d + share_x * (e - d)
-                    y[n, i, j, c] = upper + share_y * (lower - upper)
+            _cells(total, i, H, W, C, mode, moved, where, shares)
+            if C == 1:
+                _mix(padded, where, shares, W, 1, y[n, i])
+            else:
+                _mix(padded, where, shares, W, C, y[n, i])
         (first, last, start_x, stop_x), new = _erased(transforms, keys, n, H, W)
         for i in range(int(np.ceil(first)), int(np.ceil(last))):
-            for j in range(int(np.ceil(start_x)), int(np.ceil(stop_x))):
-                y[n, i, j] = x.dtype.type(new)
+            for k in range(int(np.ceil(start_x)) * C, int(np.ceil(stop_x)) * C):
+                y[n, i, k] = x.dtype.type(new)
 
 
 @kernel
 def _warp_backward(
-    part, parts, memory, dy, dx, transforms, keys, vertical, horizontal, K, mode, value
+    part, parts, memory, dy, dx, C, transforms, keys, vertical, horizontal, K, mode, value
 ):  # fmt: skip
-    padded, moved, grid = memory
-    N, H, W, C = dy.shape
-    row = (W + 2) * C
+    padded, moved, grid, shares, where = memory
+    N, H, WC = dy.shape
+    W, row = WC // C, WC + 2 * C
     start, stop = part_range(part, parts, N)
     for i in range(2 * W):
         moved[i] = 0
     for n in range(start, stop):
         for i in range((H + 2) * row):
             padded[i] = 0
-        yy, yx, y0, xy, xx, x0 = _composed(transforms, keys, n, H, W)
+        total = _composed(transforms, keys, n, H, W)
         _draw_grid(transforms, keys, n, K, H, W, grid)
         (first, last, start_x, stop_x), _ = _erased(transforms, keys, n, H, W)
         for i in range(H):
             if K:
                 _move(grid, K, vertical, horizontal, i, W, moved)
-            down = i - (H - 1) / 2
-            base_y, base_x = yy * down + (y0 + (H - 1) / 2), xy * down + (x0 + (W - 1) / 2)
+            _cells(total, i, H, W, C, mode, moved, where, shares)
             for j in range(W):
                 if (i >= first) & (i < last) & (j >= start_x) & (j < stop_x):
                     continue
-                right = j - (W - 1) / 2
-                top, fy = _cell(base_y + yx * right + moved[j], H, mode)
-                left, fx = _cell(base_x + xx * right + moved[W + j], W, mode)
-                share_y, share_x = dy.dtype.type(fy), dy.dtype.type(fx)
-                at = top * row + left * C
                 for c in range(C):
-                    d = dy[n, i, j, c]
+                    at, share_y, share_x = where[j] + c, shares[j], shares[W + j]
+                    d = dy[n, i, j * C + c]
                     lower = share_y * d
                     upper = d - lower
-                    padded[at + c] += upper - share_x * upper
-                    padded[at + C + c] += share_x * upper
-                    padded[at + row + c] += lower - share_x * lower
-                    padded[at + row + C + c] += share_x * lower
+                    padded[at] += upper - share_x * upper
+                    padded[at + C] += share_x * upper
+                    padded[at + row] += lower - share_x * lower
+                    padded[at + row + C] += share_x * lower
         if mode != 0:
             _add_border(padded, H, W, C, mode)
         for i in range(H):
-            for k in range(W * C):
-                dx[n, i, k // C, k % C] = padded[(i + 1) * row + C + k]
+            for k in range(WC):
+                dx[n, i, k] = padded[(i + 1) * row + C + k]
 
 
 @inline
