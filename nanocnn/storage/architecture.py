@@ -24,14 +24,15 @@ MAX_LAYERS = 10_000  # 4 MB of JSON could have 100,000, which take minutes to bu
 # Keras arguments with only one supported value, and those without effect in nanocnn.
 FIXED = {
     "axis": -1, "data_format": "channels_last", "decay": 0.0, "groups": 1,
-    "reduction": "sum_over_batch_size",
+    "interpolation": "bilinear", "reduction": "sum_over_batch_size",
 }  # fmt: skip
 IGNORED = {
     *("name", "dtype", "seed", "batch_input_shape", "renorm_momentum", "fn", "ema_momentum"),
     *("ema_overwrite_frequency", "jit_compile", "is_legacy_optimizer", "loss_scale_factor"),
     *(f"{weight}_initializer" for weight in ("gamma", "beta", *STATE)),
 }
-TRAINING_ONLY = ("_regularizer", "_constraint", "noise_shape")  # suffixes of such arguments
+# Suffixes of such arguments.
+TRAINING_ONLY = ("_regularizer", "_constraint", "noise_shape", "interpolation", "fill_value")
 # Names of arguments in earlier versions of Keras, by class.
 OLD_WORDS = {
     "InputLayer": {"batch_input_shape": "batch_shape"},
@@ -99,6 +100,12 @@ def convert_argument(key: str, value: Any) -> Any:
         return value[0] if value else None
     if key == "kernel_regularizer":
         return get_regularizer(value)
+    if key == "fill_value" and (value is None or isinstance(value, list)):  # of RandomErasing
+        raise ValueError(f"fill_value={value!r:.80} is not supported, only a number")
+    if key in ("x_factor", "y_factor") and isinstance(value, list) and len(value) == 2:
+        # Keras writes the number f of a RandomShear as (-f, f), and fails to read it.
+        symmetric = all(isinstance(each, (int, float)) for each in value) and value[0] == -value[1]
+        return value[1] if symmetric else value
     if key.endswith("_initializer"):
         try:
             canonical(value)
