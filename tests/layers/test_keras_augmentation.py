@@ -43,7 +43,7 @@ def test_a_fixed_amount_gives_the_images_of_keras(keras, rng, kind, options, sha
     assert np.abs(ours - x).max() > 0.1 or options.get("factor") == (-1.0, -1.0)
 
 
-@pytest.mark.parametrize("kind, options", FIXED)
+@pytest.mark.parametrize("kind, options", [*FIXED[:2], *FIXED[4:8], *FIXED[9:]])
 def test_wrap_is_that_of_keras_where_all_four_pixels_are_in_the_image(keras, rng, kind, options):
     """TensorFlow clamps between the last pixel of a row and the first; here they are mixed."""
     x = rng.random((2, 9, 12, 1), np.float32)
@@ -51,7 +51,7 @@ def test_wrap_is_that_of_keras_where_all_four_pixels_are_in_the_image(keras, rng
     inside = augmented(blank, np.ones_like(x)) == 1
     ours, theirs = both(keras, kind, x, fill_mode="wrap", **options)
     np.testing.assert_allclose(ours[inside], theirs[inside], atol=1e-5)
-    assert inside.any() or options.get("height_factor") == (1.0, 1.0)
+    assert inside.any()
 
 
 def test_wrap_by_whole_pixels_is_that_of_keras_and_of_roll(keras, rng):
@@ -83,10 +83,7 @@ def test_the_signs_of_a_shear_by_numbers_are_independent_as_in_keras(keras):
     y, x = np.mgrid[:16, :16].astype(np.float32)
     for factor, kinds in ((0.2, 4), ((0.1, 0.2), 2)):
         for layers in (nanocnn.layers, keras.layers):
-            layer, signs = layers.RandomShear(factor, factor, fill_mode="nearest"), []
-            for plane in (x, y):
-                images = np.repeat(plane[None, ..., None], 200, axis=0)
-                layer = layers.RandomShear(factor, factor, fill_mode="nearest")
+            layer = layers.RandomShear(factor, factor, fill_mode="nearest")
             images = np.repeat(np.stack((x, y), axis=-1)[None], 200, axis=0)
             if layers is nanocnn.layers:
                 moved = augmented(layer, images)
