@@ -14,7 +14,7 @@ from nanocnn.common.errors import ModelFileError
 from support.snapshots import small
 
 pytest.importorskip("h5py", reason="h5py is not installed")
-from support.model_files import SUFFIXES, load_here, rewrite_json  # noqa: E402
+from support.model_files import SUFFIXES, load_here, rewrite_json
 
 LAYERS = [
     ("RandomRotation", {"factor": 0.1, "fill_mode": "nearest"}),
@@ -101,7 +101,8 @@ def changed(tmp_path, suffix, class_name, config):
 
 
 READ = [
-    ("RandomRotation", {"factor": [-0.1, 0.1], "interpolation": "bilinear"}, {"factor": [-0.1, 0.1]}),
+    ("RandomRotation", {"factor": [-0.1, 0.1], "interpolation": "bilinear"},
+     {"factor": [-0.1, 0.1]}),
     ("RandomZoom", {"height_factor": 0.1, "width_factor": None}, {"width_factor": None}),
     ("RandomShear", {"x_factor": [-0.2, 0.2], "y_factor": [-0.0, 0.0]},
      {"x_factor": 0.2, "y_factor": 0.0}),  # of RandomShear(0.2): Keras itself fails to read it
