@@ -33,6 +33,8 @@ IGNORED = {
 }
 # Suffixes of such arguments.
 TRAINING_ONLY = ("_regularizer", "_constraint", "noise_shape", "interpolation", "fill_value")
+# Keras's layers that are not here, and that are the identity but in training.
+TRAINING_LAYERS = ("GaussianNoise", "RandomBrightness", "RandomContrast", "RandomFlip")
 # Names of arguments in earlier versions of Keras, by class.
 OLD_WORDS = {
     "InputLayer": {"batch_input_shape": "batch_shape"},
@@ -53,6 +55,16 @@ def check_supported(config: Config, known: Any) -> None:
             raise ModelFileError(f"argument {key}={value!r:.80} is not supported")
         if value != FIXED[key]:
             raise ModelFileError(f"{key}={value!r:.80} is not supported, only {FIXED[key]!r}")
+
+
+def is_left_out(entry: Any, problems: list[str]) -> bool:
+    """Whether a layer is one of `TRAINING_LAYERS`, which is then described in `problems`."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
+        return False
+    if (kind := entry.get("class_name")) not in TRAINING_LAYERS:
+        return False
+    problems.append(f"layer {entry['config'].get('name')!r:.80} ({kind}) is not supported")
+    return True
 
 
 def read_layer(entry: Any, index: int, problems: list[str]) -> Layer:
@@ -147,8 +159,14 @@ def read_architecture(
         raise ModelFileError("model without layers in its config")
     if len(entries) > MAX_LAYERS:
         raise ModelFileError(f"model of {len(entries)} layers, expected at most {MAX_LAYERS}")
-    layers = [read_layer(entry, index, problems) for index, entry in enumerate(entries)]
-    if not isinstance(layers[0], Input):  # Keras 2 stores the shape in the first layer
+    layers = [
+        read_layer(entry, index, problems)
+        for index, entry in enumerate(entries)
+        if not is_left_out(entry, problems)
+    ]
+    if not layers or not isinstance(
+        layers[0], Input
+    ):  # Keras 2 stores the shape in the first layer
         shape = entries[0]["config"].get("batch_input_shape") or config.get("build_input_shape")
         first = {"name": "input_layer", "batch_shape": shape or []}
         layers.insert(0, read_layer({"class_name": "InputLayer", "config": first}, 0, problems))

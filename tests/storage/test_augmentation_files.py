@@ -142,6 +142,22 @@ def test_what_only_training_needs_is_left_out_to_predict(
     assert snapshot.config["layers"][4]["class_name"] == class_name
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("class_name", storage.architecture.TRAINING_LAYERS)
+def test_a_layer_that_is_not_here_and_only_acts_in_training_is_left_out(
+    tmp_path, suffix, class_name
+):
+    path = changed(tmp_path, suffix, class_name, {"mode": "horizontal"})
+    message = rf"opened to predict: layer 'dropout' \({class_name}\) is not supported; compile"
+    with pytest.warns(UserWarning, match=message):
+        snapshot = load_here(path)
+    assert snapshot.compile_config is None and snapshot.weights.keys() == small().weights.keys()
+    assert "dropout" not in [each["config"]["name"] for each in snapshot.config["layers"]]
+    rewrite_json(path, lambda model: model["layers"][4].update(config=None))
+    with pytest.raises(ModelFileError, match="layer 4: expected an object"):
+        load_here(path)
+
+
 HOSTILE = [
     ("RandomRotation", {"factor": 1e300}, "factor=1e[+]300, expected a number from -1 to 1"),
     ("RandomRotation", {"factor": float("nan")}, "factor=nan, expected"),
@@ -171,7 +187,7 @@ HOSTILE = [
     ("RandomElastic", {"factor": 0.1, "cells": 10**9}, "cells=1000000000, expected 1 to 64"),
     ("RandomElastic", {"factor": 0.1, "cells": 2.5}, "cells=2.5, expected an integer"),
     ("RandomTransform", {}, "expected one of InputLayer"),
-    ("RandomFlip", {}, r"\(RandomFlip\): expected one of InputLayer"),
+    ("RandomCrop", {"height": 4, "width": 4}, r"\(RandomCrop\): expected one of InputLayer"),
 ]  # fmt: skip
 
 
@@ -241,6 +257,23 @@ class TestWithKeras:
         np.testing.assert_allclose(opened.predict(x), made.predict(x, verbose=0), atol=1e-5)
         opened.fit(x, np.zeros((8, 3)), verbose=0)
         assert np.abs(opened(x, training=True) - opened.predict(x)).max() > 1e-3
+
+    def test_the_tutorial_with_a_flip_is_opened_to_predict(self, keras, tmp_path, suffix):
+        make, (x, _) = keras.layers, images()
+        kinds = [make.RandomFlip("horizontal"), make.RandomRotation(0.1), make.RandomZoom(0.1),
+                 make.RandomContrast(0.2), make.GaussianNoise(0.1)]  # fmt: skip
+        if suffix == ".keras":  # Keras cannot write it to the other
+            kinds.append(make.RandomBrightness(0.2))
+            assert {*storage.architecture.TRAINING_LAYERS} < {type(each).__name__ for each in kinds}
+        made = keras.Sequential([keras.Input((6, 5, 1)), keras.Sequential(kinds, name="inner"),
+                                 make.Conv2D(2, 3), make.Flatten(), make.Dense(3)])  # fmt: skip
+        made.save(tmp_path / f"m{suffix}")
+        with pytest.warns(UserWarning, match=r"layer 'random_flip\w*' \(RandomFlip\) is not"):
+            opened = nanocnn.load_model(tmp_path / f"m{suffix}")
+        assert [type(layer).__name__ for layer in opened.layers[:2]] == [
+            "RandomRotation", "RandomZoom"
+        ]  # fmt: skip
+        np.testing.assert_allclose(opened.predict(x), made.predict(x, verbose=0), atol=1e-5)
 
     def test_noise_of_keras_is_opened_to_predict(self, keras, tmp_path, suffix):
         made, (x, y) = model(keras, [("RandomErasing", {"factor": 0.5})]), images()
