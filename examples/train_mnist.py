@@ -35,7 +35,7 @@ def main() -> int:
     # Images are uint8 (N,28,28), labels uint8 (N,). The model scales images by 1/255 itself.
     (x_train, y_train), (x_test, y_test) = mnist.load(options.data)
     model.summary()
-    training.check_steps(model, len(x_train), options.batch_size)
+    training.check_steps(model, len(x_train), options.batch_size, run.epochs)
 
     # Labels stay class numbers or become one-hot rows, depending on the loss.
     y_train, y_true = labels_for(model, y_train), labels_for(model, y_test)

@@ -19,7 +19,7 @@ __version__ = VERSION
 # The module of each public name.
 _HOMES = {
     "callbacks": "CSVLogger Callback EarlyStopping History LambdaCallback LearningRateScheduler "
-    "ModelCheckpoint ReduceLROnPlateau TensorBoard TerminateOnNaN",
+    "ModelCheckpoint ReduceLROnPlateau SwapEMAWeights TensorBoard TerminateOnNaN",
     "common.errors": "DatasetError MissingExtraError ModelFileError NonFiniteError ShapeError",
     "layers": "Activation AveragePooling2D BatchNormalization Conv2D Dense Dropout Flatten "
     "GlobalAveragePooling2D GlobalMaxPooling2D Input Layer LeakyReLU MaxPooling2D Normalization "
@@ -29,8 +29,8 @@ _HOMES = {
     "MeanSquaredError SparseCategoricalCrossentropy",
     "optimizers": "SGD Adadelta Adam AdamW Nadam Optimizer RMSProp RMSprop",
     "regularizers": "L2",
-    "optimizers.schedules": "CosineDecay ExponentialDecay InverseTimeDecay PiecewiseConstantDecay "
-    "PolynomialDecay Schedule",
+    "optimizers.schedules": "CosineDecay ExponentialDecay InverseTimeDecay OneCycle "
+    "PiecewiseConstantDecay PolynomialDecay Schedule",
     "models": "Sequential load_model",
     "jit.threads": "get_num_threads set_num_threads",
 }

@@ -16,4 +16,5 @@ from .monitors import (
     Monitor as Monitor,
     TerminateOnNaN as TerminateOnNaN,
 )
+from .swap_ema_weights import SwapEMAWeights as SwapEMAWeights
 from .tensorboard import TensorBoard as TensorBoard

@@ -34,7 +34,7 @@ def train(options: Namespace) -> int:
     model = run.model
     (x, y), (x_test, y_test) = mnist.load(options.data)
     model.summary()
-    training.check_steps(model, len(x), options.batch_size)
+    training.check_steps(model, len(x), options.batch_size, run.epochs)
     y, y_true = presets.labels_for(model, y), presets.labels_for(model, y_test)
     with training.resume_hint(model, *program.started_as().split()):
         history = model.fit(

@@ -25,7 +25,7 @@ from ..kernels import KERNEL_SETS
 from ..models import Sequential, load_model
 from ..models.history import History
 from ..optimizers import OPTIMIZERS
-from ..presets import PRESETS
+from ..presets import PRESETS, end_with
 from .digits import is_compiled
 
 DATA_HELP = (
@@ -163,9 +163,13 @@ def writes_results() -> bool:
     return processes.first
 
 
-def check_steps(model: Sequential, images: int, batch_size: int) -> None:
-    """Print a note if the checkpoint's epochs had other steps: another batch size or other data."""
+def check_steps(model: Sequential, images: int, batch_size: int, epochs: int) -> None:
+    """Let a one-cycle learning rate end with the last epoch.
+
+    Prints a note if the checkpoint's epochs had other steps: another batch size or other data.
+    """
     epoch, steps = model.progress.get("epoch", 0), -(-images // batch_size)
+    end_with(model, epochs * steps)
     made = model.optimizer.iterations
     if made != epoch * steps:
         say(

@@ -37,6 +37,7 @@ OPERATIONS = (
     "mean_loss", "count_correct", "largest",
     "l2_penalty", "l2_gradient", "clip_scales",
     "sgd_update", "rmsprop_update", "adam_update", "adadelta_update", "nadam_update",
+    "ema_update",
 )  # fmt: skip
 
 

@@ -39,12 +39,14 @@ def clip_scales(grads: Sequence[Array], numbers: Array, together: bool, scales: 
 
 
 # --- Optimizers -----------------------------------------------------------------------------------
-# `numbers` (9,), float64, is what may change from step to step:
+# `numbers` (11,), float64, is what may change from step to step:
 #     0  weight_decay * learning_rate, where weight decay is apart from the gradient, else 0
 #     1  weight_decay, where it is a term of the gradient, else 0
 #     2  clipvalue
 #     3  clipnorm
 #     4  the optimizer's own, in the order of each update's first line
+#     9  momentum of the parameters' average, 0 in the first step
+#    10  1 if the average then replaces the parameters, else 0
 # The slots are lists like `params`; those that an optimizer does not use are empty.
 def changed(
     params: Sequence[Array], grads: Sequence[Array], numbers: Array, scales: Array | None,
@@ -171,3 +173,13 @@ def nadam_update(
         m += (grad - m) * (1 - param.dtype.type(beta1))
         v += (grad * grad - v) * (1 - param.dtype.type(beta2))
         param -= (m_size * m + g_size * grad) / (np.sqrt(v) + epsilon)
+
+
+def ema_update(params: Sequence[Array], averages: Sequence[Array], numbers: Array) -> None:
+    """average = momentum*average + (1-momentum)*param, and param = average if `numbers` say so."""
+    for param, average in zip(params, averages, strict=True):
+        momentum = param.dtype.type(numbers[9])
+        average *= momentum
+        average += (1 - momentum) * param
+        if numbers[10]:
+            param[...] = average

@@ -31,6 +31,7 @@ class RandomTransform(Layer):
     """
 
     operation, saves = "warp", ("key",)
+    equation = "y[p] = x[M p], M drawn for each sample"
     random = True
     draws = 1
     fill_mode, fill_value = "constant", 0.0
@@ -232,6 +233,8 @@ class RandomElastic(Geometric):
     of the Gaussian; Keras's RandomElasticTransform is another.
     """
 
+    equation = "y[p] = x[p + d(p)], d drawn for each sample"
+
     def __init__(self, factor: Any, *, cells: int = 4, **options: Any) -> None:
         super().__init__(**options)
         self.factor = factor
@@ -256,6 +259,8 @@ class RandomErasing(RandomTransform):
     Source: keras/src/layers/preprocessing/image_preprocessing/random_erasing.py, after
     Zhong et al. 2017; see `RandomTransform`.
     """
+
+    equation = "y = x outside of a random rectangle"
 
     def __init__(
         self,

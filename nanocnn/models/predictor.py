@@ -17,10 +17,13 @@ from ..data.lazy import LazyImages, is_lazy
 from ..jit.capture import never_captured
 from ..kernels.memory import Memory
 from ..layers import Dense
+from ..layers.augmentation import RandomTransform
 from .history import Progress
 from .inference import inference
 from .inputs import Data, samples_of
+from .plan import Plan
 from .sources import source_of
+from .stages import Augmentation
 from .structure import Structure
 
 INFERENCE_BATCH = 128  # large enough for the kernels, small enough for the cache
@@ -57,6 +60,8 @@ class Predictor(Structure):
         verbose: int | str = 0,
         steps: int | None = None,
         callbacks: Callback | Sequence[Callback] | None = None,
+        *,
+        augment: int = 0,
     ) -> Array:
         """The model's output for x (N, *input_shape): (N, *output_shape), a new array.
 
@@ -66,10 +71,20 @@ class Predictor(Structure):
         larger ones when it is given uint8. May be called by any number of threads at once. Of
         `callbacks` the `on_predict_` methods are called. Raises `NonFiniteError`, the layer named,
         when numbers overflow on the way.
+
+        `augment`: the mean output for so many variants of each sample, made by the model's layers
+        for augmentation (`RandomRotation` and its like), with the model's seed: the same variants
+        each time. ValueError if it has none. 0 is the sample as it is.
         """
         verbosity(verbose)
         size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
-        if not verbose and callbacks is None and steps is None:
+        variants = integer(augment, "augment", 0)
+        if variants and not any(isinstance(layer, RandomTransform) for layer in self.layers):
+            raise ValueError(
+                f"augment={variants}: model {self.name!r} has no layer for augmentation, expected "
+                "one such as RandomRotation, or augment=0"
+            )
+        if not (verbose or variants) and callbacks is None and steps is None:
             at_once = self._predict_at_once(x, size)
             if at_once is not None:
                 return at_once
@@ -90,10 +105,13 @@ class Predictor(Structure):
                 plan = self._plan if callbacks is None else self.execution_plan
                 found = inference(plan, n, memory)
                 take(data.x, index, self.dtype, found.x)
-                found.run()
-                outputs.append(found.y.copy())
+                if variants:
+                    outputs.append(self._mean_of_variants(plan, found.x, variants, done, memory))
+                else:
+                    found.run()
+                    outputs.append(found.y.copy())
                 done += n
-                if not found.is_finite():
+                if not (np.isfinite(outputs[-1]).all() if variants else found.is_finite()):
                     raise NonFiniteError(
                         f"predict: NaN or infinity, first seen in {self._first_nonfinite(found.x)}"
                     )
@@ -103,6 +121,23 @@ class Predictor(Structure):
             progress.end({}, done)
         listeners.call("on_predict_end", {})
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    @quiet
+    def _mean_of_variants(
+        self, plan: Plan, x: Array, variants: int, first: int, memory: Memory
+    ) -> Array:
+        """The mean output for random variants of x, whose first sample is number `first`."""
+        total = np.zeros((len(x), *self.output_shape), self.dtype)
+        try:
+            for variant in range(variants):
+                memory.first, memory.rng = first, np.random.default_rng((self.seed, variant))
+                y = x
+                for stage in plan.stages:
+                    y = stage.forward(y, isinstance(stage, Augmentation), memory)
+                total += y if plan.final is None else plan.final._forward(y, False, memory)
+        finally:
+            memory.first, memory.rng = 0, None
+        return total / variants
 
     def _unlabelled(self, x: Any, y: Any = None, sample_weight: Any = None) -> Data:
         self._build_for(x)

@@ -22,6 +22,7 @@ from ..layers import Dropout, Layer
 from ..layers.activation import BaseActivation
 from ..layers.linear import Linear
 from .evaluator import Evaluator
+from .stages import Augmentation
 from .worked_example import LayerTrace, Trace
 
 
@@ -36,13 +37,20 @@ def record(model: Evaluator, x: Any, y: Any, training: bool = True) -> Trace:
     data = model._checked_data(x, y)
     x = take(data.x, slice(None), model.dtype).copy()
     target = model.loss.target(data.labels, model.output_shape, model.dtype)
-    final, kernels, memory = model.execution_plan.final, model.kernels, Memory()
-    layers = model.layers
+    plan, kernels, memory = model.execution_plan, model.kernels, Memory()
+    final, layers = plan.final, model.layers
+    stages = {
+        id(layer): stage
+        for stage in plan.stages
+        if isinstance(stage, Augmentation)
+        for layer in stage.layers
+    }
     found: list[LayerTrace] = []
     with unchanged(model.layers):
         a = x
         for layer in layers:
-            found.append(_forward(layer, a, training, memory, final))
+            stage = stages.get(id(layer))
+            found.append(_forward(layer, a, training, memory, final, stage))
             a = found[-1].z if final in (layer, _activation(layer)) else found[-1].y
         losses, prediction = model.loss.forward(a, target, kernels, memory, final is not None)
         if final is not None:
@@ -51,7 +59,7 @@ def record(model: Evaluator, x: Any, y: Any, training: bool = True) -> Trace:
         weight = np.full(len(x), 1 / len(x), model.dtype)
         dlogits = d = model.loss.backward(weight, kernels, memory)
         for layer, step in zip(reversed(layers), reversed(found), strict=True):
-            d = _backward(layer, step, d, memory, final)
+            d = _backward(layer, step, d, memory, final, stages.get(id(layer)))
     about = (
         f"{len(x)} sample{'s' * (len(x) > 1)}, {model.dtype}, {model.kernel_set} kernels, "
         f"{'training' if training else 'inference (no dropout, moving averages)'}."
@@ -63,8 +71,10 @@ def record(model: Evaluator, x: Any, y: Any, training: bool = True) -> Trace:
 
 
 def _forward(
-    layer: Layer, x: Array, training: bool, memory: Memory, final: BaseActivation | None
-) -> LayerTrace:
+    layer: Layer, x: Array, training: bool, memory: Memory, final: BaseActivation | None,
+    stage: Augmentation | None,
+) -> LayerTrace:  # fmt: skip
+    """`stage`: that of a random transform; the last of its layers stands for all of them."""
     inner = _activation(layer)
     formula, activation, operation = layer.formula(), "", layer.operation
     own = f"y = {type(layer).__name__}.forward(x)"
@@ -78,6 +88,10 @@ def _forward(
         formula = "z" + formula[1:] if activation else formula
     elif layer is final:
         z = y = x
+    elif stage is not None:
+        is_last = layer is stage.layers[-1]
+        formula = formula if is_last else "y = x; composed with the next transform"
+        z = y = stage.forward(x, training, memory) if is_last else x
     else:
         z = y = layer._forward(x, training, memory)
     if operation == "batch_norm" and not (training and layer.trainable):
@@ -86,6 +100,8 @@ def _forward(
     for each in () if layer.is_custom else (layer, inner):
         if each is not None and memory.holds(each):
             saved.update(zip(each.saves, memory.saved(each), strict=False))
+    if stage is not None and layer is stage.layers[-1]:
+        saved["key"] = memory.saved(stage)[0]
     if saved.get("key") is not None and isinstance(layer, Dropout):
         key, first = map(int, saved["key"])
         saved["mask"] = reference.dropout_mask(x.size, layer.rate, key, first).reshape(x.shape)
@@ -98,8 +114,9 @@ def _forward(
 
 
 def _backward(
-    layer: Layer, step: LayerTrace, d: Array, memory: Memory, final: BaseActivation | None
-) -> Array:
+    layer: Layer, step: LayerTrace, d: Array, memory: Memory, final: BaseActivation | None,
+    stage: Augmentation | None,
+) -> Array:  # fmt: skip
     """Fill in the gradients, for d = dL/dy (dL/dz where the activation is left to the loss)."""
     dx: Array | None = d
     if final is not None and layer is final:
@@ -111,6 +128,9 @@ def _backward(
             step.dy, step.dz = d, layer.activation._backward(d, True, memory)
         assert step.dz is not None
         dx = layer.transform_backward(step.dz, True, memory)
+    elif stage is not None:
+        step.dy = step.dz = d
+        dx = stage.backward(d, True, memory) if layer is stage.layers[-1] else d
     else:
         step.dy = step.dz = d
         dx = layer.run_backward(d, True, memory)

@@ -66,7 +66,7 @@ class SplitUpdate:
         self.model._add_penalties(params, grads)
         slots = {
             f"{name}/{slot}": array
-            for slot in self.optimizer.slot_names
+            for slot in self.optimizer.used_slots
             for name, array in self._parts(self._slots(slot)).items()
         }
         self.optimizer.update(params, grads, self.model.kernels, slots)
@@ -77,7 +77,7 @@ class SplitUpdate:
 
     def spread_slots(self) -> None:
         """The same for the optimizer's slots."""
-        for slot in self.optimizer.slot_names:
+        for slot in self.optimizer.used_slots:
             self.total.exchange(*self._copies(self._slots(slot)))
 
     def _slots(self, slot: str) -> dict[str, Array]:

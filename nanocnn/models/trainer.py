@@ -102,6 +102,9 @@ class Trainer(Evaluator):
         callbacks get their state back, and the history includes the earlier epochs. A warning says
         if nothing is left to train, because all `epochs` are done or `EarlyStopping` had stopped.
 
+        With an optimizer's `use_ema` the averages become the weights after the last epoch; the
+        checkpoints of `ModelCheckpoint` have both, and training resumes from these.
+
         `shards`: each batch is cut into as many equal parts, of which each computes its gradient by
         itself; these are added in a fixed order. Processes that an MPI launcher started share them
         out, and get the same bits for any number of processes. None is one for each process, or
@@ -190,6 +193,7 @@ class Trainer(Evaluator):
                     progress.end(logs, means.count)
                     run.close_epoch(self, epoch, logs)
                     run.agree(self, epoch, pressed)
+                self.optimizer.finalize_variable_values(self.trainable_weights)
         except BaseException as error:
             self._spread_slots()  # all processes come here, or have ended
             if isinstance(error, (KeyboardInterrupt, Terminated)):

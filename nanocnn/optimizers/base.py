@@ -16,8 +16,10 @@ import numpy as np
 
 from ..common.arrays import Array
 from ..common.config import Configured, deserialize, refuse_unknown
-from ..common.validate import number, one_of
+from ..common.validate import flag, integer, number, one_of
 from .schedules import SCHEDULES, Schedule
+
+EMA = "ema"  # the slot of the average; RMSprop's "average" is that of the gradient
 
 
 class Optimizer(Configured):
@@ -26,15 +28,19 @@ class Optimizer(Configured):
     `learning_rate`: a number or a `Schedule`. Clipping, at most one of: `clipnorm` (the L2 norm of
     each gradient), `global_clipnorm` (of all gradients together) or `clipvalue` (each element).
     `weight_decay`: each step first multiplies parameters by 1 - learning_rate * weight_decay.
+    `use_ema`: each step also moves an exponential average of the parameters, the slot "ema":
+    average = ema_momentum * average + (1 - ema_momentum) * parameter; the first step copies them.
+    `fit` ends with the averages as the weights, and every `ema_overwrite_frequency` steps they
+    replace them in between; `train_on_batch` leaves that to `finalize_variable_values`.
     State: `iterations`, and `slots`, arrays of the parameter's shape keyed "parameter name/slot":
     another dict whenever an array of it is replaced. `numbers`: what a step reads that may change
     before the next one (kernels/reference_training.py); always the same array.
-    Raises ValueError for an argument out of range. Source: keras/src/optimizers/optimizer.py.
+    Raises ValueError for an argument out of range. Source: keras/src/optimizers/base_optimizer.py.
     """
 
     operation = ""  # its kernel
     all_slots: tuple[str, ...] = ()  # the kernel's, in order
-    slot_names: tuple[str, ...] = ()  # those that are used
+    slot_names: tuple[str, ...] = ()  # those of them that are used
     decoupled = False  # weight decay is no term of the gradient in PyTorch's form either
 
     def __init__(
@@ -45,6 +51,9 @@ class Optimizer(Configured):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
         form: str = "keras",
         **unknown: Any,
     ) -> None:
@@ -61,7 +70,16 @@ class Optimizer(Configured):
                 f"{type(self).__name__}: clipnorm={clipnorm}, clipvalue={clipvalue}, "
                 f"global_clipnorm={global_clipnorm}, expected at most one, more than 0"
             )
-        self.numbers = np.zeros(9)
+        kind = type(self).__name__
+        self.use_ema = flag(use_ema, f"{kind}: use_ema")
+        self.ema_momentum = number(
+            ema_momentum, f"{kind}: ema_momentum", lambda value: 0 <= value <= 1, "from 0 to 1"
+        )
+        every = ema_overwrite_frequency
+        if every is not None:
+            every = integer(every, f"{kind}: ema_overwrite_frequency other than None")
+        self.ema_overwrite_frequency = every
+        self.numbers = np.zeros(11)
         self.reset()
         self._model: ref[Any] | None = None
 
@@ -141,6 +159,11 @@ class Optimizer(Configured):
             self.clipnorm or self.global_clipnorm or inf,
         )
         self.numbers[4 : 4 + len(own)] = own
+        every = self.ema_overwrite_frequency
+        self.numbers[9:] = (
+            self.ema_momentum if self.iterations else 0.0,
+            every is not None and (self.iterations + 1) % every == 0,
+        )
 
     def update(
         self,
@@ -169,17 +192,45 @@ class Optimizer(Configured):
             weights, gradients, *each, self.numbers, *self._flags(),
             scales=scales, clips=self.clipvalue is not None,
         )  # fmt: skip
+        if self.use_ema:
+            averages = [slots[f"{name}/{EMA}"] for name in params]
+            kernels.ema_update(weights, averages, self.numbers)
 
     def advance(self) -> None:
         """Count an update that took place."""
         self.iterations += 1
 
     def allocate(self, params: dict[str, Array]) -> None:
-        """Create the slots of these parameters that do not exist yet, as zeros."""
+        """Create the slots of these parameters that do not exist yet, as zeros.
+
+        An average that begins later than the first step begins with the parameter.
+        """
         for name, param in params.items():
-            for slot in self.slot_names:
+            for slot in self.used_slots:
                 if f"{name}/{slot}" not in self.slots:
-                    self.slots[f"{name}/{slot}"] = np.zeros_like(param)
+                    begins = slot == EMA and self.iterations > 0
+                    self.slots[f"{name}/{slot}"] = param.copy() if begins else np.zeros_like(param)
+
+    @property
+    def used_slots(self) -> tuple[str, ...]:
+        """The names of all slots, that of the average included."""
+        return (*self.slot_names, EMA) if self.use_ema else self.slot_names
+
+    def averages(self, params: dict[str, Array]) -> dict[str, Array]:
+        """The averages of these parameters so far, by the parameters' names: the arrays themselves.
+
+        {} without `use_ema`, and before the first step.
+        """
+        keys = {name: f"{name}/{EMA}" for name in params if self.use_ema}
+        return {name: self.slots[key] for name, key in keys.items() if key in self.slots}
+
+    def finalize_variable_values(self, var_list: dict[str, Array]) -> None:
+        """Overwrite these parameters, a model's `trainable_weights`, by their averages.
+
+        Without `use_ema` nothing changes.
+        """
+        for name, average in self.averages(var_list).items():
+            var_list[name][...] = average
 
     def get_state(self) -> dict[str, Array]:
         """Return copies of `iteration` and every slot."""

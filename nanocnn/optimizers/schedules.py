@@ -164,8 +164,43 @@ class InverseTimeDecay(_Decay):
         return self.initial_learning_rate / (1 + self.decay_rate * self._periods(step))
 
 
+@dataclass(frozen=True)
+class OneCycle(Schedule):
+    """Half a cosine up to max_learning_rate, then half a cosine down, over `total_steps` updates.
+
+    It rises from max / div_factor for `pct_start` (0 to 1) of the steps, falls to
+    max / div_factor / final_div_factor in update number total_steps - 1, and stays there.
+    Keras has none: a .h5 or .keras file keeps no optimizer with it. Units and errors: `Schedule`.
+    Source: torch.optim.lr_scheduler.OneCycleLR; Smith & Topin 2017.
+    """
+
+    positive: ClassVar = ("total_steps", "div_factor", "final_div_factor")
+    max_learning_rate: float
+    total_steps: int
+    pct_start: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        where = "OneCycle: pct_start"
+        number(self.pct_start, where, lambda value: 0 <= value <= 1, "from 0 to 1")
+
+    def _rate(self, step: int) -> float:
+        last = self.total_steps - 1
+        top = self.pct_start * self.total_steps - 1  # the step of the maximum, -1 if there is none
+        now = min(step, last)
+        first = self.max_learning_rate / self.div_factor
+        if now <= top:
+            start, end, done = first, self.max_learning_rate, now / top if top > 0 else 1.0
+        else:
+            start, end = self.max_learning_rate, first / self.final_div_factor
+            done = (now - top) / (last - top)
+        return end + (start - end) / 2 * (1 + cos(pi * done))
+
+
 SCHEDULES: dict[str, type[Schedule]] = {
     schedule.__name__: schedule
     for schedule in (ExponentialDecay, PiecewiseConstantDecay, CosineDecay, PolynomialDecay,
-                     InverseTimeDecay)
+                     InverseTimeDecay, OneCycle)
 }  # fmt: skip

@@ -27,8 +27,8 @@ FIXED = {
     "interpolation": "bilinear", "reduction": "sum_over_batch_size",
 }  # fmt: skip
 IGNORED = {
-    *("name", "dtype", "seed", "batch_input_shape", "renorm_momentum", "fn", "ema_momentum"),
-    *("ema_overwrite_frequency", "jit_compile", "is_legacy_optimizer", "loss_scale_factor"),
+    *("name", "dtype", "seed", "batch_input_shape", "renorm_momentum", "fn"),
+    *("jit_compile", "is_legacy_optimizer", "loss_scale_factor"),
     *(f"{weight}_initializer" for weight in ("gamma", "beta", *STATE)),
 }
 # Suffixes of such arguments.

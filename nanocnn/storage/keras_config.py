@@ -8,6 +8,7 @@ from ..common.errors import ModelFileError, unknown, warn
 from ..losses import LOSSES
 from ..metrics import CLASSES, METRICS
 from ..optimizers import OPTIMIZERS
+from ..optimizers.base import EMA
 from ..optimizers.schedules import SCHEDULES
 from .architecture import FIXED, STATE, Config, Shape, check_supported, read_architecture
 from .keras_chain import Place, flatten, snake_case
@@ -15,7 +16,8 @@ from .safe_zip import parse_json
 from .snapshot import Snapshot
 
 KERAS_VERSION = "3.10.0"  # the version whose format is written
-OWN_LAYERS = ("RandomElastic",)  # which Keras lacks, and which only act in training
+OWN_LAYERS = ("RandomElastic",)  # that Keras lacks; they only act in training
+OURS = {"OneCycle"}  # schedules that Keras lacks
 BY_CLASS = {kind.__name__: kind for kind in LOSSES.values()}
 # nanocnn's slots: their names in Keras 3, Keras 2 and before Keras 2.11.
 SLOTS = {
@@ -24,6 +26,7 @@ SLOTS = {
     "vmax": ("velocity_hat", "vhat", "vhat"),
     "momentum": ("momentum", "m", "momentum"),
 }
+AVERAGE = ("average", "average", "average")  # of the weights
 ADADELTA_SLOTS = {
     "v": ("accumulated_grad", "accumulated_grad", "accum_grad"),
     "delta": ("accumulated_delta_var", "accumulated_delta_var", "accum_var"),
@@ -226,10 +229,12 @@ def write_training(config: Config | None) -> Config | None:
         for part, key, default in lacks:
             if part["config"].pop(key, default) != default:
                 raise ModelFileError(f"Keras's {part['class_name']} has no {key}")
+        rate = optimizer["config"].get("learning_rate")
+        if isinstance(rate, dict) and rate["class_name"] in OURS:
+            raise ModelFileError(f"Keras has no {rate['class_name']}")
     except ValueError as error:
         warn(f"the file stores the weights but not how the model was compiled: {error}")
         return None
-    rate = optimizer["config"].get("learning_rate")
     if isinstance(rate, dict):
         optimizer["config"]["learning_rate"] = keras_object("keras.optimizers.schedules", rate)
     return {
@@ -248,7 +253,8 @@ def slot_order(snapshot: Snapshot) -> list[tuple[str, str, tuple[str, ...]]]:
     """Return (weight, slot, slot's names in Keras) of the optimizer's arrays in Keras's order.
 
     The snapshot is compiled; frozen layers have no slots. Source: the `build` methods in
-    keras/src/optimizers: Adam's m and v alternate, other slots come in blocks.
+    keras/src/optimizers: the averages come first, Adam's m and v alternate, other slots come in
+    blocks.
     """
     assert snapshot.compile_config is not None
     optimizer = snapshot.compile_config["optimizer"]
@@ -266,5 +272,7 @@ def slot_order(snapshot: Snapshot) -> list[tuple[str, str, tuple[str, ...]]]:
         blocks = [["v", "delta"]]
     else:  # Adam, AdamW, Nadam
         blocks = [["m", "v"]] + [["vmax"]] * bool(config.get("amsgrad"))
+    blocks = [[EMA]] * bool(config.get("use_ema")) + blocks
     names = {"RMSprop": RMSPROP_SLOTS, "Adadelta": ADADELTA_SLOTS}.get(kind, SLOTS)
+    names = {**names, EMA: AVERAGE}
     return [(weight, s, names[s]) for block in blocks for weight in trained for s in block]

@@ -23,6 +23,7 @@ from nanocnn import (
     Layer,
     MaxPooling2D,
     MeanSquaredError,
+    OneCycle,
     PiecewiseConstantDecay,
     PolynomialDecay,
     RMSprop,
@@ -52,6 +53,7 @@ OTHERS = [
     (SCHEDULES, SCHEDULE),
     (SCHEDULES, ExponentialDecay(0.1, 10, 0.5, True)),
     (SCHEDULES, InverseTimeDecay(0.1, 10, 0.5)),
+    (SCHEDULES, OneCycle(0.1, 10, 0.5)),
     (SCHEDULES, PiecewiseConstantDecay([1, 2], [0.3, 0.2, 0.1])),
     (SCHEDULES, PolynomialDecay(0.1, 10, cycle=True)),
     (LOSSES, CategoricalCrossentropy(label_smoothing=0.25)),
@@ -61,6 +63,7 @@ OTHERS = [
     (OPTIMIZERS, RMSprop(SCHEDULE, rho=0.5, centered=True, form="pytorch")),
     (OPTIMIZERS, Adam(amsgrad=True, global_clipnorm=1.0)),
     (OPTIMIZERS, AdamW(0.5, 0.25, beta_1=0.5)),
+    (OPTIMIZERS, Adam(use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=7)),
 ]
 
 
@@ -94,7 +97,8 @@ def test_losses_optimizers_and_schedules(known, thing):
 def test_arguments_passed_on_as_options_are_included():
     assert set(AdamW().get_config()) == {
         "learning_rate", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "form",
-        "beta_1", "beta_2", "epsilon", "amsgrad",
+        "use_ema", "ema_momentum", "ema_overwrite_frequency", "beta_1", "beta_2",
+        "epsilon", "amsgrad",
     }  # fmt: skip
     assert arguments(MeanSquaredError) == {}
 

@@ -219,10 +219,11 @@ UPDATES = {  # the numbers of an optimizer's own, its states (in two sets), and 
 }
 
 
-def settings(*own, shrink=0.0, decay=0.0, clipvalue=np.inf, clipnorm=0.5):
+def settings(*own, shrink=0.0, decay=0.0, clipvalue=np.inf, clipnorm=0.5, ema=(0.0, 0.0)):
     """What the updates read from an array."""
-    found = np.zeros(9)
+    found = np.zeros(11)
     found[: 4 + len(own)] = shrink, decay, clipvalue, clipnorm, *own
+    found[9:] = ema
     return found
 
 
@@ -243,6 +244,10 @@ def optimizers(kernels, draw):
             for _ in range(3):
                 update(*states, *none, settings(*own, **changes), *flag, scales, clips)
             yield f"{name} {count} states {flag} {clips}", [x for state in states for x in state]
+    for overwrites in (False, True):
+        params, averages = arrays(), arrays()
+        kernels.ema_update(params, averages, settings(ema=(0.99, overwrites)))
+        yield f"ema {overwrites}", params + averages
     params, grads, factors = arrays(), arrays(), draw.fractions(len(PARAMETERS)).astype(float)
     yield "l2 penalty", kernels.l2_penalty(params, factors)
     kernels.l2_gradient(params, grads, factors)

@@ -110,9 +110,23 @@ def test_adam(dtype, rng):
         moment = fma(fma(grad, grad, -moment), one - beta2, moment)
         root = Number(float(np.sqrt(np.dtype(dtype).type(float(moment)))), dtype)
         want.append((float(param - b * mean / fma(root, c, epsilon)), float(mean), float(moment)))
-    table = np.array([0, 0, np.inf, np.inf, *own])
+    table = np.array([0, 0, np.inf, np.inf, *own, 0, 0])
     fast.adam_update([w], [g], [m], [v], [], table)
     assert_array_equal(np.array([w, m, v], np.float64).T, want)
+
+
+@pytest.mark.parametrize("momentum", [0.99, 0.7, 0.0, 1.0])
+def test_average_of_the_weights(dtype, rng, momentum):
+    w, a = rng.normal(size=(2, 33)).astype(dtype)
+    (m,), one = numbers([momentum], dtype), Number(1, dtype)
+    pairs = zip(numbers(w, dtype), numbers(a, dtype), strict=True)
+    want = [float(fma(m, each, (one - m) * param)) for param, each in pairs]
+    given = w.copy()
+    for overwrites in (0, 1):
+        mean = a.copy()
+        fast.ema_update([w], [mean], np.array([*[0] * 9, momentum, overwrites]))
+        assert_array_equal(mean.astype(float), want)
+        assert_array_equal(w, mean if overwrites else given)
 
 
 def test_exp(dtype, rng):

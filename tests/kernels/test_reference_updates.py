@@ -92,6 +92,20 @@ def test_adadelta_update(kernels, dtype):
     close(path(update, gradients, dtype, True, True), expected, dtype)
 
 
+def test_ema_update(kernels, dtype):
+    """An average that begins as the weights after the first step, and replaces them at last."""
+    path = drawn_gradients(dtype)
+    average, expected = np.full(37, 7, dtype), path[0].astype(float)
+    for step, weights in enumerate(path):
+        before = weights.copy()
+        momentum, overwrites = 0.8 * (step > 0), step == 9
+        kernels.ema_update([weights], [average], numbers(ema=(momentum, overwrites)))
+        expected = momentum * expected + (1 - momentum) * before.astype(float)
+        close(average, expected, dtype)
+        assert step or (average == before).all()
+        assert (weights == (average if overwrites else before)).all()
+
+
 def test_nadam_update(kernels, dtype):
     """The numbers are those of `Nadam`, whose bias corrections are checked with it."""
     gradients, optimizer = drawn_gradients(dtype), Nadam(0.01, epsilon=1e-4)

@@ -44,7 +44,9 @@ SAMPLE = str(files("nanocnn.data") / "sample")
 PHOTO = np.pad(np.zeros((9, 3)), 9, constant_values=255.0)
 DECAY = dict(initial_learning_rate=0.1, decay_steps=10, decay_rate=0.5, staircase=True)
 WATCH = dict(monitor="loss", mode="min")
-OPTIMIZER = dict(learning_rate=0.1, weight_decay=0.1, form="keras")
+OPTIMIZER = dict(
+    learning_rate=0.1, weight_decay=0.1, use_ema=True, ema_overwrite_frequency=5, form="keras"
+)
 BATCH = dict(x=X, y=Y, sample_weight=np.ones(4))
 LINEAR = dict(activation="relu", use_bias=True, kernel_initializer="ones", bias_initializer="zeros",
               kernel_regularizer=0.1, name="thing", trainable=True)  # fmt: skip
@@ -119,6 +121,7 @@ EXAMPLES = {
     "Schedule.__call__": dict(step=1),
     "ExponentialDecay": DECAY,
     "InverseTimeDecay": DECAY,
+    "OneCycle": dict(max_learning_rate=0.1, total_steps=10),
     "PolynomialDecay": dict(initial_learning_rate=0.1, decay_steps=10, power=2, cycle=True),
     "CosineDecay": dict(initial_learning_rate=0.1, decay_steps=10, warmup_target=1, warmup_steps=5),
     "PiecewiseConstantDecay": dict(boundaries=[5, 10], values=[0.1, 0.2, 0.3]),
@@ -128,6 +131,7 @@ EXAMPLES = {
     "LearningRateScheduler": dict(schedule=CosineDecay(0.1, 10)),
     "ModelCheckpoint": dict(filepath="a.npz", initial_value_threshold=1.0, **WATCH),
     "ReduceLROnPlateau": WATCH,
+    "SwapEMAWeights": dict(swap_on_epoch=True),
     "TensorBoard": dict(log_dir="logs", update_freq="batch"),
     "TerminateOnNaN": {},
     "plots.GradientRecorder": {},

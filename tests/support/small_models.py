@@ -21,6 +21,7 @@ from nanocnn import (
     InverseTimeDecay,
     MaxPooling2D,
     Nadam,
+    OneCycle,
     PiecewiseConstantDecay,
     PolynomialDecay,
     RMSprop,
@@ -43,6 +44,10 @@ OPTIMIZERS = {
     "adadelta": lambda: Adadelta(0.5, rho=0.9),
     "nadam": lambda: Nadam(0.002, clipvalue=0.1),
     "inverse time": lambda: Adam(InverseTimeDecay(0.01, 3, 0.5)),
+    "one cycle": lambda: Adam(OneCycle(0.01, 9)),
+    "averaged": lambda: RMSprop(
+        0.002, centered=True, use_ema=True, ema_momentum=0.8, ema_overwrite_frequency=3
+    ),
 }
 
 

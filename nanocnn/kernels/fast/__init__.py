@@ -64,6 +64,7 @@ from .norms import clip_scales, l2_gradient, l2_penalty
 from .optimizers import (
     adadelta_update,
     adam_update,
+    ema_update,
     nadam_update,
     rmsprop_update,
     sgd_update,
@@ -115,6 +116,7 @@ __all__ = [
     "dropout_forward",
     "elu_backward",
     "elu_forward",
+    "ema_update",
     "fuses",
     "gelu_backward",
     "gelu_forward",

@@ -17,7 +17,7 @@ from .addresses import address_table, item_range, row_pointers, row_range
 from .outputs import Array, check_arrays
 
 SHRINK, DECAY, CLIPVALUE, CLIPNORM, OWN = range(5)  # places in `numbers`, which has NUMBERS items
-NUMBERS = 9
+EMA_MOMENTUM, EMA_OVERWRITES, NUMBERS = 9, 10, 11
 
 
 def _step(
@@ -302,3 +302,31 @@ def _nadam(part, parts, table, like, numbers, scales, scaled, clips):
             store_row(v, i, moment, left)
             step = fma(m_size, mean, g_size * g) / (sqrt(moment) + epsilon)
             store_row(param, i, w - step, left)
+
+
+def ema_update(params: Sequence[Array], averages: Sequence[Array], numbers: Array) -> None:
+    """average = momentum*average + (1-momentum)*param; param = average if `numbers` say so."""
+    if len(params) == 0:
+        return
+    check_arrays((NUMBERS,), np.float64, numbers=numbers)
+    states = {"params": params, "averages": averages}
+    table, parts = address_table(states, [*states])
+    run(_ema, parts, table, params[0].reshape(-1), numbers)
+
+
+@kernel
+def _ema(part, parts, table, like, numbers):
+    p = pointer(like)
+    momentum, overwrites = splat(p, numbers[EMA_MOMENTUM]), numbers[EMA_OVERWRITES] != 0
+    rest = splat(p, 1) - momentum
+    first, last = row_range(part, parts, table)
+    for row in range(first, last):
+        param, average, _, _, _ = row_pointers(p, table, row)
+        start, stop = item_range(part, parts, table, row)
+        for i in range(start, stop, lanes(p)):
+            left = stop - i
+            mean = load_row(average, i, left)
+            mean = fma(momentum, mean, rest * load_row(param, i, left))
+            store_row(average, i, mean, left)
+            if overwrites:
+                store_row(param, i, mean, left)

@@ -83,6 +83,9 @@ def updates(rng, dtype, shapes):
     yield "nadam_update", (draw(), draw(), draw(), draw(0), numbers(0.1, 0.02, 0.9, 0.999, 1e-7))
     yield "nadam_update", (draw(), draw(), draw(), draw(0),
                            numbers(0.1, 0.02, 0.9, 0.999, 1e-7, **changes), scales, True)
+    yield "ema_update", (draw(), draw(), numbers(ema=(0.9, 0)))
+    yield "ema_update", (draw(), draw(), numbers(ema=(0.99, 1)))
+    yield "ema_update", (draw(), draw(), numbers(ema=(0.0, 0)))
 
 
 # fmt: on
@@ -139,6 +142,7 @@ def test_hostile_numbers_give_what_the_reference_gives(dtype, rng):
 
 def test_no_parameters():
     fast.sgd_update([], [], [], numbers(0.1))
+    fast.ema_update([], [], numbers())
     fast.l2_gradient([], [], np.ones(0))
     fast.clip_scales([], numbers(clipnorm=1.0), True, np.ones(0))
     assert fast.l2_penalty([], np.ones(0)) == [0]
