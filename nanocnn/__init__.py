@@ -38,7 +38,7 @@ _MODULES = ("data", "distributed", "gradcheck", "plots", "trace")
 # Keras's modules, which `import *` leaves out.
 _KERAS_MODULES = (
     "activations", "backend", "callbacks", "datasets", "initializers", "layers", "losses",
-    "metrics", "models", "optimizers", "regularizers", "utils",
+    "metrics", "models", "optimizers", "preprocessing", "regularizers", "utils",
 )  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -9,6 +9,7 @@ from inspect import Parameter, signature
 from typing import Any, TypeVar, cast
 
 from .errors import unknown
+from .validate import to_python
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -76,7 +77,7 @@ FIXED: dict[str, tuple[Any, str]] = {
     **{f"{each}_regularizer": (None, PENALTY) for each in ("bias", "activity", "beta", "gamma")},
     **{f"{each}_constraint": (None, NONE) for each in ("kernel", "bias", "beta", "gamma")},
 }
-WITHOUT_EFFECT = ("autocast", "batch_size", "name", "value_range")  # on results
+WITHOUT_EFFECT = ("autocast", "batch_size", "name")  # on results
 
 
 class Checked:
@@ -200,6 +201,6 @@ def _folded(name: object) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return [_plain(each) for each in value]
-    return serialize(value) if hasattr(value, "get_config") else value
+    return serialize(value) if hasattr(value, "get_config") else to_python(value)

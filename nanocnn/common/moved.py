@@ -25,6 +25,9 @@ MOVED = {
     "nanocnn.layers.advanced_activations": "nanocnn.layers",
     "nanocnn.layers.convolutional": "nanocnn.layers",
     "nanocnn.layers.core": "nanocnn.layers",
+    "nanocnn.layers.experimental": "nanocnn.layers",
+    "nanocnn.layers.experimental.preprocessing": "nanocnn.layers",
+    "nanocnn.layers.preprocessing": "nanocnn.layers",
     "nanocnn.utils.np_utils": "nanocnn.utils",
 }
 

@@ -23,6 +23,12 @@ _ADVICE = {
     "subclass Layer, with forward and backward": "Lambda",
     "kernels have an L2 penalty only: use L2": "L1 L1L2 l1 l1_l2",
     "give fit a generator of batches (x, y)": "RandomFlip image_dataset_from_directory",
+    "use RandomElastic": "RandomElasticTransform",
+    "read the images into an array and use flow": "flow_from_directory flow_from_dataframe "
+    "load_img img_to_array",
+    "use next(datagen.flow(x)), or the layers RandomRotation, RandomTranslation, RandomZoom":
+    "random_transform apply_transform get_random_transform",
+    "rescale= is all it does": "standardize",
     "use nanocnn.data.mnist.load(name='fashion_mnist')": "fashion_mnist",
     "arrays are NumPy's: use numpy": "ops",
     "use nanocnn.sklearn.CNNClassifier": "wrappers",

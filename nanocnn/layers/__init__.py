@@ -20,7 +20,7 @@ from .dropout import Dropout
 from .linear import Conv2D, Dense
 from .normalization import BatchNormalization
 from .pooling import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
-from .preprocessing import Normalization, Rescaling
+from .scaling import Normalization, Rescaling
 from .shape import Flatten, Input, Reshape, ZeroPadding2D
 
 __getattr__ = names_of(__name__)

@@ -79,7 +79,9 @@ class Geometric(RandomTransform):
     """Base class: images are sampled at other places, bilinearly.
 
     `fill_mode` says what lies outside of the image: "constant" is `fill_value`, "nearest" the pixel
-    at the border, "reflect" the image mirrored at its border, "wrap" the image again.
+    at the border, "reflect" the image mirrored at its border, "wrap" the image again. All are those
+    of Keras on TensorFlow, but for "wrap", where TensorFlow does not mix the last pixel of a row
+    with the first.
     """
 
     def __init__(
@@ -186,7 +188,7 @@ class RandomZoom(Geometric):
         self.row()
 
     def row(self) -> Row:
-        least = -1 + 1e-7  # -1 would show a single point
+        least = -1 + 1e-6  # -1 would show a single point
         height = self._bounds("height_factor", self.height_factor, least, 1)
         if self.width_factor is None:
             return transforms.ZOOM, *height, 0, 0, 1
@@ -201,8 +203,9 @@ class RandomZoom(Geometric):
 class RandomShear(Geometric):
     """Slant images: each row moves right by a share of its y, each column down by one of its x.
 
-    From the top left corner; the two have the same random sign. Factors from 0 to 1. Source:
-    keras/src/layers/preprocessing/image_preprocessing/random_shear.py.
+    From the top left corner; the two have the same random sign. Factors from 0 to 1; a number f is
+    for -f to f before that sign. Source: keras/src/layers/preprocessing/image_preprocessing/
+    random_shear.py.
     """
 
     def __init__(self, x_factor: Any = 0.0, y_factor: Any = 0.0, **options: Any) -> None:
@@ -211,8 +214,12 @@ class RandomShear(Geometric):
         self.row()
 
     def row(self) -> Row:
-        x = self._bounds("x_factor", self.x_factor, 0, 1)
-        return transforms.SHEAR, *x, *self._bounds("y_factor", self.y_factor, 0, 1), 0
+        x, y = self._either("x_factor", self.x_factor), self._either("y_factor", self.y_factor)
+        return transforms.SHEAR, *x, *y, 0
+
+    def _either(self, name: str, value: Any) -> tuple[float, float]:
+        low, high = self._bounds(name, value, 0, 1)
+        return (low, high) if isinstance(value, (tuple, list)) else (-high, high)
 
 
 class RandomElastic(Geometric):
@@ -224,7 +231,7 @@ class RandomElastic(Geometric):
 
     Where a layer is composed with others, the displacement is that of the output's pixels. After
     Simard et al. 2003, "Best practices for convolutional neural networks", with a spline in place
-    of the Gaussian; Keras has no such layer.
+    of the Gaussian; Keras's RandomElasticTransform is another.
     """
 
     equation = "y[p] = x[p + d(p)], d drawn for each sample"
@@ -248,7 +255,7 @@ class RandomErasing(RandomTransform):
     factor      the probability of an erasure, from 0 to 1; a number p is for 0 to p, as in Keras
     scale       shares of the image's area: height and width of the rectangle are the roots of two
                 such shares times the image's; a pair of numbers from 0 to 1, or one for 0 to it
-    fill_value  a number; Keras's default is noise
+    fill_value  a number in `value_range`, to which Keras clips it; Keras's default is noise
 
     Source: keras/src/layers/preprocessing/image_preprocessing/random_erasing.py, after
     Zhong et al. 2017; see `RandomTransform`.
@@ -261,11 +268,20 @@ class RandomErasing(RandomTransform):
         factor: Any = 1.0,
         scale: Any = (0.02, 0.33),
         fill_value: float = 0.0,
+        value_range: tuple[float, float] = (0, 255),
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.factor, self.scale = factor, scale
-        self.fill_value = number(fill_value, "RandomErasing: fill_value")
+        self.factor, self.scale, self.value_range = factor, scale, value_range
+        if not isinstance(value_range, (tuple, list)) or len(value_range) != 2:
+            raise ValueError(
+                f"RandomErasing: value_range={value_range!r:.80}, expected (lowest, highest)"
+            )
+        low, high = (number(each, "RandomErasing: value_range") for each in value_range)
+        self.fill_value = number(
+            fill_value, "RandomErasing: fill_value", lambda value: low <= value <= high,
+            f"of value_range, from {low:g} to {high:g}",
+        )  # fmt: skip
         self.row()
 
     def row(self) -> Row:

@@ -95,6 +95,8 @@ class BatchSource(Source):
     """What yields batches: an iterator such as a generator, which is read once; an object with
     `__getitem__` and `__len__` such as a `keras.utils.PyDataset`; or what is iterated anew.
 
+    What is both, such as `ImageDataGenerator.flow`, is an iterator if there are `steps`.
+
     The first batch is read and checked now, and not lost. `name`: the argument, for errors.
     """
 
@@ -107,7 +109,8 @@ class BatchSource(Source):
             size = None
         self._size = None if size is None else integer(size, f"{name}: number of batches")
         self.length = self.steps or self._size
-        self._once = given if isinstance(given, Iterator) else None
+        indexed = self.steps is None and self._size is not None and hasattr(given, "__getitem__")
+        self._once = given if isinstance(given, Iterator) and not indexed else None
         first = next(self._all(None), END)
         if first is END:
             raise ValueError(f"{name}: yields no batch, expected one or more")

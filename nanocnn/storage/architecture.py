@@ -24,14 +24,17 @@ MAX_LAYERS = 10_000  # 4 MB of JSON could have 100,000, which take minutes to bu
 # Keras arguments with only one supported value, and those without effect in nanocnn.
 FIXED = {
     "axis": -1, "data_format": "channels_last", "decay": 0.0, "groups": 1,
-    "reduction": "sum_over_batch_size",
+    "interpolation": "bilinear", "reduction": "sum_over_batch_size",
 }  # fmt: skip
 IGNORED = {
     *("name", "dtype", "seed", "batch_input_shape", "renorm_momentum", "fn"),
     *("jit_compile", "is_legacy_optimizer", "loss_scale_factor"),
     *(f"{weight}_initializer" for weight in ("gamma", "beta", *STATE)),
 }
-TRAINING_ONLY = ("_regularizer", "_constraint", "noise_shape")  # suffixes of such arguments
+# Suffixes of such arguments.
+TRAINING_ONLY = ("_regularizer", "_constraint", "noise_shape", "interpolation", "fill_value")
+# Keras's layers that are not here, and that are the identity but in training.
+TRAINING_LAYERS = ("GaussianNoise", "RandomBrightness", "RandomContrast", "RandomFlip")
 # Names of arguments in earlier versions of Keras, by class.
 OLD_WORDS = {
     "InputLayer": {"batch_input_shape": "batch_shape"},
@@ -52,6 +55,16 @@ def check_supported(config: Config, known: Any) -> None:
             raise ModelFileError(f"argument {key}={value!r:.80} is not supported")
         if value != FIXED[key]:
             raise ModelFileError(f"{key}={value!r:.80} is not supported, only {FIXED[key]!r}")
+
+
+def is_left_out(entry: Any, problems: list[str]) -> bool:
+    """Whether a layer is one of `TRAINING_LAYERS`, which is then described in `problems`."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
+        return False
+    if (kind := entry.get("class_name")) not in TRAINING_LAYERS:
+        return False
+    problems.append(f"layer {entry['config'].get('name')!r:.80} ({kind}) is not supported")
+    return True
 
 
 def read_layer(entry: Any, index: int, problems: list[str]) -> Layer:
@@ -99,6 +112,12 @@ def convert_argument(key: str, value: Any) -> Any:
         return value[0] if value else None
     if key == "kernel_regularizer":
         return get_regularizer(value)
+    if key == "fill_value" and (value is None or isinstance(value, list)):  # of RandomErasing
+        raise ValueError(f"fill_value={value!r:.80} is not supported, only a number")
+    if key in ("x_factor", "y_factor") and isinstance(value, list) and len(value) == 2:
+        # Keras writes the number f of a RandomShear as (-f, f), and fails to read it.
+        symmetric = all(isinstance(each, (int, float)) for each in value) and value[0] == -value[1]
+        return value[1] if symmetric else value
     if key.endswith("_initializer"):
         try:
             canonical(value)
@@ -140,8 +159,14 @@ def read_architecture(
         raise ModelFileError("model without layers in its config")
     if len(entries) > MAX_LAYERS:
         raise ModelFileError(f"model of {len(entries)} layers, expected at most {MAX_LAYERS}")
-    layers = [read_layer(entry, index, problems) for index, entry in enumerate(entries)]
-    if not isinstance(layers[0], Input):  # Keras 2 stores the shape in the first layer
+    layers = [
+        read_layer(entry, index, problems)
+        for index, entry in enumerate(entries)
+        if not is_left_out(entry, problems)
+    ]
+    if not layers or not isinstance(
+        layers[0], Input
+    ):  # Keras 2 stores the shape in the first layer
         shape = entries[0]["config"].get("batch_input_shape") or config.get("build_input_shape")
         first = {"name": "input_layer", "batch_shape": shape or []}
         layers.insert(0, read_layer({"class_name": "InputLayer", "config": first}, 0, problems))

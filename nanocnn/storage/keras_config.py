@@ -1,5 +1,6 @@
 """Keras's configs of model, loss, metrics and optimizer, and its order of variables."""
 
+from dataclasses import replace
 from typing import Any
 
 from ..common.config import arguments, match_name
@@ -15,6 +16,7 @@ from .safe_zip import parse_json
 from .snapshot import Snapshot
 
 KERAS_VERSION = "3.10.0"  # the version whose format is written
+OWN_LAYERS = ("RandomElastic",)  # that Keras lacks; they only act in training
 OURS = {"OneCycle"}  # schedules that Keras lacks
 BY_CLASS = {kind.__name__: kind for kind in LOSSES.values()}
 # nanocnn's slots: their names in Keras 3, Keras 2 and before Keras 2.11.
@@ -159,6 +161,23 @@ def is_metric(name: Any) -> bool:
 def keras_object(module: str, value: Config) -> Config:
     """Return a {"class_name", "config"} as Keras 3 writes it."""
     return {"module": module, **value, "registered_name": None}
+
+
+def without_own_layers(snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot without the layers that Keras lacks, with a warning if there are any.
+
+    They only act in training, and have no weights. `ModelFileError` if no other layer is left.
+    """
+    layers = snapshot.config["layers"]
+    kept = [layer for layer in layers if layer["class_name"] not in OWN_LAYERS]
+    if len(kept) == len(layers):
+        return snapshot
+    lacks = f"Keras has no {', '.join(OWN_LAYERS)}"
+    if len(kept) == 1:
+        raise ModelFileError(f"{lacks}, and the model has no other layer; save it as .npz")
+    warn(f"the file does not store {', '.join(OWN_LAYERS)}, which Keras lacks: predictions are the "
+         "same, training is not; .npz files store it")  # fmt: skip
+    return replace(snapshot, config={**snapshot.config, "layers": kept})
 
 
 def keras_model(config: Config) -> Config:

@@ -20,6 +20,7 @@ from .keras_config import (
     keras_model,
     read_model,
     slot_order,
+    without_own_layers,
     write_training,
 )
 from .keras_weights import optimizer_variables, read_state, read_weights
@@ -74,6 +75,7 @@ def _read_optimizer(h5: SafeFile, found: dict[str, Any], snapshot: Snapshot) -> 
 
 def write(snapshot: Snapshot, file: BinaryIO) -> None:
     """Write the model as Keras's `.h5`; warn of what Keras does not support, and leave it out."""
+    snapshot = without_own_layers(snapshot)
     name = snapshot.config["name"]
     image = io.BytesIO()  # in memory, because HDF5 cannot recover from a full disk
     with import_h5py().File(image, "w") as root:

@@ -17,6 +17,7 @@ from .keras_config import (
     keras_model,
     keras_object,
     read_model,
+    without_own_layers,
     write_training,
 )
 from .keras_weights import hdf5_image, read_optimizer, read_weights
@@ -59,6 +60,7 @@ def model_config(snapshot: Snapshot) -> Config:
 
 def write(snapshot: Snapshot, file: BinaryIO) -> None:
     """Write the model as `.keras`; warn of what Keras does not support, and leave it out."""
+    snapshot = without_own_layers(snapshot)
     model = model_config(snapshot)
     if model["compile_config"] is None:
         snapshot = replace(snapshot, compile_config=None)

@@ -40,7 +40,10 @@ nanocnn.layers.base       Layer
 nanocnn.layers.advanced_activations Activation                           > nanocnn.layers
 nanocnn.layers.convolutional Conv2D MaxPooling2D                         > nanocnn.layers
 nanocnn.layers.core       Dense Dropout Flatten Activation               > nanocnn.layers
+nanocnn.layers.experimental RandomZoom Rescaling                         > nanocnn.layers
+nanocnn.layers.experimental.preprocessing RandomRotation Rescaling       > nanocnn.layers
 nanocnn.layers.linear     Conv2D Dense
+nanocnn.layers.preprocessing Normalization Rescaling                     > nanocnn.layers
 nanocnn.losses            Loss Crossentropy MeanSquaredError get_loss
 nanocnn.memory            Memory Arena                                   > nanocnn.kernels.memory
 nanocnn.metrics           accuracy top_k_categorical_accuracy get_metrics

@@ -22,7 +22,7 @@ LEVELS = [
     ["storage"],
     ["models"],
     ["trace", "gradcheck", "plots"],
-    ["utils", "presets", "sklearn", "doctor", "cli", "__main__"],
+    ["utils", "preprocessing", "presets", "sklearn", "doctor", "cli", "__main__"],
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 

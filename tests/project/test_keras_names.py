@@ -60,6 +60,13 @@ from nanocnn.layers.core import Dense, Dropout, Activation, Flatten
 from nanocnn.layers.convolutional import Conv2D, MaxPooling2D
 from nanocnn.layers.normalization import BatchNormalization
 from nanocnn.layers.pooling import MaxPooling2D
+from nanocnn.layers.experimental.preprocessing import RandomRotation, Rescaling
+from nanocnn.layers.experimental import preprocessing; preprocessing.RandomZoom
+from nanocnn.layers.preprocessing import Normalization
+from nanocnn.preprocessing.image import ImageDataGenerator
+from nanocnn.preprocessing import image; image.ImageDataGenerator
+import nanocnn as keras; keras.preprocessing.image.ImageDataGenerator
+import nanocnn as keras; keras.layers.experimental.preprocessing.RandomRotation(0.1)
 """.strip().splitlines()
 
 
@@ -99,7 +106,11 @@ ABSENT = [
     ("keras.models.load_mdel", r"did you mean 'load_model'\? \(known: .*Sequential"),
     ("keras.datasets.fashion_mnist", r"nanocnn\.data\.mnist\.load\(name='fashion_mnist'\)"),
     ("keras.regularizers.l1", "L2 penalty only: use L2"),
-    ("keras.preprocessing", "a generator"),
+    ("keras.preprocessing.text", "has no attribute 'text'"),
+    ("keras.preprocessing.image.load_img", "read the images into an array"),
+    ("keras.preprocessing.image_dataset_from_directory", "a generator"),
+    ("keras.layers.RandomFlip", "a generator"),
+    ("keras.layers.RandomElasticTransform", "use RandomElastic"),
     ("keras.utils.image_dataset_from_directory", "a generator"),
     ("keras.backend.set_image_dim_ordering", r"images are \(N, height, width, channels\)"),
     ("keras.backend.set_value", r"model\.optimizer\.learning_rate = "),
@@ -121,7 +132,7 @@ def test_a_name_that_is_not_here_is_an_attribute_error_that_says_what_to_use(nam
 
 def test_a_module_that_is_not_here_is_an_import_error_that_says_what_to_use():
     with pytest.raises(ImportError, match="give fit a generator"):
-        exec("from nanocnn.preprocessing.image import ImageDataGenerator")
+        exec("from nanocnn.preprocessing import image_dataset_from_directory")
     with pytest.raises(ImportError, match=r"CNNClassifier"):
         exec("from nanocnn.wrappers.scikit_learn import KerasClassifier")
 

@@ -20,8 +20,10 @@ import pytest
 import nanocnn
 from nanocnn import Dense, ExponentialDecay, Flatten, Input, MeanSquaredError, Sequential, data
 from nanocnn.common.config import Checked, arguments
+from nanocnn.layers.augmentation import RandomTransform
 from nanocnn.losses import Loss
 from nanocnn.metrics import BinaryAccuracy, Precision
+from nanocnn.preprocessing.image import ImageDataGenerator, NumpyArrayIterator
 from support.public_api import (
     DECAY,
     EXAMPLES,
@@ -60,6 +62,8 @@ RECEIVERS = {
     "Normalization": nanocnn.Normalization, "Trace": lambda: TRACE,
     "Schedule": lambda: ExponentialDecay(**DECAY), "Metric": BinaryAccuracy,
     "MeanMetric": BinaryAccuracy, "Precision": Precision,
+    "ImageDataGenerator": lambda: ImageDataGenerator(zoom_range=0.1, validation_split=0.5),
+    "NumpyArrayIterator": lambda: ImageDataGenerator(zoom_range=0.1).flow(X, Y),
 }  # fmt: skip
 
 
@@ -105,11 +109,16 @@ def state(model):
 
 def use(made):
     if isinstance(made, nanocnn.Layer) and type(made) is not nanocnn.Layer:
-        shape = (4, 4, 1) if type(made).__name__.endswith("2D") else (4,)
+        images = type(made).__name__.endswith("2D") or isinstance(made, RandomTransform)
+        shape = (4, 4, 1) if images else (4,)
         layers = [made, Flatten(), Dense(2)] if isinstance(made, Input) else [Input(shape), made]
         used = Sequential(layers, kernels="reference")
         used.layers[-1].forward(np.ones((2, *used.layers[-1].input_shape), np.float32), True)
         used.summary()
+    if isinstance(made, ImageDataGenerator):
+        made = made.flow(X, Y)
+    if isinstance(made, NumpyArrayIterator):
+        made[0]
     if isinstance(made, Loss):
         sparse = isinstance(made, nanocnn.SparseCategoricalCrossentropy)
         made([1] if sparse else [[0, 1]], [[0.2, 0.8]])

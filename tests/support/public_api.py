@@ -81,6 +81,12 @@ EXAMPLES = {
     "LeakyReLU": LAYER,
     "Normalization": dict(mean=0.5, variance=2.0, **LAYER),
     "Normalization.adapt": dict(data=X),
+    "RandomElastic": dict(factor=0.1, **LAYER),
+    "RandomErasing": dict(scale=0.5, **LAYER),
+    "RandomRotation": dict(factor=0.1, **LAYER),
+    "RandomShear": dict(x_factor=0.1, y_factor=(0.1, 0.2), **LAYER),
+    "RandomTranslation": dict(height_factor=0.1, width_factor=(-0.1, 0.2), **LAYER),
+    "RandomZoom": dict(height_factor=0.1, width_factor=(-0.1, 0.2), **LAYER),
     "ReLU": dict(max_value=2.0, **LAYER),
     "Rescaling": dict(scale=0.5, offset=0.1, **LAYER),
     "Reshape": dict(target_shape=(4, -1), **LAYER),
@@ -182,6 +188,18 @@ EXAMPLES = {
     "metrics.classification_report": dict(y_true=Y, y_pred=Y, target_names=["a", "b", "c"]),
     "metrics.confusion_matrix": dict(y_true=Y, y_pred=Y),
     "kernels.geometry.sliding_window": dict(size=(6, 6), kernel=(3, 3)),
+    "preprocessing.image.ImageDataGenerator": dict(
+        rotation_range=5,
+        width_shift_range=0.1,
+        height_shift_range=2,
+        shear_range=0.2,
+        zoom_range=0.1,
+        rescale=0.5,
+        validation_split=0.5,
+    ),
+    "ImageDataGenerator.fit": dict(x=X),
+    "ImageDataGenerator.flow": dict(x=X, y=Y, sample_weight=np.ones(4), subset="training"),
+    "NumpyArrayIterator.__getitem__": dict(idx=0),
     "plots.activations": dict(model=MODEL, image=X[0]),
     "plots.confusion_matrix": dict(y_true=Y, y_pred=Y, class_names=["a", "b", "c"]),
     "plots.filters": dict(model=MODEL, layer="conv2d", most=2),
@@ -206,12 +224,14 @@ INTERNAL = [
     "gradcheck.ArrayCheck", "gradcheck.Report", "kernels.ability",
     "Sequential.from_snapshot", "*.gradient_buffers", "*.set_gradients", "*.transform",
     "backend.clear_session", "utils.plot_model",
-    "*.transform_backward", "data.batches.*", "data.download.*",
+    "*.transform_backward", "*.joins", "data.batches.*", "data.download.*",
     "data.lazy.*", "LazyImages.*",
     "metrics.FunctionMetric", "metrics.get_metrics", "metrics.ratio",
     "Nadam.*", "*.function", "losses.[A-Z]*", "FunctionLoss.*", "losses.get*", "losses.is_builtin",
+    "preprocessing.image.NumpyArrayIterator", "ImageDataGenerator.layers",
 ]  # fmt: skip
-MORE_MODULES = ("backend", "utils", "kernels", "kernels.geometry", "losses", "metrics")
+MORE_MODULES = ("backend", "utils", "kernels", "kernels.geometry", "losses", "metrics",
+                "preprocessing.image")  # fmt: skip
 
 
 def modules():
