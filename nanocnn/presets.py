@@ -164,7 +164,7 @@ PRESETS = {
     # For 60,000 images in batches of 128; for others see `end_with`.
     "record": Preset(
         record, "mnist_record.npz",
-        one_cycle("AdamW", 3e-3, 30 * 469, weight_decay=1e-4, use_ema=True, ema_momentum=0.999),
+        one_cycle("AdamW", 3e-3, 30 * 469, weight_decay=1e-4, use_ema=True, ema_momentum=0.995),
         epochs=30,
     ),
     "sprint": Preset(
