@@ -164,6 +164,8 @@ def main() -> int:
             raise ValueError(f"--hold-back {held}: expected fewer than {len(data[0])} images")
         test = tuple(each[-held:] for each in data)
         data = tuple(each[:-held] for each in data)
+    if options.augment:
+        build(name).predict(test[0][:1], augment=1)  # refused now, not after the training
     folder = Path(options.out) / f"{options.dataset}-{len(data[0])}-{epochs}"
     if options.which != "handwriting":
         report(name, data, test, epochs, folder, options)

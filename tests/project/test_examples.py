@@ -1,13 +1,10 @@
 """The example scripts, run as a user runs them."""
 
-import io
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -18,30 +15,9 @@ from nanocnn import load_model
 from nanocnn.data import mnist
 from nanocnn.presets import PRESETS
 from support import mnist_folder
-from support.paths import ROOT
+from support.scripts import EXAMPLES, run
 
-EXAMPLES = ROOT / "examples"
 PICTURES = ("training_curves.png", "predictions.png", "confusion_matrix.png", "filters.png")
-
-
-def run(script, *arguments, folder, expect=0):
-    """Run a script in this process, as `python script arguments` does, but without pictures."""
-    out, err = io.StringIO(), io.StringIO()
-    argv = [str(EXAMPLES / script), *map(str, arguments)]
-    with (
-        chdir(folder),
-        redirect_stdout(out),
-        redirect_stderr(err),
-        pytest.MonkeyPatch.context() as m,
-    ):
-        m.setattr(sys, "argv", argv)
-        m.setattr("nanocnn.cli.training.draw", lambda *arguments: [])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(argv[0], run_name="__main__")
-            sys.exit(0)  # a script that ran to its end
-    done = subprocess.CompletedProcess(argv, ended.value.code, out.getvalue(), err.getvalue())
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +72,12 @@ def test_the_saved_model_is_the_one_that_was_trained(trained):
 def test_every_preset_trains_and_is_saved_under_its_name(preset, few, tmp_path):
     options = ["--model", preset, "--data", few, "--epochs", 1, "--kernels", "reference"]
     run("train_mnist.py", *options, "--out", "here", folder=tmp_path)
-    names = {"lenet": "mnist_LeNet.h5", "dropout": "cnn_model.h5"}
+    names = {"lenet": "mnist_LeNet.h5", "dropout": "cnn_model.h5", "record": "mnist_record.npz",
+             "sprint": "mnist_sprint.npz"}  # fmt: skip
     name = names.get(preset, f"mnist_{preset.replace('-', '_')}.h5")
     model = load_model(tmp_path / "here" / name, kernels="reference")
-    assert type(model.optimizer).__name__ == ("RMSprop" if preset == "dropout" else "Adam")
+    optimizers = {"dropout": "RMSprop", "record": "AdamW"}
+    assert type(model.optimizer).__name__ == optimizers.get(preset, "Adam")
 
 
 def test_options_reach_the_training(few, tmp_path):
