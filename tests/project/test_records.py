@@ -119,7 +119,7 @@ def test_bad_options_give_one_line_before_any_work(options, message, data, tmp_p
 def test_handwriting_is_read_by_both_networks(data, tmp_path):
     done = run("records.py", "--which", "handwriting", "--epochs", 1, "--data", data,
                folder=tmp_path)  # fmt: skip
-    lines = done.stdout.splitlines()
+    lines = done.stdout.splitlines()[1:]
     assert lines[0].split() == ["test", "digits", "record", "lenet"]
     kinds = ["as they are", "off centre", "tilted", "thick", "thin"]
     found = {line[:11].strip(): line[11:].split() for line in lines[2:]}
