@@ -22,9 +22,9 @@ def read(path):
     return nbformat.read(path, as_version=4)
 
 
-def test_the_three_notebooks_are_there():
+def test_the_four_notebooks_are_there():
     assert [path.stem for path in NOTEBOOKS] == [
-        "backprop_by_hand", "kernels_and_speed", "train_mnist",
+        "backprop_by_hand", "how_to_reach_99_7", "kernels_and_speed", "train_mnist",
     ]  # fmt: skip
 
 
