@@ -26,12 +26,12 @@ from nanocnn.common.terminal import say
 from nanocnn.common.validate import integer
 from nanocnn.data import mnist
 from nanocnn.data.download import SOURCES
-from nanocnn.presets import PRESETS, build, end_with, labels_for
+from nanocnn.presets import PRESETS, build, callbacks, end_with, labels_for
 
 BATCH = 128
 PARTS = (
-    *("RandomRotation", "RandomZoom", "RandomTranslation", "RandomElastic"),
-    *("BatchNormalization", "Dropout", "OneCycle", "use_ema"),
+    *("augmentation", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomElastic"),
+    *("StopAugmentation", "BatchNormalization", "Dropout", "OneCycle", "use_ema"),
 )
 
 
@@ -41,7 +41,10 @@ def make(name, seed, steps, without):
     if without is None:
         end_with(whole, steps)
         return whole
-    layers = [layer for layer in PRESETS[name].layers() if type(layer).__name__ != without]
+    left_out = "Random" if without == "augmentation" else without
+    layers = [
+        layer for layer in PRESETS[name].layers() if not type(layer).__name__.startswith(left_out)
+    ]
     optimizer = serialize(whole.optimizer)
     if without == "OneCycle":
         optimizer["config"]["learning_rate"] = 1e-3
@@ -59,9 +62,10 @@ def train(name, seed, x, y, epochs, without):
     model = make(name, seed, steps, without)
     labels = labels_for(model, y)
     first = slice(2 * BATCH)
+    others = callbacks(model) if without != "StopAugmentation" else []
     make(name, seed, steps, without).fit(x[first], labels[first], BATCH, verbose=0)  # compiles
     start = perf_counter()
-    model.fit(x, labels, BATCH, epochs, verbose=0)
+    model.fit(x, labels, BATCH, epochs, verbose=0, callbacks=others)
     return model, perf_counter() - start
 
 

@@ -12,7 +12,7 @@ from argparse import ArgumentParser
 from nanocnn import ModelCheckpoint, Sequential
 from nanocnn.cli import program, training
 from nanocnn.data import mnist
-from nanocnn.presets import PRESETS, labels_for
+from nanocnn.presets import PRESETS, callbacks, labels_for
 
 
 def build(name, seed=0, kernels="fast", optimizer=None):
@@ -46,7 +46,7 @@ def main() -> int:
             batch_size=options.batch_size,
             epochs=run.epochs,
             validation_data=(x_test, y_true),
-            callbacks=[ModelCheckpoint(run.checkpoint)],
+            callbacks=[*callbacks(model), ModelCheckpoint(run.checkpoint)],
             initial_epoch=model.progress.get("epoch", 0),
             shards=options.shards,
         )

@@ -19,7 +19,7 @@ __version__ = VERSION
 # The module of each public name.
 _HOMES = {
     "callbacks": "CSVLogger Callback EarlyStopping History LambdaCallback LearningRateScheduler "
-    "ModelCheckpoint ReduceLROnPlateau SwapEMAWeights TensorBoard TerminateOnNaN",
+    "ModelCheckpoint ReduceLROnPlateau StopAugmentation SwapEMAWeights TensorBoard TerminateOnNaN",
     "common.errors": "DatasetError MissingExtraError ModelFileError NonFiniteError ShapeError",
     "layers": "Activation AveragePooling2D BatchNormalization Conv2D Dense Dropout Flatten "
     "GlobalAveragePooling2D GlobalMaxPooling2D Input Layer LeakyReLU MaxPooling2D Normalization "

@@ -16,5 +16,6 @@ from .monitors import (
     Monitor as Monitor,
     TerminateOnNaN as TerminateOnNaN,
 )
+from .stop_augmentation import StopAugmentation as StopAugmentation
 from .swap_ema_weights import SwapEMAWeights as SwapEMAWeights
 from .tensorboard import TensorBoard as TensorBoard

@@ -28,13 +28,24 @@ class RandomTransform(Layer):
     a function of the key and of its place in the batch. The identity when not training. A factor f
     is a number, for -f to f, or a pair (lowest, highest). ValueError for a factor out of range;
     ShapeError for an input that is not images.
+
+    `active` may be set to False: the identity in training too (`StopAugmentation` does it).
     """
 
     operation, saves = "warp", ("key",)
     equation = "y[p] = x[M p], M drawn for each sample"
     random = True
-    draws = 1
+    active = True
     fill_mode, fill_value = "constant", 0.0
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.active = True  # of the layer itself: captured passes look whether it has changed
+
+    @property
+    def draws(self) -> int:  # type: ignore[override]
+        """One, the key, if it is active."""
+        return int(self.active)
 
     def row(self) -> Row:
         """The transform as numbers, for the kernel."""
@@ -96,8 +107,12 @@ class Geometric(RandomTransform):
 def transform(
     owner: object, layers: Sequence[RandomTransform], x: Array, training: bool, memory: Memory
 ) -> Array:
-    """Run `layers` as one. `owner` has the buffers in `memory` and what is saved."""
-    if not training:
+    """Run those of `layers` that are active as one.
+
+    `owner` has the buffers in `memory` and what is saved.
+    """
+    layers = [layer for layer in layers if layer.active]
+    if not (training and layers):
         memory.save(owner, None)
         return x
     keys = memory.out(owner, key=(len(layers), 2)).get("out", np.zeros((len(layers), 2), np.uint64))
@@ -114,6 +129,7 @@ def transform_backward(
     (keys,) = memory.saved(owner)
     if keys is None:
         return dy
+    layers = [layer for layer in layers if layer.active]
     out, keys = memory.out(owner, dx=dy.shape), keys.reshape(-1, 2)
     return layers[0].kernels.warp_backward(dy, _rows(layers), keys, *_fill(layers[0]), **out)
 

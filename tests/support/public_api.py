@@ -131,6 +131,7 @@ EXAMPLES = {
     "LearningRateScheduler": dict(schedule=CosineDecay(0.1, 10)),
     "ModelCheckpoint": dict(filepath="a.npz", initial_value_threshold=1.0, **WATCH),
     "ReduceLROnPlateau": WATCH,
+    "StopAugmentation": dict(last_epochs=2),
     "SwapEMAWeights": dict(swap_on_epoch=True),
     "TensorBoard": dict(log_dir="logs", update_freq="batch"),
     "TerminateOnNaN": {},
