@@ -134,6 +134,9 @@ def use(made):
         used.train_on_batch(X, Y)
     if isinstance(made, nanocnn.Callback):
         used = model()
+        if isinstance(made, nanocnn.StopAugmentation):
+            used = Sequential([Input(X.shape[1:]), nanocnn.RandomErasing(), Flatten(), Dense(3)])
+            used.compile("sgd", SPARSE)
         used.optimizer = nanocnn.SGD(use_ema=isinstance(made, nanocnn.SwapEMAWeights))
         used.fit(X, Y, epochs=2, validation_data=(X, Y), callbacks=made, verbose=0)
     if isinstance(made, Sequential):
