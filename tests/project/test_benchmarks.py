@@ -19,7 +19,7 @@ from support.pictures import assert_readable
 FOLDER = ROOT / "benchmarks"
 
 SCRIPTS = ["training.py", "inference.py", "lenet5.py", "startup.py", "kernels.py", "scaling.py",
-           "steadiness.py", "jit.py", "targets.py"]  # fmt: skip
+           "steadiness.py", "augmentation.py", "jit.py", "targets.py"]  # fmt: skip
 VERDICTS = re.compile(r"\d[%x](?!\d)|faster by|ratio \||after / before|of import torch")
 
 
@@ -46,6 +46,14 @@ def test_help_explains(script):
     )
     assert done.returncode == 0, done.stderr
     assert f"python benchmarks/{script}" in done.stdout and "--quick" in done.stdout
+
+
+def test_augmentation_runs(tmp_path):
+    out, written = run("augmentation.py", tmp_path=tmp_path)
+    assert "| lenet, augmented | " in out
+    times = written["results"]["step_seconds"]
+    assert list(times) == ["lenet", "lenet, augmented"]
+    assert all(len(each) == 2 and min(each) > 0 for each in times.values())
 
 
 ALONE = ("--contestants", "nanocnn", "nanocnn-reference")
