@@ -122,7 +122,7 @@ def test_the_numbers_of_lines_are_right():
     }
     engine = re.compile(
         r"(callbacks|layers|losses|metrics|models|optimizers)/(?!record|worked_example)|"
-        r"kernels/(reference|geometry|memory)|"
+        r"kernels/(reference|geometry|memory|transforms)|"
         r"common/(arrays|config|validate)|(initializers|regularizers)\.py"
     )
     found = {"engine": 0, "rest": 0, "fast": 0}
