@@ -5,9 +5,9 @@ python examples/records.py --which sprint --seeds 30    one epoch
 python examples/records.py --which handwriting          record and lenet on digits as people write
 python examples/records.py --help
 
-Nothing is chosen by the test set: recipes were chosen with --hold-back 5000, which trains without
-the last 5,000 training digits and tests on these. What is reported is the network after the last
-epoch. Times are those of `fit`, of data in memory and compiled kernels.
+Nothing is chosen by the test set: recipes were compared on 5,000 training digits that were held
+back (--hold-back 5000). What is reported is the network after the last epoch. Times are those of
+`fit`, of data in memory and compiled kernels.
 """
 
 import sys
@@ -75,8 +75,12 @@ def trained(name, seed, data, epochs, folder, without=None):
         return train(name, seed, *data, epochs, without)
     path = folder / f"{name}-{seed}.npz"
     if path.exists():
-        model = load_model(path)
-        if model.progress.get("epoch") == epochs:
+        model, new = load_model(path), make(name, seed, -(-len(data[0]) // BATCH) * epochs, None)
+        same = all(
+            serialize(old) == serialize(now)
+            for old, now in ((model, new), (model.optimizer, new.optimizer))
+        )
+        if same and model.progress.get("epoch") == epochs:
             return model, None
     model, seconds = train(name, seed, *data, epochs, None)
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,30 +136,22 @@ def report(name, data, test, epochs, folder, options):
 
 def main() -> int:
     parser = ArgumentParser(description="Train a preset with several seeds.")
+    # fmt: off
     add = parser.add_argument
     add("--which", choices=(*PRESETS, "handwriting"), default="record", help="(default: record)")
     add("--seeds", type=int, default=5, metavar="N", help="trainings (default: 5)")
     add("--epochs", type=int, metavar="N", help="(default: the preset's)")
     add("--data", metavar="FOLDER", help="folder with the four files of the data set")
     add("--dataset", choices=SOURCES, default="mnist", help="(default: mnist)")
-    add(
-        "--hold-back",
-        type=int,
-        default=0,
-        metavar="N",
-        help="test on the last N training images, which are not trained on, not on the test set",
-    )
-    add(
-        "--augment",
-        type=int,
-        default=0,
-        metavar="N",
-        help="also predict the mean of N variants of each image",
-    )
+    add("--hold-back", type=int, default=0, metavar="N",
+        help="test on the last N training images, which are not trained on, not on the test set")
+    add("--augment", type=int, default=0, metavar="N",
+        help="also predict the mean of N variants of each image")
     add("--without", choices=PARTS, help="train without this layer or part of the recipe")
     add("--picture", metavar="FILE", help="draw the images on which the vote is wrong")
     add("--out", default="results/records", metavar="FOLDER",
-        help="where models are kept, and found again (default: results/records)")  # fmt: skip
+        help="where models are kept, and found again (default: results/records)")
+    # fmt: on
     options = parser.parse_args()
     integer(options.seeds, "--seeds")
     integer(options.augment, "--augment", 0)

@@ -78,12 +78,8 @@ class Predictor(Structure):
         """
         verbosity(verbose)
         size = INFERENCE_BATCH if batch_size is None else integer(batch_size, "batch_size")
-        variants = integer(augment, "augment", 0)
-        if variants and not any(isinstance(layer, RandomTransform) for layer in self.layers):
-            raise ValueError(
-                f"augment={variants}: model {self.name!r} has no layer for augmentation, expected "
-                "one such as RandomRotation, or augment=0"
-            )
+        # One image takes microseconds: no function is called for the default.
+        variants = augment if type(augment) is int and not augment else self._variants(augment)
         if not (verbose or variants) and callbacks is None and steps is None:
             at_once = self._predict_at_once(x, size)
             if at_once is not None:
@@ -121,6 +117,16 @@ class Predictor(Structure):
             progress.end({}, done)
         listeners.call("on_predict_end", {})
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    def _variants(self, augment: Any) -> int:
+        """Check the argument `augment`."""
+        variants = integer(augment, "augment", 0)
+        if variants and not any(isinstance(layer, RandomTransform) for layer in self.layers):
+            raise ValueError(
+                f"augment={variants}: model {self.name!r} has no layer for augmentation, expected "
+                "one such as RandomRotation, or augment=0"
+            )
+        return variants
 
     @quiet
     def _mean_of_variants(
