@@ -146,9 +146,8 @@ def sprint() -> list[Layer]:
     ]
 
 
-def one_cycle(name: str, rate: float, steps: int, **arguments: Any) -> dict[str, Any]:
-    """The config of an optimizer whose learning rate rises to `rate` and falls in `steps`."""
-    cycle = OneCycle(rate, steps)
+def one_cycle(name: str, cycle: OneCycle, **arguments: Any) -> dict[str, Any]:
+    """The config of an optimizer with this learning rate."""
     return {"class_name": name, "config": {"learning_rate": serialize(cycle), **arguments}}
 
 
@@ -172,11 +171,15 @@ PRESETS = {
     # For 60,000 images in batches of 128; for others see `end_with`.
     "record": Preset(
         record, "mnist_record.npz",
-        one_cycle("AdamW", 3e-3, 30 * 469, weight_decay=1e-4, use_ema=True, ema_momentum=0.995),
+        one_cycle(
+            "AdamW", OneCycle(3e-3, 30 * 469),
+            weight_decay=1e-4, use_ema=True, ema_momentum=0.995,
+        ),
         epochs=30, last_epochs=3,
     ),
     "sprint": Preset(
-        sprint, "mnist_sprint.npz", one_cycle("Adam", 6e-3, 469, beta_1=0.7, beta_2=0.9), epochs=1
+        sprint, "mnist_sprint.npz",
+        one_cycle("Adam", OneCycle(8e-3, 469, pct_start=0.2), beta_1=0.7, beta_2=0.9), epochs=1,
     ),
 }  # fmt: skip
 
