@@ -62,7 +62,7 @@ def train(name, seed, x, y, epochs, without):
     model = make(name, seed, steps, without)
     labels = labels_for(model, y)
     first = slice(2 * BATCH)
-    others = callbacks(model) if without != "StopAugmentation" else []
+    others = callbacks(model, epochs) if without != "StopAugmentation" else []
     make(name, seed, steps, without).fit(x[first], labels[first], BATCH, verbose=0)  # compiles
     start = perf_counter()
     model.fit(x, labels, BATCH, epochs, verbose=0, callbacks=others)

@@ -46,7 +46,7 @@ def main() -> int:
             batch_size=options.batch_size,
             epochs=run.epochs,
             validation_data=(x_test, y_true),
-            callbacks=[*callbacks(model), ModelCheckpoint(run.checkpoint)],
+            callbacks=[*callbacks(model, run.epochs), ModelCheckpoint(run.checkpoint)],
             initial_epoch=model.progress.get("epoch", 0),
             shards=options.shards,
         )

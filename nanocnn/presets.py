@@ -159,7 +159,7 @@ class Preset(NamedTuple):
     optimizer: str | dict[str, Any] = "adam"
     epochs: int = 10
     loss: str = "sparse_categorical_crossentropy"
-    last_epochs: int = 0  # without augmentation
+    plain: float = 0.0  # the share of the epochs, at the end, that is not augmented
 
 
 PRESETS = {
@@ -175,7 +175,7 @@ PRESETS = {
             "AdamW", OneCycle(3e-3, 30 * 469),
             weight_decay=1e-4, use_ema=True, ema_momentum=0.995,
         ),
-        epochs=30, last_epochs=3,
+        epochs=30, plain=0.1,
     ),
     "sprint": Preset(
         sprint, "mnist_sprint.npz",
@@ -207,9 +207,9 @@ def end_with(model: Sequential, steps: int) -> None:
         model.optimizer.learning_rate = replace(rate, total_steps=steps)
 
 
-def callbacks(model: Sequential) -> list[Callback]:
-    """What the preset of the model's name is trained with, if it is unchanged in that."""
-    count = PRESETS[model.name].last_epochs
+def callbacks(model: Sequential, epochs: int) -> list[Callback]:
+    """What the preset of the model's name is trained with for so many epochs."""
+    count = round(PRESETS[model.name].plain * epochs)
     augments = any(isinstance(layer, RandomTransform) for layer in model.layers)
     return [StopAugmentation(count)] if count and augments else []
 

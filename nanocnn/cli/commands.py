@@ -39,7 +39,7 @@ def train(options: Namespace) -> int:
     with training.resume_hint(model, *program.started_as().split()):
         history = model.fit(
             x, y, options.batch_size, run.epochs, validation_data=(x_test, y_true),
-            callbacks=[*presets.callbacks(model), ModelCheckpoint(run.checkpoint)],
+            callbacks=[*presets.callbacks(model, run.epochs), ModelCheckpoint(run.checkpoint)],
             initial_epoch=model.progress.get("epoch", 0), shards=options.shards,
         )  # fmt: skip
     if not training.writes_results():
