@@ -108,8 +108,9 @@ def report(name, data, test, epochs, folder, options):
         found.append([model.predict(x), model.predict(x, augment=augment) if augment else None])
         times.append(seconds)
         errors = wrong(found[-1][0], y)
+        loss = -np.log(np.maximum(found[-1][0][np.arange(len(y)), y], 1e-7)).mean()
         print(
-            f"seed {seed}: {1 - errors / len(y):.2%}, {errors} wrong, "
+            f"seed {seed}: {1 - errors / len(y):.2%}, {errors} wrong, loss {loss:.4f}, "
             + ("trained before" if seconds is None else f"{seconds:.1f} s"),
             flush=True,
         )

@@ -35,7 +35,9 @@ def test_records_print_every_seed_the_mean_and_the_vote(data, tmp_path):
     options = ["--which", "sprint", "--seeds", 2, "--epochs", 3, "--data", data]
     done = run("records.py", *options, folder=tmp_path)
     assert "sprint: 215,194 parameters, 3 epochs of 400 images" in done.stdout
-    seeds = re.findall(r"^seed (\d): ([\d.]+)%, (\d+) wrong, [\d.]+ s$", done.stdout, re.M)
+    seeds = re.findall(
+        r"^seed (\d): ([\d.]+)%, (\d+) wrong, loss [\d.]+, [\d.]+ s$", done.stdout, re.M
+    )
     assert [seed for seed, *_ in seeds] == ["0", "1"]
     shares = [float(share) for _, share, _ in seeds]
     assert [100 - int(wrong) for *_, wrong in seeds] == shares
