@@ -100,7 +100,8 @@ def test_shears_are_uniform_and_go_either_way():
     down, right = places[:, H // 2 + 1, W // 2] - places[MIDDLE], places[BESIDE] - places[MIDDLE]
     x, y = down[:, 1], right[:, 0] / 4
     assert is_uniform(abs(x), 0.1, 0.3) and is_uniform(abs(y), 0, 0.2)
-    assert abs((x > 0).mean() - 0.5) < 0.02 and ((x > 0) == (y > 0)).all()
+    assert abs((x > 0).mean() - 0.5) < 0.02  # a factor that is a pair: its sign is drawn
+    assert abs(((x > 0) == (y > 0)).mean() - 0.5) < 0.02  # a number: it has its own sign, too
     # The corner at the top left stays where it is: (x, y) from it is (x + a y, y + b x).
     corner = np.array([-(H - 1) / 2, -(W - 1) / 2])
     expected = corner + np.stack((H // 2 + y * (W // 2), W // 2 + x * (H // 2)), axis=1)

@@ -30,7 +30,7 @@ KERAS = {
     "class_weight sample_weight initial_epoch steps_per_epoch validation_steps "
     "validation_batch_size validation_freq * shards",
     "evaluate": "x y batch_size verbose sample_weight steps callbacks return_dict",
-    "predict": "x batch_size verbose steps callbacks",
+    "predict": "x batch_size verbose steps callbacks * augment",
     "train_on_batch": "x y sample_weight class_weight return_dict",
     "test_on_batch": "x y sample_weight return_dict",
     "predict_on_batch": "x",

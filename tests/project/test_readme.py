@@ -167,7 +167,7 @@ def test_the_commands_to_start_with_are_there():
 
 def test_options_and_presets_named_on_their_own_exist():
     options = [word for span in SPANS if span.startswith("--") for word in span.split()]
-    text = help_of("examples/train_mnist.py")
+    text = help_of("examples/train_mnist.py") + help_of("examples/records.py")
     for word in options:
         assert word in presets.PRESETS or re.search(rf"(?<![\w-]){word}(?![\w-])", text), word
     for name in ("inspect", "gradcheck", "bench", "train", "evaluate", "predict"):
