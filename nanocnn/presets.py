@@ -201,10 +201,15 @@ def build(
 
 
 def end_with(model: Sequential, steps: int) -> None:
-    """Let the model's learning rate, if it is a `OneCycle`, end after so many steps in all."""
-    rate = model.optimizer.learning_rate
-    if isinstance(rate, OneCycle):
-        model.optimizer.learning_rate = replace(rate, total_steps=steps)
+    """Let the model's learning rate, if it is a `OneCycle`, end after so many steps in all.
+
+    An average of the weights is then one of the last 70th of the steps, or of fewer.
+    """
+    optimizer = model.optimizer
+    if isinstance(optimizer.learning_rate, OneCycle):
+        optimizer.learning_rate = replace(optimizer.learning_rate, total_steps=steps)
+        if optimizer.use_ema:  # else a short training would end with a part of its first weights
+            optimizer.ema_momentum = max(0.0, min(optimizer.ema_momentum, 1 - 70 / steps))
 
 
 def callbacks(model: Sequential, epochs: int) -> list[Callback]:

@@ -61,6 +61,14 @@ def test_the_learning_rate_ends_with_the_last_step(data, tmp_path):
     rate = model.optimizer.learning_rate
     assert rate.total_steps == 8 == model.optimizer.iterations
     assert rate(7) == pytest.approx(rate.max_learning_rate / 25e4)
+    assert model.optimizer.ema_momentum == 0  # of so few steps, the last weights
+
+
+@pytest.mark.parametrize(("steps", "momentum"), [(30 * 469, 0.995), (700, 0.9), (10, 0)])
+def test_an_average_is_one_of_the_last_steps(steps, momentum):
+    model = presets.build("record")
+    presets.end_with(model, steps)
+    assert model.optimizer.ema_momentum == pytest.approx(momentum, abs=1e-15)
 
 
 def test_held_back_images_are_tested_on_and_not_trained_on(data, tmp_path):
