@@ -80,7 +80,7 @@ def cases(rng, dtype):
         ("adadelta_update", (many(), many(), many(0), many(0), numbers(0.1, 0.9, 1e-7)), (0, 2, 3)),
         ("nadam_update", (many(), many(), many(), many(0),
                           numbers(1e-3, 1e-4, 0.9, 0.999, 1e-7)), (0, 2, 3)),
-        ("ema_update", (many(), many(), numbers(ema=(0.9, 0))), (1,)),
+        ("ema_update", (many(), many(), numbers(ema=(0.9, 0))), (0, 1)),
         ("ema_update", (many(), many(), numbers(ema=(0.9, 1))), (0, 1)),
         ("l2_penalty", (many(), np.array([0.5, 0.0, 2.0])), ()),
         ("l2_gradient", (many(), many(), np.array([0.5, 0.0, 2.0])), (1,)),
