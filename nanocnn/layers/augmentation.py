@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..common.errors import ShapeError
-from ..common.tables import sizes
 from ..common.validate import integer, number, one_of
 from ..jit.capture import each_time
 from ..kernels import transforms
 from ..kernels.memory import Memory
 from .base import Array, Layer, Shape
+from .pooling import image_shape
 
 Row = tuple[float, float, float, float, float, float]  # see kernels/transforms.py
 MOST_CELLS = 64
@@ -52,12 +51,7 @@ class RandomTransform(Layer):
         raise NotImplementedError
 
     def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
-        if len(input_shape) != 3:
-            raise ShapeError(
-                f"{self.name}: input of shape (N, {sizes(input_shape)}), "
-                "expected images (N, height, width, channels)"
-            )
-        return input_shape, {}
+        return image_shape(input_shape, self.name), {}
 
     def joins(self, before: Sequence["RandomTransform"]) -> bool:
         """Whether this layer can run as one with those before it."""

@@ -10,6 +10,16 @@ from ..kernels.memory import Memory
 from .base import Array, Layer, Shape
 
 
+def image_shape(shape: Shape, layer: str) -> tuple[int, int, int]:
+    """Return (H,W,C), or raise `ShapeError` naming the layer for a shape that is not of images."""
+    if len(shape) != 3:
+        raise ShapeError(
+            f"{layer}: input of shape (N, {sizes(shape)}), "
+            "expected images (N, height, width, channels)"
+        )
+    return shape[0], shape[1], shape[2]
+
+
 def window_over(
     shape: Shape, layer: str, kernel: tuple[int, int], *arguments: Any
 ) -> tuple[Window, int]:
@@ -17,13 +27,9 @@ def window_over(
 
     Raises `ShapeError` naming the layer for other shapes and for images smaller than the window.
     """
-    if len(shape) != 3:
-        raise ShapeError(
-            f"{layer}: input of shape (N, {sizes(shape)}), "
-            "expected images (N, height, width, channels)"
-        )
+    H, W, C = image_shape(shape, layer)
     try:
-        return sliding_window(shape[:2], kernel, *arguments), shape[2]
+        return sliding_window((H, W), kernel, *arguments), C
     except ShapeError as error:
         raise ShapeError(f"{layer}: {error}") from None
 

@@ -23,7 +23,6 @@ from .inference import inference
 from .inputs import Data, samples_of
 from .plan import Plan
 from .sources import source_of
-from .stages import Augmentation
 from .structure import Structure
 
 INFERENCE_BATCH = 128  # large enough for the kernels, small enough for the cache
@@ -139,7 +138,7 @@ class Predictor(Structure):
                 memory.first, memory.rng = first, np.random.default_rng((self.seed, variant))
                 y = x
                 for stage in plan.stages:
-                    y = stage.forward(y, isinstance(stage, Augmentation), memory)
+                    y = stage.forward(y, isinstance(stage.layers[0], RandomTransform), memory)
                 total += y if plan.final is None else plan.final._forward(y, False, memory)
         finally:
             memory.first, memory.rng = 0, None

@@ -164,9 +164,7 @@ def read_architecture(
         for index, entry in enumerate(entries)
         if not is_left_out(entry, problems)
     ]
-    if not layers or not isinstance(
-        layers[0], Input
-    ):  # Keras 2 stores the shape in the first layer
+    if not (layers and isinstance(layers[0], Input)):  # Keras 2 stores the shape in the first layer
         shape = entries[0]["config"].get("batch_input_shape") or config.get("build_input_shape")
         first = {"name": "input_layer", "batch_shape": shape or []}
         layers.insert(0, read_layer({"class_name": "InputLayer", "config": first}, 0, problems))

@@ -17,7 +17,7 @@ from .snapshot import Snapshot
 
 KERAS_VERSION = "3.10.0"  # the version whose format is written
 OWN_LAYERS = ("RandomElastic",)  # that Keras lacks; they only act in training
-OURS = {"OneCycle"}  # schedules that Keras lacks
+OWN_SCHEDULES = ("OneCycle",)  # that Keras lacks
 BY_CLASS = {kind.__name__: kind for kind in LOSSES.values()}
 # nanocnn's slots: their names in Keras 3, Keras 2 and before Keras 2.11.
 SLOTS = {
@@ -230,7 +230,7 @@ def write_training(config: Config | None) -> Config | None:
             if part["config"].pop(key, default) != default:
                 raise ModelFileError(f"Keras's {part['class_name']} has no {key}")
         rate = optimizer["config"].get("learning_rate")
-        if isinstance(rate, dict) and rate["class_name"] in OURS:
+        if isinstance(rate, dict) and rate["class_name"] in OWN_SCHEDULES:
             raise ModelFileError(f"Keras has no {rate['class_name']}")
     except ValueError as error:
         warn(f"the file stores the weights but not how the model was compiled: {error}")

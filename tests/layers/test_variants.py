@@ -65,6 +65,15 @@ def test_leaves_the_model_as_it_was():
     assert (network.predict(X) == other.predict(X)).all()
 
 
+def test_a_subclass_of_such_a_layer_makes_variants_too():
+    class Mine(RandomRotation):
+        """The same, under another name."""
+
+    plain, mine = model(RandomRotation(0.1)), model(Mine(0.1))
+    np.testing.assert_array_equal(mine.predict(X, augment=2), plain.predict(X, augment=2))
+    assert (mine.predict(X, augment=2) != mine.predict(X)).any()
+
+
 def test_a_model_without_such_layers_is_refused():
     with pytest.raises(ValueError, match="augment=2: model 'sequential' has no layer for augm"):
         model().predict(X, augment=2)
