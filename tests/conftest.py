@@ -1,6 +1,7 @@
 """Fixtures shared by the tests: both kernel sets, both dtypes, and quiet hypothesis settings."""
 
 import os
+import sys
 import signal
 import warnings
 
@@ -49,6 +50,16 @@ def set_threads():
 def default_seed(monkeypatch):
     """The seed that `utils.set_random_seed` may have set, put back at the end."""
     monkeypatch.setattr(seeds, "default", seeds.default)
+
+
+@pytest.fixture(autouse=True)
+def default_dtype():
+    """The dtypes that a test may have set in Keras, put back at the end."""
+    yield
+    if "keras" in sys.modules:
+        config = sys.modules["keras"].config
+        config.set_floatx("float32")
+        config.set_dtype_policy("float32")
 
 
 @pytest.fixture

@@ -52,10 +52,7 @@ def keras():
     found = pytest.importorskip("keras", reason="Keras is not installed: pip install '.[parity]'")
     if found.backend.backend() != "tensorflow":
         pytest.skip(f"Keras runs on {found.backend.backend()}")
-    before = found.config.floatx(), found.config.dtype_policy()
-    yield found
-    found.config.set_floatx(before[0])
-    found.config.set_dtype_policy(before[1])
+    return found
 
 
 @pytest.mark.parametrize("ties", [False, True])

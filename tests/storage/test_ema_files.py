@@ -30,14 +30,8 @@ X, Y = RNG.random((24, 6, 5, 1)), RNG.integers(0, 3, 24)
 @pytest.fixture(autouse=True)
 def float64(keras):
     """A gradient of nearly 0 is noise, which most optimizers enlarge: less so in float64."""
-
-    def use(dtype):
-        keras.config.set_floatx(dtype)
-        keras.config.set_dtype_policy(dtype)
-
-    use("float64")
-    yield
-    use("float32")
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
 
 
 def made(library, name, options, **kernels):

@@ -6,6 +6,7 @@ import pytest
 import nanocnn
 from nanocnn.layers import LAYERS
 from nanocnn.models import model_from_json
+from nanocnn.storage.keras_config import OWN_LAYERS
 
 pytest.importorskip("h5py", reason="h5py is not installed")
 pytestmark = [
@@ -22,6 +23,11 @@ IMAGES = {
     "MaxPooling2D": dict(pool_size=[2, (1, 2)], strides=[None, 1], padding=["same"]),
     "AveragePooling2D": dict(pool_size=[2, (1, 2)], strides=[None, 1], padding=["same"]),
     "ZeroPadding2D": dict(padding=[1, (0, 2), ((1, 0), (2, 1))]),
+    "RandomErasing": dict(factor=[0.5, (0.0, 1.0)], fill_value=[0.0]),
+    "RandomRotation": dict(factor=[0.1, (-0.1, 0.2)], fill_mode=["reflect", "constant"]),
+    "RandomShear": dict(x_factor=[0.0, 0.2], y_factor=[(0.0, 0.3)]),
+    "RandomTranslation": dict(height_factor=[0.2], width_factor=[(-0.1, 0.1)], seed=[None, 7]),
+    "RandomZoom": dict(height_factor=[0.1], width_factor=[None, (-0.2, 0.0)]),
 }  # fmt: skip
 ANY = {
     "BatchNormalization": dict(center=[True, False], scale=[True, False]),
@@ -44,7 +50,7 @@ X = np.random.default_rng(9).normal(size=(5, 9, 8, 2)).astype(np.float32)
 
 
 def test_all_layers_take_part():
-    assert {*LAYERS} - {*IMAGES, *ANY, *END, *DENSE} == {"InputLayer"}
+    assert {*LAYERS} - {*IMAGES, *ANY, *END, *DENSE} == {"InputLayer", *OWN_LAYERS}
 
 
 def chain(keras, rng):
