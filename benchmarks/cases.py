@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nanocnn.kernels import reference
 from nanocnn.kernels.geometry import Window, sliding_window
+from nanocnn.optimizers import Optimizer
 
 Array = NDArray[Any]
 NOT_POSITIVE = 4  # the argmax of a 2x2 pool is 0 to 3, or 4 where ReLU's output is 0
@@ -41,7 +42,9 @@ def case(group: str, shape: str, operation: str, *args: Any, flops: int, in_plac
 
 def numbers(*own: float) -> Array:
     """What an optimizer's kernel reads that may change from step to step; nothing is clipped."""
-    return np.array([0.0, 0.0, 0.0, 0.0, *own, *[0.0] * (5 - len(own))])
+    array = np.zeros_like(Optimizer().numbers)
+    array[4 : 4 + len(own)] = own
+    return array
 
 
 def relu_pool_forward(

@@ -227,6 +227,20 @@ def test_a_table_names_the_algorithms_that_ran_and_leaves_out_those_that_cannot(
     assert all(words.startswith("chosen: ") for words in chosen.values())
 
 
+def test_cases_that_are_no_convolutions_agree_with_the_reference(monkeypatch):
+    """`prepare` raises Wrong if one differs."""
+    monkeypatch.syspath_prepend(FOLDER)
+    cases, verify = importlib.import_module("cases"), importlib.import_module("verify")
+    from nanocnn.kernels import fast
+
+    found = set()
+    for case in cases.cases(fast, 2, "float32"):
+        if "convolution" not in case.group:
+            verify.prepare(getattr(fast, case.operation), case, None)
+            found.add(case.operation)
+    assert {"dense_forward", "max_pool_backward", "sgd_update", "adam_update"} <= found
+
+
 def test_stairs_are_proven_and_printed(monkeypatch, tmp_path, capsys):
     monkeypatch.syspath_prepend(FOLDER)
     kernels, stairs = importlib.import_module("kernels"), importlib.import_module("stairs")
