@@ -23,8 +23,8 @@ _HOMES = {
     "common.errors": "DatasetError MissingExtraError ModelFileError NonFiniteError ShapeError",
     "layers": "Activation AveragePooling2D BatchNormalization Conv2D Dense Dropout Flatten "
     "GlobalAveragePooling2D GlobalMaxPooling2D Input Layer LeakyReLU MaxPooling2D Normalization "
-    "RandomElastic RandomErasing RandomRotation RandomShear RandomTranslation RandomZoom "
-    "ReLU Rescaling Reshape Softmax ZeroPadding2D",
+    "RandomElastic RandomErasing RandomMorphology RandomRotation RandomShear RandomTranslation "
+    "RandomZoom ReLU Rescaling Reshape Softmax ZeroPadding2D",
     "losses": "BinaryCrossentropy CategoricalCrossentropy Loss MeanAbsoluteError "
     "MeanSquaredError SparseCategoricalCrossentropy",
     "optimizers": "SGD Adadelta Adam AdamW Nadam Optimizer RMSProp RMSprop",

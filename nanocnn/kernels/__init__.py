@@ -26,7 +26,8 @@ KERNEL_SETS = ("fast", "reference")
 
 _DIFFERENTIABLE = (
     "conv2d", "max_pool", "average_pool", "global_max", "zero_pad", "dense", "relu", "sigmoid",
-    "tanh", "leaky_relu", "elu", "gelu", "softmax", "dropout", "warp", "batch_norm",
+    "tanh", "leaky_relu", "elu", "gelu", "softmax", "dropout", "warp", "morphology",
+    "batch_norm",
     "softmax_cross_entropy", "categorical_cross_entropy", "sigmoid_cross_entropy",
     "binary_cross_entropy", "mean_squared_error", "mean_absolute_error",
 )  # fmt: skip

@@ -11,6 +11,8 @@ import numpy as np
 from ..common.arrays import Array
 from . import transforms as formulas
 
+CROSS = ((0, 0), (-1, 0), (0, -1), (0, 1), (1, 0))  # the pixel, those above, left, right, below
+BORDER = ((0, 0), (1, 1), (1, 1), (0, 0))
 PAD_MODES = ("constant", "edge", "symmetric", "wrap")  # NumPy's names of `FILL_MODES`
 
 
@@ -111,7 +113,7 @@ def _padded(x: Array, fill_mode: str, fill_value: float) -> Array:
     """x with a border of one pixel."""
     mode: Any = PAD_MODES[formulas.FILL_MODES.index(fill_mode)]
     values = {"constant_values": fill_value} if fill_mode == "constant" else {}
-    return np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode, **values)
+    return np.pad(x, BORDER, mode, **values)
 
 
 def _cells(x: Array, transforms: Array, keys: Array, fill_mode: str) -> tuple[Any, ...]:
@@ -198,3 +200,51 @@ def _drawn(transforms: Array, keys: Array, N: int) -> list[tuple[Array, Array]]:
 def _uniform(key: int, first: int, N: int, count: int) -> Array:
     """(count, N) numbers from 0 to 1: `count` for each sample, the first being number `first`."""
     return (hashes(N * count, key, first * count) / 2.0**32).reshape(N, count).T
+
+
+# --- Grey morphology ------------------------------------------------------------------------------
+def morphology_forward(x: Array, low: float, high: float, keys: Array) -> Array:
+    """x (N,H,W,C) -> y (N,H,W,C): bright strokes made thicker or thinner by random amounts.
+
+    Each sample draws a from `low` to `high`. Dilation, a >= 0: y = x + a * (max - x), the maximum
+    of the pixel and of its four neighbours that are in the image. Erosion, a < 0:
+    y = x - a * (min - x). NaN is both maximum and minimum.
+
+    keys  uint64 (2,): the key of the random numbers, and the place of x's first sample in the whole
+          batch. The numbers depend on key and place alone
+    """
+    share, sign = _amounts(x, low, high, keys)
+    return x + share * (sign * _crosses(sign * x).max(axis=0) - x)
+
+
+# y = (1 - |a|) * x + |a| * found, and found is one of the five pixels, so
+#     dx = (1 - |a|) * dy for the pixel itself, and |a| * dy for the first that is found.
+def morphology_backward(dy: Array, x: Array, low: float, high: float, keys: Array) -> Array:
+    """dy (N,H,W,C) -> dx (N,H,W,C): each gradient goes to its pixel and to the one it moved to."""
+    share, sign = _amounts(x, low, high, keys)
+    first = _crosses(sign * x).argmax(axis=0)  # number in `CROSS`
+    moved = share * dy
+    dpadded = np.pad(dy - moved, BORDER)
+    for number, step in enumerate(CROSS):
+        _inside(dpadded, step)[...] += np.where(first == number, moved, 0)
+    dx = np.ascontiguousarray(_inside(dpadded))
+    return dx
+
+
+def _amounts(x: Array, low: float, high: float, keys: Array) -> tuple[Array, Array]:
+    """|a| and its sign, 1 for 0, for each sample: (N,1,1,1)."""
+    (u,) = _uniform(int(keys[0]), int(keys[1]), len(x), 1)
+    a = formulas.between(low, high, u)[:, None, None, None]
+    return abs(a).astype(x.dtype), np.where(a < 0, -1, 1).astype(x.dtype)
+
+
+def _crosses(x: Array) -> Array:
+    """(5, N,H,W,C): for each pixel those of its cross, -infinity outside of the image."""
+    padded = np.pad(x, BORDER, constant_values=-np.inf)
+    return np.stack([_inside(padded, step) for step in CROSS])
+
+
+def _inside(padded: Array, step: tuple[int, int] = (0, 0)) -> Array:
+    """The images within a border of one pixel, or what lies `step` (down, right) beside them."""
+    (down, right), (H, W) = step, padded.shape[1:3]
+    return padded[:, 1 + down : H - 1 + down, 1 + right : W - 1 + right]

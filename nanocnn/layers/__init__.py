@@ -18,6 +18,7 @@ from .augmentation import (
 from .base import Layer, automatic_name
 from .dropout import Dropout
 from .linear import Conv2D, Dense
+from .morphology import RandomMorphology
 from .normalization import BatchNormalization
 from .pooling import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
 from .scaling import Normalization, Rescaling
@@ -82,7 +83,8 @@ def layers_from_config(
 __all__ = [
     "LAYERS", "Activation", "AveragePooling2D", "BatchNormalization", "Conv2D", "Dense", "Dropout",
     "Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Input", "Layer", "LeakyReLU",
-    "MaxPooling2D", "Normalization", "RandomElastic", "RandomErasing", "RandomRotation",
-    "RandomShear", "RandomTranslation", "RandomZoom", "ReLU", "Rescaling", "Reshape", "Softmax",
-    "ZeroPadding2D", "is_builtin", "layer_config", "layers_from_config", "make_names_unique",
+    "MaxPooling2D", "Normalization", "RandomElastic", "RandomErasing", "RandomMorphology",
+    "RandomRotation", "RandomShear", "RandomTranslation", "RandomZoom", "ReLU", "Rescaling",
+    "Reshape", "Softmax", "ZeroPadding2D", "is_builtin", "layer_config", "layers_from_config",
+    "make_names_unique",
 ]  # fmt: skip

@@ -31,11 +31,8 @@ class RandomTransform(Layer):
     `active` may be set to False: the identity in training too (`StopAugmentation` does it).
     """
 
-    operation, saves = "warp", ("key",)
-    equation = "y[p] = x[M p], M drawn for each sample"
     random = True
     active = True
-    fill_mode, fill_value = "constant", 0.0
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -46,14 +43,32 @@ class RandomTransform(Layer):
         """One, the key, if it is active."""
         return int(self.active)
 
+    def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
+        return image_shape(input_shape, self.name), {}
+
+    def _bounds(self, name: str, value: Any, least: float, most: float) -> tuple[float, float]:
+        """Return the lowest and highest value of a factor."""
+        where = f"{type(self).__name__}: {name}"
+        words = f"from {least:g} to {most:g}, or a pair of them"
+        if isinstance(value, (tuple, list)) and len(value) == 2:
+            low, high = sorted(number(v, where, lambda v: least <= v <= most, words) for v in value)
+            return low, high
+        high = abs(number(value, where, lambda v: max(least, -most) <= v <= most, words))
+        return max(-high, least), high
+
+
+class Warp(RandomTransform):
+    """Base class: neighbours run as one, see above."""
+
+    operation, saves = "warp", ("key",)
+    equation = "y[p] = x[M p], M drawn for each sample"
+    fill_mode, fill_value = "constant", 0.0
+
     def row(self) -> Row:
         """The transform as numbers, for the kernel."""
         raise NotImplementedError
 
-    def shapes(self, input_shape: Shape) -> tuple[Shape, dict[str, Shape]]:
-        return image_shape(input_shape, self.name), {}
-
-    def joins(self, before: Sequence["RandomTransform"]) -> bool:
+    def joins(self, before: Sequence["Warp"]) -> bool:
         """Whether this layer can run as one with those before it."""
         kinds = [layer.row()[0] for layer in (*before, self)]
         return (
@@ -69,18 +84,8 @@ class RandomTransform(Layer):
     def _backward(self, dy: Array, need_dx: bool, memory: Memory) -> Array | None:
         return transform_backward(self, [self], dy, memory)
 
-    def _bounds(self, name: str, value: Any, least: float, most: float) -> tuple[float, float]:
-        """Return the lowest and highest value of a factor."""
-        where = f"{type(self).__name__}: {name}"
-        words = f"from {least:g} to {most:g}, or a pair of them"
-        if isinstance(value, (tuple, list)) and len(value) == 2:
-            low, high = sorted(number(v, where, lambda v: least <= v <= most, words) for v in value)
-            return low, high
-        high = abs(number(value, where, lambda v: max(least, -most) <= v <= most, words))
-        return max(-high, least), high
 
-
-class Geometric(RandomTransform):
+class Geometric(Warp):
     """Base class: images are sampled at other places, bilinearly.
 
     `fill_mode` says what lies outside of the image: "constant" is `fill_value`, "nearest" the pixel
@@ -99,7 +104,7 @@ class Geometric(RandomTransform):
 
 
 def transform(
-    owner: object, layers: Sequence[RandomTransform], x: Array, training: bool, memory: Memory
+    owner: object, layers: Sequence[Warp], x: Array, training: bool, memory: Memory
 ) -> Array:
     """Run those of `layers` that are active as one.
 
@@ -109,16 +114,13 @@ def transform(
     if not (training and layers):
         memory.save(owner, None)
         return x
-    keys = memory.out(owner, key=(len(layers), 2)).get("out", np.zeros((len(layers), 2), np.uint64))
-    each_time(_draw, layers[0], keys, memory)
+    keys = draw_keys(owner, layers, memory)
     memory.save(owner, keys.reshape(-1))  # flat: more axes would be those of a batch
     out = memory.out(owner, y=x.shape)
     return layers[0].kernels.warp_forward(x, _rows(layers), keys, *_fill(layers[0]), **out)
 
 
-def transform_backward(
-    owner: object, layers: Sequence[RandomTransform], dy: Array, memory: Memory
-) -> Array:
+def transform_backward(owner: object, layers: Sequence[Warp], dy: Array, memory: Memory) -> Array:
     """The gradient of `transform`."""
     (keys,) = memory.saved(owner)
     if keys is None:
@@ -128,18 +130,24 @@ def transform_backward(
     return layers[0].kernels.warp_backward(dy, _rows(layers), keys, *_fill(layers[0]), **out)
 
 
+def draw_keys(owner: object, layers: Sequence[RandomTransform], memory: Memory) -> Array:
+    """For each layer a key and the place of the first sample in the whole batch: uint64 (T, 2)."""
+    keys = memory.out(owner, key=(len(layers), 2)).get("out", np.zeros((len(layers), 2), np.uint64))
+    each_time(_draw, layers[0], keys, memory)
+    return keys
+
+
 def _draw(layer: RandomTransform, keys: Array, memory: Memory) -> None:
-    """A key for each transform, and the place of the first sample in the whole batch."""
     rng = layer.rng if memory.rng is None else memory.rng
     keys[:, 0] = rng.integers(2**64, size=len(keys), dtype="uint64")
     keys[:, 1] = memory.first
 
 
-def _rows(layers: Sequence[RandomTransform]) -> Array:
+def _rows(layers: Sequence[Warp]) -> Array:
     return np.array([layer.row() for layer in layers])
 
 
-def _fill(layer: RandomTransform) -> tuple[str, float]:
+def _fill(layer: Warp) -> tuple[str, float]:
     return layer.fill_mode, layer.fill_value
 
 
@@ -259,7 +267,7 @@ class RandomElastic(Geometric):
         return transforms.ELASTIC, low, high, low, high, self.cells
 
 
-class RandomErasing(RandomTransform):
+class RandomErasing(Warp):
     """Set a rectangle of an image to `fill_value`.
 
     factor      the probability of an erasure, from 0 to 1; a number p is for 0 to p, as in Keras

@@ -31,6 +31,7 @@ BACKWARD = {
         "dx": "dx = {d} * gamma / sqrt(variance + epsilon)",
     },
     "dropout": {"dx": "dx = {d} * mask / (1 - rate)"},
+    "morphology": {"dx": "dx = {d} * (1 - |a|), and {d} * |a| at the pixel that it moved to"},
     "global_max": {"dx": "dx = {d} at the maximum, shared by equal ones, 0 elsewhere"},
     "zero_pad": {"dx": "dx = {d} without the padding"},
     "Flatten": {"dx": "dx = dy, reshaped"},

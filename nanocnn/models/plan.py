@@ -23,7 +23,7 @@ from ..kernels import ability
 from ..kernels.memory import Arena, Memory
 from ..layers import Conv2D, Dropout, Flatten, Layer, MaxPooling2D, is_builtin
 from ..layers.activation import BaseActivation
-from ..layers.augmentation import RandomTransform
+from ..layers.augmentation import Warp
 from ..layers.linear import Linear
 from .passes import is_known
 from .stages import Augmentation, ConvReluPool, InPlaceDropout, LinearPart, LinearRelu, Stage
@@ -37,7 +37,7 @@ DECIDES: dict[type[Layer], Callable[[Any], Any]] = {
         "activation.activation", "activation.operation",
     ),
     BaseActivation: attrgetter(*METHODS, "activation", "operation"),
-    RandomTransform: attrgetter(*METHODS, "fill_mode", "fill_value"),
+    Warp: attrgetter(*METHODS, "fill_mode", "fill_value"),
     Layer: attrgetter(*METHODS),
 }  # fmt: skip
 
@@ -178,7 +178,7 @@ def does(layer: BaseActivation, name: str) -> bool:
 def fused(rest: Sequence[Layer]) -> Stage:
     """A stage that computes as many of the first layers of `rest` as one kernel can."""
     first, *others = rest
-    if isinstance(first, RandomTransform) and is_known(first):
+    if isinstance(first, Warp) and is_known(first):
         return Augmentation(*joined(rest))
     if not (
         isinstance(first, Linear) and is_known(first) and does(first.activation, "relu")
@@ -192,11 +192,11 @@ def fused(rest: Sequence[Layer]) -> Stage:
     return with_dropout(stage, rest[len(stage.layers) :])
 
 
-def joined(rest: Sequence[Layer]) -> list[RandomTransform]:
+def joined(rest: Sequence[Layer]) -> list[Warp]:
     """The random transforms that `rest` begins with and that run as one."""
-    found: list[RandomTransform] = []
+    found: list[Warp] = []
     for layer in rest:
-        if not (isinstance(layer, RandomTransform) and is_known(layer)):
+        if not (isinstance(layer, Warp) and is_known(layer)):
             break
         if found and not layer.joins(found):
             break

@@ -4,7 +4,7 @@ from ..common.arrays import Array
 from ..kernels import ability
 from ..kernels.memory import Memory
 from ..layers import Conv2D, Dropout, Layer, MaxPooling2D
-from ..layers.augmentation import RandomTransform, transform, transform_backward
+from ..layers.augmentation import Warp, transform, transform_backward
 from ..layers.linear import Linear
 
 
@@ -104,7 +104,7 @@ class ConvReluPool(Stage):
 class Augmentation(Stage):
     """Random transforms of images, composed to one."""
 
-    layers: tuple[RandomTransform, ...]
+    layers: tuple[Warp, ...]
 
     def forward(self, x: Array, training: bool, memory: Memory) -> Array:
         return transform(self, self.layers, x, training, memory)

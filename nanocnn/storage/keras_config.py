@@ -16,7 +16,7 @@ from .safe_zip import parse_json
 from .snapshot import Snapshot
 
 KERAS_VERSION = "3.10.0"  # the version whose format is written
-OWN_LAYERS = ("RandomElastic",)  # that Keras lacks; they only act in training
+OWN_LAYERS = ("RandomElastic", "RandomMorphology")  # that Keras lacks; they only act in training
 OWN_SCHEDULES = ("OneCycle",)  # that Keras lacks
 BY_CLASS = {kind.__name__: kind for kind in LOSSES.values()}
 # nanocnn's slots: their names in Keras 3, Keras 2 and before Keras 2.11.
@@ -172,10 +172,12 @@ def without_own_layers(snapshot: Snapshot) -> Snapshot:
     kept = [layer for layer in layers if layer["class_name"] not in OWN_LAYERS]
     if len(kept) == len(layers):
         return snapshot
-    lacks = f"Keras has no {', '.join(OWN_LAYERS)}"
+    own = ", ".join(sorted({layer["class_name"] for layer in layers if layer not in kept}))
     if len(kept) == 1:
-        raise ModelFileError(f"{lacks}, and the model has no other layer; save it as .npz")
-    warn(f"the file does not store {', '.join(OWN_LAYERS)}, which Keras lacks: predictions are the "
+        raise ModelFileError(
+            f"Keras has no {own}, and the model has no other layer; save it as .npz"
+        )
+    warn(f"the file does not store {own}, which Keras lacks: predictions are the "
          "same, training is not; .npz files store it")  # fmt: skip
     return replace(snapshot, config={**snapshot.config, "layers": kept})
 

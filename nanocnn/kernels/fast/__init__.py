@@ -60,6 +60,7 @@ from .loss import (
     softmax_forward,
 )
 from .measures import count_correct, largest, mean_loss
+from .morphology import morphology_backward, morphology_forward
 from .norms import clip_scales, l2_gradient, l2_penalty
 from .optimizers import (
     adadelta_update,
@@ -134,6 +135,8 @@ __all__ = [
     "mean_loss",
     "mean_squared_error_backward",
     "mean_squared_error_forward",
+    "morphology_backward",
+    "morphology_forward",
     "nadam_update",
     "one_hot",
     "relu_backward",

@@ -19,3 +19,14 @@ def _mix(h):
 def hashed(i, low, high):
     """Random number i, uint32, of the key whose halves are `low` and `high`."""
     return np.uint32(_mix(np.uint32(_mix(np.uint32(np.uint32(i) ^ low)) ^ high)))
+
+
+@inline
+def uniform(key, sample, count, i):
+    """Number i, from 0 to 1, of the `count` that a sample draws.
+
+    `key`: (key, place of the first sample in the whole batch).
+    """
+    low, high = np.uint32(key[0]), np.uint32(key[0] >> np.uint64(32))
+    number = (np.uint32(sample) + np.uint32(key[1])) * np.uint32(count) + np.uint32(i)
+    return hashed(number, low, high) / 4294967296.0

@@ -14,7 +14,7 @@ from ...jit.inline import inline
 from ...jit.scratch import run
 from ...jit.simd import lanes, load_row, pointer, splat, store_row
 from .. import transforms as formulas
-from .hashing import hashed
+from .hashing import uniform
 from .outputs import Array, count_parts, result
 
 PIXEL = 8  # simple operations that a pixel takes
@@ -83,20 +83,12 @@ def _run(
 
 
 @inline
-def _uniform(key, sample, count, i):
-    """Number i, from 0 to 1, of the `count` that a sample draws with this key."""
-    low, high = np.uint32(key[0]), np.uint32(key[0] >> np.uint64(32))
-    number = (np.uint32(sample) + np.uint32(key[1])) * np.uint32(count) + np.uint32(i)
-    return hashed(number, low, high) / 4294967296.0
-
-
-@inline
 def _numbers(key, sample):
     """The numbers of a transform that is not elastic."""
     return (
-        _uniform(key, sample, NUMBERS, 0), _uniform(key, sample, NUMBERS, 1),
-        _uniform(key, sample, NUMBERS, 2), _uniform(key, sample, NUMBERS, 3),
-        _uniform(key, sample, NUMBERS, 4), _uniform(key, sample, NUMBERS, 5),
+        uniform(key, sample, NUMBERS, 0), uniform(key, sample, NUMBERS, 1),
+        uniform(key, sample, NUMBERS, 2), uniform(key, sample, NUMBERS, 3),
+        uniform(key, sample, NUMBERS, 4), uniform(key, sample, NUMBERS, 5),
     )  # fmt: skip
 
 
@@ -125,7 +117,7 @@ def _draw_grid(transforms, keys, sample, K, H, W, grid):
             for way in range(2):
                 low, high, n = row[1 + 2 * way], row[2 + 2 * way], H if way == 0 else W
                 for i in range(way * K * K, (way + 1) * K * K):
-                    u = _uniform(keys[t], sample, 2 * K * K, i)
+                    u = uniform(keys[t], sample, 2 * K * K, i)
                     grid[i] = between(low, high, u) * n
 
 
