@@ -9,6 +9,7 @@ from nanocnn import (
     Input,
     ModelCheckpoint,
     RandomErasing,
+    RandomMorphology,
     RandomRotation,
     Sequential,
     StopAugmentation,
@@ -26,7 +27,7 @@ def model(*layers, kernels="fast"):
 
 
 def augmented(**options):
-    return model(RandomRotation(0.2), RandomErasing((1, 1)), **options)
+    return model(RandomRotation(0.2), RandomErasing((1, 1)), RandomMorphology(1.0), **options)
 
 
 def fit(network, epochs, *callbacks, **options):
@@ -58,10 +59,10 @@ def test_the_epochs_before_are_augmented():
 def test_layers_are_active_again_afterwards_also_after_an_error():
     network = augmented()
     fit(network, 2, StopAugmentation(5))
-    assert all(layer.active for layer in network.layers[:2])
+    assert all(layer.active for layer in network.layers[:3])
     with pytest.raises(ValueError):
         fit(network, 2, StopAugmentation(2), validation_data=(X, Y[:3]))
-    assert all(layer.active for layer in network.layers[:2])
+    assert all(layer.active for layer in network.layers[:3])
     assert (network.predict(X, augment=1) != network.predict(X)).any()
 
 

@@ -67,8 +67,8 @@ def test_the_error_names_the_class_and_the_right_word(make, message):
 
 ARGUMENTS = {
     "Activation": ("relu",), "Conv2D": (2, 3), "Dense": (2,), "Dropout": (0.5,),
-    "RandomElastic": (0.1,), "RandomRotation": (0.1,), "RandomTranslation": (0.1, 0.1),
-    "RandomZoom": (0.1,), "Rescaling": (2.0,), "Reshape": (4,),
+    "RandomElastic": (0.1,), "RandomMorphology": (0.1,), "RandomRotation": (0.1,),
+    "RandomTranslation": (0.1, 0.1), "RandomZoom": (0.1,), "Rescaling": (2.0,), "Reshape": (4,),
 }  # fmt: skip
 
 

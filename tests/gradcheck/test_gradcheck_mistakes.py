@@ -145,6 +145,8 @@ def test_finds_a_softmax_backward_of_zeros(name, kernels, monkeypatch):
         ("sigmoid", "image sigmoid", lambda dx, dy, y: dx * (1 + 1e-6)),
         ("warp", "random zoom wrap", lambda dx, *_: np.roll(dx, 1, axis=2)),
         ("warp", "random erasing", lambda dx, dy, *_: dy),
+        ("morphology", "random morphology", lambda dx, dy, *_: dy),
+        ("morphology", "random dilation", lambda dx, *_: np.roll(dx, 1, axis=1)),
     ],
 )
 def test_finds_other_mistakes(name, layer, change, kernels, monkeypatch):

@@ -285,8 +285,17 @@ def warps(kernels, draw):
             yield f"{name} backward", kernels.warp_backward(dy, *given)
 
 
+def morphologies(kernels, draw):
+    for (H, W), C in product(transforms.SIZES, (1, 3)):
+        x, dy, name = draw(41, H, W, C), draw(41, H, W, C), f"morphology {H}x{W}x{C}"
+        (key,) = transforms.keys_for("m", 9)
+        yield f"{name} forward", kernels.morphology_forward(x, -0.9, 0.8, key)
+        yield f"{name} backward", kernels.morphology_backward(dy, x, -0.9, 0.8, key)
+
+
 GROUPS = [
     convolutions, dense, pools, batch_norms, activations, losses, optimizers, batches, warps,
+    morphologies,
 ]  # fmt: skip
 
 

@@ -116,10 +116,24 @@ def warps(dtype: str) -> None:
                 np.testing.assert_array_equal(y, getattr(reference, name)(*args))
 
 
+def morphologies(dtype: str) -> None:
+    from nanocnn.kernels import fast, reference
+    from support.transforms import SIZES, keys_for
+
+    rng, keys = np.random.default_rng(0), at_the_end(keys_for("m")[0])
+    new = lambda *shape: at_the_end(rng.standard_normal(shape).astype(dtype))  # noqa: E731
+    for (H, W), C in itertools.product((*SIZES, (1, 1), (17, 33)), (1, 3, 17)):
+        x, dy = new(3, H, W, C), new(3, H, W, C)
+        for way, arrays in (("forward", (x,)), ("backward", (dy, x))):
+            args = *arrays, -1.0, 1.0, keys
+            y = getattr(fast, f"morphology_{way}")(*args, out=new(*x.shape))
+            np.testing.assert_array_equal(y, getattr(reference, f"morphology_{way}")(*args))
+
+
 @pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kernels", [products, convolutions, elements, warps])
+@pytest.mark.parametrize("kernels", [products, convolutions, elements, warps, morphologies])
 def test_no_kernel_leaves_its_arrays(kernels, dtype):
     command = [sys.executable, __file__, kernels.__name__, dtype]
     result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)

@@ -215,6 +215,38 @@ def test_image_transforms(dtype, rng, mode):
         assert float(y[i, j]) == float(upper + fy * (lower - upper))
 
 
+def test_morphology(dtype, rng):
+    """d - q to the pixel itself, q to the first of its cross that is the maximum or minimum."""
+    N, H, W, low, high, place = 6, 4, 3, -0.8, 0.9, 5
+    x, dy = rng.normal(size=(2, N, H, W)).astype(dtype)
+    keys = np.array([rng.integers(2**63), place], np.uint64)
+    y = fast.morphology_forward(x[..., None], low, high, keys)[..., 0]
+    dx = fast.morphology_backward(dy[..., None], x[..., None], low, high, keys)[..., 0]
+    wide = lambda value: Number(value, "float64")  # noqa: E731
+    cross = (0, 0), (-1, 0), (0, -1), (0, 1), (1, 0)
+    for n in range(N):
+        u = wide(hashed(place + n, int(keys[0])))
+        a = (wide(low) + (wide(high) - wide(low)) * u).exact
+        s = Number(abs(a), dtype)
+        pixels, q, first, totals = {}, {}, {}, {}
+        for at in np.ndindex(H, W):
+            near = [(at[0] + i, at[1] + j) for i, j in cross]
+            near = [each for each in near if 0 <= each[0] < H and 0 <= each[1] < W]
+            pixels[at], d = Number(float(x[n][at]), dtype), Number(float(dy[n][at]), dtype)
+            first[at] = (max if a >= 0 else min)(near, key=lambda each, n=n: x[n][each])
+            q[at] = s * d
+            totals[at] = d - q[at]
+            m = Number(float(x[n][first[at]]), dtype)
+            assert float(y[n][at]) == float(pixels[at] + s * (m - pixels[at]))
+        for i, j in cross:
+            for at in np.ndindex(H, W):
+                source = at[0] - i, at[1] - j
+                if first.get(source) == at:
+                    totals[at] = totals[at] + q[source]
+        for at, total in totals.items():
+            assert float(dx[n][at]) == float(total)
+
+
 def weights(cells, n, dtype):
     """The spline's weights (cells + 3) of each of n pixels."""
     found = []

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from nanocnn import Conv2D, Dense, Flatten, Input, RandomErasing, RandomRotation, Sequential
+from nanocnn import (
+    Conv2D,
+    Dense,
+    Flatten,
+    Input,
+    RandomErasing,
+    RandomMorphology,
+    RandomRotation,
+    Sequential,
+)
 from nanocnn.kernels.memory import Memory
 
 X = np.random.default_rng(0).random((20, 9, 8, 1), np.float32)
@@ -18,17 +27,21 @@ def model(*layers, seed=3, kernels="reference"):
 
 
 def random_layers():
-    return RandomRotation(0.1), RandomErasing((1, 1))
+    """Two stages."""
+    return RandomRotation(0.1), RandomErasing((1, 1)), RandomMorphology(1.0)
 
 
 def by_hand(network, x, variants):
     """The mean over images that the layers make with keys of these variants."""
-    random = network.execution_plan.stages[0]
+    stages = network.execution_plan.stages[:2]
     total = 0
     for variant in range(variants):
         memory = Memory()
         memory.rng = np.random.default_rng((network.seed, variant))
-        total = total + network.predict(random.forward(x, True, memory))
+        varied = x
+        for stage in stages:
+            varied = stage.forward(varied, True, memory)
+        total = total + network.predict(varied)
     return total / variants
 
 

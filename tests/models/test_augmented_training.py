@@ -11,6 +11,7 @@ from nanocnn import (
     Input,
     RandomElastic,
     RandomErasing,
+    RandomMorphology,
     RandomRotation,
     RandomShear,
     RandomTranslation,
@@ -30,15 +31,16 @@ LAYERS = (
     lambda: RandomElastic(0.2, cells=3),
     lambda: RandomErasing(1.0, 0.4, 0.5),
     lambda: RandomRotation(0.1, "wrap"),
+    lambda: RandomMorphology(0.8),
 )
 X, Y = digits(56)  # of batches of 24 the last has 8
 
 
 def augmented(kernels="fast", layers=LAYERS, dtype="float32"):
-    """A model that augments in two stages, compiled."""
+    """A model that augments images in three stages, and features; compiled."""
     model = Sequential(
         [Input((12, 10, 1)), *[make() for make in layers], Conv2D(4, 3, activation="relu"),
-         Dropout(0.2), Flatten(), Dense(10, activation="softmax")],
+         Dropout(0.2), RandomMorphology(0.5), Flatten(), Dense(10, activation="softmax")],
         seed=4, dtype=dtype, kernels=kernels,
     )  # fmt: skip
     model.compile("adam", SPARSE, metrics=["accuracy"])
@@ -46,17 +48,24 @@ def augmented(kernels="fast", layers=LAYERS, dtype="float32"):
 
 
 def images_seen(monkeypatch, kernels, shards, epochs=2):
-    """What comes out of the first and of the second stage in a training, sample by sample."""
-    module, seen = get_kernels(kernels), ([], [])
-    original = module.warp_forward
+    """What comes out of the three stages on images in a training, sample by sample."""
+    module, seen = get_kernels(kernels), ([], [], [])
+    warp, morphology = module.warp_forward, module.morphology_forward
 
-    def recorded(x, transforms, *rest, **out):
-        y = original(x, transforms, *rest, **out)
+    def warped(x, transforms, *rest, **out):
+        y = warp(x, transforms, *rest, **out)
         seen[len(transforms) == 1].append(y.copy())
         return y
 
+    def thickened(x, *rest, **out):
+        y = morphology(x, *rest, **out)
+        if x.shape[1:] == (12, 10, 1):
+            seen[2].append(y.copy())
+        return y
+
     with monkeypatch.context() as patch:
-        patch.setattr(module, "warp_forward", recorded)
+        patch.setattr(module, "warp_forward", warped)
+        patch.setattr(module, "morphology_forward", thickened)
         augmented(kernels).fit(X, Y, 24, epochs=epochs, shards=shards, verbose=0)
     return [np.concatenate(each) for each in seen]
 
@@ -125,6 +134,9 @@ CHANGES = {
     "fill_mode": lambda m: setattr(m.layers[2], "fill_mode", "constant"),
     "fill_value": lambda m: setattr(m.layers[5], "fill_value", 9.0),
     "cells": lambda m: setattr(m.layers[4], "cells", 2),
+    "factor of morphology": lambda m: setattr(m.layers[7], "factor", 0.1),
+    "factor of features": lambda m: setattr(m.layers[10], "factor", -0.1),
+    "active": lambda m: setattr(m.layers[10], "active", False),
     "nothing": lambda m: None,
 }
 

@@ -53,6 +53,7 @@ from nanocnn import (
     PolynomialDecay,
     RandomElastic,
     RandomErasing,
+    RandomMorphology,
     RandomRotation,
     RandomShear,
     RandomTranslation,
@@ -202,6 +203,10 @@ def by_layers() -> dict[str, Training]:
             conv(4, 2), RandomRotation(0.1, "nearest"), RandomZoom(0.1, fill_mode="nearest"),
             RandomElastic(0.1, fill_mode="constant", fill_value=0.5), RandomErasing(0.8, 0.3),
             RandomTranslation(0.3, 0.3, "wrap"), *head(),
+        ],
+        "morphology": [
+            RandomMorphology((-0.3, 0.9)), conv(5, 3, padding="same"), RandomMorphology(0.8),
+            RandomRotation(0.1), RandomMorphology((-1.0, -0.1)), *head(),
         ],
     }  # fmt: skip
     return {name: Training(layers) for name, layers in found.items()} | {

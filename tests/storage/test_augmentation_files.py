@@ -25,7 +25,10 @@ LAYERS = [
     ("RandomShear", {"x_factor": (0.0, 0.1), "y_factor": 0.2}),
     ("RandomErasing", {"factor": 0.5, "scale": (0.1, 0.2), "fill_value": 0.25}),
 ]
-ELASTIC = ("RandomElastic", {"factor": 0.1, "cells": 3})
+OWN = [
+    ("RandomElastic", {"factor": 0.1, "cells": 3}),
+    ("RandomMorphology", {"factor": (-0.4, 0.8)}),
+]
 
 
 def model(library, layers=LAYERS):
@@ -63,25 +66,31 @@ def test_the_layers_come_back_and_augment_alike(tmp_path, suffix):
         assert again.get_weights()[0].tobytes() == made.get_weights()[0].tobytes()
 
 
-def test_npz_keeps_the_elastic_layer_and_the_others_say_that_they_do_not(tmp_path):
-    made, (x, _) = model(nanocnn, [LAYERS[0], ELASTIC, LAYERS[1]]), images()
+@pytest.mark.parametrize("own", [OWN[:1], OWN[1:], OWN])
+def test_npz_keeps_layers_that_keras_lacks_and_the_others_say_that_they_do_not(tmp_path, own):
+    made, (x, _) = model(nanocnn, [LAYERS[0], *own, LAYERS[1]]), images()
+    names = ", ".join(kind for kind, _ in own)
     made.save(tmp_path / "m.npz")
     assert configs(nanocnn.load_model(tmp_path / "m.npz")) == configs(made)
     for suffix in (".h5", ".keras"):
-        with pytest.warns(UserWarning, match="does not store RandomElastic.*npz files") as caught:
+        with pytest.warns(UserWarning, match=f"not store {names}, which.*npz files") as caught:
             made.save(tmp_path / f"m{suffix}")
         assert len(caught) == 1 and caught[0].filename == __file__
         again = nanocnn.load_model(tmp_path / f"m{suffix}")
-        assert configs(again) == [each for each in configs(made) if each["kind"] != "RandomElastic"]
+        assert configs(again) == [each for each in configs(made) if each["kind"] not in names]
         assert again.predict(x).tobytes() == made.predict(x).tobytes()
-    alone = nanocnn.Sequential([nanocnn.Input((6, 5, 1)), nanocnn.RandomElastic(0.1)])
-    with pytest.raises(ModelFileError, match=r"no other layer; save it as \.npz"):
+    alone = nanocnn.Sequential(
+        [nanocnn.Input((6, 5, 1)), *[getattr(nanocnn, kind)(**options) for kind, options in own]]
+    )
+    with pytest.raises(
+        ModelFileError, match=rf"no {names}, and .*no other layer; save it as \.npz"
+    ):
         alone.save(tmp_path / "alone.keras")
     assert not (tmp_path / "alone.keras").exists()
 
 
-def test_weights_files_of_an_elastic_model_have_all_weights(tmp_path):
-    made, other = model(nanocnn, [ELASTIC]), model(nanocnn, [])
+def test_weights_files_of_a_model_with_such_layers_have_all_weights(tmp_path):
+    made, other = model(nanocnn, OWN), model(nanocnn, [])
     made.save_weights(tmp_path / "m.weights.h5")
     other.load_weights(tmp_path / "m.weights.h5")
     assert [w.tobytes() for w in other.get_weights()] == [w.tobytes() for w in made.get_weights()]
@@ -186,6 +195,8 @@ HOSTILE = [
     ("RandomErasing", {"value_range": ["a", 1]}, "value_range='a', expected"),
     ("RandomElastic", {"factor": 0.1, "cells": 10**9}, "cells=1000000000, expected 1 to 64"),
     ("RandomElastic", {"factor": 0.1, "cells": 2.5}, "cells=2.5, expected an integer"),
+    ("RandomMorphology", {"factor": [-1, 9]}, "factor=9, expected a number from -1 to 1"),
+    ("RandomMorphology", {"factor": 0.1, "fill_mode": "wrap"}, "fill_mode='wrap' is not supported"),
     ("RandomTransform", {}, "expected one of InputLayer"),
     ("RandomCrop", {"height": 4, "width": 4}, r"\(RandomCrop\): expected one of InputLayer"),
 ]  # fmt: skip
@@ -209,8 +220,8 @@ class TestWithKeras:
     pytestmark = with_keras
 
     def test_keras_opens_the_layers_and_they_work_there(self, keras, tmp_path, suffix):
-        made, (x, y) = model(nanocnn, [*LAYERS, ELASTIC]), images()
-        with pytest.warns(UserWarning, match="does not store RandomElastic"):
+        made, (x, y) = model(nanocnn, [*LAYERS, *OWN]), images()
+        with pytest.warns(UserWarning, match="not store RandomElastic, RandomMorphology"):
             made.save(tmp_path / f"m{suffix}")
         opened = keras.models.load_model(tmp_path / f"m{suffix}")
         for layer, twin in zip(opened.layers, model(keras).layers, strict=True):

@@ -20,6 +20,7 @@ from nanocnn import (
     Normalization,
     RandomElastic,
     RandomErasing,
+    RandomMorphology,
     RandomRotation,
     RandomShear,
     RandomTranslation,
@@ -103,6 +104,9 @@ LAYERS = {
     "random elastic of two cells": lambda: RandomElastic(0.3, cells=2),
     "random erasing": lambda: RandomErasing((1.0, 1.0), (0.2, 0.5), 0.7),
     "random erasing of some": lambda: RandomErasing((0.0, 1.0), 0.9),
+    "random morphology": lambda: RandomMorphology(1.0),
+    "random dilation": lambda: RandomMorphology((0.5, 0.9)),
+    "random erosion": lambda: RandomMorphology((-1.0, -0.2)),
     **{f"{name} {mode}": lambda make=make, mode=mode: make(fill_mode=mode, fill_value=0.3)
        for name, make in GEOMETRIC.items() for mode in FILL_MODES},
     **{f"image {name}": lambda name=name: Activation(name)

@@ -83,6 +83,7 @@ EXAMPLES = {
     "Normalization.adapt": dict(data=X),
     "RandomElastic": dict(factor=0.1, **LAYER),
     "RandomErasing": dict(scale=0.5, **LAYER),
+    "RandomMorphology": dict(factor=0.5, **LAYER),
     "RandomRotation": dict(factor=0.1, **LAYER),
     "RandomShear": dict(x_factor=0.1, y_factor=(0.1, 0.2), **LAYER),
     "RandomTranslation": dict(height_factor=0.1, width_factor=(-0.1, 0.2), **LAYER),
