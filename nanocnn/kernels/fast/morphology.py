@@ -80,12 +80,11 @@ def _pad(image, sign, C, padded):
         store_row(p, (H + 1) * row + k, outside, row - k)
     for i in range(H):
         at = (i + 1) * row
-        store_row(p, at, outside, C)
         for k in range(0, WC, lanes(p)):
             pixels = load_row(pointer(image), i * WC + k, WC - k)
             store_row(p, at + C + k, signs * pixels, WC - k)
-        for c in range(C):
-            padded[at + C + WC + c] = -np.inf
+        for c in range(at, at + C):
+            padded[c] = padded[c + C + WC] = -np.inf
 
 
 @inline

@@ -37,8 +37,11 @@ def test_both_sets_have_the_same_bits(dtype, N, H, W, C, low, high, seed, digits
         assert both[0].tobytes() == both[1].tobytes(), name
 
 
-@pytest.mark.parametrize("shape", [(3, 1, 1, 1), (3, 1, 1, 3), (1, 17, 33, 1), (2, 33, 17, 5)])
+@pytest.mark.parametrize(
+    "shape", [(3, 1, 1, 1), (3, 1, 1, 3), (1, 17, 33, 1), (2, 33, 17, 5), (2, 3, 4, 37)]
+)
 def test_odd_sizes_have_the_same_bits(dtype, rng, shape):
+    """The last has more channels than a vector."""
     x, dy = rng.standard_normal((2, *shape)).astype(dtype)
     for name in WAYS:
         given = *arrays(name, x, dy), -1.0, 1.0, keys(2**32 - 1)
