@@ -35,6 +35,7 @@ class Trainer(Evaluator):
     history: History | None = None
     stop_training = False
     _sharded: ShardedStep | None = None  # the last one, in a training
+    last_step: Step | ShardedStep | None = None  # in `fit`, for callbacks that look at each batch
 
     @never_captured
     def train_on_batch(
@@ -200,7 +201,7 @@ class Trainer(Evaluator):
                 say(f"\ninterrupted; {how_to_resume(callback_list.callbacks)}")
             raise
         finally:
-            self._sharded = None
+            self._sharded = self.last_step = None
             callback_list.call("on_train_end", logs)
         return history
 
@@ -225,6 +226,7 @@ class Trainer(Evaluator):
                 raise run.communicator.agreed(NonFiniteError(text), cause=error) from None
             means.add(step.samples, step.loss, step.measure())
             if callbacks.listeners["on_train_batch_end"]:
+                self.last_step = step
                 callbacks.call("on_train_batch_end", number, means.result())
             if progress.is_due():
                 progress.update(means.count, means.result())

@@ -1,0 +1,277 @@
+"""`Recorder`: what a training leaves behind: curves, distributions, and weights to scrub through.
+
+Curves get a point for each batch, which costs microseconds. The rest is taken only as often as a
+share of the training's time allows, and thinned to a limit of memory. One thread records; others
+may read at any time: what they read is replaced, never changed.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..common.arrays import Array
+from ..common.validate import integer, number
+from .distributions import distribution, over_time
+
+POINTS = 8192  # of the curves, in memory
+SHOWN = 2000  # of the curves, in one answer
+ENTRIES = 256  # kept steps and distributions, at most
+WITH_STATE = 32  # steps to keep: where memory is too small for it, they have no optimizer's state
+
+
+class Kept(NamedTuple):
+    """A copy of what a training step changes: weights, optimizer, random state.
+
+    `slots`: the optimizer's state and the name of its class, or None where memory does not allow
+    it. `place`: (epoch, batch), the next one.
+    """
+
+    weights: dict[str, Array]
+    slots: tuple[str, dict[str, Array]] | None
+    random: dict[str, Any]
+    place: tuple[int, int]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its arrays."""
+        slots = () if self.slots is None else self.slots[1].values()
+        return sum(array.nbytes for array in (*self.weights.values(), *slots))
+
+    def restore(self, model: Any) -> bool:
+        """Set the weights of `model`; True if its optimizer could be set back too.
+
+        Otherwise the optimizer begins anew.
+        """
+        weights = model.weights
+        for name, array in self.weights.items():
+            weights[name][...] = array
+        model.rng.bit_generator.state = self.random
+        optimizer = model.optimizer
+        if self.slots is not None and self.slots[0] == type(optimizer).__name__:
+            optimizer.set_state(self.slots[1])
+            return True
+        optimizer.reset()
+        return False
+
+
+class Budget:
+    """A share of the elapsed time: whether there is enough of it for one more of the same work."""
+
+    def __init__(self, share: float) -> None:
+        self.share, self.spent, self.times = share, 0.0, 0
+
+    def allows(self, elapsed: float) -> bool:
+        """Whether the work, if it takes as long as before, stays within the share."""
+        expected = self.spent / self.times if self.times else 0.0
+        return self.spent + expected <= self.share * elapsed
+
+    def measured(self, work: Callable[[], Any]) -> Any:
+        """Do it, and count its time."""
+        start = perf_counter()
+        result = work()
+        self.spent += perf_counter() - start
+        self.times += 1
+        return result
+
+
+class Series:
+    """(step, thing) in order. The first and the last stay; in between it is thinned by halves."""
+
+    def __init__(self) -> None:
+        self.entries: tuple[tuple[int, Any], ...] = ()
+        self.spacing = 1  # steps to the next one, at least
+
+    def is_due(self, step: int) -> bool:
+        """Whether `step` is far enough from the last one."""
+        return not self.entries or step - self.entries[-1][0] >= self.spacing
+
+    def add(self, step: int, thing: Any, most: int) -> None:
+        """Append it, and drop every second one while there are more than `most`, or two."""
+        entries = (*self.entries, (step, thing))
+        while len(entries) > max(most, 2):
+            entries = (*entries[:-1:2], entries[-1])
+            even = (step - entries[0][0]) // len(entries)
+            self.spacing = max(2 * self.spacing, even)
+        self.entries = entries
+
+    def cut(self, step: int) -> None:
+        """Drop what is later than `step`."""
+        self.entries = tuple(each for each in self.entries if each[0] <= step)
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps, in order."""
+        return [step for step, _ in self.entries]
+
+
+class Curves(NamedTuple):
+    """Steps with the loss and the accuracy of each batch, NaN where there is none.
+
+    When there are too many, neighbours become one: their mean, at the later step.
+    """
+
+    steps: list[int]
+    losses: list[float]
+    accuracies: list[float]
+
+    def thinned(self, groups: int) -> "Curves":
+        """Means over runs of points, so many that `groups` are left at most."""
+        n = len(self.steps)
+        size = -(-n // groups)
+        if size <= 1:
+            return self
+        starts = np.arange(0, n, size)
+        counts = np.diff([*starts, n])
+        values = (np.add.reduceat(np.array(each), starts) / counts for each in self[1:])
+        ends = starts + counts - 1
+        return Curves([self.steps[i] for i in ends], *(each.tolist() for each in values))
+
+    def part(self, first: int, last: int) -> "Curves":
+        """Those of the steps first to last."""
+        steps = self.steps[:]  # the other two are at least as long
+        part = slice(bisect_left(steps, first), bisect_right(steps, last))
+        return Curves(steps[part], self.losses[part], self.accuracies[part])
+
+
+class Recorder:
+    """Records a training of `model`: `begin`, `batch` after each step, `end`.
+
+    `share`: of the training's time, for what is not cheap. `memory`: bytes for kept steps.
+    `keeps_state`: whether kept steps have the optimizer's state, to go on from there, as long as
+    memory suffices for `WITH_STATE` of them. Raises ValueError for a share that is not from 0 to 1.
+    """
+
+    def __init__(
+        self, model: Any, share: float = 0.02, memory: int = 64 << 20, *, keeps_state: bool = True
+    ) -> None:
+        share = number(share, "share", lambda value: 0 <= value <= 1, "from 0 to 1")
+        self.model, self.share = model, share
+        self.memory = integer(memory, "memory", bits=62)
+        self.keeps_state = keeps_state
+        self.step = model.optimizer.iterations
+        self.branch = 0  # counts up whenever later steps are forgotten
+        self.curves = Curves([], [], [])
+        self.tests: list[tuple[int, float, float]] = []
+        self.weights, self.distributions = Series(), Series()
+        self._budgets = Budget(share / 2), Budget(share / 2)
+        self.place = (0, 0)  # of the next batch: its epoch and its number there
+        self.batches: int | None = None  # of an epoch, where it is known
+        self._trained = self._spent = 0.0
+        self._since: float | None = None
+
+    # --- In the thread that trains ---
+
+    def begin(self, place: tuple[int, int] = (0, 0)) -> None:
+        """The training begins, or goes on; the first time its weights are kept."""
+        if self._since is None:
+            self._since = perf_counter()
+        if not self.weights.entries:
+            self._keep(place)
+
+    def batch(self, loss: float, accuracy: float, place: tuple[int, int] = (0, 0)) -> None:
+        """A step was made: the loss and accuracy of its batch; `place`: the next one's."""
+        start = perf_counter()
+        self.step += 1
+        self.place = place
+        steps, losses, accuracies = self.curves
+        losses.append(loss)
+        accuracies.append(accuracy)
+        steps.append(self.step)  # the last: readers take as many as there are steps
+        if len(steps) >= POINTS:
+            self.curves = self.curves.thinned(POINTS // 2)
+        elapsed = self._elapsed(start)
+        if self.distributions.is_due(self.step) and self._budgets[0].allows(elapsed):
+            self._budgets[0].measured(self._distribute)
+        if self.weights.is_due(self.step) and self._budgets[1].allows(elapsed):
+            self._budgets[1].measured(lambda: self._keep(place))
+        self._spent += perf_counter() - start
+
+    def end(self, place: tuple[int, int] = (0, 0)) -> None:
+        """The training ends or pauses: its last weights are kept."""
+        self._trained, self._since = self._elapsed(perf_counter()), None
+        for series, take in (
+            (self.distributions, self._distribute),
+            (self.weights, lambda: self._keep(place)),
+        ):
+            if not series.entries or series.entries[-1][0] != self.step:
+                take()
+
+    def test(self, loss: float, accuracy: float) -> None:
+        """Add a point to the curve of the test digits, at this step."""
+        self.tests.append((self.step, loss, accuracy))
+
+    def cut(self, step: int) -> None:
+        """Forget what is later than `step`: the training goes on from there."""
+        if step < self.step:
+            self.branch += 1
+            self.step = step
+            self.curves = self.curves.part(0, step)
+            self.tests = [each for each in self.tests if each[0] <= step]
+            self.weights.cut(step)
+            self.distributions.cut(step)
+
+    @property
+    def runs(self) -> bool:
+        """Whether the training goes on."""
+        return self._since is not None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training so far."""
+        return self._elapsed(perf_counter())
+
+    def _elapsed(self, now: float) -> float:
+        return self._trained + (0.0 if self._since is None else now - self._since)
+
+    def _keep(self, place: tuple[int, int]) -> None:
+        model, optimizer = self.model, self.model.optimizer
+        weights = {name: array.copy() for name, array in model.weights.items()}
+        sizes = [array.nbytes for array in (*weights.values(), *optimizer.slots.values())]
+        slots = None
+        if self.keeps_state and WITH_STATE * sum(sizes) <= self.memory:
+            slots = type(optimizer).__name__, optimizer.get_state()
+        kept = Kept(weights, slots, model.rng.bit_generator.state, place)
+        most = min(ENTRIES, self.memory // max(kept.nbytes, 1))
+        self.weights.add(self.step, kept, most)
+
+    def _distribute(self) -> None:
+        self.distributions.add(self.step, distribution(self.model.layers), ENTRIES)
+
+    # --- In any thread ---
+
+    @property
+    def cost(self) -> float:
+        """The share of the training's time that recording took."""
+        elapsed = self.elapsed
+        return self._spent / elapsed if elapsed else 0.0
+
+    def kept(self, step: int) -> Kept:
+        """What was kept at `step`; ValueError, which names the nearest ones, if nothing was."""
+        entries = dict(self.weights.entries)
+        if step not in entries:
+            near = sorted(sorted(entries, key=lambda each: abs(each - step))[:3])
+            raise ValueError(f"step={step!r:.80}, expected a kept step, such as {near}")
+        kept: Kept = entries[step]
+        return kept
+
+    def names(self) -> list[str]:
+        """The arrays that have distributions: "conv2d/kernel", ..."""
+        entries = self.distributions.entries
+        found = dict.fromkeys(name.partition(":")[2] for _, each in entries for name in each.names)
+        return list(found)
+
+    def history(self, name: str, of: str = "weights") -> tuple[Array, Array, Array]:
+        """(steps (n,), edges (BINS+1,), counts (n, BINS)) of an array or of its gradients.
+
+        `of`: "weights" or "gradients". ValueError for an array that is not recorded.
+        """
+        found = over_time(self.distributions.entries, f"{of}:{name}")
+        if found is None:
+            raise ValueError(
+                f"name={name!r:.80}, of={of!r:.80}, expected one of {self.names()}, and 'weights' "
+                "or 'gradients'"
+            )
+        return found
