@@ -1,6 +1,7 @@
 """`Explorer`: the callback that shows a user's own `fit` on a page."""
 
 from copy import copy
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Any
 
 from ..callbacks import Callback
@@ -10,6 +11,7 @@ from ..common.errors import MissingExtraError
 from ..common.terminal import say
 from ..common.validate import flag, integer
 from .recorder import Recorder
+from .watched import Following, accuracy_of
 
 if TYPE_CHECKING:
     from .exploration import Exploration
@@ -19,15 +21,18 @@ if TYPE_CHECKING:
 class Explorer(Callback):
     """Shows the training on a page in the browser, whose address it prints: `explore`, live.
 
-    open: whether to open a browser, too. port: 0 for any that is free. Readers look at copies of
-    the model with the weights of kept steps, so the training is not changed, and takes less than
-    3% longer. It cannot be steered from the page. The page stays until `close` or the end of the
-    process; another `fit` of the model goes on in it. Of several processes (MPI) the first one
-    shows it. Needs starlette and uvicorn (MissingExtraError). ValueError for a wrong argument,
-    OSError for a port in use.
+    x, y: samples (N, *input_shape) to look at and their labels as in `fit`; None for MNIST's test
+    digits. open: whether to open a browser, too. port: 0 for any that is free.
+
+    Readers look at copies of the model with the weights of kept steps: the training is not changed,
+    cannot be steered from the page, and takes less than 3% longer. The page stays until `close` or
+    the end of the process; another `fit` goes on in it. Of several processes (MPI) the first one
+    shows it. Needs starlette and uvicorn (MissingExtraError). Raises ValueErrors for samples that
+    do not fit the model, and OSError for a port in use, before the first step.
     """
 
-    def __init__(self, *, open: bool = True, port: int = 0) -> None:
+    def __init__(self, x: Any = None, y: Any = None, *, open: bool = True, port: int = 0) -> None:
+        self.x, self.y = x, y
         self.open = flag(open, "Explorer: open")
         self.port = integer(port, "Explorer: port", 0, bits=16)
         try:
@@ -40,7 +45,7 @@ class Explorer(Callback):
         self._recorder: Recorder | None = None
         self._copy: Any = None  # of the model: readers get copies of it
         self._digits: Any = None
-        self._epoch = 0
+        self._epoch, self._count, self._right = 0, 0, 0.0
 
     @property
     def url(self) -> str:
@@ -62,7 +67,7 @@ class Explorer(Callback):
         from .digits import Digits
 
         self._copy = copy(model)
-        self._digits = Digits(self._copy)
+        self._digits = Digits(self._copy, self.x, self.y)
         self._recorder = Recorder(model)
         if self._server is not None:
             self._server.forget()
@@ -83,7 +88,6 @@ class Explorer(Callback):
     def _make_session(self) -> "Session":
         """A reader's session: called in a thread of the server."""
         from .session import Session
-        from .watched import Following
 
         recorder = self._recorder
         assert recorder is not None
@@ -92,29 +96,28 @@ class Explorer(Callback):
         return session
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch = epoch
+        self._epoch, self._count, self._right = epoch, 0, 0.0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         recorder, step = self._recorder, self.model.last_step
-        if recorder is not None and step is not None:
-            loss, accuracy = step.loss, float("nan")
-            if logs["loss"] != logs["loss"]:  # `TerminateOnNaN`: there was no such step
-                loss = logs["loss"]
-            elif (place := _place_of_accuracy(self.model.metrics)) is not None:
-                top, bottom = step.measure()[2 * place : 2 * place + 2]
-                accuracy = top / bottom if bottom else accuracy
-            recorder.batch(loss, accuracy, (self._epoch, batch + 1))
+        if recorder is None:
+            return
+        loss = accuracy = nan
+        if isfinite(logs["loss"]):  # else there was no step: see `TerminateOnNaN`
+            loss = step.loss
+            if name := accuracy_of(logs):  # `logs` has means over the epoch
+                self._count += step.samples
+                right = logs[name] * self._count
+                accuracy = (right - self._right) / step.samples
+                self._right = right
+        recorder.batch(loss, accuracy, (self._epoch, batch + 1))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self._recorder is not None and "val_loss" in logs:
-            name = next((name for name in logs if name.startswith("val_") and "acc" in name), None)
-            accuracy = float("nan") if name is None else logs[name]
-            self._recorder.test(logs["val_loss"], accuracy)
+        measured = {name: value for name, value in logs.items() if name.startswith("val_")}
+        if self._recorder is not None and measured:
+            name = accuracy_of(measured)
+            self._recorder.test(measured["val_loss"], nan if name is None else measured[name])
 
     def on_train_end(self, logs: Any = None) -> None:
         if self._recorder is not None:
             self._recorder.end(self._recorder.place)
-
-
-def _place_of_accuracy(metrics: dict[str, Any]) -> int | None:
-    return next((place for place, name in enumerate(metrics) if "acc" in name), None)

@@ -1,34 +1,23 @@
 """`Training`: what a page starts, pauses and scrubs. It runs in the thread that owns the model."""
 
-import os
-from functools import cache
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
-from ..common.arrays import Array
 from ..common.errors import NonFiniteError
 from ..common.validate import integer, number, one_of
-from ..data import mnist
+from ..kernels.memory import Memory
 from ..metrics import get_metrics
+from ..models.measure import Means
 from ..models.run import epochs_trained
 from ..optimizers import OPTIMIZERS, get_optimizer
-from ..presets import labels_for
+from .feed import Feed, can_feed
 from .recorder import Budget, Recorder
-from .watched import Digits, Reader, Source, Watched, settings
+from .watched import Reader, Watched, accuracy_of, loss_and_accuracy, settings
 
 BATCH, LARGEST_BATCH = 128, 4096
 TESTS = 1000  # digits that test loss and accuracy are measured on
 PAUSE = 3.0  # seconds between two such measurements, but for the end of an epoch
-SHARE = 0.02  # of the training's time, for these measurements
-
-
-@cache
-def training_digits() -> Digits:
-    """MNIST's training digits: the embedded ones, or the set that $NANOCNN_DATA names."""
-    found = mnist.load(verbose=False) if os.environ.get("NANOCNN_DATA") else mnist.sample()
-    return found[0]
+SHARE = 0.01  # of the training's time, for these measurements
 
 
 class Training(Watched):
@@ -41,6 +30,9 @@ class Training(Watched):
         super().__init__(session)
         self.batch_size = BATCH
         self._recorder: Recorder | None = None
+        self._feed: Feed | None = None  # what the model is trained on
+        self._memory: tuple[Any, Memory] | None = None  # of its steps, and the plan it belongs to
+        self._epoch, self._position = 0, 0  # of the next batch; its first sample
         self._until_epoch = False
         self._tests, self._tested = Budget(SHARE), 0.0
 
@@ -51,11 +43,15 @@ class Training(Watched):
         if self._recorder is None or self._recorder.model is not model:
             self._recorder = Recorder(model)
             self._epoch, self._position = epochs_trained(model), 0
-            self._order: tuple[int, Array] = -1, np.zeros(0, np.int64)  # of an epoch
-            self._digits = self._find_digits(model)
+            self._feed, self._memory = None, None
             self._until_epoch = self.running = False
             self.at = self.message = None
         return self._recorder
+
+    @property
+    def can_train(self) -> bool:
+        """Whether there is something to train on."""
+        return can_feed(self.session.digits)
 
     def control(
         self, do: Any, learning_rate: Any = None, optimizer: Any = None, batch_size: Any = None
@@ -65,8 +61,7 @@ class Training(Watched):
         ValueError for a wrong value, before anything changes.
         """
         do = one_of(do, ("start", "pause", "step", "epoch", "set"), "do")
-        self.recorder  # noqa: B018
-        model = self.session.model
+        model = self.recorder.model
         made, rate, size = model.optimizer, None, self.batch_size
         if optimizer is not None:
             made = get_optimizer(one_of(optimizer, map(str.lower, OPTIMIZERS), "optimizer"))
@@ -121,7 +116,7 @@ class Training(Watched):
     def state(self) -> dict[str, Any]:
         """See `Watched`."""
         recorder, optimizer = self.recorder, self.session.model.optimizer
-        left = 0 if self._digits is None else len(self._digits[0]) - self._position
+        left = 0 if self._feed is None else self._feed.count - self._position
         done = -(-self._position // self.batch_size)
         return {
             "running": self.running,
@@ -133,27 +128,14 @@ class Training(Watched):
             **settings(optimizer),
         }
 
-    def _find_digits(self, model: Any) -> tuple[Any, Any, bool] | None:
-        """Images, labels as the loss takes them, and whether the images are uint8 digits."""
-        digits: Source = self.session.digits
-        if digits.samples is not None:
-            x, y = digits.samples
-            return None if y is None else (x, y, False)
-        if digits.train is None and not digits.can_draw:
-            return None
-        x, y = digits.train or training_digits()
-        classes = max(model.output_shape[-1], 10 * (model.output_shape == (1,)))
-        x, y = (x, y) if y.max() < classes else (x[y < classes], y[y < classes])
-        return x, labels_for(model, y), True
-
     def _prepare(self) -> None:
         """ValueError if the model cannot be trained here."""
-        model = self.session.model
-        if self._digits is None:
-            raise ValueError("training: there are no digits to train on, expected x and y")
+        model, digits = self.session.model, self.session.digits
         if not model.trainable_weights:
             raise ValueError("training: all layers are frozen, expected one that is trained")
-        if _accuracy_of(model.metrics) is None:
+        if self._feed is None:
+            self._feed = Feed(model, digits)
+        if accuracy_of(model.metrics) is None and digits.classes:
             model.metrics = {**model.metrics, **get_metrics(["accuracy"])}
 
     def _begin(self) -> None:
@@ -170,31 +152,29 @@ class Training(Watched):
 
     def _batch(self) -> None:
         """One step, and what is due after it."""
-        model, recorder = self.session.model, self.recorder
-        assert self._digits is not None
-        x, y, are_pixels = self._digits
-        if self._order[0] != self._epoch:
-            rng = np.random.default_rng((model.seed, self._epoch))
-            self._order = self._epoch, rng.permutation(len(x))
-        index = self._order[1][self._position : self._position + self.batch_size]
-        images = x[index]
-        if are_pixels:
-            images = self.session.digits.from_pixels(model, images)
+        model, recorder, feed = self.session.model, self.recorder, self._feed
+        assert feed is not None
+        data, index = feed.batch(self._epoch, self._position, self.batch_size)
+        if self._memory is None or self._memory[0] is not model.execution_plan:
+            self._memory = model.execution_plan, model.execution_plan.memory()
         try:
-            values = model.train_on_batch(images, y[index], return_dict=True)
+            step = model._step(data, index, self._memory[1], True)
         except NonFiniteError as error:
             self._pause()
+            where = model._nonfinite(error, self._position // self.batch_size, data, index)
             self.message = (
-                f"step {recorder.step + 1}: {error}. The training has paused before this step: "
+                f"step {recorder.step + 1}, {where}. The training has paused before this step: "
                 "lower the learning rate, or go back to an earlier step"
             )
             return
-        self._position += len(index)
-        ended = self._position >= len(x)
+        means = Means(model.metrics)
+        means.add(step.samples, step.loss, step.measure())
+        self._position += step.samples
+        ended = self._position >= feed.count
         if ended:
             self._epoch, self._position = self._epoch + 1, 0
-        accuracy = values[_accuracy_of(model.metrics)]
-        recorder.batch(values["loss"], accuracy, (self._epoch, self._position))
+        loss, accuracy = loss_and_accuracy(means.result())
+        recorder.batch(loss, accuracy, (self._epoch, self._position))
         self._test(ended)
         if ended and self._until_epoch:
             self._pause()
@@ -212,9 +192,4 @@ class Training(Watched):
         except NonFiniteError:
             return  # the next batch will say so
         self._tested = now
-        self.recorder.test(values["loss"], values[_accuracy_of(model.metrics)])
-
-
-def _accuracy_of(metrics: dict[str, Any]) -> str | None:
-    """The metric that is the curve of the accuracy."""
-    return next((name for name in metrics if "acc" in name), None)
+        self.recorder.test(*loss_and_accuracy(values))

@@ -3,7 +3,8 @@
 All runs in the thread that owns the session's model, between its requests.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from math import nan
 from time import monotonic
 from typing import Any, Protocol
 
@@ -18,7 +19,6 @@ from .recorder import SHOWN, Recorder
 FOLLOW = 1.0  # seconds between two steps of a fit that a reader sees the weights of
 
 Answer = tuple[dict[str, Any], list[Array]]
-Digits = tuple[Array, Array]
 
 
 class Source(Protocol):
@@ -26,13 +26,15 @@ class Source(Protocol):
 
     `x`, `y`: test digits, as the model and the loss take them. `samples`: such arrays to train on.
     `train`: uint8 digits (N,28,28) to train on and their class numbers. Both None: MNIST's.
+    `classes`: how many there are, 0 for a model whose outputs are no classes.
     """
 
     can_draw: bool
     x: Array
     y: Array | None
     samples: tuple[Array, Array | None] | None
-    train: Digits | None
+    train: tuple[Array, Array] | None
+    classes: int
 
     def from_pixels(self, model: Any, digits: Array) -> Array:
         """uint8 digits (N,28,28) as the model takes them."""
@@ -59,6 +61,11 @@ class Watched:
 
     def __init__(self, session: Reader) -> None:
         self.session = session
+
+    @property
+    def can_train(self) -> bool:
+        """Whether `control` does anything: whether there is something to train on."""
+        return False
 
     @property
     def recorder(self) -> Recorder:
@@ -121,7 +128,8 @@ class Following(Watched):
 
     def __init__(self, session: Reader, recorder: Recorder) -> None:
         super().__init__(session)
-        self._recorder, self._shown, self._followed = recorder, -1, -np.inf
+        self._recorder, self._followed = recorder, -np.inf
+        self._shown: tuple[Any, int] = None, -1  # model and step
         self._follow()
 
     @property
@@ -169,9 +177,9 @@ class Following(Watched):
 
     def _show(self, step: int) -> None:
         kept = self._recorder.kept(step)
-        if step != self._shown:
+        if self._shown != (self.session.model, step):
             kept.restore(self.session.model)
-            self._shown = step
+            self._shown = self.session.model, step
             self.session.changed(weights=True)
 
 
@@ -182,3 +190,14 @@ def settings(optimizer: Optimizer) -> dict[str, Any]:
         "learning_rate": optimizer.rate(),
         "scheduled": isinstance(optimizer.learning_rate, Schedule),
     }
+
+
+def accuracy_of(names: Iterable[str]) -> str | None:
+    """The first of these names, of metrics, that is of an accuracy."""
+    return next((name for name in names if "acc" in name), None)
+
+
+def loss_and_accuracy(logs: dict[str, float]) -> tuple[float, float]:
+    """Of these logs; NaN for an accuracy that is not measured."""
+    name = accuracy_of(logs)
+    return logs["loss"], nan if name is None else logs[name]
