@@ -1,0 +1,130 @@
+/** Start: a session, then the parts; messages, tabs, and what happens when the server is gone. */
+
+import {state} from "nanocnn/state.js";
+import {source} from "nanocnn/source.js";
+import {count} from "nanocnn/numbers.js";
+import {say} from "nanocnn/message.js";
+import * as network from "nanocnn/network.js";
+import * as zoom from "nanocnn/zoom.js";
+import * as draw from "nanocnn/draw.js";
+import * as keyboard from "nanocnn/keyboard.js";
+import * as cell from "nanocnn/cell.js";
+import * as edit from "nanocnn/edit.js";
+import * as train from "nanocnn/train.js";
+import * as tours from "nanocnn/tours.js";
+
+const PARTS = {
+  draw, network, zoom, "panel-cell": cell, "panel-edit": edit, "panel-train": train,
+  "panel-tour": tours, help: keyboard,
+};
+const PANELS = ["cell", "edit", "train", "tour"];
+const $ = (id) => document.getElementById(id);
+
+function header() {
+  const {name, parameters, dtype, kernels} = source.model;
+  document.title = `${name} · nanocnn explore`;
+  $("model-name").textContent = name;
+  $("model-about").textContent =
+    `${count(parameters)} parameters, ${dtype}, ${kernels} kernels`;
+}
+
+/** Tabs as in the ARIA practices: arrows move, one tab stop. */
+function tabs() {
+  const buttons = PANELS.map((name) => $(`tab-${name}`));
+  const show = () => {
+    const panel = state.get("panel") === "weights" ? "cell" : state.get("panel");
+    const open = PANELS.includes(panel) ? panel : "cell";
+    PANELS.forEach((name, i) => {
+      buttons[i].setAttribute("aria-selected", name === open);
+      buttons[i].tabIndex = name === open ? 0 : -1;
+      $(`panel-${name}`).hidden = name !== open;
+    });
+  };
+  buttons.forEach((button, i) => {
+    button.addEventListener("click", () => state.set({panel: PANELS[i]}, {push: true}));
+    button.addEventListener("keydown", (event) => {
+      const move = {ArrowRight: 1, ArrowLeft: -1}[event.key];
+      if (move) {
+        event.preventDefault();
+        event.stopPropagation();
+        const next = buttons[(i + move + buttons.length) % buttons.length];
+        next.focus();
+        next.click();
+      }
+    });
+  });
+  state.on(["panel"], show);
+  show();
+}
+
+function gradients() {
+  const buttons = [...document.querySelectorAll("#switch button")];
+  const show = () => {
+    for (const button of buttons) {
+      button.setAttribute("aria-pressed", button.dataset.grad === (state.get("grad") || ""));
+    }
+    document.documentElement.classList.toggle("gradients", Boolean(state.get("grad")));
+  };
+  for (const button of buttons) {
+    button.addEventListener("click", () => {
+      state.set({grad: button.dataset.grad || null}, {push: true});
+    });
+  }
+  state.on(["grad"], show);
+  show();
+}
+
+function connection() {
+  const banner = $("banner");
+  source.on("lost", () => {
+    banner.textContent = "The server has stopped. The page comes back when it runs again at this "
+      + "address; what you see is the last answer.";
+    banner.hidden = false;
+    document.body.classList.add("lost");
+  });
+  source.on("back", () => {
+    banner.hidden = true;
+    document.body.classList.remove("lost");
+    say("The server is back. Digit and label were sent again; changed weights start anew.");
+  });
+  source.on("error", (error) => say(error.message, true));
+}
+
+async function copyLink() {
+  try {
+    await navigator.clipboard.writeText(state.link());
+    say("The address of this view is in the clipboard.");
+  } catch {
+    say("Copy the address from the browser's address bar: it holds this view.");
+  }
+}
+
+async function start() {
+  connection();
+  try {
+    await source.start();
+  } catch (error) {
+    say(error.message, true);
+    setTimeout(start, 2000);
+    return;
+  }
+  header();
+  tabs();
+  gradients();
+  $("copy-link").addEventListener("click", copyLink);
+  for (const [id, part] of Object.entries(PARTS)) {
+    try {
+      part.mount($(id));
+    } catch (error) { // one part must not take the others with it
+      console.error(error);
+      say(`${id}: ${error.message}`, true);
+    }
+  }
+}
+
+addEventListener("unhandledrejection", ({reason}) => {
+  if (reason?.status !== undefined) { // an answer that nobody waited for; the banner tells the rest
+    say(reason.message, true);
+  }
+});
+start();

@@ -1,0 +1,2 @@
+/** Not here yet. */
+export function mount(element) {}

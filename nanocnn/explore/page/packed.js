@@ -1,0 +1,91 @@
+/** The binary form of answers, and the data of a saved page. */
+
+const TYPES = {
+  float32: Float32Array, float64: Float64Array, uint8: Uint8Array, bool: Uint8Array,
+  int32: Int32Array, uint32: Uint32Array,
+};
+const padded = (n) => Math.ceil(n / 8) * 8;
+
+/** {result, arrays} of a packed answer: length, JSON, then the arrays, each padded to 8 bytes. */
+export function unpack(buffer) {
+  const length = new DataView(buffer).getUint32(0, true);
+  const text = new TextDecoder().decode(new Uint8Array(buffer, 4, length));
+  const {result, arrays} = JSON.parse(text);
+  let at = padded(4 + length);
+  const views = arrays.map((about) => {
+    const count = about.shape.reduce((a, b) => a * b, 1);
+    const data = new TYPES[about.dtype](buffer, at, count);
+    at = padded(at + data.byteLength);
+    return array(about, data);
+  });
+  return {result, arrays: views};
+}
+
+function array(about, data) {
+  const whole = (about.whole || []).map(Number);
+  return {...about, data, whole, fullShape: about.full_shape || about.shape};
+}
+
+/** Base64 for addresses (no +, / or =) of bytes. */
+export function base64(data) {
+  const text = btoa(String.fromCharCode(...new Uint8Array(data)));
+  return text.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+/** The bytes of base64, of either alphabet. */
+export function bytes(text) {
+  const plain = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
+  return Uint8Array.from(plain, (letter) => letter.charCodeAt(0));
+}
+
+/**
+ * The data of a saved page, or null: the element #explore-data holds the base64 of a packed
+ * answer. Its result is that of the action `session` plus "calls": {"ACTION BODY-AS-JSON": result};
+ * each array's description has "layer" and "what" besides, and the array is whole.
+ */
+export function saved() {
+  const element = document.getElementById("explore-data");
+  if (!element) {
+    return null;
+  }
+  const {result, arrays} = unpack(bytes(element.textContent.trim()).buffer);
+  const find = ({layer, what}) => arrays.find((a) => a.layer === layer && a.what === what);
+  return {result, call: async (action, body, requests) => answer(result, find, action, body, requests)};
+}
+
+function answer(result, find, action, body, requests) {
+  const found = (result.calls || {})[`${action} ${JSON.stringify(body)}`];
+  if (action !== "arrays" && action !== "state" && found === undefined) {
+    throw new Error("This is a saved page; for this it needs nanocnn explore running.");
+  }
+  const arrays = requests.map((request) => {
+    const whole = find(request);
+    if (!whole) {
+      throw new Error(`This saved page does not hold ${request.what} of ${request.layer}.`);
+    }
+    return request.index ? part(whole, request.index) : whole;
+  });
+  return {...(found || {}), arrays};
+}
+
+/** The part of an array that an index names: per axis null, a number or [start, stop]. */
+export function part(whole, index) {
+  const {shape, data} = whole;
+  const ranges = shape.map((n, axis) => {
+    const at = index[axis] ?? null;
+    return at === null ? [0, n] : typeof at === "number" ? [at, at + 1] : at;
+  });
+  const kept = shape.map((n, axis) => ranges[axis][1] - ranges[axis][0]);
+  const out = new data.constructor(kept.reduce((a, b) => a * b, 1));
+  for (let i = 0; i < out.length; i++) {
+    let [rest, from, step] = [i, 0, 1];
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      from += (ranges[axis][0] + (rest % kept[axis])) * step;
+      rest = Math.floor(rest / kept[axis]);
+      step *= shape[axis];
+    }
+    out[i] = data[from];
+  }
+  const left = kept.filter((n, axis) => typeof (index[axis] ?? null) !== "number");
+  return {...whole, data: out, shape: left, fullShape: shape};
+}
