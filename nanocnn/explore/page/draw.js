@@ -1,2 +1,284 @@
-/** Not here yet. */
-export function mount(element) {}
+/** The digit: drawn with mouse, pen or finger, from an image, or picked; and how it is read. */
+
+import {state} from "nanocnn/state.js";
+import {source} from "nanocnn/source.js";
+import {paint as paintArray} from "nanocnn/colours.js";
+import {maps} from "nanocnn/grid.js";
+import {kindOf, columns} from "nanocnn/columns.js";
+import {base64} from "nanocnn/packed.js";
+import {make} from "nanocnn/dom.js";
+import {say} from "nanocnn/message.js";
+import * as answer from "nanocnn/answer.js";
+import * as picker from "nanocnn/picker.js";
+
+const SIZE = 280; // of the paper, in its own pixels
+const SENT = 140; // of what is sent: enough for 28 x 28
+const BRUSH = 22;
+let strokes = []; // {erase, points: [[x, y], ...]}; or "clear"
+let base = null; // canvas with the digit that was there before the first stroke
+let paper = null; // 2d context
+let read = null; // canvas: as the network reads it
+let isErasing = false;
+let isOwn = false; // the paper shows the reader's drawing
+let flying = false;
+let isStale = false;
+let small = null;
+
+/** Build the panel. */
+export function mount(element) {
+  element.append(make("h2", {}, "Digit"));
+  if (source.session.can_draw && !source.static) {
+    element.append(...drawing());
+    dropping(element);
+  } else {
+    read = make("canvas", {id: "read", className: "read alone"});
+    read.setAttribute("role", "img");
+    element.append(read);
+  }
+  answer.mount(element);
+  if (source.session.tests && !source.static) {
+    picker.mount(element);
+  }
+  source.on("change", showRead);
+  showRead();
+}
+
+/** Paper, tools, and beside the paper the digit as it is read. */
+function drawing() {
+  const canvas = make("canvas", {id: "paper", width: SIZE, height: SIZE, tabIndex: 0});
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", "Paper to draw a digit on, with mouse, pen or finger. "
+    + "Without one, choose an image or a test digit below.");
+  paper = canvas.getContext("2d", {willReadFrequently: true});
+  [small, read] = [make("canvas", {width: SENT, height: SENT}), make("canvas", {id: "read"})];
+  read.className = "read";
+  read.setAttribute("role", "img");
+  pointers(canvas);
+  const file = make("input", {type: "file", id: "image-file", accept: "image/*", className: "sr"});
+  file.addEventListener("change", () => {
+    sendImage(file.files[0]);
+    file.value = "";
+  });
+  const tools = make("div", {className: "toolbar"},
+    tool("brush", "Brush", () => erase(false)), tool("eraser", "Eraser", () => erase(true)),
+    tool("undo-stroke", "Undo", undo), tool("clear", "Clear", clear),
+    tool("choose-image", "Image…", () => file.click()), file);
+  file.tabIndex = -1;
+  file.setAttribute("aria-label", "Image of a digit");
+  const figure = (child, caption) => make("figure", {}, child, make("figcaption", {}, caption));
+  setTimeout(() => erase(false));
+  return [make("div", {className: "papers"}, figure(canvas, "as drawn; or drop an image here"),
+    figure(read, "as read")), tools];
+}
+
+function tool(id, label, action) {
+  const button = make("button", {type: "button", id}, label);
+  button.addEventListener("click", action);
+  return button;
+}
+
+function erase(on) {
+  isErasing = on;
+  document.getElementById("brush").setAttribute("aria-pressed", !on);
+  document.getElementById("eraser").setAttribute("aria-pressed", on);
+}
+
+function pointers(canvas) {
+  let stroke = null;
+  const at = ({clientX, clientY}) => {
+    const box = canvas.getBoundingClientRect();
+    return [(clientX - box.left) * SIZE / box.width, (clientY - box.top) * SIZE / box.height];
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0 && event.button !== 5) { // 5: the rubber end of a pen
+      return;
+    }
+    event.preventDefault();
+    canvas.setPointerCapture(event.pointerId);
+    stroke = {id: event.pointerId, erase: isErasing || event.button === 5, points: [at(event)]};
+    strokes.push(stroke);
+    isOwn = true;
+    line(stroke, 0);
+    changed();
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (stroke?.id !== event.pointerId) {
+      return;
+    }
+    const first = stroke.points.length;
+    const moves = event.getCoalescedEvents?.() ?? [];
+    stroke.points.push(...(moves.length ? moves : [event]).map(at));
+    line(stroke, first);
+    changed();
+  });
+  for (const name of ["pointerup", "pointercancel"]) {
+    canvas.addEventListener(name, (event) => {
+      stroke = stroke?.id === event.pointerId ? null : stroke;
+    });
+  }
+}
+
+/** Draw a stroke from its point number `first` on. */
+function line({erase: rub, points}, first) {
+  paper.globalCompositeOperation = rub ? "destination-out" : "source-over";
+  paper.strokeStyle = "#111";
+  [paper.lineWidth, paper.lineCap, paper.lineJoin] = [rub ? 2 * BRUSH : BRUSH, "round", "round"];
+  paper.beginPath();
+  paper.moveTo(...points[Math.max(0, first - 1)]);
+  points.slice(Math.max(0, first - 1)).forEach((point) => paper.lineTo(...point));
+  paper.stroke();
+  paper.globalCompositeOperation = "source-over";
+}
+
+function redraw() {
+  const last = strokes.lastIndexOf("clear");
+  paper.clearRect(0, 0, SIZE, SIZE);
+  if (last < 0 && base) {
+    paper.drawImage(base, 0, 0, SIZE, SIZE);
+  }
+  strokes.slice(last + 1).forEach((stroke) => line(stroke, 0));
+}
+
+function undo() {
+  if (strokes.length) {
+    strokes.pop();
+    isOwn = true;
+    redraw();
+    changed();
+  }
+}
+
+function clear() {
+  strokes.push("clear");
+  isOwn = true;
+  redraw();
+  changed();
+}
+
+/** Send the paper at most once a frame, one request at a time, always the newest. */
+function changed() {
+  performance.mark("stroke-start");
+  if (isStale) {
+    return;
+  }
+  isStale = true;
+  if (!flying) {
+    requestAnimationFrame(send);
+  }
+}
+
+async function send() {
+  isStale = false;
+  flying = true;
+  const start = performance.now();
+  try {
+    await source.call("digit", {drawing: base64(ink()), width: SENT, height: SENT});
+    measure(start);
+  } catch (error) {
+    say(error.message, true);
+  } finally {
+    flying = false;
+    if (isStale) {
+      requestAnimationFrame(send);
+    }
+  }
+}
+
+/** performance.measure "stroke": from the last point sent until the screen shows the answer. */
+function measure(sent) {
+  const starts = performance.getEntriesByName("stroke-start", "mark");
+  const last = starts.findLast((mark) => mark.startTime <= sent);
+  requestAnimationFrame(() => {
+    const {port1, port2} = new MessageChannel();
+    port1.onmessage = () => {
+      performance.measure("stroke", {start: last?.startTime ?? sent, end: performance.now()});
+      port1.close();
+    };
+    port2.postMessage(null);
+  });
+  if (starts.length > 500) {
+    performance.clearMarks("stroke-start");
+  }
+}
+
+/** The paper as ink, 255 where it is black. */
+function ink() {
+  const context = small.getContext("2d", {willReadFrequently: true});
+  context.clearRect(0, 0, SENT, SENT);
+  context.drawImage(paper.canvas, 0, 0, SENT, SENT);
+  const {data} = context.getImageData(0, 0, SENT, SENT);
+  return Uint8Array.from({length: SENT * SENT}, (_, i) => data[4 * i + 3]);
+}
+
+/** The input of the network; and on the paper, if the digit is not the reader's drawing. */
+async function showRead() {
+  const array = await source.array({layer: null, what: "x"}).catch(() => null);
+  if (!array) {
+    return;
+  }
+  const {h, w, c} = maps(array.shape);
+  const first = c === 1 ? array.data : array.data.filter((_, i) => i % c === 0);
+  const kind = kindOf(columns()[0], "x", array.whole);
+  paintArray(read, first, h, w, array.whole, {kind});
+  const {digit, prediction} = source.info;
+  read.setAttribute("aria-label", `The digit as the network reads it, ${h} by ${w} pixels.`);
+  if (paper && !flying && prediction) {
+    follow(digit, {data: first, h, w, most: array.whole[1] || 1});
+  }
+}
+
+/** A digit that did not come from the paper is put onto it, to be drawn on. */
+function follow(digit, {data, h, w, most}) {
+  const mine = isOwn && digit?.kind === "drawn";
+  if (mine) {
+    return;
+  }
+  isOwn = false;
+  strokes = [];
+  base = make("canvas", {width: w, height: h});
+  const context = base.getContext("2d");
+  const image = context.createImageData(w, h);
+  for (let i = 0; i < h * w; i++) {
+    image.data.set([17, 17, 17, Math.max(0, Math.round((255 * data[i]) / most))], 4 * i);
+  }
+  context.putImageData(image, 0, 0);
+  redraw();
+}
+
+/** Images that are dropped or pasted. */
+function dropping(element) {
+  element.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    element.classList.add("over");
+  });
+  element.addEventListener("dragleave", () => element.classList.remove("over"));
+  element.addEventListener("drop", (event) => {
+    event.preventDefault();
+    element.classList.remove("over");
+    sendImage(event.dataTransfer.files[0]);
+  });
+  addEventListener("paste", (event) => {
+    if (event.clipboardData.files.length) {
+      sendImage(event.clipboardData.files[0]);
+    }
+  });
+}
+
+async function sendImage(file) {
+  if (!file) {
+    return;
+  }
+  isOwn = false;
+  try {
+    await source.call("image", file);
+    say(`${file.name || "The image"} is read as a digit; correct its true label below if need be.`);
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+state.on(["digit"], () => {
+  if (!flying && state.get("digit")?.startsWith("test:")) {
+    isOwn = false;
+  }
+});

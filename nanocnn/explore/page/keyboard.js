@@ -1,2 +1,105 @@
-/** Not here yet. */
-export function mount(element) {}
+/** Keys for everything on the page, and the dialog that lists them. */
+
+import {state} from "nanocnn/state.js";
+import {moveCell, moveChannel, moveLayer, selected, step} from "nanocnn/columns.js";
+import {moveWeight, perRow} from "nanocnn/zoom.js";
+import {make} from "nanocnn/dom.js";
+
+const KEYS = [
+  ["← →", "layer before, layer after (on a map: the cell)"],
+  ["↑ ↓ ← →", "on a map: move the cell, or the weight of a filter"],
+  ["[ ]", "map before, map after: the same cell of another channel"],
+  [", .", "layer before, layer after, also on a map"],
+  ["f", "step forward: the next layer's values"],
+  ["b", "step backward: the gradients of the layer before"],
+  ["g", "values or gradients"],
+  ["Enter", "on a map: to the large map, from there to the panel"],
+  ["Escape", "back to the map in the row; close this"],
+  ["1 2 3 4", "panels: cell, edit, train, tours"],
+  ["?", "these keys"],
+];
+const MOVES = {
+  ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1],
+};
+const PANELS = {1: "cell", 2: "edit", 3: "train", 4: "tour"};
+let dialog = null;
+
+/** Fill the dialog and listen to keys. */
+export function mount(element) {
+  dialog = element;
+  const rows = KEYS.map(([keys, what]) => make("tr", {},
+    make("th", {scope: "row"}, make("kbd", {}, keys)), make("td", {}, what)));
+  const close = make("button", {type: "button", className: "main"}, "Close");
+  close.addEventListener("click", () => dialog.close());
+  dialog.append(make("h2", {id: "help-title"}, "How to use this page"),
+    make("p", {}, "Draw a digit. Each column is a layer: its numbers as colours, blue below 0, "
+      + "orange above. Click a cell: outlined is what it is computed from, and the panel below "
+      + "writes out the sum. Switch to gradients to see how the loss would change."),
+    make("table", {}, make("tbody", {}, ...rows)), close);
+  document.getElementById("help-button").addEventListener("click", () => dialog.showModal());
+  addEventListener("keydown", press);
+}
+
+/** Keys that belong to a field, a list, a slider or a dialog are left to it. */
+function isTaken(event) {
+  const {target} = event;
+  return event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || dialog.open
+    || target.closest?.("input, select, textarea, dialog, [role=slider], [contenteditable]");
+}
+
+function press(event) {
+  if (isTaken(event)) {
+    return;
+  }
+  const {key, target} = event;
+  const isMap = target.matches?.("canvas.values");
+  if (act(key, isMap, target)) {
+    event.preventDefault();
+  }
+}
+
+/** Do what a key says; whether it says something. */
+function act(key, isMap, target) {
+  if (MOVES[key] && isMap) {
+    const isZoom = target.id === "zoom-map";
+    const [rows, across] = MOVES[key];
+    if (!isZoom || !moveWeight(rows, across)) {
+      moveCell(rows, across, isZoom ? perRow() : Number(target.dataset.across) || 1);
+    }
+    return true;
+  }
+  const action = {
+    ArrowLeft: () => moveLayer(-1), ArrowRight: () => moveLayer(1),
+    ",": () => moveLayer(-1), ".": () => moveLayer(1),
+    "[": () => moveChannel(-1), "]": () => moveChannel(1),
+    g: () => state.set({grad: state.get("grad") ? null : "1"}, {push: true}),
+    f: () => step(1), b: () => step(-1),
+    "?": () => dialog.showModal(),
+    Escape: toColumn,
+  }[key];
+  if (action) {
+    action();
+  } else if (PANELS[key]) {
+    document.getElementById(`tab-${PANELS[key]}`).click();
+  } else if (key === "Enter" && isMap) {
+    enter(target);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+function enter(target) {
+  const next = target.id === "zoom-map" ? document.getElementById("panel-cell")
+    : document.getElementById("zoom-map");
+  if (target.id === "zoom-map") {
+    state.set({panel: "cell"});
+    next.tabIndex = -1;
+  }
+  next.focus();
+}
+
+function toColumn() {
+  const index = selected()?.index;
+  document.querySelector(`.column[data-index="${index}"] canvas.values`)?.focus();
+}

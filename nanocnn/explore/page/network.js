@@ -1,2 +1,258 @@
-/** Not here yet. */
-export function mount(element) {}
+/** The network: a column a layer, its maps on one canvas, the receptive field drawn over them. */
+
+import {state} from "nanocnn/state.js";
+import {source} from "nanocnn/source.js";
+import {count, shape as shapeText, short, text} from "nanocnn/numbers.js";
+import {legend} from "nanocnn/colours.js";
+import {
+  columnLayout, fit, fromCell, hit, maps, outline, paintGrid, point, toCell,
+} from "nanocnn/grid.js";
+import {choose, columns, kindOf, request, selected, shows} from "nanocnn/columns.js";
+import {fields} from "nanocnn/field.js";
+import {make} from "nanocnn/dom.js";
+
+const HEIGHT = 412; // of the maps of a column
+const views = new Map(); // column -> its elements
+let readout = null;
+
+/** Build the columns and keep them painted. */
+export function mount(element) {
+  readout = make("p", {id: "readout", className: "note"});
+  const scroller = make("div", {className: "columns"}, ...columns().map(build));
+  element.append(scroller, readout);
+  const watcher = new IntersectionObserver(appear, {root: scroller, rootMargin: "0px 300px"});
+  views.forEach(({box}) => watcher.observe(box));
+  source.watch(() => visible().map(request));
+  source.on("change", paintAll);
+  state.on(["grad"], paintAll);
+  state.on(["layer", "cell", "grad"], mark);
+  state.on(["layer"], reveal);
+  if (!selected()) {
+    choose(columns()[1] || columns()[0], {push: false});
+  }
+  mark();
+  reveal();
+}
+
+const visible = () => columns().filter((column) => views.get(column)?.visible);
+
+function appear(entries) {
+  for (const {target, isIntersecting} of entries) {
+    const column = columns()[Number(target.dataset.index) + 1];
+    const view = views.get(column);
+    view.visible = isIntersecting;
+    if (isIntersecting) {
+      paint(column);
+    }
+  }
+}
+
+function build(column) {
+  const {layer, name, index} = column;
+  const title = make("button", {type: "button", className: "title"}, name || "input");
+  title.addEventListener("click", () => choose(column));
+  const values = make("canvas", {className: "values", tabIndex: 0});
+  values.setAttribute("role", "img");
+  const marks = make("canvas", {className: "marks"});
+  marks.setAttribute("aria-hidden", "true");
+  const stack = make("div", {className: "stack"}, values, marks);
+  const box = make("section", {className: "column", data: {layer: name, index}}, title,
+    make("p", {className: "about"}, about(column)), stack);
+  box.setAttribute("aria-label", `Layer ${name || "input"}`);
+  Object.assign(values.dataset, {layer: name});
+  const view = {box, title, values, marks, visible: false, whole: []};
+  if (layer && index === source.model.layers.length - 1 && column.total <= 20) {
+    names(stack, column);
+  }
+  if (column.count < column.total) {
+    box.append(more(column));
+  }
+  views.set(column, view);
+  arrange(column);
+  listen(column, values);
+  return box;
+}
+
+/** "Conv2D relu, 28 × 28 × 20, 520 parameters" */
+function about({layer, shape}) {
+  const kind = layer ? [layer.kind, layer.activation].filter(Boolean).join(" ") : "digit";
+  const lines = [kind, shapeText(shape), layer?.count ? `${count(layer.count)} parameters` : ""];
+  return lines.filter(Boolean).join("\n");
+}
+
+/** The class names beside the cells of the last layer. */
+function names(stack, {total, shape}) {
+  const {labels = []} = source.session;
+  const list = make("ol", {className: "names"},
+    ...Array.from({length: total}, (_, k) => make("li", {}, labels[k] ?? String(k))));
+  list.setAttribute("aria-hidden", "true");
+  list.style.lineHeight = `${columnLayout(shape, total, HEIGHT).cell + 2}px`;
+  stack.append(list);
+}
+
+/** The button that shows all maps of a column, and the first ones again. */
+function more(column) {
+  const first = column.count;
+  const button = make("button", {type: "button", className: "more"});
+  const label = () => {
+    const isAll = column.count === column.total;
+    button.textContent = isAll ? `first ${count(first)}` : `all ${count(column.total)}`;
+    button.setAttribute("aria-expanded", isAll);
+  };
+  button.addEventListener("click", () => {
+    column.count = column.count === column.total ? first : column.total;
+    label();
+    arrange(column);
+    paint(column);
+    mark();
+  });
+  label();
+  return button;
+}
+
+/** Lay out a column's canvases; their geometry is in data attributes too. */
+function arrange(column) {
+  const view = views.get(column);
+  view.grid = columnLayout(column.shape, column.count, HEIGHT);
+  fit(view.values, view.grid);
+  fit(view.marks, view.grid);
+  const {h, w, cell, gap, columns: across, count: shown} = view.grid;
+  Object.assign(view.values.dataset, {h, w, cell, gap, across, count: shown});
+}
+
+function listen(column, canvas) {
+  const at = (event) => hit(views.get(column).grid, ...point(canvas, event));
+  canvas.addEventListener("click", (event) => {
+    const found = at(event);
+    if (found) {
+      const cell = toCell(column.shape, found).join(",");
+      state.set({layer: column.name, cell, weight: null, view: null}, {push: true});
+    }
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const [found, {array}] = [at(event), views.get(column)];
+    if (found && array) {
+      const v = array.data[flat(array, found)];
+      const where = toCell(column.shape, found).join(", ");
+      readout.textContent =
+        `${column.name || "input"} ${shows(column)}[${where}] = ${text(v, array.dtype)}`;
+    }
+  });
+  canvas.addEventListener("pointerleave", () => {
+    readout.textContent = "";
+  });
+  canvas.addEventListener("focus", () => {
+    if (state.get("layer") !== column.name) {
+      choose(column, {push: false});
+    }
+  });
+}
+
+/** The index of [i, j, m] in the data of a column's array. */
+function flat(array, [i, j, m]) {
+  const {w, c} = maps(array.shape);
+  return (i * w + j) * c + m;
+}
+
+async function paintAll() {
+  await Promise.all(visible().map(paint));
+}
+
+async function paint(column) {
+  const view = views.get(column);
+  const asked = request(column);
+  const turn = view.turn = {};
+  let array;
+  try {
+    array = await source.array(asked);
+  } catch (error) {
+    view.box.classList.add("missing");
+    view.values.setAttribute("aria-label", error.message);
+    return;
+  }
+  if (view.turn !== turn) { // asked again since
+    return;
+  }
+  view.box.classList.remove("missing");
+  Object.assign(view, {array, whole: array.whole});
+  paintGrid(view.values, array, view.grid, array.whole, kindOf(column, asked.what, array.whole));
+  view.values.setAttribute("aria-label", describe(column, view, asked.what));
+  view.values.dataset.version = source.info.version;
+  if (column === selected()) {
+    showLegend();
+  }
+}
+
+function describe({name, shape, total}, {whole}, what) {
+  const {h, w} = maps(shape);
+  const content = h * w > 1 ? `${total} maps of ${h} × ${w}` : `${total} numbers`;
+  const from = whole.length ? `, from ${short(whole[0])} to ${short(whole[1])}` : "";
+  return `${name || "input"}, ${what}: ${content}${from}. Arrow keys move the cell.`;
+}
+
+function showLegend() {
+  const column = selected();
+  const view = column && views.get(column);
+  if (view?.array) {
+    const what = shows(column);
+    const box = document.getElementById("legend");
+    legend(box, view.whole, {kind: kindOf(column, what, view.whole)});
+    box.prepend(make("span", {className: "note"}, `${column.name || "input"} ${what}`));
+  }
+}
+
+/** Draw the selected map, the cell and its receptive fields over the columns. */
+function mark() {
+  const chosen = selected();
+  const cell = state.cell();
+  const at = chosen && fromCell(chosen.shape, cell);
+  for (const [column, view] of views) {
+    const context = fit(view.marks, view.grid);
+    context.clearRect(-4, -4, view.grid.width + 8, view.grid.height + 8);
+    view.box.classList.toggle("selected", column === chosen);
+    view.title.setAttribute("aria-pressed", column === chosen);
+  }
+  if (!at) {
+    return;
+  }
+  const own = views.get(chosen);
+  const context = fit(own.marks, own.grid);
+  const {h, w} = own.grid;
+  if (h * w > 1) {
+    outline(context, own.grid, at[2], [0, 0, h, w], {width: 1});
+  }
+  outline(context, own.grid, at[2], [at[0], at[1], at[0] + 1, at[1] + 1]);
+  Object.assign(own.values.dataset, {channel: at[2], cell: cell.join(",")});
+  showLegend();
+  if (chosen.layer) {
+    fields(source.model.layers, chosen.index, cell).forEach((field, back) => {
+      markField(columns()[chosen.index - back], field);
+    });
+  }
+}
+
+function markField(column, {box, channel}) {
+  const {marks, grid} = views.get(column);
+  const context = fit(marks, grid);
+  const {h, w, count: shown, width, height} = grid;
+  if (h * w === 1 && channel === null) { // all of a vector
+    context.strokeStyle = "#888";
+    context.strokeRect(0.5, 0.5, width - 1, height - 1);
+    return;
+  }
+  for (let m = channel ?? 0; m < (channel === null ? shown : channel + 1); m++) {
+    outline(context, grid, m, box, {width: 1.5, colour: "#c2185b"});
+  }
+}
+
+/** Scroll the selected column into view, inside of the row of columns only. */
+function reveal() {
+  const box = selected() && views.get(selected()).box;
+  if (box) {
+    const row = box.parentElement;
+    const [left, right] = [box.offsetLeft - row.offsetLeft, box.offsetLeft + box.offsetWidth];
+    if (left < row.scrollLeft || right - row.offsetLeft > row.scrollLeft + row.clientWidth) {
+      row.scrollTo({left: left - 24, behavior: "auto"});
+    }
+  }
+}

@@ -26,10 +26,14 @@ function array(about, data) {
   return {...about, data, whole, fullShape: about.full_shape || about.shape};
 }
 
-/** Base64 for addresses (no +, / or =) of bytes. */
+/** Base64 of bytes. */
 export function base64(data) {
-  const text = btoa(String.fromCharCode(...new Uint8Array(data)));
-  return text.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return btoa(String.fromCharCode(...data));
+}
+
+/** Base64 for addresses: no +, / or =. */
+export function base64url(data) {
+  return base64(data).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
 /** The bytes of base64, of either alphabet. */
@@ -50,7 +54,8 @@ export function saved() {
   }
   const {result, arrays} = unpack(bytes(element.textContent.trim()).buffer);
   const find = ({layer, what}) => arrays.find((a) => a.layer === layer && a.what === what);
-  return {result, call: async (action, body, requests) => answer(result, find, action, body, requests)};
+  const call = async (...asked) => answer(result, find, ...asked);
+  return {result, call};
 }
 
 function answer(result, find, action, body, requests) {

@@ -1,7 +1,7 @@
 /** Where the numbers come from: requests to the server, or the data inside a saved page. */
 
 import {state} from "nanocnn/state.js";
-import {unpack, base64, saved} from "nanocnn/packed.js";
+import {unpack, base64, base64url, bytes, saved} from "nanocnn/packed.js";
 
 const CHANGES = ["digit", "label", "mode", "edit", "undo", "reset", "scrub"];
 const QUIET = ["state", "run"]; // polls: what is in view does not wait for them
@@ -12,7 +12,7 @@ let waiting = [];
 let session = "";
 let sent = {};
 let pending = 0;
-let watched = () => [];
+const watched = [];
 let lost = false;
 let starting = null;
 
@@ -53,8 +53,8 @@ async function send(action, body) {
   let content;
   try {
     response = await fetch(`api/${action}`, {
-      method: "POST", headers, body: raw ? body : JSON.stringify(body), cache: "no-store",
-      signal: AbortSignal.timeout(120000),
+      method: "POST", headers, body: raw ? body : JSON.stringify(body),
+      cache: "no-store", signal: AbortSignal.timeout(120000),
     });
     content = await response.arrayBuffer();
   } catch {
@@ -65,6 +65,12 @@ async function send(action, body) {
     throw new ServerError(reason(content, response.status), response.status);
   }
   return unpack(content);
+}
+
+/** All that is in view, each once. */
+function watchedRequests() {
+  const all = watched.flatMap((requests) => requests());
+  return [...new Map(all.map((request) => [JSON.stringify(request), request])).values()];
 }
 
 function reason(content, status) {
@@ -136,7 +142,7 @@ function digitBody(text) {
   if (text.startsWith("test:")) {
     return {test: Number(text.slice(5))};
   }
-  return {pixels: text.slice(2).replaceAll("-", "+").replaceAll("_", "/")};
+  return {pixels: base64(bytes(text.slice(2)))};
 }
 
 async function newSession() {
@@ -145,7 +151,7 @@ async function newSession() {
   session = result.id || "";
   sent = {};
   source.info = {};
-  Object.assign(source, {model: result.model, start_: result});
+  Object.assign(source, {model: result.model, session: result});
   adopt(result);
   if (!stored) {
     state.set(Object.fromEntries(wanted.filter(([, value]) => value !== null)));
@@ -166,8 +172,8 @@ async function flush() {
     if (asked.length === 1 || error.status !== 400) {
       asked.forEach(({reject}) => reject(error));
       return;
-    }
-    for (const {request, resolve, reject} of asked) { // one that is refused must not hide others
+    } // else one that is refused must not hide the others
+    for (const {request, resolve, reject} of asked) {
       await source.call("arrays", {}, [request]).then((r) => resolve(r.arrays[0]), reject);
     }
   }
@@ -186,7 +192,7 @@ export const source = {
   static: Boolean(stored),
   model: null, // the description of the model
   info: {}, // the latest state of the session: version, label, prediction, loss, ...
-  start_: null,
+  session: null,
   running: false, // a training runs: the version goes up by itself
   live: false,
 
@@ -214,15 +220,16 @@ export const source = {
       return stored.call(action, body, requests);
     }
     const raw = body instanceof Blob;
-    const extra = CHANGES.includes(action) ? watched() : [];
+    const extra = CHANGES.includes(action) ? watchedRequests() : [];
     const all = [...requests, ...extra];
     const loud = !QUIET.includes(action);
     busy(loud ? 1 : 0);
     try {
-      const {result, arrays} = await send(action, raw || !all.length ? body : {...body, arrays: all});
+      const asked = raw || !all.length ? body : {...body, arrays: all};
+      const {result, arrays} = await send(action, asked);
       if (action === "digit" || action === "image") {
         const {data} = arrays.at(-1);
-        sent.digit = body.test === undefined ? `d:${base64(data)}` : `test:${body.test}`;
+        sent.digit = body.test === undefined ? `d:${base64url(data)}` : `test:${body.test}`;
         source.pixels = arrays.at(-1);
       }
       if (action === "arrays") {
@@ -230,7 +237,8 @@ export const source = {
       } else {
         adopt(result, all.map((request, i) => [request, arrays[i]]));
       }
-      return {...result, arrays: [...arrays.slice(0, requests.length), ...arrays.slice(all.length)]};
+      const own = [...arrays.slice(0, requests.length), ...arrays.slice(all.length)];
+      return {...result, arrays: own};
     } catch (error) {
       if (error.status === 410 && action !== "session") {
         disappear();
@@ -259,7 +267,7 @@ export const source = {
 
   /** `requests()` are answered with every call that changes the state, in one go. */
   watch(requests) {
-    watched = requests;
+    watched.push(requests);
   },
 
   /** "change": a new version; "lost", "back": the server; "error": of what was not asked for. */

@@ -1,0 +1,62 @@
+/** The answer of the network as bars, its loss, and the choice of the true label. */
+
+import {state} from "nanocnn/state.js";
+import {source} from "nanocnn/source.js";
+import {short, text} from "nanocnn/numbers.js";
+import {make} from "nanocnn/dom.js";
+
+const MOST = 40; // classes with a bar
+const rows = [];
+let summary = null;
+
+/** Build the bars. */
+export function mount(element) {
+  const {labels = []} = source.session;
+  const count = Math.min(MOST, source.info.prediction.length);
+  const isLabelled = source.info.label !== null && source.info.label !== undefined;
+  const group = make("fieldset", {className: "bars", id: "answer"},
+    make("legend", {}, isLabelled ? "Answer; the dot marks the true label" : "Answer"));
+  for (let k = 0; k < count; k++) {
+    group.append(row(labels[k] ?? String(k), k, isLabelled && count > 1));
+  }
+  summary = make("p", {id: "summary", className: "note"});
+  summary.setAttribute("aria-live", "polite");
+  element.append(group, summary);
+  source.on("change", show);
+  show();
+}
+
+function row(name, k, isChoice) {
+  const fill = make("div", {className: "fill"});
+  const number = make("span", {className: "number"});
+  const box = make(isChoice ? "label" : "div", {className: "bar", data: {class: k}});
+  const radio = make("input", {type: "radio", name: "label", value: k, disabled: source.static});
+  radio.setAttribute("aria-label", `true label ${name}`);
+  radio.addEventListener("change", () => state.set({label: k}, {push: true}));
+  box.append(isChoice ? radio : "", make("span", {className: "name"}, name),
+    make("div", {className: "track"}, fill), number);
+  rows.push({box, radio, fill, number, name});
+  return box;
+}
+
+function show() {
+  const {prediction, label, loss} = source.info;
+  const values = prediction.map(Number);
+  const best = values.indexOf(Math.max(...values));
+  const isShare = values.every((v) => v >= 0 && v <= 1.0001);
+  const most = isShare ? 1 : Math.max(1e-30, ...values.map(Math.abs));
+  rows.forEach(({box, radio, fill, number}, k) => {
+    const v = values[k];
+    fill.style.transform = `scaleX(${Number.isFinite(v) ? Math.abs(v) / most : 0})`;
+    number.textContent = isShare ? `${(100 * v).toFixed(v > 0.9995 || v < 0.0005 ? 0 : 1)} %`
+      : short(v);
+    number.title = text(v, source.model.dtype);
+    box.classList.toggle("best", k === best);
+    box.classList.toggle("true", k === label);
+    radio.checked = k === label;
+  });
+  const name = (k) => rows[k]?.name ?? String(k);
+  const read = values.length > 1 && best >= 0 ? `Read as ${name(best)}. ` : "";
+  summary.textContent = `${read}Loss ${short(Number(loss), 4)}.`;
+  summary.title = text(Number(loss), source.model.dtype);
+}
