@@ -53,6 +53,20 @@ def read_digit(source: "str | os.PathLike[str] | BinaryIO | Array | Image") -> A
         return _digit(_decode(file, name), name)
 
 
+def fit_drawing(ink: Array) -> Array:
+    """Scale and centre a drawing as `read_digit` does a photo; uint8 (28,28), ink 255 on 0.
+
+    ink  uint8 (H,W), 255 is ink: all of it is the digit, in one piece or several. A blank drawing
+         is a blank digit
+
+    Raises DatasetError for another array.
+    """
+    if not isinstance(ink, np.ndarray) or ink.dtype != np.uint8 or ink.ndim != 2:
+        raise DatasetError(f"ink={ink!r:.80}, expected an array of uint8 (H,W)")
+    mask = ink > 0.3 * 255
+    return _fit(ink.astype(np.float32) / 255, mask) if mask.any() else np.zeros((28, 28), np.uint8)
+
+
 def _decode(source: "BinaryIO | Image", name: str) -> Array:
     """Return the brightness of an image, given itself or its file, after checking its size."""
     from PIL import Image, UnidentifiedImageError
@@ -132,7 +146,11 @@ def _digit(grey: Array, name: str) -> Array:
         )
     level = np.median(ink[mask])
     around = _neighbours(mask, np.logical_or, False)
-    ink = np.clip((ink - 3 * noise) / (level - 3 * noise), 0, 1) * around
+    return _fit(np.clip((ink - 3 * noise) / (level - 3 * noise), 0, 1) * around, mask)
+
+
+def _fit(ink: Array, mask: Array) -> Array:
+    """Scale and centre `ink` (H,W), 0 to 1, whose strokes are `mask`, as MNIST's digits are."""
     rows, columns = (np.flatnonzero((ink > 0.1).any(axis)) for axis in (1, 0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     return _centre(_scale(_thicken(ink[box], mask[box])))

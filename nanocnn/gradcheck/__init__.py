@@ -16,14 +16,14 @@ background is constant. If backward and the difference disagree, there are three
    wrong backward is wrong there too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..common.errors import NonFiniteError
+from ..common.errors import NonFiniteError, unknown
 from ..common.tables import sizes, table
 from ..common.validate import flag, integer, number
 from ..layers import Layer
@@ -151,6 +151,7 @@ def check(
     tolerance: float = 1e-7,
     limit: int | None = 200,
     seed: int = 0,
+    arrays: Sequence[str] | None = None,
 ) -> Report:
     """Compare the gradients of `target` with central differences in float64.
 
@@ -165,6 +166,7 @@ def check(
     limit      check this many random elements of each array one by one, and the rest at once by a
                single difference; None checks each element
     seed       of R and of all random choices
+    arrays     names of those to check, such as ["conv2d/kernel", "input"]; None checks all
 
     Checks every parameter and the input. They are changed during the check and restored after it:
     do not use the model meanwhile. Returns a `Report`. Raises ValueError for a target that cannot
@@ -176,22 +178,33 @@ def check(
     limit = None if limit is None else integer(limit, "limit")
     rng = np.random.default_rng(seed)
     case = scalar.of(target, x, y, training, rng)
+    names = list(case.arrays) if arrays is None else _known(arrays, case.arrays)
     with case.restored():
         here = _Point(case)
         if not np.isfinite(here.value):
             raise NonFiniteError(f"L is {here.value} for this x, expected a finite number")
-        arrays = [_Elements(case, name, limit, step, tolerance, rng) for name in case.arrays]
-        for each in arrays:
+        checked = [_Elements(case, name, limit, step, tolerance, rng) for name in names]
+        for each in checked:
             each.compare(here)
         for _ in range(POINTS):
-            if any(each.open for each in arrays):
+            if any(each.open for each in checked):
                 with case.restored():
                     for array in case.arrays.values():
                         array += NOISE * rng.uniform(-1, 1, array.shape)
                     beside = _Point(case)
-                    for each in arrays if np.isfinite(beside.value) else ():
+                    for each in checked if np.isfinite(beside.value) else ():
                         each.decide(beside, beside=True)
-    return Report(tuple(each.result() for each in arrays), tolerance)
+    return Report(tuple(each.result() for each in checked), tolerance)
+
+
+def _known(names: Any, arrays: Iterable[str]) -> list[str]:
+    """The checked argument `arrays`."""
+    if not isinstance(names, (list, tuple)) or not names:
+        raise ValueError(f"arrays={names!r:.80}, expected None or a list of names")
+    for name in names:
+        if name not in tuple(arrays):
+            raise unknown("name in arrays", name, arrays)
+    return list(names)
 
 
 class _Point:

@@ -166,7 +166,7 @@ def _of_model(
     model: Sequential, x: Any, y: Any, training: bool, rng: np.random.Generator
 ) -> Scalar:
     model._build_for(x)
-    model = _in_float64(model)
+    model = in_float64(model)
     plan, loss = model.execution_plan, None
     stages: list[Any] = list(plan.stages)
     if y is None:
@@ -181,7 +181,7 @@ def _of_model(
     return Scalar(stages, model.layers, x, training, rng, loss)
 
 
-def _in_float64(model: Sequential) -> Sequential:
+def in_float64(model: Sequential) -> Sequential:
     """The model itself, or a float64 copy that includes custom layers and their kernels."""
     if model.dtype == np.float64:
         return model

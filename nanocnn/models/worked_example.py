@@ -189,11 +189,11 @@ def _forward_lines(layer: LayerTrace) -> list[str]:
     lines = [f"{layer.name} ({layer.kind})  {layer.x.shape} -> {layer.y.shape}"]
     for name, array in layer.params.items():
         lines += _value(name, array)
-    lines.append(_headline(f"  {layer.formula}", where(_forward_of(layer.operation, layer))))
+    lines.append(_headline(f"  {layer.formula}", where(forward_of(layer.operation, layer))))
     if layer.activation:
         lines += _value("z", layer.z)
         formula = re.sub(r"\bx", "z", ACTIVATIONS[layer.activation])
-        lines.append(_headline(f"  {formula}", where(_forward_of(layer.activation, layer))))
+        lines.append(_headline(f"  {formula}", where(forward_of(layer.activation, layer))))
     lines += _value("y", layer.y)
     for name, value in layer.saved.items():
         if name not in ("x", "y") and isinstance(value, np.ndarray):
@@ -202,7 +202,7 @@ def _forward_lines(layer: LayerTrace) -> list[str]:
     return [*lines, f"  kept for the backward pass: {names}"] if names else lines
 
 
-def _forward_of(operation: str, layer: LayerTrace) -> str:
+def forward_of(operation: str, layer: LayerTrace) -> str:
     """The name of the kernel that computes an operation of the layer."""
     if operation == "softmax" and layer.dy is None:  # the loss does it, too
         return "softmax_cross_entropy_forward"

@@ -1,0 +1,161 @@
+"""A session: one reader's copy of a model, with a digit, its label, and the trace of both."""
+
+from itertools import count
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from ..common.arrays import Array, quietly
+from ..common.errors import NonFiniteError
+from ..common.validate import flag
+from ..models.record import record
+from ..models.sequential import Sequential
+from ..models.worked_example import Trace
+from .digits import Digits, give_loss, target
+from .edits import Edits
+from .worker import Worker
+
+PREDICTED_AT_ONCE, SECONDS = 500, 0.8  # samples, and the longest time that predicting may take
+_numbers = count(1)
+
+
+class Session(Worker):
+    """A copy of `model` that a reader looks at, changes and trains, in a thread of its own.
+
+    digits  the samples to choose from, made for this model; sessions may share them. None: MNIST's
+
+    Attributes of use to requests: `model`, the copy, another one after each `reset`; `digits`, the
+    samples; `version`, which counts up whenever an answer would be another; `edits`.
+    All methods but `submit`, `call` and `close` are for the session's own thread.
+    Raises ValueErrors for data that does not fit, RuntimeError for a model without weights.
+    """
+
+    def __init__(self, model: Sequential, digits: Digits | None = None) -> None:
+        if not isinstance(model, Sequential):
+            raise ValueError(f"model={model!r:.80}, expected a Sequential")
+        self._loaded, self._kernels, self._class = model.snapshot(), model.kernel_set, type(model)
+        self.version = self.weights_version = 0
+        self.training_mode, self.seed = False, 0
+        self.picture: Array = np.zeros((28, 28), np.uint8)  # of the digit
+        self.digit: dict[str, Any] = {}
+        self.label: int | None = None
+        self.reset()
+        self.digits = Digits(self.model) if digits is None else digits
+        self._predicted: tuple[int, Array] | None = None
+        if self.digits.count:
+            self.show_sample(0)
+        else:
+            self.show_pixels(np.zeros((28, 28), np.uint8), "drawn")
+        super().__init__(f"nanocnn-session-{next(_numbers)}")
+
+    # --- What is shown ---
+
+    def reset(self) -> None:
+        """Go back to the model as it was loaded."""
+        self.model = self._class.from_snapshot(self._loaded, self._kernels)
+        self.given_loss = give_loss(self.model)
+        self.edits = Edits(self.model)
+        self.changed(weights=True)
+
+    def changed(self, weights: bool = False) -> None:
+        """Count the version up; `weights`: predictions of other digits are others, too."""
+        self.version += 1
+        self.weights_version += weights
+        self._trace: Trace | None = None
+        self.ranges: dict[tuple[str, str], Any] = {}
+
+    def show_sample(self, index: int, label: int | None = None) -> None:
+        """Show a test digit with its label, or with another one."""
+        digits = self.digits
+        self._x, self.picture = digits.x[index : index + 1], digits.images[index]
+        self.digit = {"kind": "test", "index": index}
+        if label is None and digits.y is not None:
+            self.label = None if digits.labels is None else int(digits.labels[index])
+            self._y = digits.y[index : index + 1]
+            self.changed()
+        else:
+            self.set_label(label)
+
+    def show_pixels(self, pixels: Array, kind: str, label: int | None = None) -> None:
+        """Show a digit, uint8 (28,28), with a label, or with what the model takes it for."""
+        if not self.digits.can_draw:
+            raise ValueError(
+                "this model takes no drawn digits (28x28 grey pixels), expected one of its samples"
+            )
+        self._x = self.digits.from_pixels(self.model, pixels[np.newaxis])
+        self.picture, self.digit = pixels, {"kind": kind, "index": None}
+        self.set_label(label)
+
+    def set_label(self, label: int | None) -> None:
+        """Choose the true label; None: the class that the model predicts."""
+        if label is None and self.digits.classes:
+            label = self._class_of(self._predict(self._x))
+        self.label, self._y = label, target(self.model, label)
+        self.changed()
+
+    def set_mode(self, training: bool, seed: int) -> None:
+        """Whether dropout and batch statistics are on, and the seed of the random numbers."""
+        self.training_mode, self.seed = flag(training, "training"), seed
+        self.changed()
+
+    @property
+    def sample(self) -> tuple[Array, Array]:
+        """x (1, ...) and y as `model.trace` takes them."""
+        return self._x, self._y
+
+    def trace(self) -> Trace:
+        """The trace of this version: the same numbers each time, random ones too."""
+        if self._trace is None:
+            self._trace = self.record(self.model)
+        return self._trace
+
+    def record(self, model: Sequential) -> Trace:
+        """A trace of the sample in `model`, with the session's mode and seed."""
+        rng = model.rng.bit_generator
+        before, rng.state = rng.state, np.random.default_rng(self.seed).bit_generator.state
+        try:
+            return quietly(record, model, *self.sample, self.training_mode)
+        finally:
+            rng.state = before
+
+    # --- The test digits ---
+
+    def predictions(self, limit: int) -> Array:
+        """The model's outputs for the first test digits: `limit`, or fewer if that takes long."""
+        known = self._predicted
+        if known is None or known[0] != self.weights_version:
+            known = self.weights_version, np.empty((0, *self.model.output_shape), self.model.dtype)
+        found, limit, start = [known[1]], min(limit, self.digits.count), perf_counter()
+        done = len(known[1])
+        while done < limit and (done == len(known[1]) or perf_counter() - start < SECONDS):
+            found.append(self._predict(self.digits.x[done : min(done + PREDICTED_AT_ONCE, limit)]))
+            done += len(found[-1])
+        self._predicted = self.weights_version, np.concatenate(found)
+        return self._predicted[1][:limit]
+
+    def _predict(self, x: Array) -> Array:
+        """The outputs for x; NaN where numbers overflow on the way."""
+        try:
+            return self.model.predict(x)
+        except NonFiniteError:
+            return np.full((len(x), *self.model.output_shape), np.nan, self.model.dtype)
+
+    def predicted_classes(self, prediction: Array) -> Array:
+        """The class of each prediction (N,K), as `accuracy` counts them."""
+        if prediction.shape[1:] == (1,):
+            one = prediction[:, 0]
+            if self.digits.classes == 2:
+                return (one > self.model.loss.threshold).astype(np.int64)
+            return np.rint(np.nan_to_num(one)).clip(0, self.digits.classes - 1).astype(np.int64)
+        return prediction.argmax(axis=1)
+
+    def losses(self, prediction: Array) -> Array:
+        """The loss of each of the first test digits, whose outputs are `prediction`; (N,)."""
+        y = self.digits.y
+        if y is None:
+            return np.full(len(prediction), np.nan)
+        return quietly(self.model.loss.each, y[: len(prediction)], prediction)
+
+    def _class_of(self, prediction: Array) -> int:
+        return int(self.predicted_classes(prediction)[0])

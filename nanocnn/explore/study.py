@@ -1,0 +1,186 @@
+"""Answers that need more than one pass: picks, accuracy, difference quotients, checks, files."""
+
+import inspect
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import gradcheck as checks
+from ..common.arrays import Array, quietly
+from ..common.errors import MissingExtraError, unknown
+from ..gradcheck.scalar import in_float64
+from ..kernels import reference
+from ..models.sequential import Sequential
+from . import body
+from .digits import MOST
+from .edits import weight
+from .session import Session
+from .state import Answer
+
+ACCURACY_OF = 1000  # test digits
+SOURCES = {
+    name: value
+    for name, value in vars(reference).items()
+    if inspect.isfunction(value) and value.__module__.startswith(reference.__name__)
+}
+
+
+def pick(session: Session, by: str, count: int) -> dict[str, Any]:
+    """The numbers of test digits, their labels, predictions and losses.
+
+    by  "class:7", "hardest", "wrong" or "random"
+    """
+    digits = session.digits
+    if not digits.count:
+        raise ValueError("pick: there are no test digits")
+    chosen = re.fullmatch(r"class:(\d{1,4})", by)
+    if by not in ("hardest", "wrong", "random") and not chosen:
+        raise ValueError(f"by={by!r:.80}, expected 'class:7', 'hardest', 'wrong' or 'random'")
+    if (chosen or by == "wrong") and digits.labels is None:
+        raise ValueError(f"by={by!r}: the samples have no classes, expected 'random'")
+    if by == "hardest" and digits.y is None:
+        raise ValueError("by='hardest': the samples have no labels, expected 'random'")
+    prediction = session.predictions(MOST)
+    labels, losses = digits.labels, session.losses(prediction)
+    predicted = session.predicted_classes(prediction) if digits.classes else None
+    order = np.argsort(-np.nan_to_num(losses, nan=np.inf), kind="stable")
+    if chosen:
+        assert labels is not None
+        indices = np.flatnonzero(labels[: len(prediction)] == int(chosen[1]))
+    elif by == "hardest":
+        indices = order
+    elif by == "wrong":
+        assert labels is not None and predicted is not None
+        indices = order[predicted[order] != labels[order]]
+    else:
+        indices = np.random.default_rng().permutation(len(prediction))
+    indices = indices[:count]
+    return {
+        "indices": indices.tolist(),
+        "labels": [None] * len(indices) if labels is None else labels[indices].tolist(),
+        "predicted": [None] * len(indices) if predicted is None else predicted[indices].tolist(),
+        "losses": losses[indices].tolist(),
+    }
+
+
+def accuracy(session: Session, given: dict[str, Any]) -> Answer:
+    """The accuracy and the mean loss on up to 1,000 test digits; null without labels."""
+    body.mapping(given, "accuracy", ())
+    digits = session.digits
+    prediction = session.predictions(ACCURACY_OF)
+    found: dict[str, Any] = {"accuracy": None, "loss": None, "count": len(prediction)}
+    if digits.labels is not None and len(prediction):
+        right = session.predicted_classes(prediction) == digits.labels[: len(prediction)]
+        found["accuracy"] = float((right & ~np.isnan(prediction).any(axis=-1)).mean())
+    if digits.y is not None and len(prediction):
+        found["loss"] = float(session.losses(prediction).mean(dtype=np.float64))
+    return {**found, "version": session.version}, []
+
+
+def confusion(session: Session, given: dict[str, Any]) -> Answer:
+    """How many test digits of each class (rows) were taken for each class (columns)."""
+    body.mapping(given, "confusion", ())
+    digits = session.digits
+    if digits.labels is None:
+        raise ValueError("confusion: the samples have no classes")
+    prediction = session.predictions(MOST)
+    table = np.zeros((digits.classes, digits.classes), np.int32)
+    labels = digits.labels[: len(prediction)]
+    np.add.at(table, (labels, session.predicted_classes(prediction)), 1)
+    return {"count": len(prediction), "version": session.version}, [table]
+
+
+def nudge(session: Session, given: dict[str, Any]) -> Answer:
+    """The loss with one weight changed by e and by -e, and the difference quotient."""
+    body.mapping(given, "nudge", ("layer", "name", "index", "e"))
+    layer = body.layer(session.model, given)
+    array = weight(layer, given)
+    name, index = body.name(given, "name"), body.position(given, array.shape)
+    e = body.number(given, "e", -1e6, 1e6)
+    value = array[index]
+    up, down = value + array.dtype.type(e), value - array.dtype.type(e)
+    if up == down:
+        raise ValueError(
+            f"e={e!r} is lost beside {value} in {array.dtype}, expected a number of at least "
+            f"{float(np.spacing(np.abs(value))):.1e}"
+        )
+    gradient = session.trace()[layer.name].grads.get(name)
+    found = _quotient(session, session.model, layer.name, name, index, e)
+    exact = in_float64(session.model)
+    return {
+        **found, "gradient": None if gradient is None else float(gradient[index]),
+        "value": float(value),
+        "exact": _quotient(session, exact, layer.name, name, index, e),
+    }, []  # fmt: skip
+
+
+def _quotient(
+    session: Session, model: Sequential, layer: str, name: str, index: tuple[int, ...], e: float
+) -> dict[str, float]:
+    """The losses before and after, and the central difference; the weight keeps its bits."""
+    array = model.get_layer(layer).weights[name]
+    value = array[index].copy()
+    before, losses, at = session.record(model).loss, [], []
+    try:
+        for by in (e, -e):
+            array[index] = value + array.dtype.type(by)
+            at.append(float(array[index]))
+            losses.append(session.record(model).loss)
+    finally:
+        array[index] = value
+    return {
+        "before": before, "after": losses[0], "after_minus": losses[1],
+        "quotient": (losses[0] - losses[1]) / (at[0] - at[1]),
+    }  # fmt: skip
+
+
+def gradcheck(session: Session, given: dict[str, Any]) -> Answer:
+    """Check the gradient of one array of weights, or of the input, by differences in float64."""
+    body.mapping(given, "gradcheck", ("layer", "name"))
+    name, shown = body.name(given, "name"), "the input"
+    if name != "x":
+        layer = body.layer(session.model, given)
+        if name not in layer.params:
+            raise unknown(f"parameter of layer {layer.name!r}", name, [*layer.params, "x"])
+        shown = f"{layer.name}/{name}"
+    x, y = session.sample
+    report = quietly(
+        checks.check, session.model, x, y, training=session.training_mode, limit=100,
+        seed=session.seed, arrays=["input" if name == "x" else shown],
+    )  # fmt: skip
+    (array,) = report.arrays
+    return {
+        "checked": array.checked, "wrong": array.wrong, "error": array.error,
+        "passed": array.passed, "text": f"dL/d {shown}: {array.looked_at} checked, "
+        f"{array.verdict}; largest error {array.error:.1e}",
+    }, []  # fmt: skip
+
+
+def download(session: Session, given: dict[str, Any]) -> Answer:
+    """The model as a file, as it is now."""
+    body.mapping(given, "download", ("format",))
+    ending = body.word(given, "format", ("npz", "h5", "keras"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"model.{ending}"
+        try:
+            session.model.save(path)
+        except MissingExtraError as error:
+            raise ValueError(str(error)) from error
+        content: Array = np.frombuffer(path.read_bytes(), np.uint8)
+    name = re.sub(r"[^\w.-]+", "_", session.model.name)[:60] or "model"
+    return {"name": f"{name}.{ending}"}, [content]
+
+
+def source(session: Session, given: dict[str, Any]) -> Answer:
+    """The source of a function of the reference kernels."""
+    body.mapping(given, "source", ("function",))
+    name = body.name(given, "function")
+    if name not in SOURCES:
+        raise unknown("function", name, SOURCES)
+    function: Any = SOURCES[name]
+    lines, line = inspect.getsourcelines(function)
+    file = function.__module__.rpartition(".")[2]
+    return {"file": f"{file}.py", "line": line, "text": "".join(lines), "name": name}, []
