@@ -22,6 +22,7 @@ from ..layers import Dropout, Layer
 from ..layers.activation import BaseActivation
 from ..layers.linear import Linear
 from .evaluator import Evaluator
+from .reach import reach
 from .stages import Augmentation
 from .worked_example import LayerTrace, Trace
 
@@ -109,7 +110,7 @@ def _forward(
     params = {name: array.copy() for name, array in layer.params.items()}
     return LayerTrace(
         layer.name, type(layer).__name__, formula or own, operation, activation, x, z, y, params,
-        saved,
+        saved, reach(layer, training),
     )  # fmt: skip
 
 

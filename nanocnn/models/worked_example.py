@@ -15,6 +15,7 @@ from ..common.arrays import Array
 from ..common.errors import unknown
 from ..layers.activation import ACTIVATIONS
 from .formulas import BACKWARD, FUSED, where
+from .reach import Field, Link, Reach, fields, position
 
 DEFINED = [
     "Each formula is defined by the function beside it, in that file of nanocnn/kernels at that",
@@ -38,6 +39,7 @@ class LayerTrace:
                   the terms of an L2 penalty are in the gradients
     saved         what the forward pass kept for the backward pass, by name
     formula       the layer in one line; `activation` its activation function or ""
+    reach         which cells of x a cell of y is computed from: a `Reach`
     """
 
     name: str
@@ -50,6 +52,7 @@ class LayerTrace:
     y: Array
     params: dict[str, Array]
     saved: dict[str, Any]
+    reach: Reach
     grads: dict[str, Array] = field(default_factory=dict)
     dy: Array | None = None
     dz: Array | None = None
@@ -110,20 +113,22 @@ class Trace:
         """dL/dinput, of the input's shape."""
         return self.layers[0].dx
 
+    def receptive_field(self, layer: str | int, cell: Any) -> dict[str, Field]:
+        """The cells that `cell` of the layer's y is computed from, in each layer before.
+
+        As `nanocnn.trace.receptive_field`, but of this pass: in training, behind a random map of
+        the image it may be any cell. `layer` is a name or a position, as in `trace[layer]`.
+        """
+        last = position(layer, [each.name for each in self.layers], "layer={}")
+        links = [
+            Link(each.name, each.reach, each.x.shape[1:], each.y.shape[1:])
+            for each in self.layers[: last + 1]
+        ]
+        return fields(links, cell)
+
     def __getitem__(self, which: str | int) -> LayerTrace:
         names = [layer.name for layer in self.layers]
-        if isinstance(which, str):
-            if which not in names:
-                raise unknown("layer", which, names)
-            return self.layers[names.index(which)]
-        count = len(self)
-        place = isinstance(which, (int, np.integer)) and not isinstance(which, bool)
-        if not place or not -count <= which < count:
-            raise ValueError(
-                f"trace[{which!r:.80}], expected a layer's name ({', '.join(names)}) "
-                f"or its place, from 0 to {count - 1} or from -{count} to -1"
-            )
-        return self.layers[which]
+        return self.layers[position(which, names, "trace[{}]")]
 
     def __iter__(self) -> Iterator[LayerTrace]:
         return iter(self.layers)
