@@ -184,15 +184,15 @@ def position(which: str | int, names: Sequence[str], what: str) -> int:
     return int(which) % count
 
 
-def checked_cell(cell: Any, shape: Shape, name: str) -> tuple[int, ...]:
+def checked_cell(
+    cell: Any, shape: Shape, name: str, word: str = "cell", of: str = "an index into the output of layer"
+) -> tuple[int, ...]:
     """`cell` as an index into an array of `shape`, or of its first axes; ShapeError otherwise."""
     items = tuple(cell) if isinstance(cell, (tuple, list)) else (cell,)
-    index = tuple(integer(item, "cell", 0) for item in items)
-    if not 0 < len(index) <= len(shape) or any(i >= n for i, n in zip(index, shape, strict=False)):
-        raise ShapeError(
-            f"cell={cell!r:.80}, expected an index into the output of layer {name!r}, "
-            f"({sizes(shape)}), without the batch axis"
-        )
+    index = tuple(integer(item, word, 0) for item in items)
+    inside = all(i < n for i, n in zip(index, shape, strict=False))
+    if not (0 < len(index) <= len(shape) and inside):
+        raise ShapeError(f"{word}={cell!r:.80}, expected {of} {name!r}, shape ({sizes(shape)})")
     return index
 
 

@@ -31,6 +31,7 @@ from support.public_api import (
     MODEL,
     SAMPLE,
     SPARSE,
+    STEP,
     TRACE,
     X,
     Y,
@@ -60,6 +61,7 @@ SIGNATURES = signatures()
 RECEIVERS = {
     "Sequential": model, "Layer": dense, "Activation": dense, "Loss": MeanSquaredError,
     "Normalization": nanocnn.Normalization, "Trace": lambda: TRACE,
+    "OptimizerStep": lambda: STEP,
     "Schedule": lambda: ExponentialDecay(**DECAY), "Metric": BinaryAccuracy,
     "MeanMetric": BinaryAccuracy, "Precision": Precision,
     "ImageDataGenerator": lambda: ImageDataGenerator(zoom_range=0.1, validation_split=0.5),

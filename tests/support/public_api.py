@@ -9,7 +9,7 @@ from importlib.resources import files
 import numpy as np
 
 import nanocnn
-from nanocnn import CosineDecay, Dense, Dropout, Flatten, Input, Sequential, data, plots
+from nanocnn import CosineDecay, Dense, Dropout, Flatten, Input, Sequential, data, plots, trace
 from nanocnn.common.config import Checked, arguments
 from nanocnn.jit.threads import get_num_threads
 from nanocnn.kernels.geometry import sliding_window
@@ -38,6 +38,7 @@ def dense():
 
 MODEL = model()
 TRACE = MODEL.trace(X, Y)
+STEP = trace.optimizer_step(MODEL, X, Y)
 RECORDER = plots.GradientRecorder(1)
 HISTORY = MODEL.fit(X, Y, verbose=0, callbacks=RECORDER)
 SAMPLE = str(files("nanocnn.data") / "sample")
@@ -166,6 +167,9 @@ EXAMPLES = {
     "kernels.get_kernels": dict(name="reference"),
     "load_model": dict(filepath="saved.npz", kernels="reference"),
     "set_num_threads": dict(n=get_num_threads()),
+    "trace.optimizer_step": dict(model=MODEL, x=X, y=Y),
+    "OptimizerStep.__getitem__": dict(name="dense/bias"),
+    "OptimizerStep.of": dict(name="conv2d/kernel", index=(0, 1, 0, 1)),
     "trace.reach": dict(layer=MODEL.layers[0]),
     "trace.receptive_field": dict(model=MODEL, layer="conv2d", cell=(0, 1, 0)),
     "trace.record": dict(model=MODEL, x=X, y=Y),
@@ -225,7 +229,8 @@ INTERNAL = [
     "*.check_before_training", "*.set_state", "*.initial", "Layer.run_*", "EarlyStopping.*",
     "TerminateOnNaN.terminate", "History.set_*", "History.begin",
     "ModelCheckpoint.path",
-    "History.append", "trace.LayerTrace", "trace.Trace", "trace.Field", "trace.Reach", "*.shapes",
+    "History.append", "trace.LayerTrace", "trace.Trace", "trace.Field", "trace.Reach", "trace.OptimizerStep", "trace.ParameterStep", "ParameterStep.*",
+    "*.shapes",
     "gradcheck.ArrayCheck", "gradcheck.Report", "kernels.ability",
     "Sequential.from_snapshot", "*.gradient_buffers", "*.set_gradients", "*.transform",
     "backend.clear_session", "utils.plot_model",

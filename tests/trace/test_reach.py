@@ -247,7 +247,7 @@ def test_a_trace_knows_the_fields_of_its_own_pass():
 
 
 @pytest.mark.parametrize("layer, cell, words", [
-    ("conv2d", (28, 0, 0), r"cell=\(28, 0, 0\).*output of layer 'conv2d', .28, 28, 6"),
+    ("conv2d", (28, 0, 0), r"cell=\(28, 0, 0\).*output of layer 'conv2d', shape .28, 28, 6"),
     ("conv2d", (0, 0, 0, 0), "expected an index"),
     ("conv2d", (), "expected an index"),
     ("conv2d", (0, -1), "cell=-1, expected an integer of at least 0"),
