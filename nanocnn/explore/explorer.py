@@ -120,4 +120,4 @@ class Explorer(Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         if self._recorder is not None:
-            self._recorder.end(self._recorder.place)
+            self._recorder.end()

@@ -66,7 +66,7 @@ class Budget:
     def allows(self, elapsed: float) -> bool:
         """Whether the work, if it takes as long as before, stays within the share."""
         expected = self.spent / self.times if self.times else 0.0
-        return self.spent + expected <= self.share * elapsed
+        return self.spent + expected < self.share * elapsed
 
     def measured(self, work: Callable[[], Any]) -> Any:
         """Do it, and count its time."""
@@ -168,8 +168,9 @@ class Recorder:
         """The training begins, or goes on; the first time its weights are kept."""
         if self._since is None:
             self._since = perf_counter()
+        self.place = place
         if not self.weights.entries:
-            self._keep(place)
+            self._keep()
 
     def batch(self, loss: float, accuracy: float, place: tuple[int, int] = (0, 0)) -> None:
         """A step was made: the loss and accuracy of its batch; `place`: the next one's."""
@@ -183,21 +184,19 @@ class Recorder:
         if len(steps) >= POINTS:
             self.curves = self.curves.thinned(POINTS // 2)
         elapsed = self._elapsed(start)
-        if self.distributions.is_due(self.step) and self._budgets[0].allows(elapsed):
-            self._budgets[0].measured(self._distribute)
-        if self.weights.is_due(self.step) and self._budgets[1].allows(elapsed):
-            self._budgets[1].measured(lambda: self._keep(place))
+        for series, budget, take in self._parts():
+            if series.is_due(self.step) and budget.allows(elapsed):
+                budget.measured(take)
         self._spent += perf_counter() - start
 
-    def end(self, place: tuple[int, int] = (0, 0)) -> None:
+    def end(self) -> None:
         """The training ends or pauses: its last weights are kept."""
-        self._trained, self._since = self._elapsed(perf_counter()), None
-        for series, take in (
-            (self.distributions, self._distribute),
-            (self.weights, lambda: self._keep(place)),
-        ):
+        start = perf_counter()
+        self._trained, self._since = self._elapsed(start), None
+        for series, budget, take in self._parts():
             if not series.entries or series.entries[-1][0] != self.step:
-                take()
+                budget.measured(take)
+        self._spent += perf_counter() - start
 
     def test(self, loss: float, accuracy: float) -> None:
         """Add a point to the curve of the test digits, at this step."""
@@ -226,14 +225,20 @@ class Recorder:
     def _elapsed(self, now: float) -> float:
         return self._trained + (0.0 if self._since is None else now - self._since)
 
-    def _keep(self, place: tuple[int, int]) -> None:
+    def _parts(self) -> tuple[tuple[Series, Budget, Callable[[], None]], ...]:
+        return (
+            (self.distributions, self._budgets[0], self._distribute),
+            (self.weights, self._budgets[1], self._keep),
+        )
+
+    def _keep(self) -> None:
         model, optimizer = self.model, self.model.optimizer
         weights = {name: array.copy() for name, array in model.weights.items()}
         sizes = [array.nbytes for array in (*weights.values(), *optimizer.slots.values())]
         slots = None
         if self.keeps_state and WITH_STATE * sum(sizes) <= self.memory:
             slots = type(optimizer).__name__, optimizer.get_state()
-        kept = Kept(weights, slots, model.rng.bit_generator.state, place)
+        kept = Kept(weights, slots, model.rng.bit_generator.state, self.place)
         most = min(ENTRIES, self.memory // max(kept.nbytes, 1))
         self.weights.add(self.step, kept, most)
 

@@ -147,7 +147,7 @@ class Training(Watched):
 
     def _pause(self) -> None:
         if self.recorder.runs:
-            self.recorder.end((self._epoch, self._position))
+            self.recorder.end()
         self.running = self._until_epoch = False
 
     def _batch(self) -> None:
