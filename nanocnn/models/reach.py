@@ -159,7 +159,7 @@ def fields(links: Sequence[Link], cell: Any) -> dict[str, Field]:
     """The fields of `cell` of the last layer's output, from the input on."""
     last = links[-1]
     mask = np.zeros(last.output_shape, bool)
-    mask[checked_cell(cell, last.output_shape, last.name)] = True
+    mask[checked_cell(cell, last.output_shape, f"the output of layer {last.name!r}")] = True
     names = ["", *(link.name for link in links[:-1])]
     found: list[Field] = []
     for link in reversed(links):
@@ -184,15 +184,18 @@ def position(which: str | int, names: Sequence[str], what: str) -> int:
     return int(which) % count
 
 
-def checked_cell(
-    cell: Any, shape: Shape, name: str, word: str = "cell", of: str = "an index into the output of layer"
-) -> tuple[int, ...]:
-    """`cell` as an index into an array of `shape`, or of its first axes; ShapeError otherwise."""
+def checked_cell(cell: Any, shape: Shape, of: str, word: str = "cell") -> tuple[int, ...]:
+    """`cell` as an index into an array of `shape`, or of its first axes; ShapeError otherwise.
+
+    `of` and `word`: names of the array and of the argument, for the error.
+    """
     items = tuple(cell) if isinstance(cell, (tuple, list)) else (cell,)
     index = tuple(integer(item, word, 0) for item in items)
     inside = all(i < n for i, n in zip(index, shape, strict=False))
     if not (0 < len(index) <= len(shape) and inside):
-        raise ShapeError(f"{word}={cell!r:.80}, expected {of} {name!r}, shape ({sizes(shape)})")
+        raise ShapeError(
+            f"{word}={cell!r:.80}, expected an index into {of}, shape ({sizes(shape)})"
+        )
     return index
 
 

@@ -38,7 +38,13 @@ def record(model: Evaluator, x: Any, y: Any, training: bool = True) -> Trace:
     data = model._checked_data(x, y)
     x = take(data.x, slice(None), model.dtype).copy()
     target = model.loss.target(data.labels, model.output_shape, model.dtype)
-    plan, kernels, memory = model.execution_plan, model.kernels, Memory()
+    with unchanged(model.layers):
+        return one_pass(model, x, target, training, Memory())
+
+
+def one_pass(model: Evaluator, x: Array, target: Array, training: bool, memory: Memory) -> Trace:
+    """The `Trace` of a pass of x with dense targets; random state, averages and grads change."""
+    plan, kernels = model.execution_plan, model.kernels
     final, layers = plan.final, model.layers
     stages = {
         id(layer): stage
@@ -47,20 +53,19 @@ def record(model: Evaluator, x: Any, y: Any, training: bool = True) -> Trace:
         for layer in stage.layers
     }
     found: list[LayerTrace] = []
-    with unchanged(model.layers):
-        a = x
-        for layer in layers:
-            stage = stages.get(id(layer))
-            found.append(_forward(layer, a, training, memory, final, stage))
-            a = found[-1].z if final in (layer, _activation(layer)) else found[-1].y
-        losses, prediction = model.loss.forward(a, target, kernels, memory, final is not None)
-        if final is not None:
-            found[-1].y = prediction
-            found[-1].saved["y"] = prediction
-        weight = np.full(len(x), 1 / len(x), model.dtype)
-        dlogits = d = model.loss.backward(weight, kernels, memory)
-        for layer, step in zip(reversed(layers), reversed(found), strict=True):
-            d = _backward(layer, step, d, memory, final, stages.get(id(layer)))
+    a = x
+    for layer in layers:
+        stage = stages.get(id(layer))
+        found.append(_forward(layer, a, training, memory, final, stage))
+        a = found[-1].z if final in (layer, _activation(layer)) else found[-1].y
+    losses, prediction = model.loss.forward(a, target, kernels, memory, final is not None)
+    if final is not None:
+        found[-1].y = prediction
+        found[-1].saved["y"] = prediction
+    weight = np.full(len(x), 1 / len(x), model.dtype)
+    dlogits = d = model.loss.backward(weight, kernels, memory)
+    for layer, step in zip(reversed(layers), reversed(found), strict=True):
+        d = _backward(layer, step, d, memory, final, stages.get(id(layer)))
     about = (
         f"{len(x)} sample{'s' * (len(x) > 1)}, {model.dtype}, {model.kernel_set} kernels, "
         f"{'training' if training else 'inference (no dropout, moving averages)'}."

@@ -103,7 +103,7 @@ class OptimizerStep:
         `name` is "layer/param", `index` the weight's place in the array. ValueError for others.
         """
         step = self[name]
-        place = checked_cell(index, step.before.shape, name, "index", "an index of one number of")
+        place = checked_cell(index, step.before.shape, repr(name), "index")
         if len(place) < step.before.ndim:
             raise ValueError(f"index={index!r:.80}, expected one for each axis of {name!r}: "
                              f"{step.before.shape}")  # fmt: skip
