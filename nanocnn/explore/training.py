@@ -107,11 +107,10 @@ class Training(Watched):
         kept = self.recorder.kept(integer(step, "step", 0))
         self._pause()
         self.message = None
-        if not kept.restore(self.session.model) and kept.place != (0, 0):
+        if not self._show(kept) and kept.place != (0, 0):
             self.message = "the optimizer's state of this step was not kept: it begins anew"
         self._epoch, self._position = kept.place
         self.at = step
-        self.session.changed(weights=True)
 
     def state(self) -> dict[str, Any]:
         """See `Watched`."""

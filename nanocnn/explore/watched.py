@@ -14,7 +14,8 @@ from ..common.arrays import Array
 from ..common.validate import integer
 from ..optimizers import Optimizer
 from ..optimizers.schedules import Schedule
-from .recorder import SHOWN, Recorder
+from .edits import Edits
+from .recorder import SHOWN, Kept, Recorder
 
 FOLLOW = 1.0  # seconds between two steps of a fit that a reader sees the weights of
 
@@ -46,6 +47,7 @@ class Reader(Protocol):
     model: Any
     digits: Any
     idle: Callable[[], bool] | None
+    edits: Any
 
     def changed(self, weights: bool = False) -> None:
         """Answers are others now; `weights`: those about other digits, too."""
@@ -114,6 +116,17 @@ class Watched:
         """Give the session's model the weights of a kept step; ValueError for another step."""
         raise NotImplementedError
 
+    def _show(self, kept: Kept) -> bool:
+        """Give the session's model what was kept; edits that were made before are gone.
+
+        Returns whether the optimizer's state came back, too.
+        """
+        model = self.session.model
+        has_state = kept.restore(model)
+        self.session.edits = Edits(model)
+        self.session.changed(weights=True)
+        return has_state
+
     def control(
         self, do: Any, learning_rate: Any = None, optimizer: Any = None, batch_size: Any = None
     ) -> None:
@@ -122,7 +135,10 @@ class Watched:
 
 
 class Following(Watched):
-    """Shows the kept steps of a `fit` that another thread runs: the newest, or a chosen one."""
+    """Shows the kept steps of a `fit` that another thread runs: the newest, or a chosen one.
+
+    A reader who changes the model stays at its step.
+    """
 
     live = True
 
@@ -144,10 +160,12 @@ class Following(Watched):
 
     def scrub(self, step: Any) -> None:
         """See `Watched`; None follows the newest step again."""
-        if step is not None:
-            self._show(integer(step, "step", 0))
-        self.at, self._followed = step, -np.inf
-        self._follow()
+        if step is None:
+            self._show_step(*self._recorder.weights.entries[-1])
+        else:
+            step = integer(step, "step", 0)
+            self._show_step(step, self._recorder.kept(step))
+        self.at = step
 
     def control(
         self, do: Any, learning_rate: Any = None, optimizer: Any = None, batch_size: Any = None
@@ -171,16 +189,16 @@ class Following(Watched):
 
     def _follow(self) -> None:
         entries, now = self._recorder.weights.entries, monotonic()
+        if self.at is None and len(self.session.edits):
+            self.at = self._shown[1]  # the edits are the reader's: nothing overwrites them
         if self.at is None and entries and now - self._followed >= FOLLOW:
             self._followed = now
-            self._show(entries[-1][0])
+            self._show_step(*entries[-1])
 
-    def _show(self, step: int) -> None:
-        kept = self._recorder.kept(step)
-        if self._shown != (self.session.model, step):
-            kept.restore(self.session.model)
+    def _show_step(self, step: int, kept: Kept) -> None:
+        if self._shown != (self.session.model, step) or len(self.session.edits):
+            self._show(kept)
             self._shown = self.session.model, step
-            self.session.changed(weights=True)
 
 
 def settings(optimizer: Optimizer) -> dict[str, Any]:

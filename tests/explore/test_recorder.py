@@ -1,4 +1,4 @@
-"""What a training leaves behind for the page: curves, distributions, and weights to scrub through."""
+"""What a training leaves behind: curves, distributions, and weights to scrub through."""
 
 import threading
 
@@ -42,7 +42,7 @@ def generous(model, **options):
 def test_the_curve_has_each_batchs_own_numbers(model, data):
     recorder, losses = Recorder(model), []
     recorder.begin()
-    for step in range(5):
+    for _ in range(5):
         losses.append(model.train_on_batch(*data)[0])
         recorder.batch(losses[-1], 0.5)
     assert recorder.curves.steps == [1, 2, 3, 4, 5]

@@ -170,8 +170,9 @@ def test_scrubbing_shows_the_weights_of_a_step_and_loses_nothing(training, sessi
     result, (steps, *_) = training.run()
     assert result["at"] == result["step"] == 3 and result["epoch"] == 0 and result["batch"] == 3
     assert steps[-1] == 8 and result["branch"] == 0
+    session.edits.make({"kind": "filter", "layer": "dense", "filter": 1, "on": False})
     training.scrub(8)
-    assert bits(session.model) == last
+    assert bits(session.model) == last and len(session.edits) == 0 and not session.edits.off
 
 
 def test_scrubbing_pauses(training):
@@ -341,6 +342,18 @@ def test_a_reader_scrubs_and_follows_again(followed, monkeypatch):
     session.training.scrub(None)
     assert weights(session.model) == weights(model)
     assert session.training.run()[0]["at"] is None
+
+
+def test_a_reader_who_changes_the_model_stays_at_its_step(followed, monkeypatch):
+    model, recorder, session = followed
+    monkeypatch.setattr(watched, "FOLLOW", 0.0)
+    session.edits.make({"kind": "filter", "layer": "dense", "filter": 1, "on": False})
+    edited = weights(session.model)
+    go_on(model, recorder, 2)
+    assert session.training.run()[0]["at"] == 0 and weights(session.model) == edited
+    session.training.scrub(None)
+    assert weights(session.model) == weights(model)
+    assert len(session.edits) == 0 and session.edits.off == {}
 
 
 def test_a_reader_cannot_steer_a_fit(followed):
