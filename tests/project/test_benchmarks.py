@@ -19,7 +19,7 @@ from support.pictures import assert_readable
 FOLDER = ROOT / "benchmarks"
 
 SCRIPTS = ["training.py", "inference.py", "lenet5.py", "startup.py", "kernels.py", "scaling.py",
-           "steadiness.py", "augmentation.py", "jit.py", "targets.py"]  # fmt: skip
+           "steadiness.py", "augmentation.py", "explore.py", "jit.py", "targets.py"]  # fmt: skip
 VERDICTS = re.compile(r"\d[%x](?!\d)|faster by|ratio \||after / before|of import torch")
 
 
@@ -54,6 +54,17 @@ def test_augmentation_runs(tmp_path):
     times = written["results"]["step_seconds"]
     assert list(times) == ["lenet", "lenet, augmented"]
     assert all(len(each) == 2 and min(each) > 0 for each in times.values())
+
+
+def test_explore_runs(tmp_path):
+    pytest.importorskip("uvicorn", reason='uvicorn: pip install ".[explore]"')
+    out, written = run("explore.py", tmp_path=tmp_path)
+    assert "| lenet5, polled " in out
+    times = written["results"]["step_seconds"]
+    assert list(times) == ["lenet", "lenet5"]
+    for each in times.values():
+        assert list(each) == ["plain", "watched", "polled"]
+        assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in each.values())
 
 
 ALONE = ("--contestants", "nanocnn", "nanocnn-reference")

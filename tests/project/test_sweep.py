@@ -41,7 +41,7 @@ from support.public_api import (
 )
 from support.small_models import bits
 
-PATHS = ("path", "file", "source")  # their errors may be the system's: no such file
+PATHS = ("path", "file", "source", "port")  # their errors may be the system's: no such file
 LOOP: list = []
 LOOP.append(LOOP)
 WRONG = [
@@ -140,7 +140,10 @@ def use(made):
             used = Sequential([Input(X.shape[1:]), nanocnn.RandomErasing(), Flatten(), Dense(3)])
             used.compile("sgd", SPARSE)
         used.optimizer = nanocnn.SGD(use_ema=isinstance(made, nanocnn.SwapEMAWeights))
-        used.fit(X, Y, epochs=2, validation_data=(X, Y), callbacks=made, verbose=0)
+        try:
+            used.fit(X, Y, epochs=2, validation_data=(X, Y), callbacks=made, verbose=0)
+        finally:
+            getattr(made, "close", bool)()  # an Explorer's page
     if isinstance(made, Sequential):
         made.add(Dense(2))
     if isinstance(made, (nanocnn.Layer, nanocnn.Schedule, nanocnn.Optimizer, Loss, Sequential)):
@@ -181,6 +184,7 @@ def place(tmp_path, monkeypatch, set_threads):
     """A folder of its own, data without a network, and the number of threads put back."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NANOCNN_DATA", SAMPLE)
+    monkeypatch.setattr("webbrowser.open", bool)
     data.idx.write("labels.idx", Y.astype("uint8"))
     MODEL.save("saved.npz")
 

@@ -128,6 +128,7 @@ EXAMPLES = {
     "CosineDecay": dict(initial_learning_rate=0.1, decay_steps=10, warmup_target=1, warmup_steps=5),
     "PiecewiseConstantDecay": dict(boundaries=[5, 10], values=[0.1, 0.2, 0.3]),
     "CSVLogger": dict(filename="log.csv", separator=";"),
+    "Explorer": dict(x=X, y=Y, open=False, port=0),
     "EarlyStopping": dict(baseline=1.0, **WATCH),
     "LambdaCallback": dict(on_epoch_end=lambda epoch, logs: None),
     "LearningRateScheduler": dict(schedule=CosineDecay(0.1, 10)),
