@@ -1,0 +1,111 @@
+/** What the changes did: answer, loss and accuracy before and after. */
+import {short} from "nanocnn/numbers.js";
+import {source} from "nanocnn/source.js";
+import {bars, shareText} from "nanocnn/tables.js";
+import {debounced, el, part, say} from "nanocnn/widgets.js";
+
+const ROWS = [["answer", "answer"], ["loss", "loss of this digit"], ["accuracy", "accuracy"]];
+
+/** The table of before and after with the bars of the answer. */
+export function mountEffects(act) {
+  const cells = Object.fromEntries(ROWS.map(([name]) => [name, {
+    before: el("td", {class: "number", id: `${name}-before`}),
+    after: el("td", {class: "number", id: name}),
+  }]));
+  const note = el("p", {class: "note"});
+  const table = el("table", {class: "effects"},
+    el("thead", {}, el("tr", {}, el("td", {}), el("th", {scope: "col"}, "unchanged"),
+      el("th", {scope: "col"}, "now"))),
+    el("tbody", {}, ...ROWS.map(([name, text]) => el("tr", {},
+      el("th", {scope: "row", id: `${name}-title`}, text), cells[name].before,
+      cells[name].after))));
+  const element = part("edit-effects", "What it does", table, note);
+  const probabilities = bars(element, {label: "Probabilities, before as an outline"});
+  const memory = {key: "", before: null, accuracy: null, measured: -1};
+  const measure = debounced(() => measureAccuracy(act, memory, cells), 400);
+  return {
+    element,
+    refresh() {
+      const {info} = source;
+      remember(memory, info);
+      showAnswer(cells, memory, info);
+      say(note, noteText(memory, info));
+      showBars(probabilities, memory, info);
+      showAccuracy(cells, memory);
+      if (memory.measured !== info.version && !source.running) {
+        measure();
+      }
+    },
+  };
+}
+
+/** Keeps the answer of the unchanged network for this digit, label and step of training. */
+function remember(memory, info) {
+  const key = JSON.stringify([info.digit, info.label, info.training, info.step]);
+  if (!info.edits) {
+    Object.assign(memory, {key, before: {prediction: info.prediction, loss: info.loss}});
+  } else if (memory.key !== key) {
+    Object.assign(memory, {key, before: null});
+  }
+}
+
+/** The answer's name and probability. */
+function answerText(prediction) {
+  if (!prediction?.length) {
+    return "–";
+  }
+  const values = prediction.map(Number);
+  const best = values.reduce((at, value, k) => (value > values[at] ? k : at), 0);
+  return `${labels()[best] ?? best} (${shareText(values[best])})`;
+}
+
+const labels = () => source.start_?.labels ?? [];
+const lossText = (loss) => (loss === null || loss === undefined ? "–" : short(Number(loss), 4));
+
+function showAnswer(cells, {before}, info) {
+  say(cells.answer.before, before ? answerText(before.prediction) : "–");
+  say(cells.answer.after, answerText(info.prediction));
+  say(cells.loss.before, before ? lossText(before.loss) : "–");
+  say(cells.loss.after, lossText(info.loss));
+}
+
+/** Why there is nothing to compare with, or how much was changed. */
+function noteText({before}, {edits}) {
+  if (!edits) {
+    return "Nothing is changed yet.";
+  }
+  const count = `${edits} ${edits === 1 ? "change" : "changes"}.`;
+  return before ? count : `${count} This digit came after them: undo to see the answer without.`;
+}
+
+function showBars(probabilities, {before}, info) {
+  const values = info.prediction?.map(Number) ?? [];
+  const shares = values.length > 1 && values.length <= 20
+    && values.every((value) => value >= 0 && value <= 1);
+  const names = values.map((_, k) => labels()[k] ?? `${k}`);
+  probabilities.update(shares ? names : [], values,
+    info.edits && before ? before.prediction.map(Number) : null, info.label ?? null);
+}
+
+function showAccuracy(cells, {accuracy, before, current}) {
+  const number = (value) => (value === null || value === undefined ? "–" : shareText(value));
+  say(cells.accuracy.before, number(accuracy));
+  say(cells.accuracy.after, number(current));
+}
+
+/** Asks for the accuracy of the network as it is; that of the unchanged one is kept. */
+async function measureAccuracy(act, memory, cells) {
+  const {edits, version} = source.info;
+  if (!source.start_?.tests || memory.measured === version) {
+    return;
+  }
+  const result = await act("accuracy");
+  if (result) {
+    memory.measured = result.version;
+    memory.current = result.accuracy;
+    memory.accuracy = edits ? memory.accuracy : result.accuracy;
+    say(document.getElementById("accuracy-title"),
+      `accuracy on ${result.count.toLocaleString("en")} test digits`);
+    showAccuracy(cells, memory);
+  }
+}
