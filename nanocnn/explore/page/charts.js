@@ -8,7 +8,7 @@ import {el, say} from "nanocnn/widgets.js";
 function frame(element, title, canvas) {
   const id = `chart-${title.toLowerCase().replace(/[^a-z0-9]+/g, "-")}`;
   const output = el("span", {class: "reading number"});
-  const summary = el("p", {class: "unseen", id: `${id}-summary`});
+  const summary = el("p", {class: "sr", id: `${id}-summary`});
   canvas.id = id;
   canvas.setAttribute("aria-describedby", summary.id);
   element.append(el("figure", {class: "chart-frame"},
@@ -232,6 +232,12 @@ export function spread(element, {title, unit = "step", height = 190}) {
         : `${title}: nothing yet.`);
       read.tell();
       picture.redraw();
+    },
+    mark(at = null) {
+      if (chart.at !== at) {
+        chart.at = at;
+        picture.redraw();
+      }
     },
   };
 }

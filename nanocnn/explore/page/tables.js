@@ -66,7 +66,7 @@ export function shareText(value) {
 export function confusion(element, {id = "confusion"} = {}) {
   const table = el("table", {class: "confusion", id});
   const note = el("p", {class: "note"});
-  element.append(el("div", {class: "wide"}, table), note);
+  element.append(el("div", {class: "scroll"}, table), note);
   return {
     update(counts, names) {
       const n = names.length;
@@ -106,7 +106,7 @@ function matrixCell(count, right, worst, title) {
 }
 
 /** A canvas that shows a small map of numbers. */
-export function thumbnail(data, h, w, whole, {kind = "values", label = "", size = null} = {}) {
+export function thumbnail(data, h, w, whole, {kind = "diverging", label = "", size = null} = {}) {
   const canvas = el("canvas", {class: "thumb", role: "img", "aria-label": label});
   paint(canvas, data, h, w, whole, {kind});
   if (size !== null) {
@@ -117,13 +117,13 @@ export function thumbnail(data, h, w, whole, {kind = "values", label = "", size 
   return canvas;
 }
 
-/** Filters over time: a row a filter, a column a step; columns are added, never drawn anew.
+/** Filters over time: a row a filter, a column a step; one colour scale for all of them.
  *
- * update(shots, names, at): a shot is {step, maps: [data], h, w, whole}.
+ * update(shots, names, at): a shot is {step, maps: [data], h, w, whole: [smallest, largest]}.
  */
 export function filmstrip(element, {label, size = 36}) {
   const table = el("table", {class: "film"});
-  element.append(el("div", {class: "wide", tabindex: 0, role: "region", "aria-label": label},
+  element.append(el("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": label},
     table));
   let shown = "";
   return {
@@ -135,12 +135,14 @@ export function filmstrip(element, {label, size = 36}) {
       const key = JSON.stringify([shots.map((shot) => shot.step), names]);
       if (key !== shown) {
         shown = key;
+        const all = [Math.min(...shots.map((shot) => shot.whole[0])),
+          Math.max(...shots.map((shot) => shot.whole[1]))];
         table.replaceChildren(
           el("thead", {}, el("tr", {}, el("th", {scope: "col"}, "step"),
             ...shots.map((shot) => el("th", {scope: "col"}, `${shot.step}`)))),
           el("tbody", {}, ...names.map((name, row) => el("tr", {}, el("th", {scope: "row"}, name),
-            ...shots.map(({step, maps, h, w, whole}) => el("td", {}, thumbnail(maps[row], h, w,
-              whole, {size, label: `${name} at step ${step}`})))))));
+            ...shots.map(({step, maps, h, w}) => el("td", {}, thumbnail(maps[row], h, w, all,
+              {size, label: `${name} at step ${step}`})))))));
       }
       const heads = table.querySelectorAll("thead th");
       shots.forEach((shot, k) => heads[k + 1].classList.toggle("at", shot.step === at));

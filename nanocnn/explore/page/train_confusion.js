@@ -1,0 +1,44 @@
+/** The confusion matrix of the test digits: on demand, and after each epoch. */
+import {source} from "nanocnn/source.js";
+import {confusion} from "nanocnn/tables.js";
+import {button, el, part, say} from "nanocnn/widgets.js";
+
+/** The matrix with its button; `failed(text)` says what went wrong. */
+export function mountConfusion(failed) {
+  const known = {epoch: null, step: null, busy: false};
+  const count = async () => {
+    if (known.busy) {
+      return;
+    }
+    known.busy = true;
+    try {
+      const {arrays} = await source.call("confusion");
+      const names = source.start_.labels?.length ? source.start_.labels
+        : Array.from({length: arrays[0].shape[0]}, (_, k) => `${k}`);
+      matrix.update(arrays[0].data, names);
+      known.step = known.now;
+      say(when, `at step ${known.step}`);
+    } catch (error) {
+      failed(error.message);
+    }
+    known.busy = false;
+  };
+  const when = el("span", {class: "note"});
+  const update = button("confusion-update", "Count now", count);
+  const holder = el("div", {class: "matrix"});
+  const matrix = confusion(holder);
+  const element = part("train-confusion", "What is taken for what",
+    el("div", {class: "toolbar"}, update, when), holder);
+  return {
+    element,
+    show({epoch, step, at}) {
+      element.hidden = !source.start_.tests;
+      const ended = known.epoch !== null && epoch > known.epoch && at === null;
+      Object.assign(known, {epoch, now: step});
+      if (!element.hidden && (ended || known.step === null)) {
+        known.step ??= step;
+        count();
+      }
+    },
+  };
+}

@@ -1,0 +1,116 @@
+/** Start, pause, one step, one epoch; learning rate, optimizer, batch size; what goes on, in words. */
+import {source} from "nanocnn/source.js";
+import {short} from "nanocnn/numbers.js";
+import {button, choice, debounced, el, labelled, say} from "nanocnn/widgets.js";
+
+const OPTIMIZERS = ["SGD", "Adam", "AdamW", "Nadam", "RMSprop", "Adadelta"];
+const LOWEST = -6; // powers of ten of the slider of the learning rate
+const HIGHEST = 1;
+
+/** The controls; `control(body)` sends the action "train". */
+export function mountControls(control) {
+  const buttons = {
+    start: button("train-start", "Start", () => control({do: "start"}), {class: "main"}),
+    pause: button("train-pause", "Pause", () => control({do: "pause"})),
+    step: button("train-step", "One step", () => control({do: "step"})),
+    epoch: button("train-epoch", "One epoch", () => control({do: "epoch"})),
+  };
+  const status = el("p", {class: "status", id: "train-status"});
+  const heard = el("p", {class: "sr", role: "status", id: "train-heard"});
+  const problem = el("p", {class: "error", id: "train-problem", role: "alert", hidden: true});
+  const settings = mountSettings(control);
+  const watching = el("p", {class: "note", id: "train-live", hidden: true},
+    "The page watches the training of a script: the script starts, stops and sets it.");
+  const toolbar = el("div", {class: "toolbar"}, ...Object.values(buttons));
+  return {
+    element: el("div", {class: "part"}, toolbar, settings.element, watching, status, heard, problem),
+    problem(text) {
+      say(problem, text ?? "");
+      problem.hidden = !text;
+    },
+    show(run, speed) {
+      toolbar.hidden = settings.element.hidden = run.live;
+      watching.hidden = !run.live;
+      enable(buttons.start, !run.running, buttons.pause);
+      enable(buttons.pause, run.running, buttons.start);
+      settings.show(run);
+      say(status, statusText(run, speed));
+      say(heard, run.running ? "The training runs." : "The training is paused.");
+    },
+  };
+}
+
+/** Disables a button; if it had the focus, its counterpart gets it. */
+function enable(one, on, other) {
+  const focused = document.activeElement === one;
+  one.disabled = !on;
+  if (focused && !on) {
+    other.disabled = false;
+    other.focus();
+  }
+}
+
+/** "running: step 312, epoch 2 (batch 12 of 79), 41 steps/s". */
+function statusText(run, speed) {
+  const {running, step, epoch, batch, batches, at, kept, cost} = run;
+  const place = `step ${step.toLocaleString("en")}, epoch ${epoch + 1}`
+    + (batches ? ` (batch ${Math.min(batch + (running ? 1 : 0), batches)} of ${batches})` : "");
+  if (at !== null && at !== undefined) {
+    return `looking back at ${place}; the training reached step ${kept?.at(-1) ?? step}`;
+  }
+  if (running) {
+    const paid = cost >= 0.0005 ? `; recording takes ${(cost * 100).toFixed(1)}% of its time` : "";
+    return `running: ${place}${speed > 0 ? `, ${short(speed, 3)} steps/s` : ""}${paid}`;
+  }
+  return step > 0 ? `paused: ${place}` : "not trained here yet";
+}
+
+/** Learning rate, optimizer and batch size: what is changed counts from the next step on. */
+function mountSettings(control) {
+  const set = (body) => control({do: "set", ...body});
+  const setRate = debounced((rate) => set({learning_rate: rate}), 150);
+  const slider = el("input", {type: "range", id: "learning-rate-slider", min: LOWEST, max: HIGHEST,
+    step: 0.05, "aria-label": "learning rate, logarithmic", oninput: () => {
+      const rate = Number((10 ** Number(slider.value)).toPrecision(2));
+      number.value = rate;
+      slider.setAttribute("aria-valuetext", `${rate}`);
+      setRate(rate);
+    }});
+  const number = el("input", {type: "number", id: "learning-rate", min: 0, step: "any",
+    onchange: () => setRate(Number(number.value))});
+  const optimizer = choice("optimizer", OPTIMIZERS.map((name) => [name.toLowerCase(), name]), () =>
+    set({optimizer: optimizer.value}));
+  const batch = el("input", {type: "number", id: "batch-size", min: 1, step: 1,
+    onchange: () => set({batch_size: Number(batch.value)})});
+  const note = el("span", {class: "note"});
+  const rateField = labelled("learning rate", number, slider);
+  return {
+    element: el("div", {class: "toolbar settings"}, rateField, labelled("optimizer", optimizer),
+      labelled("batch size", batch), note),
+    show(run) {
+      const rate = Number(run.learning_rate);
+      if (![slider, number].includes(document.activeElement)) {
+        number.value = Number(rate.toPrecision(4));
+      }
+      if (document.activeElement !== slider) {
+        slider.value = Math.log10(Math.max(rate, 1e-12));
+        slider.setAttribute("aria-valuetext", short(rate));
+      }
+      if (document.activeElement !== optimizer) {
+        optimizer.value = run.optimizer.toLowerCase();
+      }
+      if (document.activeElement !== batch) {
+        batch.value = run.batch_size ?? "";
+      }
+      say(note, run.scheduled ? "A schedule sets the learning rate; a value set here replaces it."
+        : "");
+    },
+  };
+}
+
+/** Whether this session can train, or why not. */
+export function whyNot() {
+  const {can_train: can, live} = source.start_;
+  return can || live ? null : "There are no digits to train this network on: start the page with "
+    + "training data (x and y) to train it here.";
+}
