@@ -13,10 +13,14 @@ export function palette(element) {
   return Object.fromEntries(NAMES.map((name) => [name, read(name)]));
 }
 
-/** A canvas of fixed height that draws itself anew when its width or the colours change. */
+/** A canvas of given height that draws itself anew when its width or the colours change. */
 export function surface(height, draw) {
   const canvas = el("canvas", {class: "chart"});
-  canvas.style.height = `${height}px`;
+  const resize = (tall) => {
+    height = tall;
+    canvas.style.height = `${tall}px`;
+  };
+  resize(height);
   let waiting = false;
   const paint = () => {
     waiting = false;
@@ -41,7 +45,7 @@ export function surface(height, draw) {
   };
   new ResizeObserver(redraw).observe(canvas);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  return {canvas, redraw};
+  return {canvas, redraw, resize};
 }
 
 /** About `count` round numbers within [low, high]. */
@@ -89,8 +93,8 @@ export function scale(low, high, from, to, log = false) {
   return (value) => (b > a ? from + ((f(value) - a) / (b - a)) * (to - from) : (from + to) / 2);
 }
 
-/** Grid lines and numbers of both axes. */
-export function axes(pen, box, xs, ys, x, y, colours) {
+/** Grid lines and numbers of both axes, and what is counted across. */
+export function axes(pen, box, xs, ys, x, y, colours, unit) {
   pen.lineWidth = 1;
   pen.strokeStyle = colours.line;
   pen.fillStyle = colours.ink;
@@ -108,6 +112,10 @@ export function axes(pen, box, xs, ys, x, y, colours) {
     pen.textAlign = at > box.right - 12 ? "right" : at < box.left + 12 ? "left" : "center";
     pen.fillText(tickText(value), at, box.bottom + 6);
   }
+  pen.textAlign = "left";
+  pen.globalAlpha = 0.7;
+  pen.fillText(unit, box.right + 7, box.bottom + 6);
+  pen.globalAlpha = 1;
 }
 
 /** A straight line. */

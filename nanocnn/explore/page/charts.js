@@ -18,14 +18,15 @@ function frame(element, title, canvas) {
 
 /** Curves over a common axis; see `update` for what a series holds.
  *
- * update([{name, x, y, colour, dash, marker, soft}], {at, zoom}): x and y are arrays of numbers;
- * `soft` series are drawn thin, without a label; `at` is a step to mark.
+ * update([{name, x, y, colour, dash, marker, soft}], {at, log}): x and y are arrays of numbers;
+ * `soft` series are drawn thin, without a label; `at` is a step to mark. `top` fixes the upper end
+ * of the axis; its lower end is the largest of `floors` that is below all numbers.
  */
-export function lines(element, {title, unit = "step", height = 170, log = false, range = []}) {
+export function lines(element, {title, unit = "step", height = 170, log = false, top = null, floors = [0]}) {
   const chart = {series: [], at: null, log};
   const picture = surface(height, (pen, width, tall, colours) => {
     chart.box = boxOf(chart, width, tall);
-    drawLines(pen, chart, colours, range, read.place());
+    drawLines(pen, chart, colours, {top, floors, unit}, read.place());
   });
   const {output, summary} = frame(element, title, picture.canvas);
   const first = () => chart.series[0] ?? {x: [], y: []};
@@ -66,7 +67,7 @@ function extent(arrays, keep = Number.isFinite) {
 }
 
 /** Draws axes, curves, their names at their ends and the places that are marked. */
-function drawLines(pen, chart, colours, range, place) {
+function drawLines(pen, chart, colours, {top, floors, unit}, place) {
   const {box, series, log} = chart;
   const positive = (value) => Number.isFinite(value) && value > 0;
   const across = extent(series.map((s) => s.x));
@@ -75,15 +76,15 @@ function drawLines(pen, chart, colours, range, place) {
     emptyText(pen, box.right + box.left, box.bottom, "nothing yet: train a step", colours);
     return;
   }
-  const low = log ? up[0] : range[0] ?? Math.min(0, up[0]);
-  const high = range[1] ?? (up[1] > low ? up[1] * (log ? 1 : 1.04) : low + 1);
+  const low = log ? up[0] : floors.findLast((floor) => floor <= up[0]) ?? up[0];
+  const high = top ?? (up[1] > low ? up[1] * (log ? 1 : 1.04) : low + 1);
   const x = scale(across[0], across[1], box.left, box.right);
   const y = scale(low, Math.max(high, low * (1 + 1e-6)), box.bottom, box.top, log);
   chart.toX = {invert: (pixel) => across[0]
     + ((pixel - box.left) / (box.right - box.left)) * (across[1] - across[0])};
   const columns = Math.max(2, Math.min(6, Math.floor((box.right - box.left) / 80)));
   axes(pen, box, ticks(across[0], across[1], columns).filter(Number.isInteger),
-    log ? logTicks(low, high) : ticks(low, high, 4), x, y, colours);
+    log ? logTicks(low, high) : ticks(low, high, 4), x, y, colours, unit);
   mark(pen, box, chart.at === null ? null : x(chart.at), colours.ink, [2, 3]);
   series.forEach((one) => curve(pen, box, one, x, y, colours));
   nameLines(pen, box, series, y, colours);
@@ -210,7 +211,7 @@ export function spread(element, {title, unit = "step", height = 190}) {
   const chart = {steps: [], edges: [], columns: [], bands: [], at: null};
   const picture = surface(height, (pen, width, tall, colours) => {
     chart.box = {left: 58, top: 10, right: width - 40, bottom: tall - 22};
-    drawSpread(pen, chart, colours, read.place());
+    drawSpread(pen, chart, colours, unit, read.place());
   });
   const {output, summary} = frame(element, title, picture.canvas);
   const told = (k) => `${unit} ${tickText(chart.steps[k])}: median ${short(chart.bands[1][k])}, `
@@ -221,9 +222,10 @@ export function spread(element, {title, unit = "step", height = 190}) {
   });
   return {
     canvas: picture.canvas,
-    update({steps, edges, counts}, {at = null} = {}) {
-      const bins = edges.length - 1;
-      const columns = Array.from(steps, (_, k) => counts.subarray(k * bins, (k + 1) * bins));
+    update({steps, edges: fine, counts}, {at = null} = {}) {
+      const bins = fine.length - 1;
+      const {edges, columns} = coarser(fine,
+        Array.from(steps, (_, k) => counts.subarray(k * bins, (k + 1) * bins)));
       const bands = [0.05, 0.5, 0.95].map((part) =>
         columns.map((column) => quantile(edges, column, part)));
       Object.assign(chart, {steps, edges, columns, bands, at});
@@ -242,8 +244,17 @@ export function spread(element, {title, unit = "step", height = 190}) {
   };
 }
 
+/** Fewer, wider bins where there are few numbers, so that the strip does not fall into lines. */
+function coarser(edges, columns) {
+  const total = columns[0]?.reduce((sum, count) => sum + count, 0) ?? 0;
+  const by = [4, 2].find((n) => total < 2400 / n && (edges.length - 1) % n === 0) ?? 1;
+  const merge = (column) => Float64Array.from({length: column.length / by}, (_, k) =>
+    column.subarray(k * by, (k + 1) * by).reduce((sum, count) => sum + count, 0));
+  return {edges: edges.filter((_, k) => k % by === 0), columns: columns.map(merge)};
+}
+
 /** Draws the strip, its percentiles and the places that are marked. */
-function drawSpread(pen, chart, colours, place) {
+function drawSpread(pen, chart, colours, unit, place) {
   const {box, steps, edges, columns, bands} = chart;
   const used = usedBins(columns);
   if (!used) {
@@ -266,7 +277,7 @@ function drawSpread(pen, chart, colours, place) {
   pen.globalAlpha = 1;
   const across = Math.max(2, Math.min(6, Math.floor((box.right - box.left) / 80)));
   axes(pen, box, ticks(ends[0], ends[1], across).filter(Number.isInteger), ticks(bottom, top, 4),
-    x, y, {...colours, line: "transparent"});
+    x, y, {...colours, line: "transparent"}, unit);
   const style = {name: "", colour: "ink"};
   const flat = {...colours};
   ["95%", "50%", "5%"].forEach((name, k) => {

@@ -4,7 +4,7 @@ import {mountExcites} from "nanocnn/edit_excites.js";
 import {mountWeights} from "nanocnn/edit_weights.js";
 import {source} from "nanocnn/source.js";
 import {state} from "nanocnn/state.js";
-import {button, choice, el, fill, inView, labelled, part, say, soon} from "nanocnn/widgets.js";
+import {button, choice, el, fill, inView, labelled, say, soon} from "nanocnn/widgets.js";
 
 const FORMATS = [["npz", "npz (nanocnn)"], ["keras", "keras"], ["h5", "h5 (Keras, HDF5)"]];
 
@@ -28,11 +28,12 @@ export function mount(element) {
   const act = actions(status);
   const head = mountHead(act);
   const weights = mountWeights(act);
-  const effects = mountEffects(act);
+  const effects = mountEffects();
   const excites = mountExcites(act);
   element.classList.add("panel-edit");
-  element.append(head.element, status, effects.element, weights.element, excites.element,
-    download(act));
+  element.append(head.element, status,
+    el("div", {class: "half sticky"}, effects.element),
+    el("div", {class: "half"}, weights.element, excites.element));
   const refresh = soon(() => {
     if (inView(element)) {
       const layer = chosenLayer();
@@ -83,7 +84,8 @@ function mountHead(act) {
   const freezing = el("span", {class: "field"}, frozen,
     el("label", {for: "edit-freeze"}, "freeze: training leaves it alone"));
   const dropping = labelled("dropout rate", rate);
-  const toolbar = el("div", {class: "toolbar"}, labelled("layer", select), undo, reset);
+  const toolbar = el("div", {class: "toolbar"}, labelled("layer", select), undo, reset,
+    ...download(act));
   const about = el("div", {class: "toolbar"}, freezing, dropping);
   return {
     element: el("div", {class: "part"}, toolbar, about),
@@ -118,6 +120,6 @@ function download(act) {
       setTimeout(() => URL.revokeObjectURL(address), 10000);
     }
   };
-  return part("edit-download", "Take it with you", el("div", {class: "toolbar"},
-    labelled("format", format), button("download", "Download the changed network", save)));
+  return [button("download", "Download", save, {title: "the network as it is now"}),
+    labelled("as", format)];
 }

@@ -1,5 +1,5 @@
 /** What the changes did: answer, loss and accuracy before and after. */
-import {short} from "nanocnn/numbers.js";
+import {count, short} from "nanocnn/numbers.js";
 import {source} from "nanocnn/source.js";
 import {bars, shareText} from "nanocnn/tables.js";
 import {debounced, el, part, say} from "nanocnn/widgets.js";
@@ -7,14 +7,14 @@ import {debounced, el, part, say} from "nanocnn/widgets.js";
 const ROWS = [["answer", "answer"], ["loss", "loss of this digit"], ["accuracy", "accuracy"]];
 
 /** The table of before and after with the bars of the answer. */
-export function mountEffects(act) {
+export function mountEffects() {
   const cells = Object.fromEntries(ROWS.map(([name]) => [name, {
     before: el("td", {class: "number", id: `${name}-before`}),
     after: el("td", {class: "number", id: name}),
   }]));
   const note = el("p", {class: "note"});
   const table = el("table", {class: "effects"},
-    el("thead", {}, el("tr", {}, el("td", {}), el("th", {scope: "col"}, "unchanged"),
+    el("thead", {}, el("tr", {}, el("td", {}), el("th", {scope: "col"}, "before"),
       el("th", {scope: "col"}, "now"))),
     el("tbody", {}, ...ROWS.map(([name, text]) => el("tr", {},
       el("th", {scope: "row", id: `${name}-title`}, text), cells[name].before,
@@ -22,7 +22,7 @@ export function mountEffects(act) {
   const element = part("edit-effects", "What it does", table, note);
   const probabilities = bars(element, {label: "Probabilities, before as an outline"});
   const memory = {key: "", before: null, accuracy: null, measured: -1};
-  const measure = debounced(() => measureAccuracy(act, memory, cells), 400);
+  const measure = debounced(() => measureAccuracy(memory, cells), 400);
   return {
     element,
     refresh() {
@@ -59,7 +59,7 @@ function answerText(prediction) {
   return `${labels()[best] ?? best} (${shareText(values[best])})`;
 }
 
-const labels = () => source.start_?.labels ?? [];
+const labels = () => source.session?.labels ?? [];
 const lossText = (loss) => (loss === null || loss === undefined ? "–" : short(Number(loss), 4));
 
 function showAnswer(cells, {before}, info) {
@@ -74,8 +74,8 @@ function noteText({before}, {edits}) {
   if (!edits) {
     return "Nothing is changed yet.";
   }
-  const count = `${edits} ${edits === 1 ? "change" : "changes"}.`;
-  return before ? count : `${count} This digit came after them: undo to see the answer without.`;
+  const made = `${edits} ${edits === 1 ? "change" : "changes"}.`;
+  return before ? made : `${made} Digit or training moved on since: undo them to compare.`;
 }
 
 function showBars(probabilities, {before}, info) {
@@ -94,18 +94,18 @@ function showAccuracy(cells, {accuracy, before, current}) {
 }
 
 /** Asks for the accuracy of the network as it is; that of the unchanged one is kept. */
-async function measureAccuracy(act, memory, cells) {
+async function measureAccuracy(memory, cells) {
   const {edits, version} = source.info;
-  if (!source.start_?.tests || memory.measured === version) {
+  if (!source.session?.tests || memory.measured === version) {
     return;
   }
-  const result = await act("accuracy");
+  const result = await source.call("accuracy").catch(() => null); // the next change asks again
   if (result) {
     memory.measured = result.version;
     memory.current = result.accuracy;
-    memory.accuracy = edits ? memory.accuracy : result.accuracy;
+    memory.accuracy = edits || result.version !== version ? memory.accuracy : result.accuracy;
     say(document.getElementById("accuracy-title"),
-      `accuracy on ${result.count.toLocaleString("en")} test digits`);
+      `accuracy (${count(result.count)} test digits)`);
     showAccuracy(cells, memory);
   }
 }

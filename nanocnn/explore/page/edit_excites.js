@@ -32,7 +32,7 @@ export function mountExcites(act) {
       const weight = parseWeight(state.get("weight"));
       const chosen = weight && weight.name === "kernel" ? weight.index.at(-1) : null;
       const key = `${layer.name}:${chosen}`;
-      find.disabled = !source.start_?.tests;
+      find.disabled = !source.session?.tests;
       if (shown.key !== key) {
         Object.assign(shown, {key, layer});
         channel.max = layer.output_shape.at(-1) - 1;

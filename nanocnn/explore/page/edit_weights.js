@@ -7,24 +7,26 @@ import {source} from "nanocnn/source.js";
 import {state} from "nanocnn/state.js";
 import {button, choice, el, fill, labelled, part, say} from "nanocnn/widgets.js";
 
-const FEW = 24; // maps shown at first
-
 /** Maps, enlarged map and editor as one part of the panel. */
 export function mountWeights(act) {
-  const seen = {layer: null, name: "", channel: 0, most: FEW, plane: null, chosen: null};
+  const seen = {layer: null, name: "", channel: 0, shown: 1, plane: null, chosen: null};
   const name = choice("edit-param", [], () => choose(seen, {name: name.value}));
   const channel = el("input", {type: "number", id: "edit-channel", min: 0, step: 1, value: 0,
     onchange: () => choose(seen, {c: Number(channel.value)})});
   const ofChannel = labelled("input channel", channel);
+  const filter = el("input", {type: "number", id: "edit-filter", min: 0, step: 1, value: 0,
+    onchange: () => choose(seen, {f: Number(filter.value)})});
+  const ofFilter = labelled("filter", filter);
   const more = button("edit-more", "Show more", () => {
-    seen.most *= 4;
+    seen.shown = Math.min(seen.plane.most, 4 * seen.shown);
     draw();
   });
   const tiles = mountTiles(act, seen);
   const enlarged = mountEnlarged((i, j) => choose(seen, {i, j}));
   const one = mountOneWeight(act);
   const none = el("p", {class: "note"});
-  const toolbar = el("div", {class: "toolbar"}, labelled("array", name), ofChannel);
+  const toolbar = el("div", {class: "toolbar"}, labelled("array", name), ofFilter,
+    ofChannel);
   const body = el("div", {class: "weights-body"}, toolbar, tiles.element, more,
     enlarged.element, one.element);
   const draw = () => drawAll(seen, {tiles, enlarged, one, more}).catch((error) => {
@@ -47,6 +49,10 @@ export function mountWeights(act) {
       channel.max = seen.plane.channels - 1;
       channel.value = seen.chosen.c;
       ofChannel.hidden = seen.plane.channels < 2;
+      filter.max = seen.plane.filters - 1;
+      filter.value = seen.chosen.f;
+      ofFilter.hidden = !seen.plane.unit;
+      say(ofFilter.firstChild, seen.plane.unit);
       draw();
     },
   };
@@ -60,7 +66,7 @@ function look(seen, layer, names) {
   const name = known ? weight.name : names[0];
   if (seen.layer !== layer || seen.name !== name) {
     const plane = planes(source.model, layer, name);
-    Object.assign(seen, {layer, name, plane, most: FEW, chosen: {f: 0, c: 0, i: 0, j: 0}});
+    Object.assign(seen, {layer, name, plane, shown: plane.first, chosen: {f: 0, c: 0, i: 0, j: 0}});
   }
   seen.chosen = known ? seen.plane.place(weight.index) : seen.chosen;
   seen.index = seen.plane.index(...["f", "c", "i", "j"].map((key) => seen.chosen[key]));
@@ -87,8 +93,8 @@ function choose(seen, change) {
 /** Draws the maps and the chosen weight with the numbers of the current version. */
 async function drawAll(seen, {tiles, enlarged, one, more}) {
   const {plane, chosen, layer, name, index} = seen;
-  const stop = Math.min(plane.shown, seen.most);
-  more.hidden = stop >= plane.shown;
+  const stop = seen.shown;
+  more.hidden = stop >= plane.most;
   say(more, `Show more of the ${plane.filters} ${plane.unit}s`);
   const [all, alone] = await Promise.all([source.array(plane.request(chosen.c, stop)),
     source.array(plane.one(chosen.c, chosen.f))]);
@@ -121,8 +127,11 @@ function mountTiles(act, seen) {
     canvas.style.width = `${Math.max(4, Math.round(plane.w * size))}px`;
     canvas.style.height = `${Math.max(4, Math.round(plane.h * size))}px`;
     const box = el("input", {type: "checkbox", id: `filter-${f}`, checked: true,
-      "aria-label": `${plane.unit} ${f} on`, onchange: () =>
-        act("edit", {kind: "filter", layer: layer.name, filter: f, on: box.checked})});
+      "aria-label": `${plane.unit} ${f} on`, onchange: async () => {
+        const on = box.checked;
+        const done = await act("edit", {kind: "filter", layer: layer.name, filter: f, on});
+        box.checked = done ? on : !on;
+      }});
     const show = el("button", {type: "button", class: "map", "aria-label": `${plane.unit} ${f}`,
       onclick: () => choose(seen, {f})}, canvas);
     const tile = {canvas, box, show, element: el("div", {class: "tile"}, show,
@@ -144,12 +153,12 @@ function mountTiles(act, seen) {
       while (tiles.length < maps.length && plane.unit) {
         add(tiles.length);
       }
-      const off = source.info.off?.[layer.name];
+      const off = source.info.off?.[layer.name] ?? [];
       tiles.forEach((tile, f) => {
         if (f < maps.length) {
           paint(tile.canvas, maps[f], plane.h, plane.w, whole);
         }
-        tile.box.checked = off ? !off.includes(f) : tile.box.checked;
+        tile.box.checked = !off.includes(f);
         tile.element.classList.toggle("off", !tile.box.checked);
         tile.show.setAttribute("aria-pressed", f === seen.chosen.f);
       });

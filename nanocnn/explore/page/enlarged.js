@@ -4,7 +4,8 @@ import {css} from "nanocnn/colours.js";
 import {short} from "nanocnn/numbers.js";
 import {el, say} from "nanocnn/widgets.js";
 
-const TALL = 240;
+const TALL = 240; // pixels, of the map
+const LARGEST = 60; // pixels, of a weight
 const MOVES = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]};
 
 /** The map; `choose(i, j)` is called for the weight that the reader picks. */
@@ -37,6 +38,7 @@ export function mountEnlarged(choose) {
     draw(map, {h, w}, whole, at, words) {
       Object.assign(shown, {map, h, w, whole, at});
       say(title, words);
+      picture.resize(Math.min(TALL, h * LARGEST) + 4);
       canvas.setAttribute("aria-label", `${words}: ${h} by ${w} weights. Row ${at.i}, column `
         + `${at.j} is chosen: ${short(map[at.i * w + at.j], 4)}. Arrow keys choose another.`);
       picture.redraw();
@@ -47,7 +49,7 @@ export function mountEnlarged(choose) {
 /** Cells in their colours, with numbers where there is room, and the chosen one outlined. */
 function drawMap(pen, width, height, colours, shown) {
   const {map, h, w, whole, at} = shown;
-  const cell = Math.max(1, Math.min(52, (width - 4) / w, (height - 4) / h));
+  const cell = Math.max(1, Math.min(LARGEST, (width - 4) / w, (height - 4) / h));
   shown.cell = cell;
   pen.font = cell >= 46 ? FONT : FONT.replace("12px", "10px");
   pen.textAlign = "center";

@@ -1,6 +1,7 @@
 /** How the array of a parameter is seen as small maps: filters, input channels, rows, columns. */
 
-const MOST_NUMBERS = 65536; // of the maps shown at first
+const FIRST = 65536; // numbers of the maps shown at first
+const MOST = 2 ** 20; // numbers in one request
 
 /** The two factors of n that are nearest to a square, rows first and no more than columns. */
 function rectangle(n) {
@@ -20,7 +21,13 @@ function picture(model, layer, size) {
   return shape && shape.length === 3 && shape[0] * shape[1] * shape[2] === size ? shape : null;
 }
 
-/** Maps of a parameter: {filters, channels, h, w, shown, index(f, c, i, j), request(c), map(...)}.
+/** How many maps are shown at first, and at most. */
+function counts(filters, size) {
+  const within = (limit) => Math.min(filters, Math.max(1, Math.floor(limit / size)));
+  return {first: Math.min(32, within(FIRST)), most: within(MOST)};
+}
+
+/** Maps of a parameter: {filters, channels, h, w, index(f, c, i, j), request(c), map(...)}.
  *
  * Convolution kernels (kh, kw, C, F) and dense kernels (n, F) have a map a filter or unit and an
  * input channel; all other parameters are one map.
@@ -32,7 +39,7 @@ export function planes(model, layer, name) {
     const [h, w, channels, filters] = shape;
     return {
       filters, channels, h, w, shape, unit: "filter",
-      shown: Math.min(filters, Math.max(1, Math.floor(MOST_NUMBERS / (h * w)))),
+      ...counts(filters, h * w),
       index: (f, c, i, j) => [i, j, c, f],
       place: ([i, j, c, f]) => ({f, c, i, j}),
       request: (c, stop) => ({layer: layer.name, what, index: [null, null, c, [0, stop]]}),
@@ -48,7 +55,7 @@ export function planes(model, layer, name) {
   const index = (k) => shape.reduceRight(([rest, found], n) =>
     [Math.floor(rest / n), [rest % n, ...found]], [k, []])[1];
   return {
-    filters: 1, channels: 1, h, w, shape, unit: "", shown: 1,
+    filters: 1, channels: 1, h, w, shape, unit: "", first: 1, most: 1,
     index: (f, c, i, j) => index(i * w + j),
     place: (at) => {
       const k = at.reduce((sum, value, axis) => sum * shape[axis] + value, 0);
@@ -67,7 +74,7 @@ function densePlanes(model, layer, [size, filters], what) {
   const request = (start, stop) => ({layer: layer.name, what, index: [null, [start, stop]]});
   return {
     filters, channels, h, w, shape: [size, filters], unit: "unit",
-    shown: Math.min(filters, Math.max(1, Math.floor(MOST_NUMBERS / size))),
+    ...counts(filters, size),
     index: (f, c, i, j) => [(i * w + j) * channels + c, f],
     place: ([k, f]) => ({f, c: k % channels, i: Math.floor(k / channels / w),
       j: Math.floor(k / channels) % w}),

@@ -19,7 +19,8 @@ export function mount(element) {
   element.classList.add("panel-train");
   const visible = () => inView(element);
   const run = watchRun(visible, (error) => {
-    controls.problem(error ? error.message : run.state()?.message);
+    const {message, at} = run.state() ?? {};
+    controls.problem(error ? error.message : message, Boolean(error) || at === null);
     show();
   });
   const failed = (text) => controls.problem(text);
@@ -37,8 +38,10 @@ export function mount(element) {
   const curves = mountCurves();
   const layers = mountDistributions(run.ask);
   const confusion = mountConfusion(failed);
-  element.append(controls.element, part("train-back", "Back in time", scrub.element),
-    curves.element, ...layers.elements, confusion.element);
+  element.append(controls.element,
+    el("div", {class: "half"}, curves.element,
+      part("train-back", "Back in time", scrub.element), confusion.element),
+    el("div", {class: "half"}, ...layers.elements));
   const show = soon(() => {
     const now = run.state();
     if (now && visible()) {
@@ -64,7 +67,7 @@ export function mount(element) {
 function mountCurves() {
   const [first, second] = [el("div"), el("div")];
   const loss = lines(first, {title: "Loss"});
-  const accuracy = lines(second, {title: "Accuracy", range: [0, 1]});
+  const accuracy = lines(second, {title: "Accuracy", top: 1, floors: [0, 0.5, 0.8, 0.9, 0.95]});
   const log = el("input", {type: "checkbox", id: "loss-log", onchange: () => redraw()});
   let redraw = () => {};
   const parts = part("train-curves", "Curves", first, second,

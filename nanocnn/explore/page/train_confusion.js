@@ -13,7 +13,7 @@ export function mountConfusion(failed) {
     known.busy = true;
     try {
       const {arrays} = await source.call("confusion");
-      const names = source.start_.labels?.length ? source.start_.labels
+      const names = source.session.labels?.length ? source.session.labels
         : Array.from({length: arrays[0].shape[0]}, (_, k) => `${k}`);
       matrix.update(arrays[0].data, names);
       known.step = known.now;
@@ -32,7 +32,7 @@ export function mountConfusion(failed) {
   return {
     element,
     show({epoch, step, at}) {
-      element.hidden = !source.start_.tests;
+      element.hidden = !source.session.tests;
       const ended = known.epoch !== null && epoch > known.epoch && at === null;
       Object.assign(known, {epoch, now: step});
       if (!element.hidden && (ended || known.step === null)) {

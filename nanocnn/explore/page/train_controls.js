@@ -1,6 +1,6 @@
 /** Start, pause, one step, one epoch; learning rate, optimizer, batch size; what goes on, in words. */
 import {source} from "nanocnn/source.js";
-import {short} from "nanocnn/numbers.js";
+import {count, short} from "nanocnn/numbers.js";
 import {button, choice, debounced, el, labelled, say} from "nanocnn/widgets.js";
 
 const OPTIMIZERS = ["SGD", "Adam", "AdamW", "Nadam", "RMSprop", "Adadelta"];
@@ -16,17 +16,20 @@ export function mountControls(control) {
     epoch: button("train-epoch", "One epoch", () => control({do: "epoch"})),
   };
   const status = el("p", {class: "status", id: "train-status"});
+  const speedLine = el("p", {class: "note", id: "train-speed"});
   const heard = el("p", {class: "sr", role: "status", id: "train-heard"});
-  const problem = el("p", {class: "error", id: "train-problem", role: "alert", hidden: true});
+  const problem = el("p", {id: "train-problem", role: "alert"});
   const settings = mountSettings(control);
   const watching = el("p", {class: "note", id: "train-live", hidden: true},
     "The page watches the training of a script: the script starts, stops and sets it.");
   const toolbar = el("div", {class: "toolbar"}, ...Object.values(buttons));
   return {
-    element: el("div", {class: "part"}, toolbar, settings.element, watching, status, heard, problem),
-    problem(text) {
+    element: el("div", {class: "part"}, toolbar, settings.element, watching, status,
+      el("div", {class: "stacked"}, speedLine, problem), heard),
+    problem(text, isError = true) {
       say(problem, text ?? "");
-      problem.hidden = !text;
+      problem.className = isError ? "error" : "note";
+      speedLine.hidden = Boolean(text);
     },
     show(run, speed) {
       toolbar.hidden = settings.element.hidden = run.live;
@@ -34,7 +37,8 @@ export function mountControls(control) {
       enable(buttons.start, !run.running, buttons.pause);
       enable(buttons.pause, run.running, buttons.start);
       settings.show(run);
-      say(status, statusText(run, speed));
+      say(status, statusText(run));
+      say(speedLine, speedText(run, speed));
       say(heard, run.running ? "The training runs." : "The training is paused.");
     },
   };
@@ -50,19 +54,21 @@ function enable(one, on, other) {
   }
 }
 
-/** "running: step 312, epoch 2 (batch 12 of 79), 41 steps/s". */
-function statusText(run, speed) {
-  const {running, step, epoch, batch, batches, at, kept, cost} = run;
-  const place = `step ${step.toLocaleString("en")}, epoch ${epoch + 1}`
+/** "running: step 312, epoch 2 (batch 12 of 79)". */
+function statusText({running, step, epoch, batch, batches, at, kept}) {
+  const place = `step ${count(step)}, epoch ${epoch + 1}`
     + (batches ? ` (batch ${Math.min(batch + (running ? 1 : 0), batches)} of ${batches})` : "");
   if (at !== null && at !== undefined) {
-    return `looking back at ${place}; the training reached step ${kept?.at(-1) ?? step}`;
+    return `looking back at ${place}; the training reached step ${count(kept?.at(-1) ?? step)}`;
   }
-  if (running) {
-    const paid = cost >= 0.0005 ? `; recording takes ${(cost * 100).toFixed(1)}% of its time` : "";
-    return `running: ${place}${speed > 0 ? `, ${short(speed, 3)} steps/s` : ""}${paid}`;
-  }
-  return step > 0 ? `paused: ${place}` : "not trained here yet";
+  return running ? `running: ${place}` : step > 0 ? `paused: ${place}` : "not trained here yet";
+}
+
+/** Steps a second, and what watching costs. */
+function speedText({running, cost}, speed) {
+  const parts = [running && speed > 0 ? `${short(speed, 3)} steps/s` : "",
+    running && cost >= 0.0005 ? `recording takes ${(cost * 100).toFixed(1)}% of the time` : ""];
+  return parts.filter(Boolean).join("; ");
 }
 
 /** Learning rate, optimizer and batch size: what is changed counts from the next step on. */
@@ -110,7 +116,7 @@ function mountSettings(control) {
 
 /** Whether this session can train, or why not. */
 export function whyNot() {
-  const {can_train: can, live} = source.start_;
+  const {can_train: can, live} = source.session;
   return can || live ? null : "There are no digits to train this network on: start the page with "
     + "training data (x and y) to train it here.";
 }

@@ -8,10 +8,11 @@ import {choice, el, fill, labelled, part, say} from "nanocnn/widgets.js";
 
 const SHOTS = 12; // columns of the strip of filters
 const FILTERS = 8; // rows of it
+const PAUSE = 1000; // ms between questions for distributions while it trains
 
 /** Select of the array, the two distributions and the strip; `ask` gets news at once. */
 export function mountDistributions(ask) {
-  const seen = {name: "", last: "", busy: false, chosen: false};
+  const seen = {name: "", last: "", time: 0, busy: false, chosen: false};
   const select = choice("train-array", [], () => {
     Object.assign(seen, {chosen: true, last: ""});
     ask();
@@ -21,8 +22,8 @@ export function mountDistributions(ask) {
     weights: spread(weights, {title: "Weights"}),
     gradients: spread(gradients, {title: "Gradients"}),
   };
-  const note = el("p", {class: "note"}, "Darker: more of the numbers. Line: the median; dashes: "
-    + "the 5th and 95th percentile.");
+  const note = el("p", {class: "note"}, "The stronger the colour, the more of the numbers. "
+    + "Line: the median; dashes: the 5th and 95th percentile.");
   const film = mountFilm();
   state.on(["layer"], () => {
     seen.chosen = false;
@@ -53,12 +54,13 @@ function preferred(names) {
 /** Asks for the distributions where there may be new ones; one question at a time. */
 async function update(seen, name, run, charts) {
   const key = JSON.stringify([name, run.branch, run.step, run.running]);
-  if (seen.busy || key === seen.last) {
+  const early = run.running && seen.name === name && performance.now() - seen.time < PAUSE;
+  if (seen.busy || early || key === seen.last) {
     charts.weights.mark(run.at);
     charts.gradients.mark(run.at);
     return;
   }
-  Object.assign(seen, {busy: true, last: key});
+  Object.assign(seen, {busy: true, name, last: key, time: performance.now()});
   for (const of of ["weights", "gradients"]) {
     try {
       const {arrays: [steps, edges, counts]} = await source.call("history", {name, of});

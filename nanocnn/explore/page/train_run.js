@@ -2,7 +2,7 @@
 import {source} from "nanocnn/source.js";
 
 const OFTEN = 250; // ms between questions
-const SELDOM = 1000; // where a script's training is watched that does not run now
+const SELDOM = 1000; // where another panel is open, or a script has not begun
 const MOST = 4000; // points of a curve, then it is asked for anew, thinned
 
 const EMPTY = {steps: [], losses: [], accuracies: [], tests: {steps: [], losses: [],
@@ -34,8 +34,9 @@ export function watchRun(visible, told) {
   };
   const plan = () => {
     clearTimeout(timer);
-    const wait = run.state?.running ? OFTEN : run.state?.live ? SELDOM : 0;
-    if (wait > 0 && visible() && !document.hidden) {
+    const {running = false, live = false} = run.state ?? {};
+    const wait = running && visible() ? OFTEN : running || (live && visible()) ? SELDOM : 0;
+    if (wait > 0 && !document.hidden) {
       timer = setTimeout(ask, wait);
     }
   };
