@@ -32,7 +32,10 @@ function row(name, k, isChoice) {
   const box = make(isChoice ? "label" : "div", {className: "bar", data: {class: k}});
   const radio = make("input", {type: "radio", name: "label", value: k, disabled: source.static});
   radio.setAttribute("aria-label", `true label ${name}`);
-  radio.addEventListener("change", () => state.set({label: k}, {push: true}));
+  radio.addEventListener("change", () => {
+    source.isLabelChosen = true;
+    state.set({label: k}, {push: true});
+  });
   box.append(isChoice ? radio : "", make("span", {className: "name"}, name),
     make("div", {className: "track"}, fill), number);
   rows.push({box, radio, fill, number, name});

@@ -149,6 +149,7 @@ function undo() {
 }
 
 function clear() {
+  source.isLabelChosen = false;
   strokes.push("clear");
   isOwn = true;
   redraw();
@@ -172,7 +173,9 @@ async function send() {
   flying = true;
   const start = performance.now();
   try {
-    await source.call("digit", {drawing: base64(ink()), width: SENT, height: SENT});
+    const body = {drawing: base64(ink()), width: SENT, height: SENT};
+    const {label} = source.info;
+    await source.call("digit", source.isLabelChosen ? {...body, label} : body);
     measure(start);
   } catch (error) {
     say(error.message, true);
@@ -268,7 +271,7 @@ async function sendImage(file) {
   if (!file) {
     return;
   }
-  isOwn = false;
+  [isOwn, source.isLabelChosen] = [false, false];
   try {
     await source.call("image", file);
     say(`${file.name || "The image"} is read as a digit; correct its true label below if need be.`);
@@ -279,6 +282,6 @@ async function sendImage(file) {
 
 state.on(["digit"], () => {
   if (!flying && state.get("digit")?.startsWith("test:")) {
-    isOwn = false;
+    [isOwn, source.isLabelChosen] = [false, false];
   }
 });

@@ -106,19 +106,25 @@ export function paintNumbers(canvas, array, grid, whole, kind) {
   context.font = `${Math.min(13, Math.floor(cell / 3.1))}px "DejaVu Sans Mono", monospace`;
   context.textAlign = "center";
   context.textBaseline = "middle";
+  context.beginPath();
   for (let m = 0; m < count; m++) {
     const [left, top] = corner(grid, m);
-    for (let i = 0; i < h; i++) {
-      for (let j = 0; j < w; j++) {
-        const [x, y] = [left + j * cell, top + i * cell];
-        context.strokeRect(x + 0.5, y + 0.5, cell - 1, cell - 1);
-        if (cell >= NUMBERED) {
-          const v = array.data[(i * w + j) * channels + m];
-          context.fillStyle = css(v, whole, kind).ink;
-          context.fillText(tight(v), x + cell / 2, y + cell / 2 + 1, cell - 2);
-        }
-      }
+    for (let i = 0; i <= h; i++) {
+      context.moveTo(left, top + i * cell);
+      context.lineTo(left + w * cell, top + i * cell);
     }
+    for (let j = 0; j <= w; j++) {
+      context.moveTo(left + j * cell, top);
+      context.lineTo(left + j * cell, top + h * cell);
+    }
+  }
+  context.stroke();
+  for (let k = 0; cell >= NUMBERED && k < array.data.length; k++) {
+    const [m, position] = [k % channels, Math.floor(k / channels)];
+    const [left, top] = corner(grid, m);
+    const [x, y] = [left + (position % w) * cell, top + Math.floor(position / w) * cell];
+    context.fillStyle = css(array.data[k], whole, kind).ink;
+    context.fillText(tight(array.data[k]), x + cell / 2, y + cell / 2 + 1, cell - 2);
   }
 }
 

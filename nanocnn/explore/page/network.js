@@ -166,14 +166,16 @@ async function paint(column) {
   try {
     array = await source.array(asked);
   } catch (error) {
-    view.box.classList.add("missing");
-    view.values.setAttribute("aria-label", error.message);
-    return;
+    array = {missing: error.message};
   }
   if (view.turn !== turn) { // asked again since
     return;
   }
-  view.box.classList.remove("missing");
+  view.box.classList.toggle("missing", Boolean(array.missing));
+  if (array.missing) {
+    view.values.setAttribute("aria-label", array.missing);
+    return;
+  }
   Object.assign(view, {array, whole: array.whole});
   paintGrid(view.values, array, view.grid, array.whole, kindOf(column, asked.what, array.whole));
   view.values.setAttribute("aria-label", describe(column, view, asked.what));

@@ -193,6 +193,7 @@ export const source = {
   model: null, // the description of the model
   info: {}, // the latest state of the session: version, label, prediction, loss, ...
   session: null,
+  isLabelChosen: false, // by the reader: it stays with the next strokes
   running: false, // a training runs: the version goes up by itself
   live: false,
 

@@ -30,7 +30,8 @@ export function mount(element) {
   parts.views.setAttribute("role", "group");
   parts.views.setAttribute("aria-label", "Array");
   parts.tools = make("div", {className: "toolbar"}, parts.views,
-    button("−", "Smaller cells", () => enlarge(-1)), button("+", "Larger cells", () => enlarge(1)));
+    button("−", "Smaller cells", () => enlarge(-1)),
+    button("+", "Larger cells", () => enlarge(1)));
   parts.values = make("canvas", {className: "values", id: "zoom-map", tabIndex: 0});
   parts.values.setAttribute("role", "img");
   parts.marks = make("canvas", {className: "marks"});
@@ -111,6 +112,10 @@ async function paint() {
     return;
   }
   if (parts.turn !== turn) {
+    return;
+  }
+  if (array.missing) {
+    parts.live.textContent = array.missing;
     return;
   }
   const grid = gridOf(wanted, array.shape);
