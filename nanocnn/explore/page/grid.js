@@ -33,19 +33,18 @@ export function sized(about) {
   };
 }
 
-/** The layout of a layer's first `count` maps in its column. */
-export function columnLayout(shape, count, height) {
+/** The layout of a layer's first `count` maps in its column; `scale` makes all larger. */
+export function columnLayout(shape, count, {height, scale}) {
   const {h, w, c} = maps(shape);
   if (h * w > 1) {
-    const size = c === 1 ? 112 : Math.max(h, w) > 20 ? 56 : 44;
-    return layout({h, w}, count, Math.max(1, Math.floor(size / Math.max(h, w))) || 1, height);
+    const size = (c === 1 ? 112 : Math.max(h, w) > 20 ? 56 : 44) * scale;
+    return layout({h, w}, count, Math.max(1, Math.floor(size / Math.max(h, w))), height);
   }
   if (count <= LONG) {
     const cell = Math.max(7, Math.min(22, Math.floor(height / count) - 2));
     return layout({h, w}, count, cell, height, 2);
   }
-  const cell = count > 700 ? 4 : 6;
-  return layout({h, w}, count, cell, height, 1);
+  return layout({h, w}, count, Math.floor((count > 700 ? 4 : 6) * scale), height, 1);
 }
 
 /** Top left corner of map m. */
@@ -89,10 +88,14 @@ export function paintGrid(canvas, array, grid, whole, kind) {
   near.putImageData(image, 0, 0);
   const context = fit(canvas, grid);
   context.clearRect(0, 0, grid.width, grid.height);
+  context.strokeStyle = "rgba(128,128,128,0.3)";
   for (let m = 0; m < count; m++) {
     const [x, y] = corner(grid, m);
     const [column, row] = [m % columns, Math.floor(m / columns)];
     context.drawImage(small, column * w, row * h, w, h, x, y, w * cell, h * cell);
+    if (w * cell > 10) {
+      context.strokeRect(x + 0.5, y + 0.5, w * cell - 1, h * cell - 1);
+    }
   }
 }
 

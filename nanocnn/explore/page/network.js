@@ -11,15 +11,23 @@ import {choose, columns, kindOf, request, selected, shows} from "nanocnn/columns
 import {fields} from "nanocnn/field.js";
 import {make} from "nanocnn/dom.js";
 
-const HEIGHT = 412; // of the maps of a column
+// Of the maps of all columns, in CSS pixels: the first one with which they fit beside each other.
+const SIZES = [
+  {scale: 2, height: 380}, {scale: 1.5, height: 300}, {scale: 1.5, height: 412},
+  {scale: 1, height: 240}, {scale: 1, height: 300}, {scale: 1, height: 355},
+  {scale: 1, height: 412},
+];
+let size = SIZES.at(-1);
+let scroller = null;
 const views = new Map(); // column -> its elements
 let readout = null;
 
 /** Build the columns and keep them painted. */
 export function mount(element) {
   readout = make("p", {id: "readout", className: "note"});
-  const scroller = make("div", {className: "columns"}, ...columns().map(build));
+  scroller = make("div", {className: "columns"}, ...columns().map(build));
   element.append(scroller, readout);
+  fitWidth();
   const watcher = new IntersectionObserver(appear, {root: scroller, rootMargin: "0px 300px"});
   views.forEach(({box}) => watcher.observe(box));
   source.watch(() => visible().map(request));
@@ -32,6 +40,25 @@ export function mount(element) {
   }
   mark();
   reveal();
+  let width = innerWidth;
+  addEventListener("resize", () => {
+    if (innerWidth !== width) {
+      width = innerWidth;
+      fitWidth();
+      paintAll();
+      mark();
+    }
+  });
+}
+
+/** Choose the size with which all columns fit into the window, or the narrowest. */
+function fitWidth() {
+  for (size of SIZES) {
+    columns().forEach(arrange);
+    if (scroller.scrollWidth <= scroller.clientWidth) {
+      return;
+    }
+  }
 }
 
 const visible = () => columns().filter((column) => views.get(column)?.visible);
@@ -68,7 +95,6 @@ function build(column) {
     box.append(more(column));
   }
   views.set(column, view);
-  arrange(column);
   listen(column, values);
   return box;
 }
@@ -76,17 +102,17 @@ function build(column) {
 /** "Conv2D relu, 28 × 28 × 20, 520 parameters" */
 function about({layer, shape}) {
   const kind = layer ? [layer.kind, layer.activation].filter(Boolean).join(" ") : "digit";
-  const lines = [kind, shapeText(shape), layer?.count ? `${count(layer.count)} parameters` : ""];
+  const sizes = shapeText(shape).replaceAll(" ", "\u00a0");
+  const lines = [kind, sizes, layer?.count ? `${count(layer.count)} parameters` : ""];
   return lines.filter(Boolean).join("\n");
 }
 
 /** The class names beside the cells of the last layer. */
-function names(stack, {total, shape}) {
+function names(stack, {total}) {
   const {labels = []} = source.session;
   const list = make("ol", {className: "names"},
     ...Array.from({length: total}, (_, k) => make("li", {}, labels[k] ?? String(k))));
   list.setAttribute("aria-hidden", "true");
-  list.style.lineHeight = `${columnLayout(shape, total, HEIGHT).cell + 2}px`;
   stack.append(list);
 }
 
@@ -113,11 +139,12 @@ function more(column) {
 /** Lay out a column's canvases; their geometry is in data attributes too. */
 function arrange(column) {
   const view = views.get(column);
-  view.grid = columnLayout(column.shape, column.count, HEIGHT);
+  view.grid = columnLayout(column.shape, column.count, size);
   fit(view.values, view.grid);
   fit(view.marks, view.grid);
   const {h, w, cell, gap, columns: across, count: shown} = view.grid;
-  Object.assign(view.values.dataset, {h, w, cell, gap, across, count: shown});
+  view.box.style.setProperty("--row", `${cell + gap}px`);
+  Object.assign(view.values.dataset, {h, w, size: cell, gap, across, count: shown});
 }
 
 function listen(column, canvas) {

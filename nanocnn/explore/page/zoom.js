@@ -39,9 +39,11 @@ export function mount(element) {
   parts.scroll = make("div", {className: "scroll zoomed"},
     make("div", {className: "stack"}, parts.values, parts.marks));
   parts.legend = make("div", {id: "zoom-legend"});
+  parts.note = make("p", {className: "note"});
   parts.live = make("p", {id: "selected-value", className: "number"});
   parts.live.setAttribute("aria-live", "polite");
-  element.append(parts.title, parts.tools, parts.live, parts.scroll, parts.legend);
+  element.append(parts.title, parts.tools, parts.live, parts.scroll, parts.legend,
+    parts.note);
   parts.values.addEventListener("click", select);
   source.watch(() => (plan() ? [plan().request] : []));
   source.on("change", paint);
@@ -127,10 +129,12 @@ async function paint() {
   }
   parts.values.dataset.version = source.info.version;
   Object.assign(parts.values.dataset, {
-    layer: wanted.column.name, what: wanted.request.what, cell: grid.cell, h: grid.h, w: grid.w,
+    shown: wanted.column.name, what: wanted.request.what, size: grid.cell, h: grid.h, w: grid.w,
     gap: grid.gap, across: grid.columns, channel: wanted.channel,
   });
   legend(parts.legend, array.whole, {kind});
+  parts.note.textContent = state.get("grad") ? "Orange: a little more here raises the loss. "
+    + "Blue: it lowers the loss." : "";
   mark();
 }
 
@@ -237,7 +241,8 @@ function mark() {
     outline(context, grid, at[2], [at[0], at[1], at[0] + 1, at[1] + 1], {width: 2});
     const v = array.data[(at[0] * grid.w + at[1]) * maps(array.shape).c + at[2]];
     const place = toIndex(at).join(", ");
-    parts.live.textContent = `${shown.request.what}[${place}] = ${text(v, array.dtype)}`;
+    const what = shown.request.what.replace("param:", "").replace("grad:", "d");
+    parts.live.textContent = `${what}[${place}] = ${text(v, array.dtype)}`;
     parts.live.dataset.value = text(v, array.dtype);
     follow(grid, at);
   }
