@@ -22,7 +22,8 @@ function frame(element, title, canvas) {
  * `soft` series are drawn thin, without a label; `at` is a step to mark. `top` fixes the upper end
  * of the axis; its lower end is the largest of `floors` that is below all numbers.
  */
-export function lines(element, {title, unit = "step", height = 170, log = false, top = null, floors = [0]}) {
+export function lines(element, options) {
+  const {title, unit = "step", height = 170, log = false, top = null, floors = [0]} = options;
   const chart = {series: [], at: null, log};
   const picture = surface(height, (pen, width, tall, colours) => {
     chart.box = boxOf(chart, width, tall);
@@ -37,8 +38,8 @@ export function lines(element, {title, unit = "step", height = 170, log = false,
   });
   return {
     canvas: picture.canvas,
-    update(series, options = {}) {
-      Object.assign(chart, {series, at: options.at ?? null, log: options.log ?? chart.log});
+    update(series, now = {}) {
+      Object.assign(chart, {series, at: now.at ?? null, log: now.log ?? chart.log});
       say(summary, summaryOf(title, series, unit));
       read.tell();
       picture.redraw();
@@ -113,7 +114,10 @@ function curve(pen, box, series, x, y, colours) {
   let open = false;
   for (let k = 0; k < series.x.length; k++) {
     const height = y(series.y[k]);
-    open = Number.isFinite(height) && (pen[open ? "lineTo" : "moveTo"](x(series.x[k]), height), true);
+    if (Number.isFinite(height)) {
+      pen[open ? "lineTo" : "moveTo"](x(series.x[k]), height);
+    }
+    open = Number.isFinite(height);
   }
   pen.stroke();
   pen.setLineDash([]);

@@ -21,7 +21,7 @@ const canChange = (layer) => hasWeights(layer) || typeof layer.rate === "number"
 /** Builds the panel in `element`. */
 export function mount(element) {
   if (source.static) {
-    element.append(el("p", {class: "note"}, "This is a saved page: its network cannot be changed."));
+    element.append(el("p", {class: "note"}, "A saved page: its network cannot be changed."));
     return;
   }
   const status = el("p", {class: "note", id: "edit-status", role: "status"});

@@ -1,4 +1,4 @@
-/** Start, pause, one step, one epoch; learning rate, optimizer, batch size; what goes on, in words. */
+/** The controls of a training and, in words, what goes on. */
 import {source} from "nanocnn/source.js";
 import {count, short} from "nanocnn/numbers.js";
 import {button, choice, debounced, el, labelled, say} from "nanocnn/widgets.js";

@@ -2,7 +2,7 @@
 import {source} from "nanocnn/source.js";
 import {button, el, say} from "nanocnn/widgets.js";
 
-/** A slider over the kept steps; `control` sends the action "train", `failed(text)` says why not. */
+/** A slider over the kept steps; `control` sends the action "train", `failed` says why not. */
 export function mountScrub({control, ask, failed}) {
   const known = {kept: [], wanted: null, busy: false};
   const slider = el("input", {type: "range", id: "train-scrub", min: 0, max: 0, step: 1, value: 0,
