@@ -34,7 +34,7 @@ _HOMES = {
     "models": "Sequential load_model",
     "jit.threads": "get_num_threads set_num_threads",
 }
-_MODULES = ("data", "distributed", "gradcheck", "plots", "trace")
+_MODULES = ("data", "distributed", "explore", "gradcheck", "plots", "trace")
 # Keras's modules, which `import *` leaves out.
 _KERAS_MODULES = (
     "activations", "backend", "callbacks", "datasets", "initializers", "layers", "losses",
@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # for type checkers, which cannot follow `__getattr__`
     )
     from .callbacks import *
     from .common.errors import *
+    from .explore import *
     from .jit.threads import *
     from .layers import *
     from .losses import *

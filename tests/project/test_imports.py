@@ -22,7 +22,8 @@ LEVELS = [
     ["storage"],
     ["models"],
     ["trace", "gradcheck", "plots"],
-    ["utils", "preprocessing", "presets", "sklearn", "doctor", "cli", "__main__"],
+    ["utils", "preprocessing", "presets", "sklearn", "doctor", "explore",
+     "cli", "__main__"],
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
@@ -106,6 +107,8 @@ def test_heavy_libraries_are_imported_where_they_are_needed(path):
         allowed |= {"sklearn"}
     if name.startswith("nanocnn.plots"):
         allowed |= {"matplotlib"}
+    if name == "nanocnn.explore.server":
+        allowed |= {"starlette", "uvicorn"}
     loaded = imports(path, inside_functions=False, for_typing=False)
     roots = {module.partition(".")[0] for module in loaded}
     others = roots - set(sys.stdlib_module_names) - {"nanocnn"} - allowed
