@@ -32,6 +32,7 @@ _HOMES = {
     "optimizers.schedules": "CosineDecay ExponentialDecay InverseTimeDecay OneCycle "
     "PiecewiseConstantDecay PolynomialDecay Schedule",
     "models": "Sequential load_model",
+    "explore": "Explorer",
     "jit.threads": "get_num_threads set_num_threads",
 }
 _MODULES = ("data", "distributed", "explore", "gradcheck", "plots", "trace")

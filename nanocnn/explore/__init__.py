@@ -13,6 +13,7 @@ import builtins
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,12 @@ from ..common.terminal import say
 from ..common.validate import flag
 from ..models import Sequential
 from .exploration import Exploration
+from .explorer import Explorer
 
 if TYPE_CHECKING:
     from .session import Session
 
-__all__ = ["Exploration", "explore"]
+__all__ = ["Exploration", "Explorer", "explore"]
 
 
 def explore(
@@ -92,8 +94,9 @@ def _sessions(
     from .digits import Digits
     from .session import Session
 
-    tests = None if data is None else mnist.load(data)[1]
-    digits = Digits(model, x, y, raw_pixels=raw_pixels, tests=tests)
+    model = copy(model)
+    digits_to_train, tests = (None, None) if data is None else mnist.load(data)
+    digits = Digits(model, x, y, raw_pixels=raw_pixels, tests=tests, train=digits_to_train)
 
     def make() -> Session:
         session = Session(model, digits)

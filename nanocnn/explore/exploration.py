@@ -13,15 +13,19 @@ HEIGHT = 900  # pixels, of the page in a notebook
 class Exploration:
     """The page of a model: its address, until it is closed.
 
-    url    its address, with the secret token
-    close  what ends it
+    url     its address, with the secret token
+    close   what ends it
+    forget  what ends all sessions, so that the page starts anew
 
     In a notebook it is shown as a frame with the live page. Use it in a `with` statement to close
     it at the end.
     """
 
-    def __init__(self, url: str, close: Callable[[], None] = lambda: None) -> None:
-        self.url = url
+    def __init__(
+        self, url: str, close: Callable[[], None] = lambda: None,
+        forget: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        self.url, self.forget = url, forget
         self._close = close
         self._closed = threading.Event()
         atexit.register(self.close)

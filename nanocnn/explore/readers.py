@@ -40,8 +40,7 @@ class Readers:
                 self.sessions[name] = session
                 while len(self.sessions) > self.most:
                     idle.append(self.sessions.pop(next(iter(self.sessions))))
-        for each in idle:
-            each.close()
+        _end(idle)
         if self.closed:
             raise Gone("the server is closed")
         return name, session
@@ -54,10 +53,19 @@ class Readers:
             session = self.sessions[name] = self.sessions.pop(name)
         return session
 
-    def close(self) -> None:
-        """Close all sessions."""
+    def forget(self) -> None:
+        """Close all sessions; readers get new ones."""
         with self.lock:
-            self.closed = True
             sessions, self.sessions = list(self.sessions.values()), {}
-        for each in sessions:
-            each.close()
+        _end(sessions)
+
+    def close(self) -> None:
+        """Close all sessions, for good."""
+        self.closed = True
+        self.forget()
+
+
+def _end(sessions: "list[Session]") -> None:
+    """Close sessions; one that is at work ends later."""
+    for each in sessions:
+        threading.Thread(target=each.close, daemon=True).start()

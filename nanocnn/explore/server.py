@@ -74,7 +74,7 @@ def serve(
     server.thread.start()  # the socket already listens: a browser that comes early waits
     if open:
         webbrowser.open(server.url)
-    return Exploration(server.url, server.close)
+    return Exploration(server.url, server.close, server.readers.forget)
 
 
 def _bind(host: str, port: int) -> socket.socket:
