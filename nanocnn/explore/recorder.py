@@ -61,19 +61,18 @@ class Budget:
     """A share of the elapsed time: whether there is enough of it for one more of the same work."""
 
     def __init__(self, share: float) -> None:
-        self.share, self.spent, self.times = share, 0.0, 0
+        self.share, self.spent, self.last = share, 0.0, 0.0
 
     def allows(self, elapsed: float) -> bool:
-        """Whether the work, if it takes as long as before, stays within the share."""
-        expected = self.spent / self.times if self.times else 0.0
-        return self.spent + expected < self.share * elapsed
+        """Whether the work, if it takes as long as the last time, stays within the share."""
+        return self.spent + self.last < self.share * elapsed
 
     def measured(self, work: Callable[[], Any]) -> Any:
         """Do it, and count its time."""
         start = perf_counter()
         result = work()
-        self.spent += perf_counter() - start
-        self.times += 1
+        self.last = perf_counter() - start
+        self.spent += self.last
         return result
 
 

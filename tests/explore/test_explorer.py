@@ -5,7 +5,9 @@ import math
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -22,8 +24,7 @@ from nanocnn import (
 )
 from nanocnn.common import processes
 from nanocnn.common.errors import MissingExtraError
-from nanocnn.explore.recorder import Budget
-from support.small_models import BOTH_SETS, SPARSE, bits, digits, every_layer, small_model
+from support.small_models import BOTH_SETS, bits, digits, every_layer, small_model
 
 pytest.importorskip("uvicorn", reason='uvicorn: pip install ".[explore]"')
 pytest.importorskip("starlette", reason='starlette: pip install ".[explore]"')
@@ -79,7 +80,7 @@ def test_the_curve_has_the_numbers_of_each_batch_and_not_the_means(explorer):
     np.testing.assert_allclose(curves.accuracies, [each for _, each in expected], atol=1e-12)
     tests = explorer._recorder.tests
     assert [step for step, *_ in tests] == [7, 14]
-    assert tests[-1][1:] == tuple(model.evaluate(X, Y))
+    assert tests[-1][1:] == pytest.approx(model.evaluate(X, Y), rel=1e-6)
 
 
 def test_the_address_is_printed_and_the_page_is_served(explorer, capsys):
@@ -150,17 +151,22 @@ def test_a_resumed_fit_counts_on(explorer):
     assert explorer._recorder.place[0] == 1
 
 
-def test_a_loss_that_is_nan_is_shown(explorer):
-    def broken():
-        model = small_model()
-        model.get_layer("dense").params["bias"][0] = np.nan
-        return model
-
-    broken().fit(X, Y, 16, verbose=0, callbacks=[explorer, TerminateOnNaN()])
-    assert math.isnan(explorer._recorder.curves.losses[-1]) and not explorer._recorder.runs
-    with pytest.raises(NonFiniteError):
-        broken().fit(X, Y, 16, verbose=0, callbacks=explorer)
-    assert not explorer._recorder.runs
+def test_a_loss_that_is_nan_is_shown():
+    x, y = np.ones((12, 2), np.float32), np.ones((12, 1), np.float32)
+    x[5] = 1e30  # its square is infinite
+    for more, expected in (
+        ([TerminateOnNaN()], nullcontext()),
+        ([], pytest.raises(NonFiniteError)),
+    ):
+        model = Sequential([Input((2,)), Dense(1)], kernels="reference")
+        model.compile("sgd", "mean_squared_error")
+        explorer = Explorer(x, y, open=False)
+        with expected:
+            model.fit(x, y, 4, verbose=0, shuffle=False, callbacks=[explorer, *more])
+        losses = explorer._recorder.curves.losses
+        assert np.isnan(losses).tolist() == [False, *[True] * len(more)]
+        assert not explorer._recorder.runs and model.optimizer.iterations == 1
+        explorer.close()
 
 
 def test_a_model_of_ones_own_loss_and_layer_can_be_watched(explorer):
@@ -228,13 +234,3 @@ def test_the_state_is_not_part_of_saved_models(explorer, tmp_path):
     model.fit(X, Y, verbose=0, callbacks=explorer)
     model.save(tmp_path / "a.npz")
     assert model.progress["callbacks"] == [{"class_name": "Explorer", "state": {}}]
-
-
-def test_little_of_the_time_is_spent(explorer):
-    model = small_model("fast")
-    model.compile(Adam(0.01), SPARSE, metrics=["accuracy"])
-    model.fit(X, Y, 16, 30, verbose=0, callbacks=explorer)
-    recorder = explorer._recorder
-    extra = 3 * max(b.spent / b.times for b in recorder._budgets)
-    assert recorder._spent <= recorder.share * recorder.elapsed + extra + 210 * 5e-5
-    assert isinstance(recorder._budgets[0], Budget)
