@@ -104,8 +104,9 @@ class _Server:
         shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)
         shown = f"[{shown}]" if ":" in shown else shown
         self.url = f"http://{shown}:{port}/{token}/"
+        app = _application(self.readers, token, {host, bound})
         config = uvicorn.Config(
-            _application(self.readers, token, {host, bound}), http=_Protocol, ws="none", lifespan="off",
+            app, http=_Protocol, ws="none", lifespan="off",
             log_config=None, log_level=logging.CRITICAL, access_log=False, server_header=False,
             proxy_headers=False, limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=0,
             h11_max_incomplete_event_size=MAX_HEADERS, timeout_keep_alive=IDLE_SECONDS,
