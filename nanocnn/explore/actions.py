@@ -19,6 +19,7 @@ from .state import Answer, answer_with_arrays, description, state
 
 MOST_SIDE = 280  # pixels, of a drawing
 MOST_PICKED = 60
+EDIT_WORDS = "kind", "layer", "arrays", "name", "index", "value", "filter", "on", "rate"
 
 
 def open_session(session: Session, given: dict[str, Any]) -> Answer:
@@ -48,7 +49,7 @@ def get_description(session: Session, given: dict[str, Any]) -> Answer:
 def get_arrays(session: Session, given: dict[str, Any]) -> Answer:
     """Arrays of the trace."""
     body.mapping(given, "arrays", ("arrays",))
-    asked = requests(given)
+    asked = requests(session.model, given)
     parts = select(session.model, session.trace(), asked, session.ranges)
     return {"version": session.version}, list(parts)
 
@@ -61,7 +62,7 @@ def set_digit(session: Session, given: dict[str, Any]) -> Answer:
     if len(kinds) != 1:
         raise ValueError(f"digit: {kinds}, expected one of drawing, pixels and test")
     label = _label(session, given) if given.get("label") is not None else None
-    requests(given)
+    requests(session.model, given)
     if kinds == ["test"]:
         if not session.digits.count:
             raise ValueError("test: there are no test digits")
@@ -99,7 +100,7 @@ def _label(session: Session, given: dict[str, Any]) -> int:
 def set_label(session: Session, given: dict[str, Any]) -> Answer:
     """Choose the true label."""
     body.mapping(given, "label", ("label", "arrays"))
-    requests(given)
+    requests(session.model, given)
     session.set_label(_label(session, given))
     return answer_with_arrays(session, given)
 
@@ -107,7 +108,7 @@ def set_label(session: Session, given: dict[str, Any]) -> Answer:
 def set_mode(session: Session, given: dict[str, Any]) -> Answer:
     """Turn dropout and batch statistics on or off; the seed says which units are dropped."""
     body.mapping(given, "mode", ("training", "seed", "arrays"))
-    requests(given)
+    requests(session.model, given)
     seed = body.integer(given, "seed", 0, 2**31 - 1) if "seed" in given else session.seed
     session.set_mode(body.flag(given, "training"), seed)
     return answer_with_arrays(session, given)
@@ -115,7 +116,7 @@ def set_mode(session: Session, given: dict[str, Any]) -> Answer:
 
 def edit(session: Session, given: dict[str, Any]) -> Answer:
     """Change the model: a weight, a filter, a layer that is frozen, the rate of a dropout."""
-    requests(given)
+    requests(session.model, body.mapping(given, "edit", EDIT_WORDS))
     session.edits.make(given)
     session.changed(weights=True)
     return answer_with_arrays(session, given)
@@ -123,7 +124,7 @@ def edit(session: Session, given: dict[str, Any]) -> Answer:
 
 def undo(session: Session, given: dict[str, Any]) -> Answer:
     """Take back the last edit."""
-    requests(body.mapping(given, "undo", ("arrays",)))
+    requests(session.model, body.mapping(given, "undo", ("arrays",)))
     session.edits.undo()
     session.changed(weights=True)
     return answer_with_arrays(session, given)
@@ -131,7 +132,7 @@ def undo(session: Session, given: dict[str, Any]) -> Answer:
 
 def reset(session: Session, given: dict[str, Any]) -> Answer:
     """Go back to the model as it was loaded."""
-    requests(body.mapping(given, "reset", ("arrays",)))
+    requests(session.model, body.mapping(given, "reset", ("arrays",)))
     session.reset()
     return answer_with_arrays(session, given)
 

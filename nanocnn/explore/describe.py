@@ -23,8 +23,10 @@ OPTIONS = (
 )  # fmt: skip
 
 
-def describe(model: Sequential, trace: Trace, given_loss: str = "") -> dict[str, Any]:
-    """The description; `trace` is one of the model, in the mode whose formulas are wanted.
+def describe(
+    model: Sequential, trace: Trace, training: bool = False, given_loss: str = ""
+) -> dict[str, Any]:
+    """The description; `trace` is one of the model, in the mode `training`, whose formulas it has.
 
     given_loss  the loss that the model got for the page, because it had none
     """
@@ -33,7 +35,10 @@ def describe(model: Sequential, trace: Trace, given_loss: str = "") -> dict[str,
     return {
         "name": model.name, "dtype": str(model.dtype), "kernels": model.kernel_set,
         "parameters": model.count_params(), "input": {"shape": list(model.input_shape)},
-        "layers": [_layer(*each) for each in zip(model.layers, trace.layers, strict=True)],
+        "layers": [
+            _layer(layer, step, reach(layer, training).as_dict())
+            for layer, step in zip(model.layers, trace.layers, strict=True)
+        ],
         "output": {
             "shape": list(model.output_shape), "activation": last_activation(model.layers),
             "logits": bool(getattr(model.loss, "from_logits", False)),
@@ -47,7 +52,7 @@ def describe(model: Sequential, trace: Trace, given_loss: str = "") -> dict[str,
     }  # fmt: skip
 
 
-def _layer(layer: Layer, step: LayerTrace) -> dict[str, Any]:
+def _layer(layer: Layer, step: LayerTrace, reached: dict[str, Any]) -> dict[str, Any]:
     operation = step.operation
     backward = {
         _keras(result, layer): {"formula": formula, **_place(*_backward_of(step, result))}
@@ -62,7 +67,7 @@ def _layer(layer: Layer, step: LayerTrace) -> dict[str, Any]:
         "trained": list(layer.params), "count": layer.count_params(),
         "trainable": layer.trainable, "rate": layer.rate if isinstance(layer, Dropout) else None,
         "options": _options(layer), "random": layer.random, "custom": layer.is_custom,
-        "reach": reach(layer).as_dict(),
+        "reach": reached,
         "saved": list(saved(step)),
         "forward": {"formula": step.formula, **_place(forward_of(operation, step))},
         "activation_formula": activation,

@@ -39,7 +39,7 @@ class Edits:
         self._undo.pop()()
 
     def make(self, given: dict[str, Any]) -> None:
-        """Make the edit that a checked or hostile body describes; ValueError if it cannot be."""
+        """Make the edit that a body describes; ValueError, before any change, if it cannot be."""
         kinds = {
             "weight": (self._weight, ("name", "index", "value")),
             "filter": (self._filter, ("filter", "on")),
@@ -47,7 +47,7 @@ class Edits:
             "rate": (self._rate, ("rate",)),
         }
         make, words = kinds[body.word(given, "kind", kinds)]
-        given = body.mapping(given, "edit", ("kind", "layer", "arrays", *words))
+        body.mapping(given, "edit", ("kind", "layer", "arrays", *words))
         undo = make(body.layer(self.model, given), given)
         if undo is not None:
             self._undo.append(undo)
@@ -90,18 +90,21 @@ class Edits:
 
     def _freeze(self, layer: Layer, given: dict[str, Any]) -> Callable[[], None]:
         before, on = layer.trainable, body.flag(given, "on")
+        if not layer.weights:
+            raise ValueError(f"layer {layer.name!r} has no weights: there is nothing to freeze")
         layer.trainable = not on
         return lambda: setattr(layer, "trainable", before)
 
     def _rate(self, layer: Layer, given: dict[str, Any]) -> Callable[[], None]:
         if not isinstance(layer, Dropout):
             raise ValueError(f"layer {layer.name!r} has no rate, expected a Dropout")
-        return self._set_rate(layer, body.number(given, "rate", 0, 1))
+        before = layer.rate
+        self._set_rate(layer, body.number(given, "rate", 0, 1))
+        return lambda: self._set_rate(layer, before)
 
-    def _set_rate(self, layer: Dropout, rate: float) -> Callable[[], None]:
-        before, layer.rate = layer.rate, rate
+    def _set_rate(self, layer: Dropout, rate: float) -> None:
+        layer.rate = rate
         self.model._make_plan()  # captured passes have the old rate
-        return lambda: (self._set_rate(layer, before), None)[1]
 
 
 def weight(layer: Layer, given: dict[str, Any]) -> Array:

@@ -36,17 +36,19 @@ class Request(NamedTuple):
     place: str
 
 
-def requests(given: dict[str, Any]) -> list[Request]:
-    """The checked array requests of a body, as far as they can be checked without a trace."""
+def requests(model: Structure, given: dict[str, Any]) -> list[Request]:
+    """The array requests of a body, checked as far as they can be without a trace."""
     asked = given.get("arrays", [])
     if not isinstance(asked, list) or len(asked) > MOST_REQUESTS:
         raise ValueError(f"arrays={asked!r:.80}, expected a list of at most {MOST_REQUESTS}")
-    return [_request(each, f"arrays[{i}]") for i, each in enumerate(asked)]
+    return [_request(model, each, f"arrays[{i}]") for i, each in enumerate(asked)]
 
 
-def _request(given: Any, place: str) -> Request:
+def _request(model: Structure, given: Any, place: str) -> Request:
     given = body.mapping(given, place, ("layer", "what", "index"))
     layer = body.name(given, "layer", place, optional=True)
+    if layer is not None:
+        model.get_layer(layer)
     return Request(layer, body.name(given, "what", place), _index(given, place), place)
 
 

@@ -16,7 +16,7 @@ from .digits import Digits, give_loss, target
 from .edits import Edits
 from .worker import Worker
 
-PREDICTED_AT_ONCE, SECONDS = 500, 0.8  # samples, and the longest time that predicting may take
+FIRST_CHUNK, CHUNK, SECONDS = 32, 500, 0.8  # samples, and the time that predicting may take
 _numbers = count(1)
 
 
@@ -90,7 +90,7 @@ class Session(Worker):
     def set_label(self, label: int | None) -> None:
         """Choose the true label; None: the class that the model predicts."""
         if label is None and self.digits.classes:
-            label = self._class_of(self._predict(self._x))
+            label = self._class_of(self.predict(self._x))
         self.label, self._y = label, target(self.model, label)
         self.changed()
 
@@ -126,15 +126,20 @@ class Session(Worker):
         known = self._predicted
         if known is None or known[0] != self.weights_version:
             known = self.weights_version, np.empty((0, *self.model.output_shape), self.model.dtype)
-        found, limit, start = [known[1]], min(limit, self.digits.count), perf_counter()
-        done = len(known[1])
-        while done < limit and (done == len(known[1]) or perf_counter() - start < SECONDS):
-            found.append(self._predict(self.digits.x[done : min(done + PREDICTED_AT_ONCE, limit)]))
-            done += len(found[-1])
+        found, done, size = [known[1]], len(known[1]), FIRST_CHUNK
+        limit, start, used = min(limit, self.digits.count), perf_counter(), 0.0
+        while done < limit and used < SECONDS:
+            found.append(self.predict(self.digits.x[done : min(done + size, limit)]))
+            done, used = done + len(found[-1]), perf_counter() - start
+            size = (
+                CHUNK
+                if used < 0.1 * SECONDS
+                else min(CHUNK, max(1, int((SECONDS - used) / used * done)))
+            )
         self._predicted = self.weights_version, np.concatenate(found)
         return self._predicted[1][:limit]
 
-    def _predict(self, x: Array) -> Array:
+    def predict(self, x: Array) -> Array:
         """The outputs for x; NaN where numbers overflow on the way."""
         try:
             return self.model.predict(x)
@@ -150,12 +155,13 @@ class Session(Worker):
             return np.rint(np.nan_to_num(one)).clip(0, self.digits.classes - 1).astype(np.int64)
         return prediction.argmax(axis=1)
 
-    def losses(self, prediction: Array) -> Array:
-        """The loss of each of the first test digits, whose outputs are `prediction`; (N,)."""
+    def losses(self, prediction: Array, index: Any = None) -> Array:
+        """The losses (N,) of test digits, the first or those at `index`; NaN without labels."""
         y = self.digits.y
-        if y is None:
+        if y is None or not len(prediction):
             return np.full(len(prediction), np.nan)
-        return quietly(self.model.loss.each, y[: len(prediction)], prediction)
+        y = y[: len(prediction)] if index is None else y[index]
+        return quietly(self.model.loss.each, y, prediction)
 
     def _class_of(self, prediction: Array) -> int:
         return int(self.predicted_classes(prediction)[0])

@@ -30,11 +30,11 @@ def state(session: Session) -> dict[str, Any]:
 
 def description(session: Session) -> dict[str, Any]:
     """The model of a session."""
-    return describe(session.model, session.trace(), session.given_loss)
+    return describe(session.model, session.trace(), session.training_mode, session.given_loss)
 
 
 def answer_with_arrays(session: Session, given: dict[str, Any]) -> Answer:
     """The state, and the arrays that the body asks for."""
-    asked = requests(given)
+    asked = requests(session.model, given)
     result = state(session)
     return result, list(select(session.model, session.trace(), asked, session.ranges))

@@ -43,27 +43,33 @@ def pick(session: Session, by: str, count: int) -> dict[str, Any]:
         raise ValueError(f"by={by!r}: the samples have no classes, expected 'random'")
     if by == "hardest" and digits.y is None:
         raise ValueError("by='hardest': the samples have no labels, expected 'random'")
-    prediction = session.predictions(MOST)
-    labels, losses = digits.labels, session.losses(prediction)
-    predicted = session.predicted_classes(prediction) if digits.classes else None
-    order = np.argsort(-np.nan_to_num(losses, nan=np.inf), kind="stable")
-    if chosen:
-        assert labels is not None
-        indices = np.flatnonzero(labels[: len(prediction)] == int(chosen[1]))
-    elif by == "hardest":
-        indices = order
-    elif by == "wrong":
-        assert labels is not None and predicted is not None
-        indices = order[predicted[order] != labels[order]]
+    if by in ("hardest", "wrong"):
+        indices = _hardest(session, only_wrong=by == "wrong")[:count]
+    elif chosen:
+        indices = np.flatnonzero(digits.labels == int(chosen[1]))[:count]
     else:
-        indices = np.random.default_rng().permutation(len(prediction))
-    indices = indices[:count]
+        indices = np.random.default_rng().permutation(digits.count)[:count]
+    found: dict[str, Any] = {"indices": indices.tolist()}
+    nothing = [None] * len(indices)
+    prediction = session.predict(digits.x[indices]) if len(indices) else np.empty((0, 1))
+    labels, losses = digits.labels, session.losses(prediction, indices)
+    predicted = session.predicted_classes(prediction) if digits.classes else None
     return {
-        "indices": indices.tolist(),
-        "labels": [None] * len(indices) if labels is None else labels[indices].tolist(),
-        "predicted": [None] * len(indices) if predicted is None else predicted[indices].tolist(),
-        "losses": losses[indices].tolist(),
-    }
+        **found, "labels": nothing if labels is None else labels[indices].tolist(),
+        "predicted": nothing if predicted is None else predicted.tolist(),
+        "losses": losses.tolist(),
+    }  # fmt: skip
+
+
+def _hardest(session: Session, only_wrong: bool) -> Array:
+    """The numbers of the test digits, from the largest loss on; those taken for another class."""
+    prediction = session.predictions(MOST)
+    losses = session.losses(prediction)
+    order = np.argsort(-np.nan_to_num(losses, nan=np.inf), kind="stable")
+    if only_wrong:
+        assert session.digits.labels is not None
+        order = order[session.predicted_classes(prediction)[order] != session.digits.labels[order]]
+    return order
 
 
 def accuracy(session: Session, given: dict[str, Any]) -> Answer:
@@ -179,7 +185,9 @@ def source(session: Session, given: dict[str, Any]) -> Answer:
     body.mapping(given, "source", ("function",))
     name = body.name(given, "function")
     if name not in SOURCES:
-        raise unknown("function", name, SOURCES)
+        raise ValueError(
+            f"function={name!r:.80}, expected one of the reference kernels, such as conv2d_forward"
+        )
     function: Any = SOURCES[name]
     lines, line = inspect.getsourcelines(function)
     file = function.__module__.rpartition(".")[2]
