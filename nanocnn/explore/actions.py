@@ -12,7 +12,7 @@ import numpy as np
 
 from ..common.errors import unknown
 from ..data.photo import fit_drawing, read_digit
-from . import body, study
+from . import body, runs, study
 from .parts import requests, select
 from .session import Session
 from .state import Answer, answer_with_arrays, description, state
@@ -27,9 +27,10 @@ def open_session(session: Session, given: dict[str, Any]) -> Answer:
     body.mapping(given, "session", ())
     digits = session.digits
     result = {
-        "model": description(session), "can_draw": digits.can_draw, "can_train": False,
-        "tests": digits.count, "labels": [str(label) for label in range(digits.classes)],
-        "live": False, **state(session),
+        "model": description(session), "can_draw": digits.can_draw,
+        "can_train": session.training.can_train, "tests": digits.count,
+        "labels": [str(label) for label in range(digits.classes)],
+        "live": session.training.live, **state(session),
     }  # fmt: skip
     return result, []
 
@@ -152,6 +153,8 @@ ACTIONS: dict[str, Callable[[Session, dict[str, Any]], Answer]] = {
     "label": set_label, "mode": set_mode, "edit": edit, "undo": undo, "reset": reset,
     "accuracy": study.accuracy, "confusion": study.confusion, "nudge": study.nudge,
     "gradcheck": study.gradcheck, "download": study.download, "source": study.source,
+    "step": study.step, "largest": study.largest, "excites": study.excites, "field": study.field,
+    "train": runs.train, "run": runs.run, "history": runs.history, "scrub": runs.scrub,
 }  # fmt: skip
 
 

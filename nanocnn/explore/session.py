@@ -1,5 +1,7 @@
 """A session: one reader's copy of a model, with a digit, its label, and the trace of both."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from time import perf_counter
 from typing import Any
@@ -14,6 +16,8 @@ from ..models.sequential import Sequential
 from ..models.worked_example import Trace
 from .digits import Digits, give_loss, target
 from .edits import Edits
+from .training import Training
+from .watched import Watched
 from .worker import Worker
 
 FIRST_CHUNK, CHUNK, SECONDS = 32, 500, 0.8  # samples, and the time that predicting may take
@@ -47,6 +51,7 @@ class Session(Worker):
             self.show_sample(0)
         else:
             self.show_pixels(np.zeros((28, 28), np.uint8), "drawn")
+        self.training: Watched = Training(self)
         super().__init__(f"nanocnn-session-{next(_numbers)}")
 
     # --- What is shown ---
@@ -112,10 +117,16 @@ class Session(Worker):
 
     def record(self, model: Sequential) -> Trace:
         """A trace of the sample in `model`, with the session's mode and seed."""
+        with self.seeded(model):
+            return quietly(record, model, *self.sample, self.training_mode)
+
+    @contextmanager
+    def seeded(self, model: Sequential) -> Iterator[None]:
+        """Let the model draw the random numbers of the session's seed; then go on where it was."""
         rng = model.rng.bit_generator
         before, rng.state = rng.state, np.random.default_rng(self.seed).bit_generator.state
         try:
-            return quietly(record, model, *self.sample, self.training_mode)
+            yield
         finally:
             rng.state = before
 

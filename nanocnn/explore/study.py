@@ -4,6 +4,7 @@ import inspect
 import re
 import tempfile
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,18 @@ from ..common.arrays import Array, quietly
 from ..common.errors import MissingExtraError, unknown
 from ..gradcheck.scalar import in_float64
 from ..kernels import reference
+from ..models.reach import receptive_field
+from ..models.samples import top_activations
 from ..models.sequential import Sequential
+from ..models.update import optimizer_step
 from . import body
 from .digits import MOST
 from .edits import weight
-from .session import Session
+from .session import SECONDS, Session
 from .state import Answer
 
-ACCURACY_OF = 1000  # test digits
+ACCURACY_OF, EXCITES_OF = 1000, 5000  # test digits
+FIRST = 32  # of them, to see how long the others take
 SOURCES = {
     name: value
     for name, value in vars(reference).items()
@@ -141,6 +146,78 @@ def _quotient(
         "before": before, "after": losses[0], "after_minus": losses[1],
         "quotient": (losses[0] - losses[1]) / (at[0] - at[1]),
     }  # fmt: skip
+
+
+def step(session: Session, given: dict[str, Any]) -> Answer:
+    """One optimizer step of one weight, with every number; nothing changes.
+
+    It is the step of a training: dropout and batch statistics are on, with the session's seed.
+    """
+    body.mapping(given, "step", ("layer", "name", "index"))
+    layer = body.layer(session.model, given)
+    array, name = weight(layer, given), body.name(given, "name")
+    if name not in layer.trainable_weights:
+        why = "is not trained" if name in layer.state or not layer.params else "is frozen"
+        raise ValueError(f"name={name!r}: {name} of layer {layer.name!r} {why}: no step changes it")
+    index = body.position(given, array.shape)
+    with session.seeded(session.model):
+        made = quietly(optimizer_step, session.model, *session.sample)
+    terms = made[f"{layer.name}/{name}"].terms(tuple(slice(i, i + 1) for i in index))
+    return {
+        "terms": {
+            key: {"formula": term.formula, "value": np.asarray(term.value).item()}
+            for key, term in terms.items()
+        },
+        "optimizer": made.optimizer, "t": made.t, "loss": made.loss,
+    }, []  # fmt: skip
+
+
+def largest(session: Session, given: dict[str, Any]) -> Answer:
+    """Of each array of parameters the place of the largest gradient, in either direction."""
+    body.mapping(given, "largest", ())
+    found: dict[str, dict[str, Any]] = {}
+    for layer in session.trace():
+        for name, gradient in layer.grads.items():
+            size = np.nan_to_num(np.abs(gradient), nan=-1.0, posinf=np.inf)
+            place = np.unravel_index(int(size.argmax()), gradient.shape)
+            found.setdefault(layer.name, {})[name] = {
+                "index": [int(i) for i in place], "gradient": float(gradient[place]),
+            }  # fmt: skip
+    return {"layers": found, "version": session.version}, []
+
+
+def excites(session: Session, given: dict[str, Any]) -> Answer:
+    """The test digits that excite a channel most, where, and what that cell sees of them."""
+    body.mapping(given, "excites", ("layer", "channel", "count"))
+    model, digits = session.model, session.digits
+    layer = body.layer(model, given)
+    channel = body.integer(given, "channel", 0, layer.output_shape[-1] - 1)
+    count = body.integer(given, "count", 1, 60) if "count" in given else 12
+    if not digits.count:
+        raise ValueError("excites: there are no test digits")
+    start = perf_counter()
+    quietly(top_activations, model, digits.x[:FIRST], layer.name, channel, 1)
+    most = int(FIRST * SECONDS / (perf_counter() - start))
+    x = digits.x[: max(FIRST, min(EXCITES_OF, most))]
+    top = quietly(top_activations, model, x, layer.name, channel, count)
+    whole = [0, 0, *digits.images.shape[1:3]]  # of a flat input there are no rows and columns
+    return {
+        "indices": top.indices.tolist(), "values": top.values.tolist(),
+        "cells": top.cells.tolist(), "searched": len(x),
+        "boxes": top.boxes.tolist() if len(model.input_shape) > 1 else [whole] * len(top.indices),
+    }, [digits.images[top.indices]]  # fmt: skip
+
+
+def field(session: Session, given: dict[str, Any]) -> Answer:
+    """The receptive field of a cell of a layer's output, in every layer before; "": the input."""
+    body.mapping(given, "field", ("layer", "cell"))
+    layer = body.layer(session.model, given)
+    cell = body.position(given, layer.output_shape, "cell")
+    found = receptive_field(session.model, layer.name, cell)
+    return {
+        "boxes": {name: list(each.box) for name, each in found.items()},
+        "channels": {name: list(each.channels) for name, each in found.items()},
+    }, []
 
 
 def gradcheck(session: Session, given: dict[str, Any]) -> Answer:

@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import nanocnn
-from nanocnn import models
 from nanocnn.explore.actions import ACTIONS, answer
-from support.custom_layers import Scale
 from support.explored import (
     HOSTILE,
     TESTS,
@@ -47,6 +44,14 @@ BODIES = {
     "gradcheck": {"layer": "conv2d", "name": "kernel"},
     "download": {"format": "npz"},
     "source": {"function": "im2col"},
+    "step": WEIGHT,
+    "largest": {},
+    "excites": {"layer": "conv2d", "channel": 1, "count": 4},
+    "field": {"layer": "dense", "cell": [3]},
+    "train": {"do": "step", "learning_rate": 0.01, "optimizer": "sgd", "batch_size": 8, "since": 0},
+    "run": {"since": -1},
+    "history": {"name": "conv2d/kernel", "of": "weights"},
+    "scrub": {"step": 0, "arrays": REQUESTS},
 }
 EDITS = [
     BODIES["edit"],
@@ -79,8 +84,9 @@ def test_every_action_has_a_body_here():
 @pytest.mark.parametrize("action", BODIES)
 def test_right_bodies_are_answered(action, session):
     ask(session, "edit", EDITS[0])
+    ask(session, "train", do="step")
     result, found = answer(session, action, BODIES[action])
-    assert result
+    assert result or action == "history"
     if "arrays" in BODIES[action]:
         assert found[0].array.shape == (12, 2)[: found[0].array.ndim]
 
@@ -157,6 +163,13 @@ def test_messages_name_the_value_the_place_and_what_was_expected(session):
         ("source", {"function": "np"}, "function='np', expected one of the"),
         ("image", {"file": b"not an image"}, "expected an image (PNG, JPEG, BMP, GIF)"),
         ("image", {}, "file is missing"),
+        ("step", WEIGHT | {"name": "x"}, "layer 'conv2d' has the weights: kernel, bias"),
+        ("excites", {"layer": "conv2d", "channel": 3}, "channel=3, expected an integer from 0 to"),
+        ("field", {"layer": "conv2d", "cell": [0, 12, 0]}, "cell[1]=12, expected 0 to 11"),
+        ("train", {"do": "fly"}, "unknown do 'fly'"),
+        ("run", {"since": -2}, "since=-2, expected an integer from -1"),
+        ("history", {"name": "conv2d"}, "name='conv2d', of='weights', expected"),
+        ("scrub", {}, "step is missing"),
         ("delete", {}, "unknown action 'delete'"),
     ]:  # fmt: skip
         with pytest.raises(ValueError) as caught:
@@ -337,69 +350,3 @@ def test_a_rate_that_changes_while_a_training_runs_takes_effect(session):
     session.model.optimizer.reset()
     session.call(session.model.train_on_batch, *TESTS)
     assert np.array_equal(session.model.layers[-1].params["kernel"], before)  # all is dropped
-
-
-# --- Looks ---
-
-
-@pytest.mark.parametrize("training", [False, True])
-def test_a_nudge_agrees_with_the_gradient_and_restores_the_bits(training, session):
-    ask(session, "mode", training=training)
-    before = weights(session)
-    (gradient,) = arrays(session, ("dense", "grad:kernel"))
-    i, j = np.unravel_index(np.abs(gradient).argmax(), gradient.shape)
-    found = ask(session, "nudge", layer="dense", name="kernel", index=[int(i), int(j)], e=1e-3)
-    assert weights(session) == before
-    assert found["gradient"] == gradient[i, j]
-    assert found["exact"]["quotient"] == pytest.approx(found["gradient"], rel=1e-4)
-    assert found["quotient"] == pytest.approx(found["gradient"], rel=0.05)
-    assert found["before"] == ask(session, "state")["loss"]
-
-
-def test_a_nudge_restores_the_bits_of_nan_and_zero(session):
-    kernel = session.model.layers[-1].params["kernel"]
-    kernel[0, 0], kernel[0, 1] = -0.0, 1e-45
-    before = weights(session)
-    for column in (0, 1):
-        ask(session, "nudge", layer="dense", name="kernel", index=[0, column], e=0.5)
-    assert weights(session) == before
-
-
-def test_gradcheck_tells_right_from_wrong(session, monkeypatch):
-    for body in ({"layer": "conv2d", "name": "kernel"}, {"layer": "dense", "name": "x"}):
-        found = ask(session, "gradcheck", body)
-        assert found["passed"] and not found["wrong"] and "right" in found["text"]
-    dense = session.model.layers[-1]
-    backward = type(dense).set_gradients
-
-    def wrong(self, dweight, dbias):
-        backward(self, 1.01 * dweight, dbias)
-
-    monkeypatch.setattr(type(dense), "set_gradients", wrong)
-    found = ask(session, "gradcheck", layer="dense", name="kernel")
-    assert not found["passed"] and "WRONG" in found["text"]
-
-
-@pytest.mark.parametrize("ending", ["npz", "h5", "keras"])
-def test_the_changed_model_is_downloaded(ending, session, tmp_path):
-    ask(session, "edit", EDITS[0])
-    result, (content,) = answer(session, "download", {"format": ending})
-    assert result["name"] == f"small.{ending}" and content.dtype == np.uint8
-    path = tmp_path / result["name"]
-    path.write_bytes(content.tobytes())
-    loaded = models.load_model(path)
-    assert [each.tobytes() for each in loaded.get_weights()] == weights(session)
-
-
-def test_what_no_file_can_hold_is_refused():
-    layers = [nanocnn.Input((28, 28, 1)), Scale(), nanocnn.Flatten(), nanocnn.Dense(10)]
-    with (
-        session_of(nanocnn.Sequential(layers)) as session,
-        pytest.raises(ValueError, match="a custom layer"),
-    ):
-        ask(session, "download", format="npz")
-
-
-def test_sources_are_those_of_the_reference_kernels(session):
-    found = ask(session, "source", function="im2col")
-    assert found["text"].startswith("def im2col(") and found["file"] == "reference.py"
