@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from nanocnn import (
-    Adam,
     Dense,
     Explorer,
     Flatten,
