@@ -13,6 +13,8 @@ from ..common.validate import flag, integer
 from .recorder import Recorder
 from .watched import Following, accuracy_of
 
+SHARE = 0.01  # of the training's time, for recording; readers take about as much
+
 if TYPE_CHECKING:
     from .exploration import Exploration
     from .session import Session
@@ -68,7 +70,7 @@ class Explorer(Callback):
 
         self._copy = copy(model)
         self._digits = Digits(self._copy, self.x, self.y)
-        self._recorder = Recorder(model)
+        self._recorder = Recorder(model, SHARE)
         if self._server is not None:
             self._server.forget()
 

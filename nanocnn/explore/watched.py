@@ -48,6 +48,7 @@ class Reader(Protocol):
     digits: Any
     idle: Callable[[], bool] | None
     edits: Any
+    version: int
 
     def changed(self, weights: bool = False) -> None:
         """Answers are others now; `weights`: those about other digits, too."""
@@ -92,6 +93,7 @@ class Watched:
         entries = recorder.weights.entries
         result = {
             **self.state(),
+            "version": self.session.version,
             "live": self.live,
             "message": self.message,
             "at": self.at,
