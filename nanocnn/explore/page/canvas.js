@@ -48,7 +48,7 @@ export function surface(height, draw) {
   return {canvas, redraw, resize};
 }
 
-/** About `count` round numbers within [low, high]. */
+/** About `count` round numbers within [low, high], two at least. */
 export function ticks(low, high, count) {
   if (!(high > low)) {
     return [low];
@@ -58,7 +58,8 @@ export function ticks(low, high, count) {
   const step = [1, 2, 5, 10].find((factor) => factor * power >= raw * 0.999) * power;
   const first = Math.ceil(low / step - 1e-9);
   const last = Math.floor(high / step + 1e-9);
-  return Array.from({length: last - first + 1}, (_, k) => round((first + k) * step));
+  return last - first < 1 ? ticks(low, high, 2 * count)
+    : Array.from({length: last - first + 1}, (_, k) => round((first + k) * step));
 }
 
 /** The powers of ten within [low, high], or round numbers where there are fewer than two. */

@@ -83,7 +83,8 @@ function mountHead(act) {
       rate: Number(rate.value)})});
   const freezing = el("span", {class: "field"}, frozen,
     el("label", {for: "edit-freeze"}, "freeze: training leaves it alone"));
-  const dropping = labelled("dropout rate", rate);
+  const dropping = labelled("dropout rate", rate, el("span", {class: "note"},
+    "acts in training, and on this digit where “as in training” is switched on"));
   const toolbar = el("div", {class: "toolbar"}, labelled("layer", select), undo, reset,
     ...download(act));
   const about = el("div", {class: "toolbar"}, freezing, dropping);

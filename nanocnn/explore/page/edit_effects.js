@@ -56,8 +56,13 @@ function answerText(prediction) {
   }
   const values = prediction.map(Number);
   const best = values.reduce((at, value, k) => (value > values[at] ? k : at), 0);
-  return `${labels()[best] ?? best} (${shareText(values[best])})`;
+  return `${labels()[best] ?? best} (${areShares(values) ? shareText(values[best])
+    : short(values[best])})`;
 }
+
+/** Whether the outputs are probabilities, not logits or other numbers. */
+const areShares = (values) => !source.model.output?.logits
+  && values.every((value) => value >= 0 && value <= 1.0001);
 
 const labels = () => source.session?.labels ?? [];
 const lossText = (loss) => (loss === null || loss === undefined ? "–" : short(Number(loss), 4));
@@ -80,8 +85,7 @@ function noteText({before}, {edits}) {
 
 function showBars(probabilities, {before}, info) {
   const values = info.prediction?.map(Number) ?? [];
-  const shares = values.length > 1 && values.length <= 20
-    && values.every((value) => value >= 0 && value <= 1);
+  const shares = values.length > 1 && values.length <= 20 && areShares(values);
   const names = values.map((_, k) => labels()[k] ?? `${k}`);
   probabilities.update(shares ? names : [], values,
     info.edits && before ? before.prediction.map(Number) : null, info.label ?? null);

@@ -65,6 +65,9 @@ function roundStep(value) {
 
 /** Which way the loss of this digit moves with this weight. */
 async function gradientText({layer, name, index}) {
+  if (layer.trained && !layer.trained.includes(name)) {
+    return "Kept as a running mean of the training; no gradient changes it.";
+  }
   try {
     const slice = index.map((k) => [k, k + 1]);
     const {data} = await source.array({layer: layer.name, what: `grad:${name}`, index: slice});

@@ -22,7 +22,7 @@ export function mountWeights(act) {
     draw();
   });
   const tiles = mountTiles(act, seen);
-  const enlarged = mountEnlarged((i, j) => choose(seen, {i, j}));
+  const enlarged = mountEnlarged((i, j) => choose(seen, {i, j}), () => seen.chosen);
   const one = mountOneWeight(act);
   const none = el("p", {class: "note"});
   const toolbar = el("div", {class: "toolbar"}, labelled("array", name), ofFilter,
@@ -69,8 +69,10 @@ function look(seen, layer, names) {
     Object.assign(seen, {layer, name, plane, shown: plane.first, chosen: {f: 0, c: 0, i: 0, j: 0}});
   }
   seen.chosen = known ? seen.plane.place(weight.index) : seen.chosen;
-  seen.index = seen.plane.index(...["f", "c", "i", "j"].map((key) => seen.chosen[key]));
+  seen.index = indexOf(seen);
 }
+
+const indexOf = ({plane, chosen}) => plane.index(chosen.f, chosen.c, chosen.i, chosen.j);
 
 const fits = (index, shape) => index.length === shape.length
   && index.every((k, axis) => k < shape[axis]);
@@ -85,9 +87,9 @@ function choose(seen, change) {
   }
   const clamp = (value, size) => Math.min(size - 1, Math.max(0, Math.round(value) || 0));
   const {f, c, i, j} = {...chosen, ...change};
-  const index = plane.index(clamp(f, plane.filters), clamp(c, plane.channels),
-    clamp(i, plane.h), clamp(j, plane.w));
-  state.set({layer: layer.name, weight: weightText(seen.name, index)});
+  seen.chosen = {f: clamp(f, plane.filters), c: clamp(c, plane.channels),
+    i: clamp(i, plane.h), j: clamp(j, plane.w)};
+  state.set({layer: layer.name, weight: weightText(seen.name, indexOf(seen))});
 }
 
 /** Draws the maps and the chosen weight with the numbers of the current version. */

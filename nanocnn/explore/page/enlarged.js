@@ -8,8 +8,8 @@ const TALL = 240; // pixels, of the map
 const LARGEST = 60; // pixels, of a weight
 const MOVES = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]};
 
-/** The map; `choose(i, j)` is called for the weight that the reader picks. */
-export function mountEnlarged(choose) {
+/** The map; `choose(i, j)` is called for the weight that the reader picks, `now()` is the last. */
+export function mountEnlarged(choose, now) {
   const shown = {map: null};
   const picture = surface(TALL, (pen, width, height, colours) =>
     shown.map && drawMap(pen, width, height, colours, shown));
@@ -30,7 +30,7 @@ export function mountEnlarged(choose) {
       const [down, right] = MOVES[event.key];
       event.preventDefault();
       event.stopPropagation();
-      choose(shown.at.i + down, shown.at.j + right);
+      choose(now().i + down, now().j + right);
     }
   });
   return {

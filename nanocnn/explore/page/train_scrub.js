@@ -34,7 +34,7 @@ export function mountScrub({control, ask, failed}) {
   return {
     element: el("div", {class: "scrub"}, el("div", {class: "toolbar"}, slider, label),
       el("div", {class: "toolbar"}, onward, follow), note),
-    show({kept, at, live, running, continues}) {
+    show({kept, at, live, running}) {
       const back = at !== null && at !== undefined;
       known.kept = kept;
       slider.max = Math.max(0, kept.length - 1);
@@ -50,13 +50,13 @@ export function mountScrub({control, ask, failed}) {
       onward.disabled = !back || running;
       follow.hidden = !live;
       follow.disabled = !back;
-      say(note, noteText(kept, at, back, live, continues));
+      say(note, noteText(kept, back, live));
     },
   };
 }
 
 /** What the slider does, or what going on from here means. */
-function noteText(kept, at, back, live, continues) {
+function noteText(kept, back, live) {
   if (kept.length < 2) {
     return "Steps are kept while it trains; then this slider goes back to any of them.";
   }
@@ -64,8 +64,6 @@ function noteText(kept, at, back, live, continues) {
     return `${kept.length} steps are kept. Going back pauses the training${live
       ? " on the page, not in the script" : ""}.`;
   }
-  const fresh = live || !continues || continues.includes(at) ? ""
-    : " The optimizer's state was not kept here: it begins anew.";
-  return live ? "The whole page shows this step." : "The whole page shows this step. Going on "
-    + `from here forgets the later ones.${fresh}`;
+  return live ? "The whole page shows this step."
+    : "The whole page shows this step. Going on from here forgets the later ones.";
 }
