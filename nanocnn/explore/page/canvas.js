@@ -69,8 +69,9 @@ export function logTicks(low, high) {
   if (last - first < 1) {
     return ticks(low, high, 3).filter((value) => value > 0);
   }
-  return Array.from({length: last - first + 1}, (_, k) => 10 ** (first + k))
-    .map(round);
+  const leap = Math.ceil((last - first) / 5);
+  return Array.from({length: Math.floor((last - first) / leap) + 1}, (_, k) =>
+    round(10 ** (first + k * leap)));
 }
 
 /** A number without the digits that binary fractions add. */
@@ -81,7 +82,7 @@ export function round(value, digits = 4) {
 /** A tick's text: short, and with a power of ten where it is very small or large. */
 export function tickText(value) {
   const size = Math.abs(value);
-  if (size !== 0 && (size < 0.001 || size >= 1e6)) {
+  if (size !== 0 && (size < 0.001 || size >= 1e5)) {
     return value.toExponential(0).replace("e+", "e");
   }
   return size >= 1000 ? value.toLocaleString("en", {maximumFractionDigits: 0}) : `${value}`;

@@ -18,12 +18,17 @@ export function mount(element) {
   }
   element.classList.add("panel-train");
   const visible = () => inView(element);
+  const last = {failure: null}; // what the last request of the reader failed of
   const run = watchRun(visible, (error) => {
     const {message, at} = run.state() ?? {};
-    controls.problem(error ? error.message : message, Boolean(error) || at === null);
+    const failure = error?.message ?? last.failure;
+    controls.problem(failure ?? message, Boolean(failure) || at === null);
     show();
   });
-  const failed = (text) => controls.problem(text);
+  const failed = (text) => {
+    last.failure = text;
+    controls.problem(text);
+  };
   const control = async (body) => {
     try {
       await source.call("train", body);

@@ -50,7 +50,7 @@ export function fill(select, options) {
 
 /** A heading with its content, as one part of a panel. */
 export function part(id, title, ...children) {
-  return el("section", {class: "part", "aria-labelledby": `${id}-title`},
+  return el("section", {class: "part", id, "aria-labelledby": `${id}-title`},
     el("h3", {id: `${id}-title`}, title), ...children);
 }
 
