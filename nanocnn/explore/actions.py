@@ -154,7 +154,8 @@ ACTIONS: dict[str, Callable[[Session, dict[str, Any]], Answer]] = {
     "accuracy": study.accuracy, "confusion": study.confusion, "nudge": study.nudge,
     "gradcheck": study.gradcheck, "download": study.download, "source": study.source,
     "step": study.step, "largest": study.largest, "excites": study.excites, "field": study.field,
-    "train": runs.train, "run": runs.run, "history": runs.history, "scrub": runs.scrub,
+    "train": runs.train, "run": runs.run, "history": runs.history, "kept": runs.kept,
+    "scrub": runs.scrub,
 }  # fmt: skip
 
 

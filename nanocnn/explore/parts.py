@@ -49,10 +49,11 @@ def _request(model: Structure, given: Any, place: str) -> Request:
     layer = body.name(given, "layer", place, optional=True)
     if layer is not None:
         model.get_layer(layer)
-    return Request(layer, body.name(given, "what", place), _index(given, place), place)
+    return Request(layer, body.name(given, "what", place), index(given, place), place)
 
 
-def _index(given: dict[str, Any], place: str) -> tuple[int | slice, ...] | None:
+def index(given: dict[str, Any], place: str) -> tuple[int | slice, ...] | None:
+    """The index in a body: a part for `cut`, or None for all."""
     if given.get("index") is None:
         return None
     place = f"{place}: index"

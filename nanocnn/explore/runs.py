@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from ..common.errors import unknown
 from . import body
-from .parts import requests
+from .parts import MOST_NUMBERS, cut, index, requests
 from .session import Session
 from .state import Answer, answer_with_arrays
 
@@ -39,6 +40,19 @@ def history(session: Session, given: dict[str, Any]) -> Answer:
     body.mapping(given, "history", ("name", "of"))
     result, arrays = session.training.history(body.name(given, "name"), given.get("of", "weights"))
     return result, list(arrays)
+
+
+def kept(session: Session, given: dict[str, Any]) -> Answer:
+    """Weights as they were at a kept step, or a part of them."""
+    body.mapping(given, "kept", ("step", "name", "index"))
+    step, name = body.integer(given, "step", 0, 2**53), body.name(given, "name")
+    weights = session.training.recorder.kept(step).weights
+    if name not in weights:
+        raise unknown("weights", name, weights)
+    found = cut(weights[name], index(given, "kept"), "kept")
+    if found.size > MOST_NUMBERS:
+        raise ValueError(f"kept: {found.size:,} numbers, expected {MOST_NUMBERS:,} at most")
+    return {"step": step}, [found]
 
 
 def scrub(session: Session, given: dict[str, Any]) -> Answer:

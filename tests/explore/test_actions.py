@@ -51,6 +51,7 @@ BODIES = {
     "train": {"do": "step", "learning_rate": 0.01, "optimizer": "sgd", "batch_size": 8, "since": 0},
     "run": {"since": -1},
     "history": {"name": "conv2d/kernel", "of": "weights"},
+    "kept": {"step": 0, "name": "conv2d/kernel", "index": [None, None, 0, [0, 2]]},
     "scrub": {"step": 0, "arrays": REQUESTS},
 }
 EDITS = [

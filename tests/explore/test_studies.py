@@ -169,10 +169,13 @@ def test_a_training_runs_pauses_and_is_scrubbed_back(session):
     assert ask(session, "state")["step"] == run["step"]
     _, (steps, edges, counts) = answer(session, "history", {"name": "conv2d/kernel"})
     assert counts.shape == (len(steps), len(edges) - 1)
+    cut = {"step": 0, "name": "conv2d/kernel", "index": [None, None, 0, [0, 2]]}
+    _, (kernel,) = answer(session, "kept", cut)
     state, (part,) = answer(
         session, "scrub", {"step": 0, "arrays": [{"layer": "dense", "what": "param:bias"}]}
     )
     assert weights(session) == first and not part.array.any()
+    assert (kernel == session.model.weights["conv2d/kernel"][:, :, 0, :2]).all()
     assert state["version"] == session.version and ask(session, "run")["at"] == 0
 
 

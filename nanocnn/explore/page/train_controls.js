@@ -55,11 +55,12 @@ function enable(one, on, other) {
 }
 
 /** "running: step 312, epoch 2 (batch 12 of 79)". */
-function statusText({running, step, epoch, batch, batches, at, kept}) {
+function statusText({running, live, step, epoch, batch, batches, at, kept}) {
   const place = `step ${count(step)}, epoch ${epoch + 1}`
     + (batches ? ` (batch ${Math.min(batch + (running ? 1 : 0), batches)} of ${batches})` : "");
   if (at !== null && at !== undefined) {
-    return `looking back at ${place}; the training reached step ${count(kept?.at(-1) ?? step)}`;
+    return live ? `looking back at step ${count(at)}; the script is at ${place}`
+      : `looking back at ${place}; the training reached step ${count(kept?.at(-1) ?? step)}`;
   }
   return running ? `running: ${place}` : step > 0 ? `paused: ${place}` : "not trained here yet";
 }
