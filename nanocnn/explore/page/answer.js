@@ -4,6 +4,7 @@ import {state} from "nanocnn/state.js";
 import {source} from "nanocnn/source.js";
 import {short, text} from "nanocnn/numbers.js";
 import {make} from "nanocnn/dom.js";
+import {say} from "nanocnn/message.js";
 
 const MOST = 40; // classes with a bar
 const rows = [];
@@ -22,6 +23,9 @@ export function mount(element) {
   summary = make("p", {id: "summary", className: "note"});
   summary.setAttribute("aria-live", "polite");
   element.append(group, summary);
+  if (source.model.layers.some(isDifferent) && !source.static) {
+    element.append(mode());
+  }
   source.on("change", show);
   show();
 }
@@ -40,6 +44,32 @@ function row(name, k, isChoice) {
     make("div", {className: "track"}, fill), number);
   rows.push({box, radio, fill, number, name});
   return box;
+}
+
+/** Layers that compute something else in training. */
+const isDifferent = ({random, kind}) => random || kind === "BatchNormalization";
+
+/** The switch between inference and training, and another draw of what is random. */
+function mode() {
+  const box = make("input", {type: "checkbox", id: "training"});
+  const again = make("button", {type: "button", id: "new-mask"}, "Draw anew");
+  again.title = "Other random numbers: another dropout mask";
+  let seed = 0;
+  box.addEventListener("change", () => {
+    state.set({training: box.checked ? "1" : null}, {push: true});
+  });
+  again.addEventListener("click", () => {
+    seed += 1;
+    source.call("mode", {training: true, seed}).catch((error) => say(error.message, true));
+  });
+  const follow = () => {
+    box.checked = Boolean(source.info.training);
+    again.hidden = !box.checked;
+  };
+  source.on("change", follow);
+  follow();
+  return make("div", {className: "toolbar"},
+    make("label", {}, box, "as in training: dropout, batch statistics"), again);
 }
 
 function show() {

@@ -1,6 +1,6 @@
 /**
  * Colours of numbers: blue below 0, paper at 0, orange above, told apart by the colour-blind, and
- * in grey print by the darker blue; NaN and infinity are magenta (infinities with a dark mark).
+ * in grey print by the darker blue; NaN and infinity are magenta.
  */
 
 import {short} from "nanocnn/numbers.js";
@@ -77,6 +77,11 @@ export function paint(canvas, data, h, w, whole, {kind = "diverging"} = {}) {
 /** A strip of the colours with the numbers below it, and the colour of NaN and infinity. */
 export function legend(element, whole, {kind = "diverging"} = {}) {
   const [low, high] = scale(whole, kind);
+  const key = `${kind} ${low} ${high}`;
+  if (element.dataset.scale === key) {
+    return;
+  }
+  element.dataset.scale = key;
   const strip = document.createElement("canvas");
   paint(strip, Float64Array.from({length: 101}, (_, i) => low + ((high - low) * i) / 100), 1, 101,
     [low, high], {kind});

@@ -85,7 +85,7 @@ function connection() {
   source.on("back", () => {
     banner.hidden = true;
     document.body.classList.remove("lost");
-    say("The server is back. Digit and label were sent again; changed weights start anew.");
+    say("Connected again. Digit and label were sent again; changed weights start anew.");
   });
   source.on("error", (error) => say(error.message, true));
 }

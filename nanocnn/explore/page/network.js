@@ -37,6 +37,8 @@ export function mount(element) {
   state.on(["layer"], reveal);
   if (!selected()) {
     choose(columns()[1] || columns()[0], {push: false});
+  } else if (!fromCell(selected().shape, state.cell()) && !state.get("weight")) {
+    choose(selected(), {push: false, view: state.get("view")});
   }
   mark();
   reveal();
@@ -224,9 +226,9 @@ function showLegend() {
   const view = column && views.get(column);
   if (view?.array) {
     const what = shows(column);
-    const box = document.getElementById("legend");
-    legend(box, view.whole, {kind: kindOf(column, what, view.whole)});
-    box.prepend(make("span", {className: "note"}, `${column.name || "input"} ${what}`));
+    const [label, scale] = document.getElementById("legend").children;
+    label.textContent = `${column.name || "input"} ${what}`;
+    legend(scale, view.whole, {kind: kindOf(column, what, view.whole)});
   }
 }
 

@@ -22,7 +22,7 @@ export function unpack(buffer) {
 }
 
 function array(about, data) {
-  const whole = (about.whole || []).map(Number);
+  const whole = (about.whole || [0, 0]).map(Number);
   return {...about, data, whole, fullShape: about.full_shape || about.shape};
 }
 

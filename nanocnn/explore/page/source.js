@@ -242,7 +242,7 @@ export const source = {
       return {...result, arrays: own};
     } catch (error) {
       if (error.status === 410 && action !== "session") {
-        disappear();
+        restart();
       }
       throw error;
     } finally {
@@ -276,6 +276,11 @@ export const source = {
     (listeners[name] ||= []).push(callback);
   },
 };
+
+/** The server is there, but no longer knows this session. */
+async function restart() {
+  await source.start().then(() => emit("back"), () => {});
+}
 
 /** Arrays of a version that is not known yet: ask for the state. */
 async function catchUp(version) {

@@ -16,7 +16,15 @@ function parse(hash) {
       found[name] = value;
     }
   }
-  return found;
+  return normal(found);
+}
+
+/** A view of a gradient is that of the value with gradients switched on. */
+function normal(values) {
+  const view = values.view || "";
+  const isGradient = /^(d[xyz]$|grad:)/.test(view);
+  const value = view.startsWith("grad:") ? view.replace("grad:", "param:") : view.slice(1);
+  return isGradient ? {...values, view: value, grad: "1"} : values;
 }
 
 /** The hash of these fields; commas, colons and slashes stay legible. */
@@ -79,11 +87,11 @@ export const state = {
     if (push && timer) {
       write(false);
     }
-    fields = {...before, ...Object.fromEntries(given)};
+    fields = normal({...before, ...Object.fromEntries(given)});
     if (push) {
       write(true);
     } else if (!timer) {
-      timer = setTimeout(() => write(false), 200);
+      timer = setTimeout(() => write(false), 400);
     }
     notify(before);
   },

@@ -45,6 +45,12 @@ export function mount(element) {
   element.append(parts.title, parts.tools, parts.live, parts.scroll, parts.legend,
     parts.note);
   parts.values.addEventListener("click", select);
+  new ResizeObserver(([{contentRect: {width}}]) => { // measuring while painting costs a layout
+    if (Math.abs(width - (parts.width || 0)) > 1) {
+      parts.width = width;
+      paint();
+    }
+  }).observe(parts.scroll);
   source.watch(() => (plan() ? [plan().request] : []));
   source.on("change", paint);
   state.on(["layer", "cell", "view", "grad"], paint);
@@ -141,7 +147,7 @@ async function paint() {
 /** One map; a filter's maps (h, w, c) or numbers beside each other; a vector in rows. */
 function gridOf({shape, param}, arrayShape) {
   const {h, w, c} = maps(arrayShape);
-  const available = Math.min(WIDTH, parts.scroll.clientWidth || WIDTH);
+  const available = Math.min(WIDTH, parts.width || WIDTH);
   const isMap = h * w > 1;
   const columns = isMap ? Math.min(c, param ? Math.ceil(Math.sqrt(c * 1.2)) : c)
     : Math.min(c, shape.length === 1 && c <= 12 ? 1 : c > 256 ? 32 : 10);
@@ -181,7 +187,7 @@ function showViews({column, view, shape, request, channel}) {
   parts.views.hidden = !layer;
 }
 
-const LABELS = {x: "input x", y: "output y", z: "before activation z"};
+const LABELS = {x: "input x", y: "output y", z: "sum z"};
 
 function title(view, what, shape, channel) {
   const {h, w, c} = maps(shape);
@@ -244,7 +250,10 @@ function mark() {
     const what = shown.request.what.replace("param:", "").replace("grad:", "d");
     parts.live.textContent = `${what}[${place}] = ${text(v, array.dtype)}`;
     parts.live.dataset.value = text(v, array.dtype);
-    follow(grid, at);
+    if (parts.followed !== place) {
+      parts.followed = place;
+      follow(grid, at);
+    }
   }
   const [low, high] = array.whole;
   parts.values.setAttribute("aria-label", `${parts.title.textContent}, from ${short(low)} to `
