@@ -4,10 +4,12 @@ import {state} from "nanocnn/state.js";
 import {source} from "nanocnn/source.js";
 import {fromCell, maps, toCell} from "nanocnn/grid.js";
 
-const FEW = 16384; // numbers that a column of maps shows at first,
-const MAPS = 24; // and maps; of a long vector:
+const FEW = 16384; // numbers that a column of maps shows at first;
+const MAPS = 24; // so many maps are shown all,
+const FIRST = 16; // else these; of a long vector:
 const CELLS = 1024;
 let list = null;
+let aim = null; // the column whose cell is being chosen
 
 /** [{name ("" for the input), layer (description or null), index, shape, count, total}, ...] */
 export function columns() {
@@ -18,7 +20,8 @@ export function columns() {
 function column(layer, index) {
   const shape = layer ? layer.output_shape : source.model.input.shape;
   const {h, w, c} = maps(shape);
-  const first = h * w > 1 ? Math.min(MAPS, Math.max(1, Math.floor(FEW / (h * w)))) : CELLS;
+  const some = c <= MAPS ? c : FIRST;
+  const first = h * w > 1 ? Math.min(some, Math.max(1, Math.floor(FEW / (h * w)))) : CELLS;
   return {name: layer ? layer.name : "", layer, index, shape, total: c, count: Math.min(c, first)};
 }
 
@@ -60,26 +63,32 @@ export function kindOf({layer, total}, what, whole) {
 
 /** Select a column, and its cell that stands out most (in this channel, if one is given). */
 export async function choose(column, {channel = null, push = true, view = null} = {}) {
-  state.set({layer: column.name, cell: null, weight: null, view}, {push});
-  const array = await source.array(request(column));
-  if (state.get("layer") === column.name && state.get("cell") === null) {
-    const [size, channels] = [array.data.length, maps(array.shape).c];
-    let best = channel !== null && channel < channels ? channel : 0;
-    const step = channel === null ? 1 : channels;
-    for (let k = best; k < size; k += step) {
-      best = Math.abs(array.data[k]) > Math.abs(array.data[best]) ? k : best;
-    }
-    const {w} = maps(array.shape);
-    const position = Math.floor(best / channels);
-    const at = [Math.floor(position / w), position % w, best % channels];
-    state.set({cell: toCell(column.shape, at).join(",")});
+  const now = () => `${state.get("layer")} ${state.get("cell")}`;
+  const before = now();
+  aim = column;
+  const array = await source.array(request(column)).catch(() => null);
+  if (aim === column && now() === before) { // else the reader went on
+    const cell = array && !array.missing ? strongest(column, array, channel).join(",") : null;
+    state.set({layer: column.name, cell, weight: null, view}, {push});
   }
+  aim = aim === column ? null : aim;
+}
+
+/** The cell with the number farthest from 0. */
+function strongest(column, {data, shape}, channel) {
+  const {w, c} = maps(shape);
+  let best = channel !== null && channel < c ? channel : 0;
+  for (let k = best; k < data.length; k += channel === null ? 1 : c) {
+    best = Math.abs(data[k]) > Math.abs(data[best]) ? k : best;
+  }
+  const position = Math.floor(best / c);
+  return toCell(column.shape, [Math.floor(position / w), position % w, best % c]);
 }
 
 /** The layer `move` columns on; the first one if none is selected. */
 export function moveLayer(move) {
   const all = columns();
-  const now = selected();
+  const now = aim || selected();
   const next = now ? now.index + 1 + move : 1;
   if (next >= 0 && next < all.length) {
     choose(all[next]);

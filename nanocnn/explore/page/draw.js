@@ -4,7 +4,6 @@ import {state} from "nanocnn/state.js";
 import {source} from "nanocnn/source.js";
 import {paint as paintArray} from "nanocnn/colours.js";
 import {maps} from "nanocnn/grid.js";
-import {kindOf, columns} from "nanocnn/columns.js";
 import {base64} from "nanocnn/packed.js";
 import {make} from "nanocnn/dom.js";
 import {say} from "nanocnn/message.js";
@@ -219,15 +218,21 @@ async function showRead() {
   if (!array) {
     return;
   }
-  const {h, w, c} = maps(array.shape);
+  const {h, w, c} = imageShape(array.shape);
   const first = c === 1 ? array.data : array.data.filter((_, i) => i % c === 0);
-  const kind = kindOf(columns()[0], "x", array.whole);
+  const kind = c === 1 && array.whole[0] >= 0 ? "image" : "diverging";
   paintArray(read, first, h, w, array.whole, {kind});
   const {digit, prediction} = source.info;
   read.setAttribute("aria-label", `The digit as the network reads it, ${h} by ${w} pixels.`);
   if (paper && !flying && prediction) {
     follow(digit, {data: first, h, w, most: array.whole[1] || 1});
   }
+}
+
+/** A vector that holds a square image is shown as one. */
+function imageShape(shape) {
+  const side = shape.length === 1 ? Math.sqrt(shape[0]) : 0;
+  return side > 1 && Number.isInteger(side) ? {h: side, w: side, c: 1} : maps(shape);
 }
 
 /** A digit that did not come from the paper is put onto it, to be drawn on. */

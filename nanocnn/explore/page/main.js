@@ -114,7 +114,7 @@ async function start() {
   $("copy-link").addEventListener("click", copyLink);
   for (const [id, part] of Object.entries(PARTS)) {
     try {
-      part.mount($(id));
+      await part.mount($(id)); // the network has chosen a cell when the panels come
     } catch (error) { // one part must not take the others with it
       console.error(error);
       say(`${id}: ${error.message}`, true);

@@ -22,8 +22,8 @@ let scroller = null;
 const views = new Map(); // column -> its elements
 let readout = null;
 
-/** Build the columns and keep them painted. */
-export function mount(element) {
+/** Build the columns and keep them painted; done when a cell is chosen. */
+export async function mount(element) {
   readout = make("p", {id: "readout", className: "note"});
   scroller = make("div", {className: "columns"}, ...columns().map(build));
   element.append(scroller, readout);
@@ -35,11 +35,6 @@ export function mount(element) {
   state.on(["grad"], paintAll);
   state.on(["layer", "cell", "grad"], mark);
   state.on(["layer"], reveal);
-  if (!selected()) {
-    choose(columns()[1] || columns()[0], {push: false});
-  } else if (!fromCell(selected().shape, state.cell()) && !state.get("weight")) {
-    choose(selected(), {push: false, view: state.get("view")});
-  }
   mark();
   reveal();
   let width = innerWidth;
@@ -51,6 +46,11 @@ export function mount(element) {
       mark();
     }
   });
+  if (!selected()) {
+    await choose(columns()[1] || columns()[0], {push: false});
+  } else if (!fromCell(selected().shape, state.cell()) && !state.get("weight")) {
+    await choose(selected(), {push: false, view: state.get("view")});
+  }
 }
 
 /** Choose the size with which all columns fit into the window, or the narrowest. */
