@@ -95,18 +95,6 @@ export function moveLayer(move) {
   }
 }
 
-/** One layer on in the forward pass (1) with values, or back in the backward pass (-1). */
-export function step(direction) {
-  const grad = direction < 0 ? "1" : null;
-  const all = columns();
-  if (state.get("grad") !== grad) {
-    state.set({grad}, {push: true});
-    choose(selected() || all.at(direction < 0 ? -1 : 0));
-  } else {
-    moveLayer(direction);
-  }
-}
-
 /** Move the cell by rows and columns; in a vector, all steps along it. */
 export function moveCell(rows, across, perRow = 1) {
   const column = selected();

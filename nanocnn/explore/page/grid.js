@@ -2,6 +2,7 @@
 
 import {colours, css} from "nanocnn/colours.js";
 import {short} from "nanocnn/numbers.js";
+import {flat, inside, unflat} from "nanocnn/reach.js";
 
 export const NUMBERED = 28; // from this size on a cell has its number in it
 const LONG = 40; // longer vectors stand in several columns
@@ -176,28 +177,16 @@ export function outline(context, grid, m, box, {width = 2, dashed = false, colou
 
 /** The coordinates in an array's shape ("cell") of [i, j, m], and back. */
 export function toCell(shape, [i, j, m]) {
-  return shape.length === 3 ? [i, j, m] : shape.length === 2 ? [i, j] : unravel(m, shape);
+  return shape.length === 3 ? [i, j, m] : shape.length === 2 ? [i, j] : unflat(m, shape);
 }
 
 /** [i, j, m] of a cell, or null where it lies outside of the shape. */
 export function fromCell(shape, cell) {
-  const fits = cell && cell.length === shape.length
-    && cell.every((v, axis) => Number.isInteger(v) && v >= 0 && v < shape[axis]);
-  if (!fits) {
+  if (!cell || !cell.every(Number.isInteger) || !inside(cell, shape)) {
     return null;
   }
   if (shape.length === 3 || shape.length === 2) {
     return [cell[0], cell[1], cell[2] ?? 0];
   }
-  return [0, 0, cell.reduce((flat, v, axis) => flat * shape[axis] + v, 0)];
-}
-
-/** Coordinates of a flat index. */
-export function unravel(flat, shape) {
-  const at = [];
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    at.unshift(flat % shape[axis]);
-    flat = Math.floor(flat / shape[axis]);
-  }
-  return at;
+  return [0, 0, flat(cell, shape)];
 }

@@ -1,7 +1,8 @@
 /** Keys for everything on the page, and the dialog that lists them. */
 
 import {state} from "nanocnn/state.js";
-import {moveCell, moveChannel, moveLayer, selected, step} from "nanocnn/columns.js";
+import {stepBackward, stepForward} from "nanocnn/cell.js";
+import {moveCell, moveChannel, moveLayer, selected} from "nanocnn/columns.js";
 import {moveWeight, perRow} from "nanocnn/zoom.js";
 import {make} from "nanocnn/dom.js";
 
@@ -10,8 +11,8 @@ const KEYS = [
   ["↑ ↓ ← →", "on a map: move the cell, or the weight of a filter"],
   ["[ ]", "map before, map after: the same cell of another channel"],
   [", .", "layer before, layer after, also on a map"],
-  ["f", "step forward: the next layer's values"],
-  ["b", "step backward: the gradients of the layer before"],
+  ["f", "one step on: forward to the loss, then the gradients back to the digit"],
+  ["b", "one step back"],
   ["g", "values or gradients"],
   ["Enter", "on a map: to the large map, from there to the panel"],
   ["Escape", "back to the map in the row; close this"],
@@ -73,7 +74,7 @@ function act(key, isMap, target) {
     ",": () => moveLayer(-1), ".": () => moveLayer(1),
     "[": () => moveChannel(-1), "]": () => moveChannel(1),
     g: () => state.set({grad: state.get("grad") ? null : "1"}, {push: true}),
-    f: () => step(1), b: () => step(-1),
+    f: stepForward, b: stepBackward,
     "?": () => dialog.showModal(),
     Escape: toColumn,
   }[key];

@@ -7,15 +7,12 @@ import {say} from "nanocnn/message.js";
 import * as network from "nanocnn/network.js";
 import * as zoom from "nanocnn/zoom.js";
 import * as draw from "nanocnn/draw.js";
-import * as keyboard from "nanocnn/keyboard.js";
-import * as cell from "nanocnn/cell.js";
-import * as edit from "nanocnn/edit.js";
-import * as train from "nanocnn/train.js";
-import * as tours from "nanocnn/tours.js";
 
-const PARTS = {
-  draw, network, zoom, "panel-cell": cell, "panel-edit": edit, "panel-train": train,
-  "panel-tour": tours, help: keyboard,
+const FIRST = {draw, network, zoom};
+const PARTS = { // fetched while the session is made
+  "panel-cell": () => import("nanocnn/cell.js"), help: () => import("nanocnn/keyboard.js"),
+  "panel-edit": () => import("nanocnn/edit.js"), "panel-train": () => import("nanocnn/train.js"),
+  "panel-tour": () => import("nanocnn/tours.js"),
 };
 const PANELS = ["cell", "edit", "train", "tour"];
 const $ = (id) => document.getElementById(id);
@@ -101,20 +98,20 @@ async function copyLink() {
 
 async function start() {
   connection();
-  try {
-    await source.start();
-  } catch (error) {
-    say(error.message, true);
-    setTimeout(start, 2000);
-    return;
+  const parts = Object.entries(PARTS).map(([id, load]) => [id, load()]);
+  while (!source.model) {
+    await source.start().catch((error) => {
+      say(error.message, true);
+      return new Promise((resolve) => setTimeout(resolve, 2000));
+    });
   }
   header();
   tabs();
   gradients();
   $("copy-link").addEventListener("click", copyLink);
-  for (const [id, part] of Object.entries(PARTS)) {
+  for (const [id, part] of [...Object.entries(FIRST), ...parts]) {
     try {
-      await part.mount($(id)); // the network has chosen a cell when the panels come
+      await (await part).mount($(id)); // the network has chosen a cell when the panels come
     } catch (error) { // one part must not take the others with it
       console.error(error);
       say(`${id}: ${error.message}`, true);
@@ -127,4 +124,4 @@ addEventListener("unhandledrejection", ({reason}) => {
     say(reason.message, true);
   }
 });
-start();
+source.wait(start());

@@ -8,7 +8,7 @@ import {
   columnLayout, fit, fromCell, hit, maps, outline, paintGrid, point, toCell,
 } from "nanocnn/grid.js";
 import {choose, columns, kindOf, request, selected, shows} from "nanocnn/columns.js";
-import {fields} from "nanocnn/field.js";
+import {around, field, outputs} from "nanocnn/reach.js";
 import {make} from "nanocnn/dom.js";
 
 // Of the maps of all columns, in CSS pixels: the first one with which they fit beside each other.
@@ -150,18 +150,18 @@ function arrange(column) {
 }
 
 function listen(column, canvas) {
-  const at = (event) => hit(views.get(column).grid, ...point(canvas, event));
+  const under = (event) => hit(views.get(column).grid, ...point(canvas, event));
   canvas.addEventListener("click", (event) => {
-    const found = at(event);
+    const found = under(event);
     if (found) {
       const cell = toCell(column.shape, found).join(",");
       state.set({layer: column.name, cell, weight: null, view: null}, {push: true});
     }
   });
   canvas.addEventListener("pointermove", (event) => {
-    const [found, {array}] = [at(event), views.get(column)];
+    const [found, {array}] = [under(event), views.get(column)];
     if (found && array) {
-      const v = array.data[flat(array, found)];
+      const v = at(array, found);
       const where = toCell(column.shape, found).join(", ");
       readout.textContent =
         `${column.name || "input"} ${shows(column)}[${where}] = ${text(v, array.dtype)}`;
@@ -177,10 +177,10 @@ function listen(column, canvas) {
   });
 }
 
-/** The index of [i, j, m] in the data of a column's array. */
-function flat(array, [i, j, m]) {
-  const {w, c} = maps(array.shape);
-  return (i * w + j) * c + m;
+/** The number at [i, j, m] of a column's array. */
+function at({data, shape}, [i, j, m]) {
+  const {w, c} = maps(shape);
+  return data[(i * w + j) * c + m];
 }
 
 async function paintAll() {
@@ -255,24 +255,38 @@ function mark() {
   outline(context, own.grid, at[2], [at[0], at[1], at[0] + 1, at[1] + 1]);
   Object.assign(own.values.dataset, {channel: at[2], cell: cell.join(",")});
   showLegend();
-  if (chosen.layer) {
-    fields(source.model.layers, chosen.index, cell).forEach((field, back) => {
-      markField(columns()[chosen.index - back], field);
-    });
+  for (const [name, region] of Object.entries(connected(chosen, cell))) {
+    markRegion(columns().find((column) => column.name === name), region);
   }
 }
 
-function markField(column, {box, channel}) {
+/** What a cell is computed from; with gradients, the cells of the next layer it goes into. */
+function connected({index}, cell) {
+  const {model} = source;
+  if (!state.get("grad")) {
+    return index < 0 ? {} : field(model, index, cell.map((i) => [i, i + 1]));
+  }
+  const next = model.layers[index + 1];
+  const found = next ? outputs(next, cell) : null;
+  return found?.length
+    ? {[next.name]: around(found.map((each) => each.cell), next.output_shape)} : {};
+}
+
+/** Outline a region, [start, stop] an axis, of a column's array. */
+function markRegion(column, region) {
   const {marks, grid} = views.get(column);
   const context = fit(marks, grid);
   const {h, w, count: shown, width, height} = grid;
-  if (h * w === 1 && channel === null) { // all of a vector
-    context.strokeStyle = "#888";
+  const [rows, across] = h * w > 1 ? region : [[0, 1], [0, 1]];
+  const [from, to] = h * w > 1 ? region[2] || [0, 1] : region[0];
+  if (h * w === 1 && to - from > 1) { // of a vector, all
+    context.strokeStyle = "#c2185b";
     context.strokeRect(0.5, 0.5, width - 1, height - 1);
     return;
   }
-  for (let m = channel ?? 0; m < (channel === null ? shown : channel + 1); m++) {
-    outline(context, grid, m, box, {width: 1.5, colour: "#c2185b"});
+  for (let m = from; m < Math.min(to, shown); m++) {
+    outline(context, grid, m, [rows[0], across[0], rows[1], across[1]],
+      {width: 1.5, colour: "#c2185b"});
   }
 }
 

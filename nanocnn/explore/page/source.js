@@ -302,6 +302,12 @@ export const source = {
     watched.push(requests);
   },
 
+  /** What is in view is ready only after this promise. */
+  wait(promise) {
+    busy(1);
+    promise.finally(() => busy(-1));
+  },
+
   /** "change": a new version; "lost", "back": the server; "error": of what was not asked for. */
   on(name, callback) {
     (listeners[name] ||= []).push(callback);

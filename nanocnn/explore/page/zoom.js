@@ -63,7 +63,7 @@ function viewsOf({layer}) {
   if (!layer) {
     return ["x"];
   }
-  return ["y", ...(layer.activation ? ["z"] : []), "x",
+  return ["y", ...(layer.activation ? ["z"] : []),
     ...Object.keys(layer.params || {}).map((name) => `param:${name}`)];
 }
 
@@ -90,9 +90,9 @@ function plan() {
       request: {layer: name, what, ...(slice && {index: slice})}};
   }
   const what = grad ? (layer ? gradientOf(view, index) : "dx") : view;
-  const shape = view === "x" && layer ? layer.input_shape : column.shape;
+  const {shape} = column;
   const {h, w, c} = maps(shape);
-  const map = view === "x" && c !== column.total ? 0 : Math.min(channel, c - 1);
+  const map = Math.min(channel, c - 1);
   const cut = h * w > 1 ? (shape.length === 3 ? [null, null, [map, map + 1]] : null)
     : shape.length === 1 && c > VECTOR ? [windowOf(map, c)] : null;
   return {column, view, shape, channel: map, from: cut?.[0]?.[0] ?? 0,
@@ -187,7 +187,7 @@ function showViews({column, view, shape, request, channel}) {
   parts.views.hidden = !layer;
 }
 
-const LABELS = {x: "input x", y: "output y", z: "sum z"};
+const LABELS = {y: "output y", z: "sum z"};
 
 function title(view, what, shape, channel) {
   const {h, w, c} = maps(shape);
@@ -219,7 +219,7 @@ function select(event) {
   const index = toIndex(found);
   if (shown.param) {
     state.set({weight: `${shown.param}:${index.join(",")}`, panel: "cell"}, {push: true});
-  } else if (shown.view !== "x" || !shown.column.layer) {
+  } else {
     state.set({cell: index.join(","), weight: null}, {push: true});
   }
 }
@@ -229,7 +229,7 @@ function mark() {
   if (!shown) {
     return;
   }
-  const {grid, array, param, shape, view, channel, from} = shown;
+  const {grid, array, param, shape, channel, from} = shown;
   const context = fit(parts.marks, grid);
   context.clearRect(0, 0, grid.width, grid.height);
   parts.live.textContent = "";
@@ -239,7 +239,7 @@ function mark() {
     const place = name === param && index ? index.split(",").map(Number) : null;
     at = place && (shape.length === 4 ? place.slice(0, 3) : [0, 0, place[0]]);
     at = at || (shape.length === 1 ? [0, 0, channel] : null);
-  } else if (view !== "x" || !shown.column.layer) {
+  } else {
     const cell = fromCell(shape, state.cell());
     at = cell && (grid.h * grid.w > 1 ? [cell[0], cell[1], 0] : [0, 0, cell[2] - from]);
   }
