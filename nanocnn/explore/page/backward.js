@@ -225,9 +225,9 @@ async function lossGradient(layer, cell) {
   const target = targets(layer, row, y, gradient, fused);
   const terms = row.map((each, k) => ({
     label: () => cellLink(layer, each),
-    parts: () => [exact(y(each), "y", layer, each), about(target[k]),
-      exact(gradient(each), d, layer, each)],
+    parts: () => [exact(y(each), "y", layer, each), about(target[k])],
     product: gradient(each),
+    result: () => exact(gradient(each), d, layer, each),
   }));
   const here = target[cell[cell.length - 1]];
   return [
@@ -239,7 +239,7 @@ async function lossGradient(layer, cell) {
       [`dL/d${d[1]}${at(cell)}${fused ? " = y - target" : ""}`,
         exact(gradient(cell), d, layer, cell)],
     ),
-    termTable(terms, ["k", "y", "target", `dL/d${d[1]}`, "colour"],
+    termTable(terms, ["k", "y", "target", `dL/d${d[1]}`],
       fused ? "Loss and last activation are one operation, which goes straight to dL/dz"
         : "All outputs"),
     sourceText(loss.backward),

@@ -8,13 +8,13 @@ import {backward, lossView} from "nanocnn/backward.js";
 import {forward} from "nanocnn/forward.js";
 import {around, field, layersOf, outputs, size} from "nanocnn/reach.js";
 import {
-  at, cellState, exact, formula, jump, read, say, sourceText,
+  at, cellState, exact, formula, full, jump, read, say, sourceText,
 } from "nanocnn/terms.js";
 import {
   cellHere, here, positions, shapeAt, stepBackward, stepForward, strongest,
 } from "nanocnn/walk.js";
 import {extremesView, parseWeight, weightView} from "nanocnn/weight.js";
-import {el} from "nanocnn/widgets.js";
+import {el, labelled} from "nanocnn/widgets.js";
 
 export {stepBackward, stepForward};
 
@@ -175,7 +175,7 @@ const title = (words, kind = "") =>
   el("h2", {tabindex: "-1"}, words, kind ? el("span", {class: "quiet"}, ` ${kind}`) : null);
 
 const bigLoss = () => el("p", {class: "value"},
-  el("span", {class: "number", "data-what": "loss"}, String(source.info.loss)));
+  el("span", {class: "number", "data-what": "loss"}, full(Number(source.info.loss))));
 
 /** Value or gradient, and another index. */
 function choose(now, layer, cell) {
@@ -199,7 +199,7 @@ function choose(now, layer, cell) {
   return el("form", {class: "toolbar", onsubmit: go},
     el("span", {class: "choice", role: "group", "aria-label": "What is explained"},
       button("Where the value comes from", null), button("Where the gradient comes from", "1")),
-    el("label", {for: "cell-index"}, "Cell"), input);
+    labelled("Cell", input));
 }
 
 /** The walk through the pass: where it stands, a step back, a step on. */

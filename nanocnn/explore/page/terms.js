@@ -6,6 +6,7 @@ import {source} from "nanocnn/source.js";
 import {el} from "nanocnn/widgets.js";
 
 const FEW = {channels: 3, rows: 8};
+const SHORT = 12; // rows of a table that is not folded
 const MOST_ROWS = 2000;
 
 /** [3,4,7] as text; a cell of the padding has no index. */
@@ -133,24 +134,25 @@ export const largest = (terms) =>
 export const total = (terms) => terms.reduce((sum, {product}) => sum + product, 0);
 
 /**
- * A table of terms, the largest first, folded. A term: {label, parts: [elements], product};
- * `heads` are the columns' names.
+ * A table of terms, the largest first, folded. A term: {label(), parts() -> [elements], product};
+ * with `result()` in place of the product's rounded number. `heads` are the columns' names.
  */
 export function termTable(terms, heads, caption) {
   const size = (product) => (Number.isNaN(product) ? Infinity : Math.abs(product));
   const sorted = [...terms].sort((a, b) => size(b.product) - size(a.product));
   const most = largest(terms);
-  const row = ({label, parts, product}) =>
+  const shown = terms.length <= SHORT ? terms.length : FEW.rows;
+  const row = ({label, parts, product, result}) =>
     el("tr", {}, el("th", {scope: "row"}, label()), ...parts().map((part) => el("td", {}, part)),
-      tint(el("td", {}, about(product)), product, most));
+      tint(el("td", {}, result ? result() : about(product)), product, most));
   const make = (all) => {
-    const rows = sorted.slice(0, all ? MOST_ROWS : FEW.rows).map(row);
+    const rows = sorted.slice(0, all ? MOST_ROWS : shown).map(row);
     return el("div", {class: "scroll"},
       el("table", {class: "terms"}, el("caption", {}, caption),
         el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", {scope: "col"}, head)))),
         el("tbody", {}, ...rows)));
   };
-  return folded(make, FEW.rows, Math.min(terms.length, MOST_ROWS), "terms");
+  return folded(make, shown, Math.min(terms.length, MOST_ROWS), "terms");
 }
 
 /**

@@ -118,21 +118,17 @@ function actions(layer, name, index) {
 
 /** The answer of `nudge`: the difference quotient beside the gradient. */
 function nudged(answer) {
-  const line = (words, number) => number !== undefined && [words, el("span", {class: "number"},
-    typeof number === "number" ? full(number) : String(number))];
+  const line = (words, value, digits) => [words, el("span", {
+    class: "number", "data-what": words, "data-value": String(value),
+  }, digits ? short(Number(value), digits) : full(Number(value)))];
+  const {before, after, quotient, exact: double, gradient} = answer;
   return [
-    ledger(line("loss before", answer.before), line("loss after, w + e", answer.after),
-      line("(L(w + e) - L(w - e)) / 2e", answer.quotient),
-      line("the same in float64", double(answer.exact)),
-      line("gradient", answer.gradient)),
+    ledger(line("loss before", before), line("loss with w + e", after),
+      line("change of the loss", after - before, 6),
+      line("(L(w + e) - L(w - e)) / 2e", quotient, 8),
+      line("the same in float64", double.quotient, 8), line("gradient", gradient)),
     el("p", {class: "quiet"}, "The weight is as before: the nudge was only tried."),
   ];
-}
-
-/** A float64 number as text; `exact` may be the number or hold the quotient. */
-function double(value) {
-  const number = value && typeof value === "object" ? value.quotient : value;
-  return number === undefined ? undefined : String(number);
 }
 
 function checked({checked: count, wrong, error, text}) {
