@@ -81,7 +81,8 @@ async function sum(layer, name, index) {
   const letter = name === "gamma" ? "xhat" : name === "kernel" ? "x" : "";
   const product = letter ? `${letter} * ${d}` : d;
   return [
-    ledger([`sum of ${terms.length} ${letter ? "products " : ""}${product}`, about(total(terms), 5)]),
+    ledger([`sum of ${terms.length} ${letter ? "products " : ""}${product}`,
+      about(total(terms), 5)]),
     termTable(terms, ["output", ...(letter ? [letter] : []), `dL/d${d[1]}`, product],
       "Every output that this weight takes part in; an L2 penalty adds its own term"),
   ];
