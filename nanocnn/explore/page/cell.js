@@ -2,6 +2,7 @@
 
 import {state} from "nanocnn/state.js";
 import {source} from "nanocnn/source.js";
+import {checkActions} from "nanocnn/nudge.js";
 import {shape as sizes} from "nanocnn/numbers.js";
 import {isFused} from "nanocnn/activations.js";
 import {backward, lossView} from "nanocnn/backward.js";
@@ -146,7 +147,7 @@ async function withCell(now, layer, cell) {
   return [
     bar(now), title(`${name}${at(cell)} of ${layer ? layer.name : "the image"}`, layer?.kind),
     el("p", {class: "value"}, exact(number(cell), what, layer, cell)),
-    choose(now, layer, cell), weights, ...laidOut(parts),
+    choose(now, layer, cell), weights, ...laidOut(parts), ...(now.back ? checkActions(layer) : []),
   ];
 }
 

@@ -2,7 +2,7 @@
 
 import {source} from "nanocnn/source.js";
 import {activationForward, activationFormula, isActivation} from "nanocnn/activations.js";
-import {flat, inputs, inside} from "nanocnn/reach.js";
+import {flat, inputs, inside, layersOf, outputs} from "nanocnn/reach.js";
 import {
   about, at, brief, cellLink, exact, formula, grids, heading, jump, ledger, previous, read, say,
   sourceText, termTable, total, weightState,
@@ -49,9 +49,13 @@ export function kindOf(layer) {
 
 async function image(cell) {
   const x = await read(null, "x", source.model.input.shape, [cell]);
+  const [first] = layersOf(source.model);
+  const outs = outputs(first, cell) ?? [];
   return [
     say("A number of the input: what is drawn, as the network reads it."),
     ledger([`x${at(cell)}`, exact(x(cell), "x", null, cell)]),
+    outs.length ? say(`It takes part in ${outs.length} numbers of ${first.name}, such as `,
+      cellLink(first, outs[outs.length >> 1].cell), ".") : null,
   ];
 }
 

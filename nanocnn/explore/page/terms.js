@@ -61,7 +61,8 @@ export const brief = (number, what, layer, index) =>
 
 /** A product, a sum: not a number of the trace, so it is rounded. */
 export const about = (number, digits = 4) =>
-  el("span", {class: "number derived"}, short(number, digits));
+  el("span", {class: "number derived"},
+    Number.isInteger(number) ? String(number) : short(number, digits));
 
 /** A button that goes to a place: `change` is what it sets in the state. */
 export const jump = (change, ...children) =>

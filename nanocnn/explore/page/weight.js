@@ -1,11 +1,12 @@
-/** A weight: its gradient written out, what a small change of it does, and a step of training. */
+/** A weight and its gradient written out; the weights of a layer that matter most. */
 
 import {source} from "nanocnn/source.js";
 import {activationOf, normalization} from "nanocnn/forward.js";
 import {parse, size, unflat, uses} from "nanocnn/reach.js";
+import {trained, weightActions} from "nanocnn/nudge.js";
 import {short} from "nanocnn/numbers.js";
 import {
-  about, at, cellLink, exact, formula, full, heading, jump, ledger, list, previous, read, say,
+  about, at, cellLink, exact, formula, heading, jump, ledger, list, previous, read, say,
   sourceText, termTable, total, weightState,
 } from "nanocnn/terms.js";
 import {el} from "nanocnn/widgets.js";
@@ -20,9 +21,6 @@ export function parseWeight(layer, words) {
   const index = shape.length ? parse(place, shape) : [];
   return index && {name, index};
 }
-
-/** The names of a layer's parameters that have gradients. */
-const trained = (layer) => layer.trained ?? Object.keys(layer.params);
 
 /** The panel of a weight: [elements]. */
 export async function weightView(layer, {name, index}) {
@@ -39,7 +37,7 @@ export async function weightView(layer, {name, index}) {
     ledger(shown, [`dL/d${name}${at(index)}`, exact(gradient, `grad:${name}`, layer, index)]),
     say(el("strong", {}, direction(gradient)), gradient === 0 ? "" : " A small change e of it "
       + `changes the loss by about e * ${short(gradient, 3)}.`),
-    ...actions(layer, name, index),
+    ...weightActions(layer, name, index),
     heading("The gradient written out"),
     rule ? formula(rule.formula) : null, ...parts, sourceText(rule),
   ];
@@ -86,83 +84,6 @@ async function sum(layer, name, index) {
     termTable(terms, ["output", ...(letter ? [letter] : []), `dL/d${d[1]}`, product],
       "Every output that this weight takes part in; an L2 penalty adds its own term"),
   ];
-}
-
-/** Buttons that ask the server: nudge, gradient check, optimizer step. */
-function actions(layer, name, index) {
-  if (source.static) return [];
-  const where = {layer: layer.name, name, index};
-  const out = el("div", {class: "answer", "aria-live": "polite"});
-  const input = el("input", {type: "number", id: "nudge-e", value: "0.001", step: "any"});
-  const ask = (action, body, show) => async () => {
-    out.setAttribute("aria-busy", "true");
-    try {
-      out.replaceChildren(...[show(await source.call(action, body()))].flat());
-    } catch (error) {
-      out.replaceChildren(el("p", {class: "error"}, error.message));
-    }
-    out.removeAttribute("aria-busy");
-  };
-  const nudge = ask("nudge", () => ({...where, e: input.valueAsNumber || 0.001}), nudged);
-  input.addEventListener("keydown", (event) => event.key === "Enter" && nudge());
-  const button = (id, words, onclick) => el("button", {type: "button", id, onclick}, words);
-  return [
-    el("div", {class: "toolbar"},
-      el("label", {for: "nudge-e"}, "Nudge this weight by e ="), input,
-      button("nudge", "Nudge", nudge),
-      button("gradcheck", `Check all gradients of ${name}`,
-        ask("gradcheck", () => ({layer: layer.name, name}), checked)),
-      button("step-weight", "One optimizer step", ask("step", () => where, stepped))),
-    out,
-  ];
-}
-
-/** The answer of `nudge`: the difference quotient beside the gradient. */
-function nudged(answer) {
-  const line = (words, value, digits) => [words, el("span", {
-    class: "number", "data-what": words, "data-value": String(value),
-  }, digits ? short(Number(value), digits) : full(Number(value)))];
-  const {before, after, quotient, exact: double, gradient} = answer;
-  return [
-    ledger(line("loss before", before), line("loss with w + e", after),
-      line("change of the loss", after - before, 6),
-      line("(L(w + e) - L(w - e)) / 2e", quotient, 8),
-      line("the same in float64", double.quotient, 8), line("gradient", gradient)),
-    el("p", {class: "quiet"}, "The weight is as before: the nudge was only tried."),
-  ];
-}
-
-function checked({checked: count, wrong, error, text}) {
-  const good = !(wrong > 0);
-  const words = `${count} gradients compared with difference quotients in float64: `
-    + `${good ? "all agree" : `${wrong} differ`}; largest difference ${short(Number(error), 3)}.`;
-  return [el("p", {class: good ? "good" : "error"}, words),
-    text ? el("details", {}, el("summary", {}, "In detail"), el("pre", {}, text)) : null]
-    .filter(Boolean);
-}
-
-/** The answer of `step`: every number of one optimizer step, whatever its optimizer keeps. */
-function stepped(answer) {
-  const number = (value) => (typeof value === "number" ? full(value) : String(value));
-  const lines = flatten(answer.terms ?? answer)
-    .map(([words, value]) => [words, el("span", {class: "number"}, number(value))]);
-  return [
-    ledger(...lines),
-    el("p", {class: "quiet"}, "The weight is as before: the step was only computed."),
-  ];
-}
-
-/** Numbers and texts of nested objects as [words, value]; {formula, value} is one line. */
-function flatten(value, lead = "") {
-  return Object.entries(value).flatMap(([name, each]) => {
-    if (name === "arrays" || name === "version" || each === null) return [];
-    const words = [lead, name.replaceAll("_", " ")].filter(Boolean).join(", ");
-    const pair = Array.isArray(each) && typeof each[0] === "string" ? each : null;
-    const [rule, number] = pair ?? [each.formula, each.value];
-    if (number !== undefined && rule !== undefined) return [[rule ? rule : words, number]];
-    if (Array.isArray(each)) return [[words, each.join(", ")]];
-    return typeof each === "object" ? flatten(each, words) : [[words, each]];
-  });
 }
 
 const known = {version: null, layers: new Map(), all: null, asks: true};
