@@ -1,4 +1,4 @@
-"""The command line: nanocnn train|evaluate|predict|inspect|gradcheck|bench|doctor.
+"""The command line: nanocnn train|evaluate|predict|inspect|gradcheck|explore|bench|doctor.
 
 `commands.py` has a function for each command. `training.py`, `digits.py` and `program.py` hold what
 the commands share with the scripts in `examples/`.
@@ -57,6 +57,20 @@ def parser() -> ArgumentParser:
     command(commands.inspect, "show the layers and weights of a saved model", saved)
     preset = f"one of {', '.join(PRESETS)}"
     command(commands.check, "check the gradients of every layer", f"a saved model, or {preset}")
+    sub = command(commands.explore, "see a network at work on a page in the browser")
+    sub.add_argument("model", metavar="MODEL", nargs="?", default="simple",
+                     help=f"a saved model, or {preset}, which it then trains (default: simple)")  # fmt: skip
+    sub.add_argument("--kernels", choices=KERNEL_SETS, default="fast", help=training.KERNELS_HELP)
+    sub.add_argument("--data", metavar="FOLDER", help="folder with the four MNIST files (default: "
+                     "$NANOCNN_DATA, or the 5,000 digits that come with nanocnn)")  # fmt: skip
+    sub.add_argument("--raw-pixels", action="store_true", help=RAW_HELP)
+    sub.add_argument(
+        "--port", type=int, default=0, metavar="N", help="port of the page (default: one is free)"
+    )
+    sub.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
+                     help="address to listen at; 0.0.0.0 lets in whoever on the network knows the "
+                     "page's address (default: 127.0.0.1, this machine only)")  # fmt: skip
+    sub.add_argument("--no-open", action="store_true", help="do not open a browser")
     sub = command(commands.bench, "time training and prediction on this machine")
     sub.add_argument("model", metavar="MODEL", nargs="?", choices=PRESETS, default="lenet",
                      help=f"{preset} (default: lenet)")  # fmt: skip

@@ -136,6 +136,25 @@ def check(options: Namespace) -> int:
 check.__name__ = "gradcheck"
 
 
+def explore(options: Namespace) -> int:
+    """Show a network at work on a page in the browser, whose address is printed; Ctrl-C ends it.
+
+    A preset is trained there, live. Needs starlette and uvicorn: pip install "nanocnn[explore]".
+    """
+    from ..explore import explore
+
+    saved = bool(Path(options.model).suffix)
+    kernels = options.kernels
+    page = explore(
+        load_model(options.model, kernels=kernels) if saved else
+        presets.build(options.model, kernels=kernels),
+        port=options.port, host=options.host, open=not options.no_open, block=False,
+        raw_pixels=options.raw_pixels, data=options.data, train=not saved,
+    )  # fmt: skip
+    page.wait()
+    return 0
+
+
 def bench(options: Namespace) -> int:
     """Time training steps and predictions of a preset with both kernel sets, alternating.
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.errors import MissingExtraError
 from ..common.validate import flag, integer
-from . import incoming, page_files
+from . import actions, incoming, page_files
 from .exploration import Exploration
 from .packing import pack
 from .readers import OVER, Gone, Readers
@@ -242,9 +242,7 @@ class _Api:
     """Answers the actions of actions.py, each in the thread of its session."""
 
     def __init__(self, readers: Readers) -> None:
-        from .actions import ACTIONS
-
-        self.readers, self.actions = readers, ACTIONS
+        self.readers, self.actions = readers, actions.ACTIONS
         self.waiting: dict[str, int] = {}  # requests of each session that are not answered
 
     async def answer(self, request: Request, action: str) -> Response:

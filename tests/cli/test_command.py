@@ -13,7 +13,9 @@ from nanocnn.cli import main, training
 from nanocnn.data import mnist
 from support import mnist_folder
 
-COMMANDS = ("train", "evaluate", "predict", "inspect", "gradcheck", "bench", "doctor")
+COMMANDS = (
+    "train", "evaluate", "predict", "inspect", "gradcheck", "explore", "bench", "doctor",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

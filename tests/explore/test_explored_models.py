@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from nanocnn.explore.packing import pack
 
 import nanocnn
 from nanocnn import (
@@ -34,6 +33,7 @@ from nanocnn import (
 from nanocnn.common.errors import ShapeError
 from nanocnn.explore.actions import answer
 from nanocnn.explore.digits import Digits
+from nanocnn.explore.packing import pack
 from nanocnn.explore.session import Session
 from support.custom_layers import Doubled, Leaky, Mirrored, Scale
 from support.explored import TESTS, arrays, ask, pixels_of, session_of, small

@@ -41,8 +41,10 @@ def test_arrays_of_any_layout_come_back(change, rng):
 
 
 def test_results_are_json_with_words_for_what_json_lacks():
-    result = {"a": np.float32(0.5), "b": [np.int64(3), float("nan")], "c": (np.inf, -np.inf),
-              "d": np.array([1.5, np.nan]), "e": None, "f": True, "g": "ü", "h": np.bool_(True)}  # fmt: skip
+    result = {
+        "a": np.float32(0.5), "b": [np.int64(3), float("nan")], "c": (np.inf, -np.inf),
+        "d": np.array([1.5, np.nan]), "e": None, "f": True, "g": "ü", "h": np.bool_(True),
+    }  # fmt: skip
     found, arrays = unpack(pack(result))
     assert arrays == []
     assert found == {"a": 0.5, "b": [3, "NaN"], "c": ["Infinity", "-Infinity"],
