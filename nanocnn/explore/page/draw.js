@@ -44,7 +44,7 @@ export function mount(element) {
 
 /** Paper, tools, and beside the paper the digit as it is read. */
 function drawing() {
-  const canvas = make("canvas", {id: "paper", width: SIZE, height: SIZE, tabIndex: 0});
+  const canvas = make("canvas", {id: "paper", width: SIZE, height: SIZE});
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", "Paper to draw a digit on, with mouse, pen or finger. "
     + "Without one, choose an image or a test digit below.");
@@ -220,13 +220,30 @@ async function showRead() {
   }
   const {h, w, c} = imageShape(array.shape);
   const first = c === 1 ? array.data : array.data.filter((_, i) => i % c === 0);
-  const kind = c === 1 && array.whole[0] >= 0 ? "image" : "diverging";
-  paintArray(read, first, h, w, array.whole, {kind});
+  if (c === 3 && array.whole[0] >= 0) {
+    paintColours(array, h, w);
+  } else {
+    const kind = c === 1 && array.whole[0] >= 0 ? "image" : "diverging";
+    paintArray(read, first, h, w, array.whole, {kind});
+  }
   const {digit, prediction} = source.info;
   read.setAttribute("aria-label", `The digit as the network reads it, ${h} by ${w} pixels.`);
   if (paper && !flying && prediction) {
     follow(digit, {data: first, h, w, most: array.whole[1] || 1});
   }
+}
+
+/** An image of red, green and blue. */
+function paintColours({data, whole}, h, w) {
+  [read.width, read.height] = [w, h];
+  const context = read.getContext("2d");
+  const image = context.createImageData(w, h);
+  const most = whole[1] > 1 ? 255 : 1;
+  for (let i = 0; i < h * w; i++) {
+    const rgb = [0, 1, 2].map((k) => Math.round((255 * data[3 * i + k]) / most));
+    image.data.set([...rgb, 255], 4 * i);
+  }
+  context.putImageData(image, 0, 0);
 }
 
 /** A vector that holds a square image is shown as one. */

@@ -111,6 +111,16 @@ function adopt(result, arrays = []) {
   if (isNew) {
     emit("change", source.info);
   }
+  if (info.training !== undefined && info.training !== result.training) {
+    describeAgain().catch((error) => emit("error", error));
+  }
+}
+
+/** Formulas depend on the mode. */
+async function describeAgain() {
+  const {model} = await source.call("describe");
+  source.model.layers.forEach((layer, i) => Object.assign(layer, model.layers[i]));
+  emit("change", source.info);
 }
 
 /** The address says what the server has. */
@@ -321,7 +331,8 @@ async function restart() {
 
 /** Arrays of a version that is not known yet: ask for the state. */
 async function catchUp(version) {
-  if (version !== undefined && version > source.info.version) {
+  const isFollowed = source.running || source.live; // by the poll, not by each answer
+  if (version > source.info.version && !isFollowed) {
     await source.call("state", {}).catch(() => {});
   }
 }
