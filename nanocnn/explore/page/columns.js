@@ -56,9 +56,10 @@ export function request(column) {
   return asked;
 }
 
-/** Images are shown as ink on paper, all else in colours around 0. */
+/** Images, also moved and turned ones, are ink on paper, all else has colours around 0. */
 export function kindOf({layer, total}, what, whole) {
-  return !layer && what === "x" && total === 1 && whole[0] >= 0 ? "image" : "diverging";
+  const isImage = layer ? layer.random && !layer.rate && what === "y" : what === "x";
+  return isImage && total === 1 && whole[0] >= 0 ? "image" : "diverging";
 }
 
 /** Select a column, and its cell that stands out most (in this channel, if one is given). */

@@ -47,7 +47,8 @@ export async function mount(element) {
     }
   });
   if (!selected()) {
-    await choose(columns()[1] || columns()[0], {push: false});
+    const first = columns().find(({layer}) => layer?.count) || columns().at(-1);
+    await choose(first, {push: false});
   } else if (!fromCell(selected().shape, state.cell()) && !state.get("weight")) {
     await choose(selected(), {push: false, view: state.get("view")});
   }

@@ -133,6 +133,15 @@ function mirror() {
 
 /** What the address asks for and the server has not. */
 async function follow() {
+  try {
+    await bring();
+  } catch (error) {
+    mirror();
+    throw error;
+  }
+}
+
+async function bring() {
   const [digit, label, training] = ["digit", "label", "training"].map((name) => state.get(name));
   const text = (value) => (value === null || value === undefined ? null : String(value));
   if (source.static || !session) {

@@ -169,7 +169,7 @@ function enlarge(direction) {
 
 function showViews({column, view, shape, request, channel}) {
   const {layer, name} = column;
-  parts.title.textContent = `${name || "input"}: ${title(view, request.what, shape, channel)}`;
+  parts.title.textContent = `${name || "input"}: ${title(column, view, request.what, shape, channel)}`;
   const views = viewsOf(column);
   const key = `${name}:${views.join()}`;
   if (parts.views.dataset.key !== key) {
@@ -189,11 +189,12 @@ function showViews({column, view, shape, request, channel}) {
 
 const LABELS = {y: "output y", z: "sum z"};
 
-function title(view, what, shape, channel) {
+function title({layer}, view, what, shape, channel) {
   const {h, w, c} = maps(shape);
   if (view.startsWith("param:")) {
     const name = what.replace(/^param:/, "").replace(/^grad:/, "d");
-    return shape.length > 1 ? `${name} of filter ${channel}` : name;
+    const unit = layer.reach.kind === "all" ? "unit" : "filter";
+    return shape.length > 1 ? `${name} of ${unit} ${channel}` : name;
   }
   return h * w > 1 && c > 1 ? `${what}, map ${channel} of ${c}` : `${what}, ${shapeText(shape)}`;
 }
