@@ -168,48 +168,49 @@ export function uses(layer, name, index) {
   return places.map((to) => ({from: reach.kind === "same" ? to : null, to}));
 }
 
-/** The region of a layer's input that a region of its output is computed from. */
-export function before(layer, region) {
+const span = ([start, stop]) => Array.from({length: stop - start}, (_, i) => start + i);
+
+/** The places on the input, an axis each, that these places of the output are computed from. */
+function before(layer, places) {
   const {reach, input_shape: shape} = layer;
-  const whole = everything(shape);
+  const whole = everything(shape).map(span);
   switch (reach.kind) {
     case "window": {
-      const spans = [0, 1].map((axis) => {
-        const start = under(reach, axis, region[axis][0], 0);
-        const stop = under(reach, axis, region[axis][1] - 1, reach.size[axis] - 1) + 1;
-        return clipped(start, stop, shape[axis]);
+      const seen = [0, 1].map((axis) => {
+        const found = places[axis].flatMap((i) =>
+          span([0, reach.size[axis]]).map((k) => under(reach, axis, i, k)));
+        return [...new Set(found)].filter((i) => i >= 0 && i < shape[axis]);
       });
-      return [...spans, reach.channels === "all" ? whole[2] : region[2]];
+      return [...seen, reach.channels === "all" ? whole[2] : places[2]];
     }
     case "same":
-      return region;
+      return places;
     case "reshape": {
-      if (!region.every(([start, stop]) => stop - start === 1)) return whole;
-      const cell = unflat(flat(region.map(([start]) => start), layer.output_shape), shape);
-      return cell.map((i) => [i, i + 1]);
+      if (!places.every((each) => each.length === 1)) return whole;
+      return unflat(flat(places.flat(), layer.output_shape), shape).map((i) => [i]);
     }
     case "channel":
-      return [...whole.slice(0, 2), region[region.length - 1]];
+      return [...whole.slice(0, 2), places[places.length - 1]];
     case "row":
-      return [...region.slice(0, -1), whole[whole.length - 1]];
+      return [...places.slice(0, -1), whole[whole.length - 1]];
     default:
       return whole;
   }
 }
 
-/** A span cut to an axis; one that lies in the padding becomes the border's cell. */
-function clipped(start, stop, count) {
-  const from = Math.min(Math.max(start, 0), count - 1);
-  return [from, Math.max(from + 1, Math.min(stop, count))];
-}
-
-/** The receptive field of a region of layer `place`: {layer name, "" for the image: region}. */
+/**
+ * The receptive field of a region of the output of layer `place`: {layer name, "" for the image:
+ * region}. Where it sees nothing but padding, the layers before are not among them.
+ */
 export function field(model, place, region) {
   const layers = layersOf(model);
   const regions = {};
+  let places = region.map(span);
   for (let at = place; at >= 0; at--) {
-    region = before(layers[at], region);
-    regions[at ? layers[at - 1].name : ""] = region;
+    places = before(layers[at], places);
+    if (places.some((each) => !each.length)) break;
+    const name = at ? layers[at - 1].name : "";
+    regions[name] = places.map((each) => [Math.min(...each), Math.max(...each) + 1]);
   }
   return regions;
 }
