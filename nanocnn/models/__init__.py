@@ -10,7 +10,9 @@ Start reading at step.py, one training step. plan.py and stages.py say in which 
 passes.py which passes are captured as programs; inference.py is the pass that predicts; inputs.py,
 sources.py, measure.py, run.py, history.py and interrupts.py serve the training. shards.py is a step
 in shards, on one process or several, with shard.py, gradients.py and split_update.py. record.py,
-worked_example.py and formulas.py make the trace of one pass.
+worked_example.py and formulas.py make the trace of one pass; reach.py (receptive fields), update.py
+with update_formulas.py (one optimizer step) and samples.py (what each sample does) add to it: all
+these are public in `nanocnn.trace`.
 """
 
 from ..common.names import names_of

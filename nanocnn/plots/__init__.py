@@ -7,14 +7,17 @@ markers, areas in hatches, and maps run from dark to light.
 
 from ..models.drawing import network
 from .explain import grad_cam, saliency
+from .film import FilmstripRecorder, filmstrip
 from .inside import GradientRecorder, activations, filters, gradient_flow
 from .mechanics import im2col, network_pass
 from .results import confusion_matrix, prediction_grid, training_curves
 
 __all__ = [
+    "FilmstripRecorder",
     "GradientRecorder",
     "activations",
     "confusion_matrix",
+    "filmstrip",
     "filters",
     "grad_cam",
     "gradient_flow",

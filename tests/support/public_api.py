@@ -40,6 +40,8 @@ MODEL = model()
 TRACE = MODEL.trace(X, Y)
 STEP = trace.optimizer_step(MODEL, X, Y)
 RECORDER = plots.GradientRecorder(1)
+FILM = plots.FilmstripRecorder(X[0], every=1)
+MODEL.fit(X, Y, verbose=0, callbacks=FILM)
 HISTORY = MODEL.fit(X, Y, verbose=0, callbacks=RECORDER)
 SAMPLE = str(files("nanocnn.data") / "sample")
 PHOTO = np.pad(np.zeros((9, 3)), 9, constant_values=255.0)
@@ -138,6 +140,7 @@ EXAMPLES = {
     "SwapEMAWeights": dict(swap_on_epoch=True),
     "TensorBoard": dict(log_dir="logs", update_freq="batch"),
     "TerminateOnNaN": {},
+    "plots.FilmstripRecorder": dict(image=X[0], label=1, layer="conv2d"),
     "plots.GradientRecorder": {},
     "Sequential": dict(layers=[], name="thing", seed=1, dtype="float32", kernels="reference"),
     "Sequential.__call__": dict(x=X, training=True),
@@ -214,6 +217,7 @@ EXAMPLES = {
     "NumpyArrayIterator.__getitem__": dict(idx=0),
     "plots.activations": dict(model=MODEL, image=X[0]),
     "plots.confusion_matrix": dict(y_true=Y, y_pred=Y, class_names=["a", "b", "c"]),
+    "plots.filmstrip": dict(recorder=FILM, path="a.png"),
     "plots.filters": dict(model=MODEL, layer="conv2d", most=2),
     "plots.grad_cam": dict(model=MODEL, image=X[0], label=1, layer="conv2d"),
     "plots.gradient_flow": dict(source=RECORDER),
