@@ -212,6 +212,21 @@ def test_a_float64_model_is_left_as_it_was(kernels):
     assert np.array_equal(x, distinct(IMAGES))
 
 
+def test_only_the_arrays_that_are_named_are_checked():
+    model = model_of("reference", Flatten(), Dense(K), loss="mse")
+    x, y = distinct(IMAGES), distinct((N, K))
+    everything = {array.name: array for array in check(model, x, y).arrays}
+    (found,) = check(model, x, y, arrays=["dense/bias"]).arrays
+    assert (found.name, found.analytic) == ("dense/bias", everything["dense/bias"].analytic)
+    names = [array.name for array in check(model, x, y, arrays=("input", "dense/kernel")).arrays]
+    assert names == ["input", "dense/kernel"]
+    with pytest.raises(ValueError, match="unknown name in arrays 'dense/bia'; did you mean"):
+        check(model, x, y, arrays=["dense/bia"])
+    for wrong in ([], "input", 7):
+        with pytest.raises(ValueError, match="arrays="):
+            check(model, x, y, arrays=wrong)
+
+
 def test_an_l2_penalty_is_not_part_of_what_is_checked(rng):
     model = model_of("reference", Flatten(), Dense(K, kernel_regularizer=L2(0.1)), loss="mse")
     assert check(model, distinct(IMAGES), distinct((N, K)))
