@@ -68,7 +68,11 @@ class Explorer(Callback):
         """Make what sessions need of a model, in the thread that trains it."""
         from .digits import Digits
 
-        self._copy = copy(model)
+        try:
+            self._copy = copy(model)
+        except TypeError as error:  # a loss that is a function of one's own
+            text = f"Explorer: readers get copies of the model, and this one has none: {error}"
+            raise ValueError(text) from error
         self._digits = Digits(self._copy, self.x, self.y)
         self._recorder = Recorder(model, SHARE)
         if self._server is not None:

@@ -99,7 +99,11 @@ class Training(Watched):
             if self._recorder.model is not self.session.model:
                 self.running = False
             else:
-                self._batch()
+                try:
+                    self._batch()
+                except BaseException:  # such as a MemoryError: the worker tells the reader
+                    self._pause()
+                    raise
         return self.running
 
     def scrub(self, step: Any) -> None:

@@ -168,7 +168,7 @@ def test_a_loss_that_is_nan_is_shown():
         explorer.close()
 
 
-def test_a_model_of_ones_own_loss_and_layer_can_be_watched(explorer):
+def test_a_model_with_a_layer_of_ones_own_and_no_accuracy_can_be_watched(explorer):
     class Twice(Dense):
         def forward(self, x, training=False):
             return 2 * super().forward(x, training)
@@ -176,18 +176,23 @@ def test_a_model_of_ones_own_loss_and_layer_can_be_watched(explorer):
         def backward(self, dy, need_dx=True):
             return super().backward(2 * dy, need_dx)
 
-    def own(y_true, y_pred):
-        return ((y_true - y_pred) ** 2).mean(axis=-1), 2 * (y_pred - y_true) / y_pred.shape[-1]
-
     model = Sequential([Input((12, 10, 1)), Flatten(), Twice(1)], kernels="reference")
-    try:
-        model.compile("sgd", own)
-        model.train_on_batch(X, Y)
-    except ValueError:
-        model.compile("sgd", "mean_squared_error")
+    model.compile("sgd", "mean_squared_error")
     model.fit(X, Y, verbose=0, callbacks=explorer)
     curves = explorer._recorder.curves
     assert math.isnan(curves.accuracies[-1]) and math.isfinite(curves.losses[-1])
+    session = explorer._make_session()
+    assert type(session.model.layers[-1]) is Twice
+    session.close()
+
+
+def test_a_loss_that_is_a_function_is_refused_before_the_first_step(explorer):
+    model = small_model()
+    model.compile("sgd", lambda y_true, y_pred: ((y_true - y_pred) ** 2).mean(axis=-1))
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="Explorer: readers get copies of the model"):
+        model.fit(X, np.eye(10)[Y], verbose=0, callbacks=explorer)
+    assert all(map(np.array_equal, before, model.get_weights())) and explorer.url == ""
 
 
 def test_samples_that_do_not_fit_are_refused_before_the_first_step():

@@ -161,6 +161,19 @@ def test_a_loss_that_is_nan_pauses_with_a_message(training, session):
     assert training.recorder.step == 3
 
 
+def test_an_error_in_a_step_pauses_and_is_told(session, monkeypatch):
+    def fail(*_):
+        raise MemoryError("no memory for this batch")
+
+    session.call(session.training.control, "step")
+    monkeypatch.setattr(session.training._feed, "batch", fail)
+    session.call(session.training.control, "start")
+    deadline = time.monotonic() + 60
+    while not session.problem and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert session.problem == "no memory for this batch" and not session.training.running
+
+
 def test_scrubbing_shows_the_weights_of_a_step_and_loses_nothing(training, session):
     advance(training, 8)
     last, version = bits(session.model), session.version
