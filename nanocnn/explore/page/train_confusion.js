@@ -1,11 +1,11 @@
-/** The confusion matrix of the test digits: on demand, and after each epoch. */
+/** The confusion matrix of the test digits: on demand, after each epoch and at a pause. */
 import {source} from "nanocnn/source.js";
 import {confusion} from "nanocnn/tables.js";
 import {button, el, part, say} from "nanocnn/widgets.js";
 
 /** The matrix with its button; `failed(text)` says what went wrong. */
 export function mountConfusion(failed) {
-  const known = {epoch: null, step: null, busy: false};
+  const known = {epoch: null, step: null, running: false, busy: false};
   const count = async () => {
     if (known.busy) {
       return;
@@ -31,11 +31,12 @@ export function mountConfusion(failed) {
     el("div", {class: "toolbar"}, update, when), holder);
   return {
     element,
-    show({epoch, step, at}) {
+    show({epoch, step, at, running}) {
       element.hidden = !source.session.tests;
       const ended = known.epoch !== null && epoch > known.epoch && at === null;
-      Object.assign(known, {epoch, now: step});
-      if (!element.hidden && (ended || known.step === null)) {
+      const paused = known.running && !running;
+      Object.assign(known, {epoch, running, now: step});
+      if (!element.hidden && (ended || paused || known.step === null)) {
         known.step ??= step;
         count();
       }
