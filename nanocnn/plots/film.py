@@ -18,7 +18,7 @@ from .style import INK, PAPER, Array, finite_range, new_figure, one_image, show_
 
 PICTURES, FILMS = (".png", ".svg", ".pdf"), (".gif", ".mp4")
 FRAMES = 200  # of a film, at most
-CLASSES = 10  # that are named below their bars, at most
+CLASSES = 10  # that are all named below their bars; of more, five
 ROW = 0.72  # inches
 LEAD = "#56B4E9"  # the largest output
 PAUSE = 2.0  # seconds that a film shows its last frame
@@ -177,7 +177,7 @@ class _Frame:
     def name_classes(self) -> None:
         """Write the numbers of the classes below their bars."""
         K = len(self.drawn)
-        every = -(-K // CLASSES)
+        every = 1 if K <= CLASSES else -(-K // 5)
         places = list(range(0, K, every))
         self.bars.set_xticks(places, [str(k) for k in places], fontsize=8)
         self.bars.set_xlabel("class", fontsize=9)
