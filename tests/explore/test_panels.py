@@ -1,60 +1,49 @@
 """The panels to change and to train a network, used in a real browser."""
 
-import shutil
+from contextlib import ExitStack
 from time import monotonic
 
 import numpy as np
 import pytest
 
-from nanocnn.explore import server
 from nanocnn.explore.digits import Digits
 from nanocnn.explore.recorder import Recorder
+from nanocnn.explore.server import serve
 from nanocnn.explore.session import Session
 from nanocnn.explore.watched import Following
+from support.browser import chromium, opened
 from support.explored import TESTS, small, weights
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SECONDS = 20  # that the page may take, on a busy machine
 
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs Debian's chromium")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def show(browser):
     """`show(hash)` opens the page of a small network: (page, session)."""
-    opened = []
+    with ExitStack() as stack:
 
-    def open_page(address, prepare=lambda session: None, width=1400):
-        model, sessions, errors = small(), [], []
-        digits = Digits(model, tests=TESTS)
+        def open_page(address, prepare=lambda session: None, width=1400, **options):
+            model, sessions = small(), []
+            digits = Digits(model, tests=TESTS)
 
-        def make():
-            sessions.append(Session(model, digits))
-            prepare(sessions[-1])
-            return sessions[-1]
+            def make():
+                sessions.append(Session(model, digits))
+                prepare(sessions[-1])
+                return sessions[-1]
 
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        page.set_default_timeout(1000 * SECONDS)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        opened.append((server.serve(make, open=False), page, errors))
-        page.goto(opened[-1][0].url + address)
-        page.wait_for_selector("html[data-ready='1']")
-        return page, sessions[-1]
+            url = stack.enter_context(serve(make, open=False)).url + address
+            size = {"width": width, "height": 900}
+            page = stack.enter_context(opened(browser, url, viewport=size, **options))
+            page.set_default_timeout(1000 * SECONDS)
+            return page, sessions[-1]
 
-    yield open_page
-    for exploration, page, errors in opened:
-        page.close()
-        exploration.close()
-        assert errors == []
+        yield open_page
 
 
 def until(page, expression):
@@ -113,13 +102,13 @@ def test_a_filter_is_switched_off_and_on_by_keyboard(show):
 
 
 def test_arrow_keys_choose_a_weight_and_what_is_no_number_is_refused_in_words(show):
-    page, session = show("#panel=edit&layer=dense&weight=kernel:0,4")
+    page, session = show("#panel=edit&layer=dense&weight=kernel:0,4", refusals=True)
     before = weights(session)
     has(page, "#weight-title", "dense/kernel[0, 4]")
     page.focus("#edit-map")
-    for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowUp"):
+    for key in ("ArrowUp", "ArrowDown", "ArrowDown", "ArrowRight", "ArrowRight", "ArrowUp"):
         page.keyboard.press(key)
-    has(page, "#weight-title", "dense/kernel[6, 4]")  # 6 x 6 x 3 cells, channel 0
+    has(page, "#weight-title", "dense/kernel[24, 4]")  # row 1, column 2 of 6 x 6 x 3
     page.fill("#weight-value", "seven")
     page.press("#weight-value", "Enter")
     has(page, "#edit-status", "expected")
@@ -164,7 +153,7 @@ def test_the_digits_that_excite_a_filter_are_found_and_loaded(show):
 
 
 def test_a_training_starts_pauses_and_goes_back_by_keyboard(show):
-    page, session = show("#panel=train&layer=conv2d")
+    page, session = show("#panel=train&layer=conv2d", refusals=True)  # of steps just forgotten
     before = weights(session)
     page.focus("#train-start")
     page.keyboard.press("Enter")
@@ -188,7 +177,7 @@ def test_a_training_starts_pauses_and_goes_back_by_keyboard(show):
 
 
 def test_settings_count_from_the_next_step_and_bad_ones_are_refused_in_words(show):
-    page, session = show("#panel=train")
+    page, session = show("#panel=train", refusals=True)
     page.wait_for_selector("#batch-size")
     page.select_option("#optimizer", "sgd")
     page.fill("#learning-rate", "0.125")
