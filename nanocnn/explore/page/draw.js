@@ -13,6 +13,7 @@ import * as picker from "nanocnn/picker.js";
 const SIZE = 280; // of the paper, in its own pixels
 const SENT = 140; // of what is sent: enough for 28 x 28
 const BRUSH = 22;
+const FRAME = 16; // ms
 let strokes = []; // {erase, points: [[x, y], ...]}; or "clear"
 let base = null; // canvas with the digit that was there before the first stroke
 let paper = null; // 2d context
@@ -180,7 +181,9 @@ async function send() {
     say(error.message, true);
   } finally {
     flying = false;
-    if (isStale) {
+    if (isStale && performance.now() - start > FRAME) {
+      send();
+    } else if (isStale) {
       requestAnimationFrame(send);
     }
   }

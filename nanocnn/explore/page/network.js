@@ -10,6 +10,7 @@ import {
 import {choose, columns, kindOf, request, selected, shows} from "nanocnn/columns.js";
 import {around, field, outputs} from "nanocnn/reach.js";
 import {make} from "nanocnn/dom.js";
+import {say} from "nanocnn/message.js";
 
 // Of the maps of all columns, in CSS pixels: the first one with which they fit beside each other.
 const SIZES = [
@@ -197,6 +198,7 @@ async function paint(column) {
     array = await source.array(asked);
   } catch (error) {
     array = {missing: error.message};
+    say(error.message, true);
   }
   if (view.turn !== turn) { // asked again since
     return;

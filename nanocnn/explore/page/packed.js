@@ -1,4 +1,4 @@
-/** The binary form of answers, and the data of a saved page. */
+/** The binary form of answers, parts of arrays, and the data of a saved page. */
 
 const TYPES = {
   float32: Float32Array, float64: Float64Array, uint8: Uint8Array, bool: Uint8Array,
@@ -74,7 +74,7 @@ function answer(result, find, action, body, requests) {
 }
 
 /** The part of an array that an index names: per axis null, a number or [start, stop]. */
-export function part(whole, index) {
+function part(whole, index) {
   const {shape, data} = whole;
   const ranges = shape.map((n, axis) => {
     const at = index[axis] ?? null;
@@ -93,4 +93,31 @@ export function part(whole, index) {
   }
   const left = kept.filter((n, axis) => typeof (index[axis] ?? null) !== "number");
   return {...whole, data: out, shape: left, fullShape: shape};
+}
+
+/** A promise in a cache of a larger part of the array, or undefined. */
+export function covering(cache, {layer, what, index}) {
+  for (const [key, promise] of index ? cache : []) {
+    const other = JSON.parse(key);
+    const covers = (at, axis) => {
+      const from = other.index?.[axis] ?? null;
+      const [start, stop] = range(at);
+      return from === null || (Array.isArray(from) && start >= from[0] && stop <= from[1]);
+    };
+    if (other.layer === layer && other.what === what && index.every(covers)) {
+      return promise.then((array) => ({...array, outer: other.index}));
+    }
+  }
+  return undefined;
+}
+
+const range = (at) => (at === null ? [0, Infinity] : Array.isArray(at) ? at : [at, at + 1]);
+
+/** The part of `array`, which is itself the part `outer` of the whole. */
+export function inner(array, {index}) {
+  const moved = index.map((at, axis) => {
+    const start = array.outer?.[axis]?.[0] ?? 0;
+    return at === null ? null : Array.isArray(at) ? at.map((v) => v - start) : at - start;
+  });
+  return {...part(array, moved), fullShape: array.fullShape};
 }

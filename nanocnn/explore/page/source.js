@@ -1,7 +1,7 @@
 /** Where the numbers come from: requests to the server, or the data inside a saved page. */
 
 import {state} from "nanocnn/state.js";
-import {base64, base64url, bytes, part, saved, unpack} from "nanocnn/packed.js";
+import {base64, base64url, bytes, covering, inner, saved, unpack} from "nanocnn/packed.js";
 
 const CHANGES = ["digit", "label", "mode", "edit", "undo", "reset", "scrub"];
 const QUIET = ["state", "run"]; // polls: what is in view does not wait for them
@@ -198,33 +198,6 @@ async function flush() {
   }
 }
 
-/** A larger part of the same array that is here or asked for, or undefined. */
-function covering({layer, what, index}) {
-  for (const [key, promise] of index ? cache : []) {
-    const other = JSON.parse(key);
-    const covers = (at, axis) => {
-      const from = other.index?.[axis] ?? null;
-      const [start, stop] = range(at);
-      return from === null || (Array.isArray(from) && start >= from[0] && stop <= from[1]);
-    };
-    if (other.layer === layer && other.what === what && index.every(covers)) {
-      return promise.then((array) => ({...array, outer: other.index}));
-    }
-  }
-  return undefined;
-}
-
-const range = (at) => (at === null ? [0, Infinity] : Array.isArray(at) ? at : [at, at + 1]);
-
-/** The part of `array`, which is itself the part `outer` of the whole. */
-function inner(array, {index}) {
-  const moved = index.map((at, axis) => {
-    const start = array.outer?.[axis]?.[0] ?? 0;
-    return at === null ? null : Array.isArray(at) ? at.map((v) => v - start) : at - start;
-  });
-  return {...part(array, moved), fullShape: array.fullShape};
-}
-
 async function poll() {
   if (lost) {
     await source.start().then(() => emit("back"), () => {});
@@ -299,7 +272,7 @@ export const source = {
   /** An array of the current version: a promise of {data, shape, whole, fullShape}. */
   array(request) {
     const key = JSON.stringify(request);
-    const whole = cache.has(key) ? null : covering(request);
+    const whole = cache.has(key) ? null : covering(cache, request);
     if (whole) {
       cache.set(key, whole.then((array) => (array.missing ? array : inner(array, request))));
     }

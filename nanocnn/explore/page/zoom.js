@@ -169,7 +169,8 @@ function enlarge(direction) {
 
 function showViews({column, view, shape, request, channel}) {
   const {layer, name} = column;
-  parts.title.textContent = `${name || "input"}: ${title(column, view, request.what, shape, channel)}`;
+  const about = title(column, view, request.what, shape, channel);
+  parts.title.textContent = `${name || "input"}: ${about}`;
   const views = viewsOf(column);
   const key = `${name}:${views.join()}`;
   if (parts.views.dataset.key !== key) {
