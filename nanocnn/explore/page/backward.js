@@ -108,7 +108,8 @@ async function shares(layer, cell, names, shareOf, heads, caption) {
   }
   return [
     termTable(terms, heads, caption),
-    ledger([`sum over ${terms.length} outputs`, about(total(terms), 5)], result(layer, cell, dx)),
+    ledger(terms.length > 1 && [`sum over ${terms.length} outputs`, about(total(terms), 5)],
+      result(layer, cell, dx)),
   ];
 }
 

@@ -208,7 +208,8 @@ export function sourceText(where) {
       pre.textContent = (await sources.get(where.function)).text;
     } catch (error) {
       sources.delete(where.function);
-      pre.textContent = `${error.message}`;
+      if (source.static) details.replaceWith(say(title));
+      else pre.textContent = error.message;
     }
   };
   details.addEventListener("toggle", () => {

@@ -100,7 +100,7 @@ async function extremesOf(layer) {
 
 /** The server knows all; without its help, what is small enough is searched here. */
 async function search(layer) {
-  if (known.asks && !source.static) {
+  if (known.asks) {
     try {
       known.all ??= source.call("largest", {});
       const {layers} = await known.all;
