@@ -88,10 +88,16 @@ function remember() {
     folds().forEach((fold, i) => {
       if (open[i] && !isOpen(fold)) (fold.querySelector("summary") ?? fold).click();
     });
-    if (answer?.childNodes.length) panel.querySelector(".answer")?.replaceWith(answer);
+    if (answer?.hasChildNodes()) panel.querySelector(".answer")?.append(...outdated(answer));
     if (e) panel.querySelector("#nudge-e")?.setAttribute("value", e);
     if (place >= 0) stops()[place]?.focus({preventScroll: true});
   };
+}
+
+/** What an answer said, with a note that it is of earlier numbers. */
+function outdated(answer) {
+  const note = el("p", {class: "quiet outdated"}, "This was before the last change.");
+  return answer.querySelector(".outdated") ? [...answer.children] : [note, ...answer.children];
 }
 
 /** The content for what the state says: [elements]. */
