@@ -7,18 +7,22 @@ import {make} from "nanocnn/dom.js";
 import {say} from "nanocnn/message.js";
 
 const MOST = 40; // classes with a bar
-const rows = [];
+const rows = []; // of outputs
+const dots = []; // radio buttons of labels
 let summary = null;
 
 /** Build the bars. */
 export function mount(element) {
-  const {labels = []} = source.session;
+  const labels = source.info.label === null ? [] : source.session.labels;
   const count = Math.min(MOST, source.info.prediction.length);
-  const isLabelled = source.info.label !== null && source.info.label !== undefined;
+  const isEach = labels.length === source.info.prediction.length; // a class an output
   const group = make("fieldset", {className: "bars", id: "answer"},
-    make("legend", {}, isLabelled ? "Answer; the dot marks the true label" : "Answer"));
+    make("legend", {}, isEach ? "Answer; the dot marks the true label" : "Answer"));
   for (let k = 0; k < count; k++) {
-    group.append(row(labels[k] ?? String(k), k, isLabelled && count > 1));
+    group.append(row(isEach ? labels[k] : String(k), k, isEach));
+  }
+  if (labels.length && !isEach) {
+    group.append(make("div", {className: "toolbar"}, "True label", ...labels.map(choice)));
   }
   summary = make("p", {id: "summary", className: "note"});
   summary.setAttribute("aria-live", "polite");
@@ -30,19 +34,28 @@ export function mount(element) {
   show();
 }
 
-function row(name, k, isChoice) {
-  const fill = make("div", {className: "fill"});
-  const number = make("span", {className: "number"});
-  const box = make(isChoice ? "label" : "div", {className: "bar", data: {class: k}});
+/** A radio button for the true label k. */
+function dot(name, k) {
   const radio = make("input", {type: "radio", name: "label", value: k, disabled: source.static});
   radio.setAttribute("aria-label", `true label ${name}`);
   radio.addEventListener("change", () => {
     source.isLabelChosen = true;
     state.set({label: k}, {push: true});
   });
-  box.append(isChoice ? radio : "", make("span", {className: "name"}, name),
+  dots.push(radio);
+  return radio;
+}
+
+/** For a model of one output and two classes. */
+const choice = (name, k) => make("label", {}, dot(name, k), name);
+
+function row(name, k, isChoice) {
+  const fill = make("div", {className: "fill"});
+  const number = make("span", {className: "number"});
+  const box = make(isChoice ? "label" : "div", {className: "bar", data: {class: k}});
+  box.append(isChoice ? dot(name, k) : "", make("span", {className: "name"}, name),
     make("div", {className: "track"}, fill), number);
-  rows.push({box, radio, fill, number, name});
+  rows.push({box, fill, number, name, isChoice});
   return box;
 }
 
@@ -78,18 +91,19 @@ function show() {
   const best = values.indexOf(Math.max(...values));
   const isShare = values.every((v) => v >= 0 && v <= 1.0001);
   const most = isShare ? 1 : Math.max(1e-30, ...values.map(Math.abs));
-  rows.forEach(({box, radio, fill, number}, k) => {
+  dots.forEach((radio, k) => {
+    radio.checked = k === label;
+  });
+  rows.forEach(({box, fill, number, isChoice}, k) => {
     const v = values[k];
     fill.style.transform = `scaleX(${Number.isFinite(v) ? Math.abs(v) / most : 0})`;
     number.textContent = isShare ? `${(100 * v).toFixed(v > 0.9995 || v < 0.0005 ? 0 : 1)} %`
       : short(v);
     number.title = text(v, source.model.dtype);
     box.classList.toggle("best", k === best);
-    box.classList.toggle("true", k === label);
-    radio.checked = k === label;
+    box.classList.toggle("true", isChoice && k === label);
   });
-  const name = (k) => rows[k]?.name ?? String(k);
-  const read = values.length > 1 && best >= 0 ? `Read as ${name(best)}. ` : "";
+  const read = rows[best]?.isChoice ? `Read as ${rows[best].name}. ` : "";
   summary.textContent = `${read}Loss ${short(Number(loss), 4)}.`;
   summary.title = text(Number(loss), source.model.dtype);
 }

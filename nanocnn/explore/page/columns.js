@@ -2,7 +2,7 @@
 
 import {state} from "nanocnn/state.js";
 import {source} from "nanocnn/source.js";
-import {fromCell, maps, toCell} from "nanocnn/grid.js";
+import {fromCell, maps, side, toCell} from "nanocnn/grid.js";
 
 const FEW = 16384; // numbers that a column of maps shows at first;
 const MAPS = 24; // so many maps are shown all,
@@ -57,9 +57,10 @@ export function request(column) {
 }
 
 /** Images, also moved and turned ones, are ink on paper, all else has colours around 0. */
-export function kindOf({layer, total}, what, whole) {
+export function kindOf({layer, total, shape}, what, whole) {
   const isImage = layer ? layer.random && !layer.rate && what === "y" : what === "x";
-  return isImage && total === 1 && whole[0] >= 0 ? "image" : "diverging";
+  const isGrey = total === 1 || (!layer && side(shape) > 0);
+  return isImage && isGrey && whole[0] >= 0 ? "image" : "diverging";
 }
 
 /** Select a column, and its cell that stands out most (in this channel, if one is given). */

@@ -3,7 +3,7 @@
 import {state} from "nanocnn/state.js";
 import {source} from "nanocnn/source.js";
 import {paint as paintArray} from "nanocnn/colours.js";
-import {maps} from "nanocnn/grid.js";
+import {maps, side} from "nanocnn/grid.js";
 import {base64} from "nanocnn/packed.js";
 import {make} from "nanocnn/dom.js";
 import {say} from "nanocnn/message.js";
@@ -26,7 +26,7 @@ let small = null;
 
 /** Build the panel. */
 export function mount(element) {
-  element.append(make("h2", {}, "Digit"));
+  element.append(make("h2", {}, source.session.can_draw ? "Digit" : "Sample"));
   if (source.session.can_draw && !source.static) {
     element.append(...drawing());
     dropping(element);
@@ -222,6 +222,7 @@ async function showRead() {
     return;
   }
   const {h, w, c} = imageShape(array.shape);
+  read.hidden = h * w === 1;
   const first = c === 1 ? array.data : array.data.filter((_, i) => i % c === 0);
   if (c === 3 && array.whole[0] >= 0) {
     paintColours(array, h, w);
@@ -251,8 +252,7 @@ function paintColours({data, whole}, h, w) {
 
 /** A vector that holds a square image is shown as one. */
 function imageShape(shape) {
-  const side = shape.length === 1 ? Math.sqrt(shape[0]) : 0;
-  return side > 1 && Number.isInteger(side) ? {h: side, w: side, c: 1} : maps(shape);
+  return side(shape) ? {h: side(shape), w: side(shape), c: 1} : maps(shape);
 }
 
 /** A digit that did not come from the paper is put onto it, to be drawn on. */

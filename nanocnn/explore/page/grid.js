@@ -7,6 +7,12 @@ import {flat, inside, unflat} from "nanocnn/reach.js";
 export const NUMBERED = 28; // from this size on a cell has its number in it
 const LONG = 40; // longer vectors stand in several columns
 
+/** The side of a square image whose pixels are a vector, or 0. */
+export function side(shape) {
+  const root = shape.length === 1 ? Math.sqrt(shape[0]) : 0;
+  return root >= 7 && Number.isInteger(root) ? root : 0;
+}
+
 /** h, w and c of an array's shape: maps of one channel each; a vector is 1 x 1 maps. */
 export function maps(shape) {
   if (shape.length === 3) {

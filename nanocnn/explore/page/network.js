@@ -5,7 +5,7 @@ import {source} from "nanocnn/source.js";
 import {count, shape as shapeText, short, text} from "nanocnn/numbers.js";
 import {legend} from "nanocnn/colours.js";
 import {
-  columnLayout, fit, fromCell, hit, maps, outline, paintGrid, point, toCell,
+  columnLayout, fit, fromCell, hit, maps, outline, paintGrid, point, side, sized, toCell,
 } from "nanocnn/grid.js";
 import {choose, columns, kindOf, request, selected, shows} from "nanocnn/columns.js";
 import {around, field, outputs} from "nanocnn/reach.js";
@@ -105,7 +105,8 @@ function build(column) {
 
 /** "Conv2D relu, 28 × 28 × 20, 520 parameters" */
 function about({layer, shape}) {
-  const kind = layer ? [layer.kind, layer.activation].filter(Boolean).join(" ") : "digit";
+  const own = source.session.can_draw ? "digit" : "sample";
+  const kind = layer ? [layer.kind, layer.activation].filter(Boolean).join(" ") : own;
   const sizes = shapeText(shape).replaceAll(" ", "\u00a0");
   const lines = [kind, sizes, layer?.count ? `${count(layer.count)} parameters` : ""];
   return lines.filter(Boolean).join("\n");
@@ -143,12 +144,15 @@ function more(column) {
 /** Lay out a column's canvases; their geometry is in data attributes too. */
 function arrange(column) {
   const view = views.get(column);
-  view.grid = columnLayout(column.shape, column.count, size);
+  const across = column.layer ? 0 : side(column.shape);
+  view.grid = across
+    ? sized({h: 1, w: 1, count: column.count, cell: 4 * size.scale, gap: 0, columns: across})
+    : columnLayout(column.shape, column.count, size);
   fit(view.values, view.grid);
   fit(view.marks, view.grid);
-  const {h, w, cell, gap, columns: across, count: shown} = view.grid;
+  const {h, w, cell, gap, columns: perRow, count: shown} = view.grid;
   view.box.style.setProperty("--row", `${cell + gap}px`);
-  Object.assign(view.values.dataset, {h, w, size: cell, gap, across, count: shown});
+  Object.assign(view.values.dataset, {h, w, size: cell, gap, across: perRow, count: shown});
 }
 
 function listen(column, canvas) {

@@ -9,19 +9,21 @@ import {say} from "nanocnn/message.js";
 
 const SHOWN = 40;
 let list = null;
+let noun = "";
 
 /** Build the choice; the digits are asked for when it is opened. */
 export function mount(element) {
   const {labels = [], tests} = source.session;
+  noun = source.session.can_draw ? "test digit" : "sample";
   const option = (value, label) => make("option", {value}, label);
   const by = make("select", {id: "pick-by"},
     option("random", "at random"), option("hardest", "hardest"), option("wrong", "read wrong"),
     ...labels.map((label, k) => option(`class:${k}`, `class ${label}`)));
-  by.setAttribute("aria-label", "Which digits of the test set");
+  by.setAttribute("aria-label", `Which ${noun}s`);
   const again = make("button", {type: "button", id: "pick-again"}, "Show");
   list = make("div", {className: "maps", id: "picks"});
   const box = make("details", {id: "picker"},
-    make("summary", {}, `Pick one of ${count(tests)} test digits`),
+    make("summary", {}, `Pick one of ${count(tests)} ${noun}s`),
     make("div", {className: "toolbar"}, by, again), list);
   const load = () => pick(by.value).catch((error) => say(error.message, true));
   by.addEventListener("change", load);
@@ -40,9 +42,9 @@ async function pick(by) {
   list.replaceChildren(...indices.map((index, i) => {
     const canvas = make("canvas", {});
     paint(canvas, data.subarray(i * size, (i + 1) * size), h, w, [0, 255], {kind: "image"});
-    const isWrong = predicted[i] !== labels[i];
-    const about = `Test digit ${index}: a ${labels[i]}, read as ${predicted[i]}, `
-      + `loss ${short(Number(losses[i]))}`;
+    const isWrong = labels && predicted[i] !== labels[i];
+    const known = labels ? `: a ${labels[i]}, read as ${predicted[i]}` : "";
+    const about = `${noun} ${index}${known}, loss ${short(Number(losses[i]))}`;
     const button = make("button", {
       type: "button", className: `pick${isWrong ? " wrong" : ""}`, title: about,
       data: {digit: `test:${index}`},
