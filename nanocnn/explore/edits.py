@@ -98,13 +98,8 @@ class Edits:
     def _rate(self, layer: Layer, given: dict[str, Any]) -> Callable[[], None]:
         if not isinstance(layer, Dropout):
             raise ValueError(f"layer {layer.name!r} has no rate, expected a Dropout")
-        before = layer.rate
-        self._set_rate(layer, body.number(given, "rate", 0, 1))
-        return lambda: self._set_rate(layer, before)
-
-    def _set_rate(self, layer: Dropout, rate: float) -> None:
-        layer.rate = rate
-        self.model._make_plan()  # captured passes have the old rate
+        before, layer.rate = layer.rate, body.number(given, "rate", 0, 1)
+        return lambda: setattr(layer, "rate", before)
 
 
 def weight(layer: Layer, given: dict[str, Any]) -> Array:
@@ -117,7 +112,7 @@ def weight(layer: Layer, given: dict[str, Any]) -> Array:
 
 
 def _assign(array: Array, index: tuple[int, ...], value: Any) -> Callable[[], None]:
-    before = array[index].copy()
+    before = array[index]  # a NumPy scalar: no view
     array[index] = value
     return lambda: array.__setitem__(index, before)
 

@@ -133,7 +133,7 @@ def _quotient(
 ) -> dict[str, float]:
     """The losses before and after, and the central difference; the weight keeps its bits."""
     array = model.get_layer(layer).weights[name]
-    value = array[index].copy()
+    value = array[index]  # a NumPy scalar: no view
     before, losses, at = session.record(model).loss, [], []
     try:
         for by in (e, -e):
