@@ -78,12 +78,18 @@ def set_digit(session: Session, given: dict[str, Any]) -> Answer:
     return _with_picture(session, given)
 
 
+class Upload(BytesIO):
+    """An image file that a page has sent; messages about it begin with its name."""
+
+    name = "the image"
+
+
 def set_image(session: Session, given: dict[str, Any]) -> Answer:
     """Show the digit in an image file, whose bytes are given["file"]."""
     file = body.need(body.mapping(given, "image", ("file",)), "file")
     if not isinstance(file, bytes):
         raise ValueError(f"file={file!r:.80}, expected the bytes of an image file")
-    session.show_pixels(read_digit(BytesIO(file)), "image")
+    session.show_pixels(read_digit(Upload(file)), "image")
     return _with_picture(session, {})
 
 

@@ -1,7 +1,6 @@
 """Where the digits of a page come from: drawings, image files, and the test digits."""
 
 import os
-from copy import deepcopy
 from functools import cache
 from math import isqrt, prod
 from typing import Any
@@ -19,6 +18,7 @@ from ..models.plan import last_activation
 from ..models.predictor import UNIT_RANGE
 from ..models.sequential import Sequential
 from ..presets import labels_for
+from .original import Original
 
 MOST = 10_000  # test digits that are used
 DIGITS = 10
@@ -50,7 +50,7 @@ class Digits:
     ) -> None:  # fmt: skip
         model._build_for(x) if x is not None else model._require_built()
         if not model._compiled:
-            model = deepcopy(model)
+            model = Original(model).copy()
             give_loss(model)
         self.can_draw = tuple(n for n in model.input_shape if n != 1) in ((28, 28), (784,))
         self.classes = class_count(model)

@@ -16,6 +16,7 @@ from ..models.sequential import Sequential
 from ..models.worked_example import Trace
 from .digits import Digits, give_loss, target
 from .edits import Edits
+from .original import Original
 from .training import Training
 from .watched import Watched
 from .worker import Worker
@@ -38,7 +39,7 @@ class Session(Worker):
     def __init__(self, model: Sequential, digits: Digits | None = None) -> None:
         if not isinstance(model, Sequential):
             raise ValueError(f"model={model!r:.80}, expected a Sequential")
-        self._loaded, self._kernels, self._class = model.snapshot(), model.kernel_set, type(model)
+        self._original = Original(model)
         self.version = self.weights_version = 0
         self.training_mode, self.seed = False, 0
         self.picture: Array = np.zeros((28, 28), np.uint8)  # of the digit
@@ -58,7 +59,7 @@ class Session(Worker):
 
     def reset(self) -> None:
         """Go back to the model as it was loaded."""
-        self.model = self._class.from_snapshot(self._loaded, self._kernels)
+        self.model = self._original.copy()
         self.given_loss = give_loss(self.model)
         self.edits = Edits(self.model)
         self.changed(weights=True)

@@ -19,6 +19,7 @@ def state(session: Session) -> dict[str, Any]:
     return {
         "version": session.version, "label": session.label, "digit": session.digit,
         "training": session.training_mode, "seed": session.seed,
+        "running": session.training.running,
         "prediction": [float(value) for value in outputs[:MOST_OUTPUTS]],
         "loss": trace.loss, "penalty": trace.penalty, "edits": len(edits),
         "off": {name: sorted(off) for name, off in edits.off.items() if off},

@@ -52,6 +52,7 @@ BODIES = {
     "run": {"since": -1},
     "history": {"name": "conv2d/kernel", "of": "weights"},
     "kept": {"step": 0, "name": "conv2d/kernel", "index": [None, None, 0, [0, 2]]},
+    "kept": {"step": 0, "name": "conv2d/kernel", "index": [0, None, 0, [1, 3]]},
     "scrub": {"step": 0, "arrays": REQUESTS},
 }
 EDITS = [
@@ -162,7 +163,7 @@ def test_messages_name_the_value_the_place_and_what_was_expected(session):
         ("download", {"format": "exe"}, "unknown format 'exe'"),
         ("source", {"function": "__import__"}, "function='__import__', expected one of the"),
         ("source", {"function": "np"}, "function='np', expected one of the"),
-        ("image", {"file": b"not an image"}, "expected an image (PNG, JPEG, BMP, GIF)"),
+        ("image", {"file": b"not an image"}, "the image: expected an image (PNG, JPEG, BMP, GIF)"),
         ("image", {}, "file is missing"),
         ("step", WEIGHT | {"name": "x"}, "layer 'conv2d' has the weights: kernel, bias"),
         ("excites", {"layer": "conv2d", "channel": 3}, "channel=3, expected an integer from 0 to"),

@@ -171,6 +171,21 @@ def test_the_label_has_the_form_that_the_loss_takes(loss):
         assert np.isfinite(ask(session, "accuracy")["loss"])
 
 
+def squared(y_true, y_pred):
+    return ((y_true - y_pred) ** 2).sum(axis=1)
+
+
+def test_a_loss_and_a_metric_of_ones_own_go_with_the_model():
+    model = made("plain", None)
+    model.compile("sgd", squared, metrics=[lambda y_true, y_pred: y_pred.max(axis=1)])
+    y = np.eye(10)[TESTS[1][:20]]
+    with session_of(model, TESTS[0][:20], y) as session:
+        expected = model.trace(TESTS[0][3:4], y[3:4], training=False)
+        assert ask(session, "digit", test=3)["loss"] == expected.loss
+        assert ask(session, "describe")["model"]["loss"]["function"] == ""
+        assert ask(session, "accuracy")["loss"] > 0
+
+
 def test_logits_are_told_as_such():
     loss = nanocnn.SparseCategoricalCrossentropy(from_logits=True)
     model = Sequential([Input(IMAGE), Flatten(), Dense(10)])

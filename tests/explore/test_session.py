@@ -74,6 +74,20 @@ def test_two_sessions_and_the_model_do_not_see_each_other(model):
         two.close()
 
 
+def test_a_session_goes_on_from_where_the_training_of_the_model_is():
+    model = small()
+    model.fit(*TESTS, epochs=1, batch_size=250, verbose=0)
+    with session_of(model) as session:
+        for _ in range(2):  # again after a reset
+            assert ask(session, "state")["step"] == 4
+            session.call(session.model.fit, *TESTS, 250, 1, 0)
+            trained = weights(session)
+            ask(session, "reset")
+        model.fit(*TESTS, epochs=1, batch_size=250, verbose=0)
+        assert trained == [array.tobytes() for array in model.get_weights()]
+        assert trained != weights(session)
+
+
 def test_the_version_counts_up_at_every_change_and_at_nothing_else(session):
     def version():
         return ask(session, "state")["version"]

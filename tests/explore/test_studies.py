@@ -161,9 +161,11 @@ def test_a_training_runs_pauses_and_is_scrubbed_back(session):
     first = weights(session)
     ask(session, "train", do="start", batch_size=16)
     deadline = monotonic() + 60
+    assert ask(session, "state")["running"]
     while (run := ask(session, "run"))["step"] < 8 and monotonic() < deadline:
         ask(session, "digit", pixels_of(TESTS[0][run["step"]]))  # the reader goes on looking
     run, found = answer(session, "train", {"do": "pause"})
+    assert not ask(session, "state")["running"]
     assert not run["running"] and run["step"] >= 8 and run["message"] is None
     assert len(found) == 4 and found[0].tolist() == list(range(1, run["step"] + 1))
     assert ask(session, "state")["step"] == run["step"]
@@ -171,6 +173,8 @@ def test_a_training_runs_pauses_and_is_scrubbed_back(session):
     assert counts.shape == (len(steps), len(edges) - 1)
     cut = {"step": 0, "name": "conv2d/kernel", "index": [None, None, 0, [0, 2]]}
     _, (kernel,) = answer(session, "kept", cut)
+    _, (kept,) = answer(session, "kept", {"step": 0, "name": "conv2d/kernel", "index": None})
+    assert kept.tobytes() == first[0]
     state, (part,) = answer(
         session, "scrub", {"step": 0, "arrays": [{"layer": "dense", "what": "param:bias"}]}
     )
