@@ -11,18 +11,17 @@ The module itself can be called. Needs starlette and uvicorn: pip install "nanoc
 
 import builtins
 import sys
+import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..common.files import check_writable, path_name
 from ..common.terminal import say
 from ..common.validate import flag
 from ..models import Sequential
-from .exploration import Exploration
+from .exploration import Exploration, SavedPage
 from .explorer import Explorer
 
 if TYPE_CHECKING:
@@ -56,7 +55,8 @@ def explore(
     open        whether to open a browser; None: unless in a notebook, which shows the page itself
     block       whether to return only when Ctrl-C is pressed; None: in scripts, but not in a
                 notebook or an interactive interpreter
-    save        write one HTML file with the pass of x[0] instead, which needs no server
+    save        write one HTML file with the pass of x[0] instead, which needs no server; the
+                folder must exist. A notebook shows it
     raw_pixels  the model takes pixels as 0 to 255, not as 0 to 1
     data        folder with MNIST's files, for the digits to test and to train with
     train       start to train at once
@@ -71,9 +71,14 @@ def explore(
         if value is not None:
             flag(value, name)
     flag(train, "train")
+    if save is not None:
+        _only_for_servers(port=port != 0, host=host != "127.0.0.1", block=block, train=train)
+        from . import single
+
+        path = single.check_path(save)
     make = _sessions(model, x, y, raw_pixels, data, train)
     if save is not None:
-        return _save(make, path_name(save, "save"))
+        return _save(make, path, bool(open))
     from .server import serve
 
     notebook = _in_notebook()
@@ -107,17 +112,26 @@ def _sessions(
     return make
 
 
-def _save(make: Any, path: str) -> Exploration:
+def _only_for_servers(**given: object) -> None:
+    """ValueError for an argument that says nothing of a saved page."""
+    for name, value in given.items():
+        if value:
+            raise ValueError(f"{name} with save: a saved page has no server, expected no {name}")
+
+
+def _save(make: "Callable[[], Session]", path: str, open: bool) -> Exploration:
     """Write one file; the page that it holds."""
     from . import single
 
-    check_writable(path)
     session = make()
     try:
         single.save(session, path)
     finally:
         session.close()
-    return Exploration(Path(path).resolve().as_uri())
+    saved = SavedPage(path)
+    if open:
+        webbrowser.open(saved.url)
+    return saved
 
 
 def _in_notebook() -> bool:

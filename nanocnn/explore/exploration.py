@@ -1,13 +1,16 @@
-"""`Exploration`: a page that is shown, and how to end it."""
+"""`Exploration`: a page that is shown, and how to end it; `SavedPage`: one in a file."""
 
 import atexit
 import threading
 from collections.abc import Callable
 from html import escape
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 HEIGHT = 900  # pixels, of the page in a notebook
+STYLE = f'width="100%" height="{HEIGHT}" style="border: 1px solid #8888"'
+MOST_SHOWN = 20 * 2**20  # bytes of a file that a notebook takes in
 
 
 class Exploration:
@@ -60,7 +63,25 @@ class Exploration:
     def _repr_html_(self) -> str:
         url = escape(self.url)
         return (
-            f'<iframe src="{url}" title="nanocnn explore" width="100%" height="{HEIGHT}" '
-            'style="border: 1px solid #8888"></iframe>'
+            f'<iframe src="{url}" title="nanocnn explore" {STYLE}></iframe>'
             f'<p><a href="{url}" target="_blank" rel="noopener">Open the page in a tab</a></p>'
+        )
+
+
+class SavedPage(Exploration):
+    """A page in a file. A notebook shows the file itself: it is there without file and server."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path).resolve()
+        super().__init__(self.path.as_uri())
+
+    def _repr_html_(self) -> str:
+        # Pages from a server may not frame files, so the file's text is in the notebook.
+        link = f'<p>Saved as <a href="{escape(self.url)}">{escape(str(self.path))}</a></p>'
+        if not self.path.is_file() or self.path.stat().st_size > MOST_SHOWN:
+            return link
+        text = escape(self.path.read_text(encoding="utf-8"))
+        return (
+            f'<iframe srcdoc="{text}" sandbox="allow-scripts" title="nanocnn explore" {STYLE}>'
+            f"</iframe>{link}"
         )

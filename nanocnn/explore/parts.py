@@ -98,7 +98,7 @@ def _select(
         return Part(np.empty(0, np.float32), {"missing": f"{request.what}: {NONE}"})
     key = request.layer or "", request.what
     if key not in ranges:
-        ranges[key] = _range(array)
+        ranges[key] = value_range(array)
     about = {"whole": ranges[key], "full_shape": list(array.shape)}
     return Part(cut(array, request.at, request.place), about)
 
@@ -156,7 +156,7 @@ def cut(array: Array, index: tuple[int | slice, ...] | None, place: str) -> Arra
     return np.asarray(array[index])
 
 
-def _range(array: Array) -> list[float] | None:
+def value_range(array: Array) -> list[float] | None:
     """The least and the largest finite number."""
     if array.dtype.kind == "f":
         finite = np.isfinite(array)

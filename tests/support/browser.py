@@ -1,4 +1,7 @@
-"""Debian's Chromium, driven by Playwright, for tests of the page."""
+"""A browser for the tests of pages: Chromium, led by Playwright, or a skip that says why not.
+
+With NANOCNN_REQUIRE_BROWSER=1, as in .ci/run, a test without a browser fails instead.
+"""
 
 import os
 import shutil
@@ -6,47 +9,69 @@ from contextlib import contextmanager
 
 import pytest
 
-REQUIRED = "NANOCNN_BROWSER"  # set to "required", tests fail instead of being skipped
+NAMES = "chromium", "chromium-browser", "google-chrome"
 
 
-def _missing(what):
-    if os.environ.get(REQUIRED) == "required":
-        pytest.fail(f"{what}, and ${REQUIRED} is 'required'")
-    pytest.skip(what)
+def find():
+    """The path of the browser, or None."""
+    given = os.environ.get("NANOCNN_CHROMIUM")
+    return given or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def _missing(reason):
+    if os.environ.get("NANOCNN_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"NANOCNN_REQUIRE_BROWSER=1, but {reason}")
+    pytest.skip(reason)
 
 
 @contextmanager
-def chromium():
-    """A browser; skips the test, with the reason, where there is none."""
+def launched(**options):
+    """A browser, closed at the end; skips the test where there is none."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
         _missing("playwright is not installed: extra [test-browser]")
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    path = find()
     if path is None:
-        _missing("there is no chromium: apt-get install chromium")
+        _missing(f"there is no browser: none of {', '.join(NAMES)}, and no NANOCNN_CHROMIUM")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"], **options)
         try:
             yield browser
         finally:
             browser.close()
 
 
-@contextmanager
-def opened(browser, url, refusals=False, **options):
-    """A page of the browser at `url`; errors of its scripts fail the test.
+class Tab:
+    """A tab that collects what the page complains of; `page` is Playwright's."""
 
-    refusals  whether the server may refuse what the page asks for (the browser logs an error)
-    """
-    context = browser.new_context(**{"viewport": {"width": 1400, "height": 1000}, **options})
-    page, errors = context.new_page(), []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda line: line.type == "error" and errors.append(line.text))
-    page.goto(url)
-    page.wait_for_selector("html[data-ready='1']")
-    try:
-        yield page
-        assert not [each for each in errors if not (refusals and "status of 400" in each)], errors
-    finally:
-        context.close()
+    def __init__(self, browser, width=1400, height=1000, **options):
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height}, reduced_motion="reduce", **options
+        )
+        self.page, self.complaints, self.asked = self.context.new_page(), [], []
+        self.page.set_default_timeout(30_000)
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+
+    def _heard(self, message):
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    def open(self, url):
+        """Load an address and wait until all in view is there."""
+        self.page.goto(url)
+        self.settle()
+        return self.page
+
+    def settle(self):
+        """Wait until no answer is missing and the page was painted."""
+        self.page.wait_for_selector("html[data-ready='1']", state="attached")
+        self.page.wait_for_function(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => "
+            "done(document.documentElement.dataset.ready === '1'))))"
+        )
+
+    def close(self):
+        self.context.close()

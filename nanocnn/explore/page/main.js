@@ -14,7 +14,9 @@ const PARTS = { // fetched while the session is made
   "panel-edit": () => import("nanocnn/edit.js"), "panel-train": () => import("nanocnn/train.js"),
   "panel-tour": () => import("nanocnn/tours.js"),
 };
-const PANELS = ["cell", "edit", "train", "tour"];
+const ONLY_LIVE = ["edit", "train"]; // panels that a saved page has not
+const PANELS = ["cell", "edit", "train", "tour"]
+  .filter((name) => !source.static || !ONLY_LIVE.includes(name));
 const $ = (id) => document.getElementById(id);
 
 function header() {
@@ -28,6 +30,9 @@ function header() {
 /** Tabs as in the ARIA practices: arrows move, one tab stop. */
 function tabs() {
   const buttons = PANELS.map((name) => $(`tab-${name}`));
+  ONLY_LIVE.forEach((name) => {
+    $(`tab-${name}`).hidden = source.static;
+  });
   const show = () => {
     const panel = state.get("panel") === "weights" ? "cell" : state.get("panel");
     const open = PANELS.includes(panel) ? panel : "cell";

@@ -39,39 +39,88 @@ export function base64url(data) {
 /** The bytes of base64, of either alphabet. */
 export function bytes(text) {
   const plain = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
-  return Uint8Array.from(plain, (letter) => letter.charCodeAt(0));
+  const data = new Uint8Array(plain.length);
+  for (let i = 0; i < data.length; i++) {
+    data[i] = plain.charCodeAt(i);
+  }
+  return data;
 }
 
 /**
- * The data of a saved page, or null: the element #explore-data holds the base64 of a packed
- * answer. Its result is that of the action `session` plus "calls": {"ACTION BODY-AS-JSON": result};
- * each array's description has "layer" and "what" besides, and the array is whole.
+ * The data of a saved page, or null: the element #explore-data holds, in base64, a packed answer
+ * that is gzipped, its bytes in planes. Its result is that of the action `session` plus "calls",
+ * {"ACTION BODY-AS-JSON": result}, and "stored", the arrays by name: {layer, what, shape, whole},
+ * with "array", the number of its numbers; or "outer", those of the vectors whose products it is;
+ * or "missing", why there is none.
  */
-export function saved() {
+export async function saved() {
   const element = document.getElementById("explore-data");
   if (!element) {
     return null;
   }
-  const {result, arrays} = unpack(bytes(element.textContent.trim()).buffer);
-  const find = ({layer, what}) => arrays.find((a) => a.layer === layer && a.what === what);
+  const {result, arrays} = unpack((await joined(bytes(element.textContent.trim()))).buffer);
+  element.remove();
+  const known = new Map(result.stored.map((each) => [`${each.layer}|${each.what}`, each]));
+  const find = ({layer, what}) => {
+    const entry = known.get(`${layer}|${what}`);
+    return entry && (entry.made ??= whole(entry, arrays));
+  };
   const call = async (...asked) => answer(result, find, ...asked);
   return {result, call};
+}
+
+const PLANES = 8; // as in single.py
+
+/** Gzipped planes of bytes as they were: byte k of plane j is byte j of word k. */
+async function joined(packed) {
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const planes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const data = new Uint8Array(planes.length);
+  const words = planes.length / PLANES;
+  for (let j = 0; j < PLANES; j++) {
+    for (let k = 0; k < words; k++) {
+      data[PLANES * k + j] = planes[j * words + k];
+    }
+  }
+  return data;
+}
+
+/** A stored array of its own shape. */
+function whole(entry, arrays) {
+  if (entry.missing) {
+    return array({...entry, shape: [0], dtype: "float32"}, new Float32Array(0));
+  }
+  if (!entry.outer) {
+    const {data, dtype} = arrays[entry.array];
+    return array({...entry, dtype}, data);
+  }
+  const [x, dz] = entry.outer.map((k) => arrays[k]);
+  const data = new x.data.constructor(x.data.length * dz.data.length);
+  for (let i = 0, k = 0; i < x.data.length; i++) {
+    for (let j = 0; j < dz.data.length; j++, k++) {
+      data[k] = x.data[i] * dz.data[j] + 0; // exact before it is rounded; a sum has no -0
+    }
+  }
+  return array({...entry, dtype: x.dtype}, data);
 }
 
 function answer(result, find, action, body, requests) {
   const found = (result.calls || {})[`${action} ${JSON.stringify(body)}`];
   if (action !== "arrays" && action !== "state" && found === undefined) {
-    throw new Error("This is a saved page; for this it needs nanocnn explore running.");
+    throw refusal("This is a saved page; for this it needs nanocnn explore running.");
   }
   const arrays = requests.map((request) => {
-    const whole = find(request);
-    if (!whole) {
-      throw new Error(`This saved page does not hold ${request.what} of ${request.layer}.`);
+    const all = find(request);
+    if (!all) {
+      throw refusal(`This saved page does not hold ${request.what} of ${request.layer}.`);
     }
-    return request.index ? part(whole, request.index) : whole;
+    return request.index && !all.missing ? part(all, request.index) : all;
   });
   return {...(found || {}), arrays};
 }
+
+/** An error as the server's are. */
+const refusal = (text) => Object.assign(new Error(text), {status: 400});
 
 /** The part of an array that an index names: per axis null, a number or [start, stop]. */
 function part(whole, index) {

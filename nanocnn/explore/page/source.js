@@ -6,7 +6,7 @@ import {base64, base64url, bytes, covering, inner, saved, unpack} from "nanocnn/
 const CHANGES = ["digit", "label", "mode", "edit", "undo", "reset", "scrub"];
 const QUIET = ["state", "run"]; // polls: what is in view does not wait for them
 const listeners = {};
-const stored = saved();
+const stored = await saved();
 let cache = new Map();
 let waiting = [];
 let session = "";
@@ -237,7 +237,8 @@ export const source = {
   /** Do an action; {...result, arrays: [{data, shape, whole, fullShape}]}. Errors: ServerError. */
   async call(action, body = {}, requests = []) {
     if (stored) {
-      return stored.call(action, body, requests);
+      busy(1);
+      return stored.call(action, body, requests).finally(() => busy(-1));
     }
     const raw = body instanceof Blob;
     const extra = CHANGES.includes(action) ? watchedRequests() : [];

@@ -39,7 +39,8 @@ function write(push) {
   clearTimeout(timer);
   timer = 0;
   const hash = format(fields);
-  if (hash === location.hash || (hash === "#" && !location.hash)) {
+  const isFramed = location.protocol === "about:"; // within a notebook: it has no address
+  if (isFramed || hash === location.hash || (hash === "#" && !location.hash)) {
     return;
   }
   try {
