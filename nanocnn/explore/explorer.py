@@ -13,7 +13,7 @@ from ..common.validate import flag, integer
 from .recorder import Recorder
 from .watched import Following, accuracy_of
 
-SHARE = 0.01  # of the training's time, for recording; readers take about as much
+SHARE = 0.005  # of the training's time, for recording; an open page takes about 1%
 
 if TYPE_CHECKING:
     from .exploration import Exploration

@@ -264,8 +264,8 @@ class Recorder:
     def names(self) -> list[str]:
         """The arrays that have distributions: "conv2d/kernel", ..."""
         entries = self.distributions.entries
-        found = dict.fromkeys(name.partition(":")[2] for _, each in entries for name in each.names)
-        return list(found)
+        names = entries[-1][1].names if entries else ()
+        return list(dict.fromkeys(name.partition(":")[2] for name in names))
 
     def history(self, name: str, of: str = "weights") -> tuple[Array, Array, Array]:
         """(steps (n,), edges (BINS+1,), counts (n, BINS)) of an array or of its gradients.
