@@ -58,8 +58,10 @@ def parser() -> ArgumentParser:
     preset = f"one of {', '.join(PRESETS)}"
     command(commands.check, "check the gradients of every layer", f"a saved model, or {preset}")
     sub = command(commands.explore, "see a network at work on a page in the browser")
-    sub.add_argument("model", metavar="MODEL", nargs="?", default="simple",
-                     help=f"a saved model, or {preset}, which it then trains (default: simple)")  # fmt: skip
+    sub.add_argument(
+        "model", metavar="MODEL", nargs="?", default="simple",
+        help=f"a saved model, or a network to train on the page, {preset} (default: simple)",
+    )  # fmt: skip
     sub.add_argument("--kernels", choices=KERNEL_SETS, default="fast", help=training.KERNELS_HELP)
     sub.add_argument("--data", metavar="FOLDER", help="folder with the four MNIST files (default: "
                      "$NANOCNN_DATA, or the 5,000 digits that come with nanocnn)")  # fmt: skip

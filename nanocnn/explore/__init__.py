@@ -15,6 +15,8 @@ import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
+from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -99,9 +101,13 @@ def _sessions(
     from .digits import Digits
     from .session import Session
 
-    model = copy(model)
-    digits_to_train, tests = (None, None) if data is None else mnist.load(data)
-    digits = Digits(model, x, y, raw_pixels=raw_pixels, tests=tests, train=digits_to_train)
+    train_digits, tests = (None, None) if data is None else mnist.load(path_name(data, "data"))
+    digits = Digits(model, x, y, raw_pixels=raw_pixels, tests=tests, train=train_digits)
+    model = copy(model)  # as it is now, whatever becomes of it
+    first = Session(model, digits)  # what does not fit is an error here, not on the page
+    first.close()
+    if train and not first.training.can_train:
+        raise ValueError("train=True, expected samples with labels: explore(model, x, y)")
 
     def make() -> Session:
         session = Session(model, digits)
@@ -121,7 +127,7 @@ def _only_for_servers(**given: object) -> None:
 
 def _save(make: "Callable[[], Session]", path: str, open: bool) -> Exploration:
     """Write one file; the page that it holds."""
-    from . import single
+    single = import_module(".single", __name__)
 
     session = make()
     try:

@@ -30,15 +30,16 @@ class Exploration:
     ) -> None:  # fmt: skip
         self.url, self.forget = url, forget
         self._close = close
-        self._closed = threading.Event()
+        self._closed, self._lock = threading.Event(), threading.Lock()
         atexit.register(self.close)
 
     def close(self) -> None:
         """End the server and all sessions, within a second. A second call does nothing."""
-        if not self._closed.is_set():
-            self._closed.set()
-            atexit.unregister(self.close)
-            self._close()
+        with self._lock:
+            if not self._closed.is_set():
+                atexit.unregister(self.close)
+                self._close()
+                self._closed.set()
 
     def wait(self) -> None:
         """Wait until it is closed. Ctrl-C closes it and raises KeyboardInterrupt."""

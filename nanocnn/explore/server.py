@@ -10,6 +10,7 @@ are looked up in a table made at the start: none leads to the file system.
 """
 
 import asyncio
+import errno
 import json
 import logging
 import socket
@@ -67,13 +68,14 @@ def serve(
     port          0 or None: any that is free
     open          also open a browser
 
-    Raises ValueError for a wrong argument, OSError for a port in use.
+    Raises ValueError for a wrong argument, also a host that is not this machine, and OSError for a
+    port in use.
     """
     open = flag(open, "open")
     server = _Server(make_session, _bind(host, 0 if port is None else port), host)
     server.thread.start()  # the socket already listens: a browser that comes early waits
-    if open:
-        webbrowser.open(server.url)
+    if open:  # in a thread: some browsers run in the terminal, or take long to start
+        threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
     return Exploration(server.url, server.close, server.readers.forget)
 
 
@@ -86,10 +88,15 @@ def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
+    except PermissionError as error:
+        raise ValueError(f"port={port}: not allowed, expected 0 or 1024 to 65535") from error
     except (OSError, UnicodeError) as error:
-        advice = ": it is in use or not allowed; use another, or 0 for any that is free"
-        why = getattr(error, "strerror", None) or error
-        raise OSError(f"cannot listen at host {host!r}, port {port}{advice} ({why})") from error
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            fix = "use another port, or 0 for one that is free"
+            raise OSError(f"port {port} of {host} is in use: {fix}") from error
+        raise ValueError(
+            f"host={host!r:.80}, expected an address of this machine such as '127.0.0.1' ({error})"
+        ) from error
 
 
 class _Server:

@@ -20,6 +20,7 @@ import pytest
 import nanocnn
 from nanocnn import Dense, ExponentialDecay, Flatten, Input, MeanSquaredError, Sequential, data
 from nanocnn.common.config import Checked, arguments
+from nanocnn.explore import Exploration
 from nanocnn.layers.augmentation import RandomTransform
 from nanocnn.losses import Loss
 from nanocnn.metrics import BinaryAccuracy, Precision
@@ -144,6 +145,8 @@ def use(made):
             used.fit(X, Y, epochs=2, validation_data=(X, Y), callbacks=made, verbose=0)
         finally:
             getattr(made, "close", bool)()  # an Explorer's page
+    if isinstance(made, Exploration):
+        made.close()
     if isinstance(made, Sequential):
         made.add(Dense(2))
     if isinstance(made, (nanocnn.Layer, nanocnn.Schedule, nanocnn.Optimizer, Loss, Sequential)):
@@ -174,7 +177,7 @@ def complaint(error, name, argument):
 THINGS = ("thing", "dense", "conv2d", "input_layer", "MeanSquaredError")
 ALSO = {
     "kernels": "kernel set", "name": "kernel set", "path": "model file", "filepath": "model file",
-    "y_pred": "y_true", "source": "the array",
+    "y_pred": "y_true", "source": "the array", "data": "mnist",
     "layers": "layer", "metrics": "metric", "validation_data": "validation",
 }  # fmt: skip
 
@@ -187,6 +190,7 @@ def place(tmp_path, monkeypatch, set_threads):
     monkeypatch.setattr("webbrowser.open", bool)
     data.idx.write("labels.idx", Y.astype("uint8"))
     MODEL.save("saved.npz")
+    monkeypatch.setattr(Exploration, "wait", Exploration.close)
 
 
 @pytest.fixture(autouse=True)

@@ -130,6 +130,7 @@ EXAMPLES = {
     "CosineDecay": dict(initial_learning_rate=0.1, decay_steps=10, warmup_target=1, warmup_steps=5),
     "PiecewiseConstantDecay": dict(boundaries=[5, 10], values=[0.1, 0.2, 0.3]),
     "CSVLogger": dict(filename="log.csv", separator=";"),
+    "explore": dict(model=MODEL, x=X, y=Y, open=False, block=False),
     "Explorer": dict(x=X, y=Y, open=False, port=0),
     "EarlyStopping": dict(baseline=1.0, **WATCH),
     "LambdaCallback": dict(on_epoch_end=lambda epoch, logs: None),
@@ -248,7 +249,7 @@ INTERNAL = [
     "data.lazy.*", "LazyImages.*",
     "metrics.FunctionMetric", "metrics.get_metrics", "metrics.ratio",
     "Nadam.*", "*.function", "losses.[A-Z]*", "FunctionLoss.*", "losses.get*", "losses.is_builtin",
-    "preprocessing.image.NumpyArrayIterator", "ImageDataGenerator.layers",
+    "preprocessing.image.NumpyArrayIterator", "ImageDataGenerator.layers", "explore.*",
 ]  # fmt: skip
 MORE_MODULES = ("backend", "utils", "kernels", "kernels.geometry", "losses", "metrics",
                 "preprocessing.image")  # fmt: skip
