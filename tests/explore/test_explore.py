@@ -76,7 +76,9 @@ def test_a_page_shows_the_numbers_of_trace(page):
             {"layer": layer.name, "what": what} for layer in model.layers[1:] for what in "xy"
         ] + [{"layer": "conv2d", "what": "grad:kernel"}]})  # fmt: skip
         picture = client.call("digit", {"test": 0})[1][-1][0]
-    trace = model.trace((picture / np.float32(255)).reshape(1, 28, 28, 1), np.array([7]))
+    trace = model.trace(
+        (picture / np.float32(255)).reshape(1, 28, 28, 1), np.array([7]), training=False
+    )
     expected = [getattr(layer, what)[0] for layer in trace.layers[1:] for what in "xy"]
     expected.append(trace["conv2d"].grads["kernel"])
     for (found, _), right in zip(arrays, expected, strict=True):
@@ -89,10 +91,11 @@ def test_readers_change_copies_of_the_model_as_it_was(rng):
     with explore(model, open=False, block=False) as page, Client(page) as client:
         client.call("session")
         kernel = model.get_layer("dense").params["kernel"]
-        kernel[0, 0] += 1  # after the call: the page does not see it
+        was = kernel[0, 0]
+        kernel[0, 0] = 5  # after the call: the page does not see it
         array = {"arrays": [{"layer": "dense", "what": "param:kernel", "index": [0, 0]}]}
-        assert client.call("arrays", array)[1][0][0] == kernel[0, 0] - 1
-        kernel[0, 0] -= 1
+        assert client.call("arrays", array)[1][0][0] == was
+        kernel[0, 0] = was
         change = {"kind": "weight", "layer": "dense", "name": "kernel", "index": [0, 0], "value": 9}
         client.call("edit", change)
         assert client.call("arrays", array)[1][0][0] == 9
