@@ -51,7 +51,6 @@ BODIES = {
     "train": {"do": "step", "learning_rate": 0.01, "optimizer": "sgd", "batch_size": 8, "since": 0},
     "run": {"since": -1},
     "history": {"name": "conv2d/kernel", "of": "weights"},
-    "kept": {"step": 0, "name": "conv2d/kernel", "index": [None, None, 0, [0, 2]]},
     "kept": {"step": 0, "name": "conv2d/kernel", "index": [0, None, 0, [1, 3]]},
     "scrub": {"step": 0, "arrays": REQUESTS},
 }
