@@ -231,6 +231,19 @@ def test_samples_of_ones_own_are_taken_as_the_model_takes_them():
                 ask(session, "digit", pixels_of(TESTS[0][0]))
 
 
+@pytest.mark.parametrize("kind", ["list", "memory-mapped"])
+def test_samples_may_be_whatever_fit_takes(kind, tmp_path):
+    x, y = np.divide(TESTS[0][:30], 255, dtype="f"), TESTS[1][:30]
+    given = x.tolist()
+    if kind == "memory-mapped":
+        np.save(tmp_path / "x.npy", x)
+        given = np.load(tmp_path / "x.npy", mmap_mode="r")
+    with session_of(small(), given, y.tolist()) as session:
+        assert ask(session, "digit", test=4)["label"] == y[4]
+        assert np.array_equal(arrays(session, (None, "x"))[0][..., 0], x[4])
+        assert np.array_equal(session.picture, TESTS[0][4])
+
+
 @pytest.mark.parametrize(("output", "y"), [
     (Dense(3), np.random.default_rng(1).random((20, 3))),
     (Dense(1), np.random.default_rng(1).random(20)),
