@@ -26,6 +26,7 @@ def state(session: Session) -> dict[str, Any]:
         "frozen": [layer.name for layer in layers if layer.weights and not layer.trainable],
         "rates": {layer.name: layer.rate for layer in layers if hasattr(layer, "rate")},
         "step": model.optimizer.iterations, "problem": session.problem,
+        "running": session.training.runs,
     }  # fmt: skip
 
 

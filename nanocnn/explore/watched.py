@@ -66,6 +66,11 @@ class Watched:
         self.session = session
 
     @property
+    def runs(self) -> bool:
+        """Whether the training goes on, here or in a script."""
+        return self.running
+
+    @property
     def can_train(self) -> bool:
         """Whether `control` does anything: whether there is something to train on."""
         return False
@@ -149,6 +154,11 @@ class Following(Watched):
         self._recorder, self._followed = recorder, -np.inf
         self._shown: tuple[Any, int] = None, -1  # model and step
         self._follow()
+
+    @property
+    def runs(self) -> bool:
+        """See `Watched`."""
+        return self._recorder.runs
 
     @property
     def recorder(self) -> Recorder:

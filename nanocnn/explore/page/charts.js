@@ -306,9 +306,9 @@ function usedBins(columns) {
 /** One column of the strip: as opaque as the root of the share of its fullest bin. */
 function heat(pen, column, used, edges, y, from, to) {
   const most = column.reduce((a, b) => Math.max(a, b), 1);
-  const [left, right] = [Math.floor(from), Math.max(Math.floor(from) + 1, Math.floor(to))];
+  const [left, right] = [Math.floor(from), Math.floor(to)]; // less than a pixel: left out
   for (let bin = used[0]; bin <= used[1]; bin++) {
-    if (column[bin] > 0) {
+    if (column[bin] > 0 && right > left) {
       const [low, high] = [Math.round(y(edges[bin])), Math.round(y(edges[bin + 1]))];
       pen.globalAlpha = 0.08 + 0.8 * Math.sqrt(column[bin] / most);
       pen.fillRect(left, high, right - left, Math.max(1, low - high));

@@ -4,7 +4,8 @@ import {source} from "nanocnn/source.js";
 import {bars, shareText} from "nanocnn/tables.js";
 import {debounced, el, part, say} from "nanocnn/widgets.js";
 
-const ROWS = [["answer", "answer"], ["loss", "loss of this digit"], ["accuracy", "accuracy"]];
+const ROWS = [["answer", "answer"], ["loss", "loss of this digit"], ["accuracy", "accuracy"],
+  ["test-loss", "loss of the test digits"]];
 
 /** The table of before and after with the bars of the answer. */
 export function mountEffects() {
@@ -21,7 +22,7 @@ export function mountEffects() {
       cells[name].after))));
   const element = part("edit-effects", "What it does", table, note);
   const probabilities = bars(element, {label: "Probabilities, before as an outline"});
-  const memory = {key: "", before: null, accuracy: null, measured: -1};
+  const memory = {key: "", before: null, unchanged: null, current: null, measured: -1};
   const measure = debounced(() => measureAccuracy(memory, cells), 400);
   return {
     element,
@@ -91,10 +92,12 @@ function showBars(probabilities, {before}, info) {
     info.edits && before ? before.prediction.map(Number) : null, info.label ?? null);
 }
 
-function showAccuracy(cells, {accuracy, before, current}) {
-  const number = (value) => (value === null || value === undefined ? "–" : shareText(value));
-  say(cells.accuracy.before, number(accuracy));
-  say(cells.accuracy.after, number(current));
+function showAccuracy(cells, {unchanged, current}) {
+  const share = (value) => (value === null || value === undefined ? "–" : shareText(value));
+  for (const [result, place] of [[unchanged, "before"], [current, "after"]]) {
+    say(cells.accuracy[place], share(result?.accuracy));
+    say(cells["test-loss"][place], lossText(result?.loss));
+  }
 }
 
 /** Asks for the accuracy of the network as it is; that of the unchanged one is kept. */
@@ -106,8 +109,8 @@ async function measureAccuracy(memory, cells) {
   const result = await source.call("accuracy").catch(() => null); // the next change asks again
   if (result) {
     memory.measured = result.version;
-    memory.current = result.accuracy;
-    memory.accuracy = edits || result.version !== version ? memory.accuracy : result.accuracy;
+    memory.current = result;
+    memory.unchanged = edits || result.version !== version ? memory.unchanged : result;
     say(document.getElementById("accuracy-title"),
       `accuracy (${count(result.count)} test digits)`);
     showAccuracy(cells, memory);

@@ -42,7 +42,7 @@ export function mount(element) {
   const scrub = mountScrub({control, ask: run.ask, failed});
   const curves = mountCurves();
   const layers = mountDistributions(run.ask);
-  const confusion = mountConfusion(failed);
+  const confusion = mountConfusion();
   element.append(controls.element,
     el("div", {class: "half"}, curves.element,
       part("train-back", "Back in time", scrub.element), confusion.element),
@@ -59,13 +59,17 @@ export function mount(element) {
   });
   const open = soon(() => visible() && run.ask());
   state.on(["panel", "layer"], open);
-  source.on("change", () => run.state()?.running || open());
+  source.on("change", ({running}) => {
+    if (!run.state()?.running) {
+      (running ? run.ask : open)(); // or it began elsewhere
+    }
+  });
   source.on("back", () => {
     run.forget();
     open();
   });
   new ResizeObserver(open).observe(element);
-  open();
+  (source.live || source.info.running ? run.ask : open)();
 }
 
 /** The two charts of loss and accuracy. */

@@ -3,9 +3,9 @@ import {source} from "nanocnn/source.js";
 import {confusion} from "nanocnn/tables.js";
 import {button, el, part, say} from "nanocnn/widgets.js";
 
-/** The matrix with its button; `failed(text)` says what went wrong. */
-export function mountConfusion(failed) {
-  const known = {epoch: null, step: null, running: false, busy: false};
+/** The matrix with its button. */
+export function mountConfusion() {
+  const known = {epoch: null, step: null, running: false, busy: false, refused: false};
   const count = async () => {
     if (known.busy) {
       return;
@@ -13,13 +13,12 @@ export function mountConfusion(failed) {
     known.busy = true;
     try {
       const {arrays} = await source.call("confusion");
-      const names = source.session.labels?.length ? source.session.labels
-        : Array.from({length: arrays[0].shape[0]}, (_, k) => `${k}`);
-      matrix.update(arrays[0].data, names);
+      matrix.update(arrays[0].data, source.session.labels);
       known.step = known.now;
       say(when, `at step ${known.step}`);
     } catch (error) {
-      failed(error.message);
+      known.refused = error.status === 400; // there are no classes to count
+      say(when, error.message);
     }
     known.busy = false;
   };
@@ -32,7 +31,7 @@ export function mountConfusion(failed) {
   return {
     element,
     show({epoch, step, at, running}) {
-      element.hidden = !source.session.tests;
+      element.hidden = !source.session.tests || !source.session.labels.length || known.refused;
       const ended = known.epoch !== null && epoch > known.epoch && at === null;
       const paused = known.running && !running;
       Object.assign(known, {epoch, running, now: step});

@@ -10,7 +10,7 @@ const FILTERS = 8; // rows
 /** The strip; `show(name, run)` brings it up to date. */
 export function mountFilm() {
   const film = {name: "", branch: null, shots: new Map(), busy: false};
-  const holder = el("div", {class: "film-holder"});
+  const holder = el("div");
   const note = el("p", {class: "note"});
   const strip = filmstrip(holder, {label: "Filters over time"});
   return {
@@ -26,6 +26,7 @@ export function mountFilm() {
         say(note, "");
       } else if (!film.busy) {
         film.busy = true;
+        holder.style.minHeight = `${40 * rows(plane) + 30}px`;
         await develop(film, plane, chosen(run.kept), strip, run.at);
         film.busy = false;
         say(note, `The first ${rows(plane)} ${plane.unit}s of ${name}`

@@ -35,12 +35,12 @@ export function watchRun(visible, told) {
   const plan = () => {
     clearTimeout(timer);
     const {running = false, live = false} = run.state ?? {};
-    const wait = running && visible() ? OFTEN : running || (live && visible()) ? SELDOM : 0;
+    const wait = running && visible() ? OFTEN : running || live ? SELDOM : 0;
     if (wait > 0 && !document.hidden) {
       timer = setTimeout(ask, wait);
     }
   };
-  document.addEventListener("visibilitychange", () => visible() && !document.hidden && ask());
+  document.addEventListener("visibilitychange", () => run.state && !document.hidden && ask());
   return {
     ask, curves: () => run.curves, speed: () => run.speed, state: () => run.state,
     forget() {
