@@ -19,14 +19,13 @@ def state(session: Session) -> dict[str, Any]:
     return {
         "version": session.version, "label": session.label, "digit": session.digit,
         "training": session.training_mode, "seed": session.seed,
-        "running": session.training.running,
+        "running": session.training.runs,
         "prediction": [float(value) for value in outputs[:MOST_OUTPUTS]],
         "loss": trace.loss, "penalty": trace.penalty, "edits": len(edits),
         "off": {name: sorted(off) for name, off in edits.off.items() if off},
         "frozen": [layer.name for layer in layers if layer.weights and not layer.trainable],
         "rates": {layer.name: layer.rate for layer in layers if hasattr(layer, "rate")},
         "step": model.optimizer.iterations, "problem": session.problem,
-        "running": session.training.runs,
     }  # fmt: skip
 
 
