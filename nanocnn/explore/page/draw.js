@@ -67,7 +67,7 @@ function drawing() {
   file.setAttribute("aria-label", "Image of a digit");
   const figure = (child, caption) => make("figure", {}, child, make("figcaption", {}, caption));
   setTimeout(() => erase(false));
-  return [make("div", {className: "papers"}, figure(canvas, "as drawn; or drop an image here"),
+  return [make("div", {className: "papers"}, figure(canvas, "as drawn, or drop an image"),
     figure(read, "as read")), tools];
 }
 
