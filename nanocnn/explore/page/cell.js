@@ -15,11 +15,12 @@ import {
   cellHere, here, positions, shapeAt, stepBackward, stepForward, strongest,
 } from "nanocnn/walk.js";
 import {extremesView, parseWeight, weightView} from "nanocnn/weight.js";
-import {el, labelled} from "nanocnn/widgets.js";
+import {debounced, el, labelled} from "nanocnn/widgets.js";
 
 export {stepBackward, stepForward};
 
 const WATCHED = ["layer", "view", "cell", "weight", "grad", "panel"];
+const PAUSE = 100; // ms after the last change of the numbers
 let panel = null;
 let drawn = ""; // the state that the panel shows
 let running = false;
@@ -35,7 +36,7 @@ export function mount(element) {
     if (moved && !changed.includes("weight") && state.get("weight")) state.set({weight: null});
     else render();
   });
-  source.on("change", render);
+  source.on("change", debounced(render, PAUSE)); // a stroke's next digit goes first
   render();
 }
 
@@ -57,8 +58,12 @@ async function render() {
     do {
       again = false;
       const key = WATCHED.map((name) => state.get(name)).join("|");
+      const {version} = source.info;
       const content = await view().catch((error) => [el("p", {class: "error"}, error.message)]);
-      if (!again) show(content, key);
+      if (!again) {
+        show(content, key);
+        panel.dataset.version = version;
+      }
     } while (again);
   } finally {
     running = false;
