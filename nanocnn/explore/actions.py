@@ -12,7 +12,7 @@ import numpy as np
 
 from ..common.errors import unknown
 from ..data.photo import fit_drawing, read_digit
-from . import body, runs, study
+from . import body, runs, study, tours
 from .parts import requests, select
 from .session import Session
 from .state import Answer, answer_with_arrays, description, state
@@ -25,14 +25,25 @@ EDIT_WORDS = "kind", "layer", "arrays", "name", "index", "value", "filter", "on"
 def open_session(session: Session, given: dict[str, Any]) -> Answer:
     """The model, what can be done with it, and the state."""
     body.mapping(given, "session", ())
-    digits = session.digits
+    digits, live = session.digits, session.training.live
     result = {
         "model": description(session), "can_draw": digits.can_draw,
         "can_train": session.training.can_train, "tests": digits.count,
         "labels": [str(label) for label in range(digits.classes)],
-        "live": session.training.live, **state(session),
+        "live": live, "tours": [] if live else list(tours.MODELS), "tour": session.tour,
+        **state(session),
     }  # fmt: skip
     return result, []
+
+
+def tour(session: Session, given: dict[str, Any]) -> Answer:
+    """Show the model of a guided tour, or the reader's again (null); the answer of `session`."""
+    body.mapping(given, "tour", ("name",))
+    name = body.name(given, "name", optional=True)
+    if name is not None and name not in tours.MODELS:
+        raise unknown("tour with a model of its own", name, tours.MODELS)
+    tours.show(session, name)
+    return open_session(session, {})
 
 
 def get_state(session: Session, given: dict[str, Any]) -> Answer:
@@ -154,7 +165,7 @@ def pick(session: Session, given: dict[str, Any]) -> Answer:
 
 
 ACTIONS: dict[str, Callable[[Session, dict[str, Any]], Answer]] = {
-    "session": open_session, "state": get_state, "describe": get_description,
+    "session": open_session, "tour": tour, "state": get_state, "describe": get_description,
     "arrays": get_arrays, "digit": set_digit, "image": set_image, "pick": pick,
     "label": set_label, "mode": set_mode, "edit": edit, "undo": undo, "reset": reset,
     "accuracy": study.accuracy, "confusion": study.confusion, "nudge": study.nudge,

@@ -22,6 +22,10 @@ from .watched import Watched
 from .worker import Worker
 
 FIRST_CHUNK, CHUNK, SECONDS = 32, 500, 0.8  # samples, and the time that predicting may take
+_OWN = (  # what the reader gets back after a tour
+    "_loaded", "_kernels", "_class", "model", "given_loss", "edits", "digits", "training", "_x",
+    "_y", "picture", "digit", "label", "training_mode", "seed",
+)  # fmt: skip
 _numbers = count(1)
 
 
@@ -31,7 +35,8 @@ class Session(Worker):
     digits  the samples to choose from, made for this model; sessions may share them. None: MNIST's
 
     Attributes of use to requests: `model`, the copy, another one after each `reset`; `digits`, the
-    samples; `version`, which counts up whenever an answer would be another; `edits`.
+    samples; `version`, which counts up whenever an answer would be another; `edits`; `tour`, the
+    name of the guided tour whose model stands in the place of the reader's, or None.
     All methods but `submit`, `call` and `close` are for the session's own thread.
     Raises ValueErrors for data that does not fit, RuntimeError for a model without weights.
     """
@@ -42,6 +47,8 @@ class Session(Worker):
         self._original = Original(model)
         self.version = self.weights_version = 0
         self.training_mode, self.seed = False, 0
+        self.tour: str | None = None
+        self._own: dict[str, Any] = {}
         self.picture: Array = np.zeros((28, 28), np.uint8)  # of the digit
         self.digit: dict[str, Any] = {}
         self.label: int | None = None
@@ -62,6 +69,22 @@ class Session(Worker):
         self.model = self._original.copy()
         self.given_loss = give_loss(self.model)
         self.edits = Edits(self.model)
+        self.changed(weights=True)
+
+    def lend(self, tour: str, model: Sequential, digits: Digits) -> None:
+        """Show another model with its digits, until `give_back`; a training pauses."""
+        self._own = {name: getattr(self, name) for name in _OWN}
+        self.tour, self.digits, self.training_mode, self.seed = tour, digits, False, 0
+        self._loaded, self._kernels, self._class = model.snapshot(), model.kernel_set, type(model)
+        self.reset()
+        self.training = Training(self)
+        self.show_sample(0)
+
+    def give_back(self) -> None:
+        """Show the reader's model again, as it was left."""
+        for name, value in self._own.items():
+            setattr(self, name, value)
+        self.tour, self._own = None, {}
         self.changed(weights=True)
 
     def changed(self, weights: bool = False) -> None:

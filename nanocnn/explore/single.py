@@ -68,7 +68,7 @@ def numbers(session: Session) -> bytes:
         body = {"function": function}
         calls[f"source {json.dumps(body, separators=(',', ':'))}"] = source(session, body)[0]
     result |= {"stored": stored, "calls": calls, "can_draw": False, "can_train": False, "tests": 0}
-    return pack(result | {"live": False}, arrays)
+    return pack(result | {"live": False, "tours": []}, arrays)
 
 
 def _stored(session: Session) -> tuple[list[dict[str, Any]], list[Array]]:

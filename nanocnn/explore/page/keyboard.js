@@ -17,6 +17,7 @@ const KEYS = [
   ["Enter", "on a map: to the large map, from there to the panel"],
   ["Escape", "back to the map in the row; close this"],
   ["1 2 3 4", "panels: cell, edit, train, tours"],
+  ["n p", "in a tour: next step, step before; Escape ends it"],
   ["?", "these keys"],
 ];
 const MOVES = {

@@ -1,6 +1,7 @@
 /** Where the numbers come from: requests to the server, or the data inside a saved page. */
 
 import {state} from "nanocnn/state.js";
+import {kept, reload, tourIn} from "nanocnn/resume.js";
 import {base64, base64url, bytes, covering, inner, saved, unpack} from "nanocnn/packed.js";
 
 const CHANGES = ["digit", "label", "mode", "edit", "undo", "reset", "scrub"];
@@ -164,10 +165,25 @@ function digitBody(text) {
   return {pixels: base64(bytes(text.slice(2)))};
 }
 
+/** The session of before a reload for a tour, or a new one; with the tour's model, if it has one. */
+async function open() {
+  const before = kept();
+  if (before) {
+    session = before.session;
+    const again = await send("tour", {name: tourIn(before.tours)}).catch(() => null);
+    if (again) {
+      return again;
+    }
+  }
+  const made = await send("session", {});
+  session = made.result.id;
+  const name = tourIn(made.result.tours);
+  return name ? send("tour", {name}) : made;
+}
+
 async function newSession() {
   const wanted = ["digit", "label", "training"].map((name) => [name, state.get(name)]);
-  const {result} = stored ? stored : await send("session", {});
-  session = result.id || "";
+  const {result} = stored ? stored : await open();
   sent = {};
   source.info = {};
   Object.assign(source, {model: result.model, session: result});
@@ -293,6 +309,16 @@ export const source = {
   /** `requests()` are answered with every call that changes the state, in one go. */
   watch(requests) {
     watched.push(requests);
+  },
+
+  /** Load the page again if the address's tour has another model; whether it does. */
+  followTour() {
+    const {tours, tour} = source.session;
+    const isOther = !stored && tourIn(tours) !== (tour ?? null);
+    if (isOther) {
+      reload(session, tours);
+    }
+    return isOther;
   },
 
   /** What is in view is ready only after this promise. */
