@@ -23,8 +23,8 @@ from .worker import Worker
 
 FIRST_CHUNK, CHUNK, SECONDS = 32, 500, 0.8  # samples, and the time that predicting may take
 _OWN = (  # what the reader gets back after a tour
-    "_loaded", "_kernels", "_class", "model", "given_loss", "edits", "digits", "training", "_x",
-    "_y", "picture", "digit", "label", "training_mode", "seed",
+    "_original", "model", "given_loss", "edits", "digits", "training", "_x", "_y", "picture",
+    "digit", "label", "training_mode", "seed",
 )  # fmt: skip
 _numbers = count(1)
 
@@ -75,7 +75,7 @@ class Session(Worker):
         """Show another model with its digits, until `give_back`; a training pauses."""
         self._own = {name: getattr(self, name) for name in _OWN}
         self.tour, self.digits, self.training_mode, self.seed = tour, digits, False, 0
-        self._loaded, self._kernels, self._class = model.snapshot(), model.kernel_set, type(model)
+        self._original = Original(model)
         self.reset()
         self.training = Training(self)
         self.show_sample(0)

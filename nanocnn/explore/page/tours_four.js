@@ -217,7 +217,10 @@ const right = {
     const other = found.predicted === label ? null : found.predicted;
     const {z, x, w} = await parts();
     if (rightIndex === null || other === null) {
-      return [p(`Pick other digits of class ${label} in the panel Digit, and compare their sums.`)];
+      const none = other === null ? "" : `The first ${MOST} test digits of class ${label} are all `
+        + "read wrong. ";
+      return [p(none, `Pick another digit of class ${label} on the left, and compare its sums with `
+        + "those of this one.")];
     }
     return [
       p(`Test digit ${many(rightIndex)} is ${a(label)} that the network reads as one, with `,
