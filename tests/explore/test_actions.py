@@ -28,6 +28,7 @@ REQUESTS = [{"layer": "conv2d", "what": "y", "index": [None, [1, 3], 2]}]
 BODIES = {
     "session": {},
     "state": {},
+    "tour": {"name": "vanish"},
     "describe": {},
     "arrays": {"arrays": REQUESTS},
     "digit": drawn(INK, label=4, arrays=REQUESTS),

@@ -181,7 +181,7 @@ def test_a_step_is_a_link_and_the_readers_edits_outlast_a_tour():
             page.keyboard.press("p")
             at_step(page, "vanish:1")
             page.locator("#tour-end").click()
-            page.wait_for_function("document.title.startsWith('small')")
+            page.locator("#model-name", has_text="small").wait_for()
             page.wait_for_selector("html[data-ready='1']", state="attached")
             edits = page.evaluate("""import("nanocnn/source.js")
                 .then(({source}) => source.info.edits)""")

@@ -165,7 +165,7 @@ function digitBody(text) {
   return {pixels: base64(bytes(text.slice(2)))};
 }
 
-/** The session of before a reload for a tour, or a new one; with the tour's model, if it has one. */
+/** The session of before a reload, or a new one; with the model of the address's tour, if any. */
 async function open() {
   const before = kept();
   if (before) {

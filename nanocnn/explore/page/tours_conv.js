@@ -141,8 +141,8 @@ const deeper = {
     const [kh, kw] = layer().params.kernel;
     return [
       p("A cell of ", nameOf(layer()), ` is computed from ${kh} × ${kw} pixels. The outlined `
-        + "cell of ", nameOf(last()), ` is computed from ${h} × ${w}: its receptive field, framed in `
-        + "each layer before it."),
+        + "cell of ", nameOf(last()), ` is computed from ${h} × ${w}: its receptive field, framed `
+        + "in each layer before it."),
       before(last()) ? p("So first layers find edges; later ones find what edges form together.")
         : null,
       p("Click any cell of the network to see what it was computed from."),
