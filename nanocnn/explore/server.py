@@ -127,7 +127,8 @@ class _Server:
 
     async def serve(self) -> None:
         """Serve, and at the end drop the connections of those who do not read their answers."""
-        await self.server.serve(sockets=[self.listener])
+        with self.listener:  # also if `close` comes before uvicorn has begun
+            await self.server.serve(sockets=[self.listener])
         for connection in list(self.server.server_state.connections):
             connection.transport.abort()
         await asyncio.sleep(0)

@@ -186,6 +186,14 @@ def test_closing_takes_less_than_a_second_and_frees_the_port(start):
     assert not [t for t in threading.enumerate() if t.name == "nanocnn explore" and t.is_alive()]
 
 
+def test_a_page_that_ends_at_once_frees_its_port(start):
+    for _ in range(10):
+        page = start()
+        page.close()
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", urlsplit(page.url).port)).close()
+
+
 def broken(page, session):
     with Client(page) as client, pytest.raises((OSError, Exception)):
         client.session = session

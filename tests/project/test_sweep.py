@@ -42,7 +42,7 @@ from support.public_api import (
 )
 from support.small_models import bits
 
-PATHS = ("path", "file", "source", "port")  # their errors may be the system's: no such file
+PATHS = ("path", "file", "save", "source", "port")  # their errors may be the system's: no such file
 LOOP: list = []
 LOOP.append(LOOP)
 WRONG = [
