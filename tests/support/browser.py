@@ -6,10 +6,14 @@ With NANOCNN_REQUIRE_BROWSER=1, as in .ci/run, a test without a browser fails in
 import os
 import shutil
 from contextlib import contextmanager
+from time import monotonic
+from urllib.parse import urlsplit
 
 import pytest
 
 NAMES = "chromium", "chromium-browser", "google-chrome"
+REQUIRED = "NANOCNN_REQUIRE_BROWSER"
+SECONDS = 30  # that the page may take, on a busy machine
 
 
 def find():
@@ -73,5 +77,47 @@ class Tab:
             "done(document.documentElement.dataset.ready === '1'))))"
         )
 
-    def close(self):
-        self.context.close()
+@contextmanager
+def opened(browser, url, refusals=False, expected=(), **options):
+    """A page of the browser at `url`.
+
+    Errors of its scripts, what its security policy stops, and a request to another host fail the
+    test.
+
+    refusals  whether the server may refuse what the page asks for (the browser logs an error)
+    expected  parts of other errors that may be
+    """
+    tab = Tab(browser, **options)
+    allowed = [*expected, *["status of 400"] * refusals]
+    try:
+        yield tab.open(url)
+        errors = [each for each in tab.errors if not any(part in each for part in allowed)]
+        assert not errors, errors
+        hosts = {urlsplit(each).netloc for each in tab.asked}
+        assert hosts <= {urlsplit(url).netloc, ""}, hosts  # "": data: and blob:
+    finally:
+        tab.context.close()
+
+
+def until(page, expression, argument=None):
+    """Wait until an expression of JavaScript is true; returns its value.
+
+    Not `wait_for_function`, which evaluates text in the page, as the page's policy forbids.
+    """
+    end = monotonic() + SECONDS
+    while not (found := page.evaluate(expression, argument)):
+        assert monotonic() < end, f"never came true: {expression}"
+        page.wait_for_timeout(20)
+    return found
+
+
+def has(page, place, text):
+    """Wait until the text of the element at a CSS selector contains `text`."""
+    until(page, """([place, text]) => document.querySelector(place)?.textContent.includes(text)""",
+          [place, text])
+
+
+def settled(page):
+    """Wait until all that was asked for is shown."""
+    page.wait_for_timeout(20)
+    page.wait_for_selector("html[data-ready='1']", state="attached")
