@@ -2,7 +2,7 @@
 
 import {state} from "nanocnn/state.js";
 import {stepBackward, stepForward} from "nanocnn/cell.js";
-import {moveCell, moveChannel, moveLayer, selected} from "nanocnn/columns.js";
+import {choose, columns, moveCell, moveChannel, moveLayer, selected} from "nanocnn/columns.js";
 import {moveWeight, perRow} from "nanocnn/zoom.js";
 import {make} from "nanocnn/dom.js";
 
@@ -14,7 +14,7 @@ const KEYS = [
   ["f", "one step on: forward to the loss, then the gradients back to the digit"],
   ["b", "one step back"],
   ["g", "values or gradients"],
-  ["Enter", "on a map: to the large map, from there to the panel"],
+  ["Enter", "on a map: choose its layer and go to the large map, from there to the panel"],
   ["Escape", "back to the map in the row; close this"],
   ["1 2 3 4", "panels: cell, edit, train, tours"],
   ["n p", "in a tour: next step, step before; Escape ends it"],
@@ -62,6 +62,11 @@ function press(event) {
 
 /** Do what a key says; whether it says something. */
 function act(key, isMap, target) {
+  if (isMap && (MOVES[key] || key === "Enter") && isOther(target)) {
+    choose(columns().find(({name}) => name === target.dataset.layer), {push: key === "Enter"})
+      .then(() => key === "Enter" && enter(target));
+    return true;
+  }
   if (MOVES[key] && isMap) {
     const isZoom = target.id === "zoom-map";
     const [rows, across] = MOVES[key];
@@ -90,6 +95,9 @@ function act(key, isMap, target) {
   }
   return true;
 }
+
+/** Whether this is the map of a layer that is not selected: Tab alone selects none. */
+const isOther = ({id, dataset}) => id !== "zoom-map" && dataset.layer !== state.get("layer");
 
 function enter(target) {
   const next = target.id === "zoom-map" ? document.getElementById("panel-cell")

@@ -176,11 +176,6 @@ function listen(column, canvas) {
   canvas.addEventListener("pointerleave", () => {
     readout.textContent = "";
   });
-  canvas.addEventListener("focus", () => {
-    if (state.get("layer") !== column.name) {
-      choose(column, {push: false});
-    }
-  });
 }
 
 /** The number at [i, j, m] of a column's array. */

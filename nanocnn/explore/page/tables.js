@@ -123,18 +123,20 @@ export function thumbnail(data, h, w, whole, {kind = "diverging", label = "", si
  */
 export function filmstrip(element, {label, size = 36}) {
   const table = el("table", {class: "film"});
-  element.append(el("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": label},
-    table));
+  const frame = el("div", {class: "scroll", role: "region", "aria-label": label}, table);
+  element.append(frame);
   let shown = "";
   return {
     clear(text) {
       shown = "";
+      frame.tabIndex = -1; // nothing to scroll
       table.replaceChildren(el("caption", {}, text));
     },
     update(shots, names, at = null) {
       const key = JSON.stringify([shots.map((shot) => shot.step), names]);
       if (key !== shown) {
         shown = key;
+        frame.tabIndex = 0;
         const all = [Math.min(...shots.map((shot) => shot.whole[0])),
           Math.max(...shots.map((shot) => shot.whole[1]))];
         table.replaceChildren(
