@@ -51,8 +51,9 @@ def test_f_and_b_walk_through_the_whole_pass_and_back(desk):
         settled(page)
         seen.append(title(page))
         if "loss" not in page.evaluate(PLACE):
-            assert page.text_content("#panel-cell .value") == (
-                page.text_content("#selected-value").split(" = ")[1]
+            assert (
+                page.text_content("#panel-cell .value")
+                == (page.text_content("#selected-value").split(" = ")[1])
             )
     where = [each.split(" of ")[-1].split(" ")[0] for each in seen]
     assert where == ["the", *names, "The", *reversed(names), "the"]

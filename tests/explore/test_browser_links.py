@@ -183,8 +183,11 @@ def test_a_server_that_is_killed_is_missed_and_a_new_one_is_found(browser, train
             page.wait_for_selector("#banner", state="hidden")
             has(page, "#train-status", before)
             page.click("#train-step")
-            until(page, "(old) => !document.getElementById('train-status').textContent"
-                  ".includes(old)", before)
+            until(
+                page,
+                "(old) => !document.getElementById('train-status').textContent.includes(old)",
+                before,
+            )
     finally:
         process.kill()
         process.wait()
@@ -214,9 +217,7 @@ def test_four_readers_at_once_see_what_each_of_them_did(browser, desk):
         pages = [one.page, *(tab.open(one.shown.url) for tab in tabs)]
         assert len(one.sessions) == 4
         for k, page in enumerate(pages):  # all at work before any is looked at
-            page.evaluate(
-                SET, {"digit": f"test:{100 + k}", "label": None}
-            )
+            page.evaluate(SET, {"digit": f"test:{100 + k}", "label": None})
             page.click("#tab-train")
             page.click("#train-start")
         for page in pages:

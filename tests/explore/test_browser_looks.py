@@ -84,10 +84,8 @@ def test_nothing_is_cut_off_or_too_faint_at_any_width(desk, scheme):
     for width in WIDTHS:
         one.page.set_viewport_size({"width": width, "height": 900})
         for panel in panels(one):
-            found, wide = one.page.evaluate(WIDE)
-            assert found <= width and wide == [], (width, panel, found, wide)
-            assert one.page.evaluate(FAINT) == [], (width, panel)
-            assert one.page.evaluate(SMALL) == [], (width, panel)
+            for script, good in ((WIDE, [width, []]), (FAINT, []), (SMALL, [])):
+                assert one.page.evaluate(script) == good, (width, panel)
 
 
 def test_pages_with_an_open_dialog_a_message_and_a_banner_fit_a_phone(desk):
@@ -95,8 +93,10 @@ def test_pages_with_an_open_dialog_a_message_and_a_banner_fit_a_phone(desk):
     one.page.click("#help-button")
     one.page.wait_for_selector("#help[open]")
     assert one.page.evaluate(WIDE)[0] <= 360
-    inside = one.page.evaluate("(() => { const box = document.getElementById('help')"
-                               ".getBoundingClientRect(); return [box.left, box.right]; })()")
+    inside = one.page.evaluate(
+        "(() => { const box = document.getElementById('help')"
+        ".getBoundingClientRect(); return [box.left, box.right]; })()"
+    )
     assert inside[0] >= 0 and inside[1] <= 360
     one.page.keyboard.press("Escape")
     one.set(digit="test:999999")
@@ -125,7 +125,16 @@ def test_a_name_is_read_out_for_everything_that_can_be_used_or_looked_at(desk):
             assert name, (panel, role, node.get("properties"), html(tools, node))
             assert not name.startswith("[object") and "undefined" not in name, name
             assert "NaN" not in name or role == "img", name
-    assert {"button", "tab", "radio", "checkbox", "combobox", "slider", "spinbutton", "textbox"} <= heard
+    assert {
+        "button",
+        "tab",
+        "radio",
+        "checkbox",
+        "combobox",
+        "slider",
+        "spinbutton",
+        "textbox",
+    } <= heard
     assert heard & {"img", "image"}
 
 

@@ -102,7 +102,9 @@ def test_every_cell_is_clicked_and_every_number_is_the_traces(tiny, side):
     kinds = {what for _, what, _ in seen}
     if side == "Values":
         assert {"x", "y", "z", "param:kernel", "param:bias"} <= kinds
-        kernel = {index for layer, what, index in seen if (layer, what) == (names[1], "param:kernel")}
+        kernel = {
+            index for layer, what, index in seen if (layer, what) == (names[1], "param:kernel")
+        }
         assert len(kernel) == 18  # every weight of every window
     else:
         assert {"dx", "dy", "dz", "param:kernel"} <= kinds

@@ -113,8 +113,11 @@ def until(page, expression, argument=None):
 
 def has(page, place, text):
     """Wait until the text of the element at a CSS selector contains `text`."""
-    until(page, """([place, text]) => document.querySelector(place)?.textContent.includes(text)""",
-          [place, text])
+    until(
+        page,
+        """([place, text]) => document.querySelector(place)?.textContent.includes(text)""",
+        [place, text],
+    )
 
 
 def settled(page):

@@ -99,7 +99,7 @@ function matrixCell(count, right, worst, title) {
   const cell = el("td", {title, class: right ? "right" : count > 0 ? "wrong" : "none"},
     count > 0 || right ? `${count}` : "·");
   if (!right && count > 0) {
-    const part = Math.round(12 + 60 * Math.sqrt(count / worst));
+    const part = Math.round(10 + 35 * Math.sqrt(count / worst)); // legible in the dark too
     cell.style.backgroundColor = `color-mix(in srgb, var(--accent2) ${part}%, transparent)`;
   }
   return cell;
