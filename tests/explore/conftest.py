@@ -1,4 +1,4 @@
-"""Fixtures: servers of the page whose sessions have no model; a browser, and readers at the page."""
+"""Fixtures: servers of sessions without a model; a browser, and readers at the page."""
 
 from contextlib import ExitStack
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def test_back_and_forward_lead_through_what_was_seen(desk):
         act()
         one.page.wait_for_timeout(150)
         seen.append(view(one.page))
-    assert all(a != b for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a != b for a, b in pairwise(seen))
     for wanted in reversed(seen[1:-1]):
         one.page.go_back()
         one.page.wait_for_timeout(150)

@@ -32,7 +32,8 @@ FAINT = """() => {
   const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
     .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
     .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
-  const over = (top, below) => below.map((v, k) => (k < 3 ? top[k] * top[3] + v * (1 - top[3]) : 1));
+  const over = (top, below) =>
+    below.map((v, k) => (k < 3 ? top[k] * top[3] + v * (1 - top[3]) : 1));
   const behind = (one) => {
     const found = [];
     for (let each = one; each; each = each.parentElement) {
