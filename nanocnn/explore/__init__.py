@@ -18,16 +18,18 @@ from copy import copy
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..common.terminal import say
 from ..common.validate import flag
+from ..data import mnist
 from ..models import Sequential
+from . import single
+from .digits import Digits
 from .exploration import Exploration, SavedPage
 from .explorer import Explorer
-
-if TYPE_CHECKING:
-    from .session import Session
+from .original import Original
+from .session import Session
 
 __all__ = ["Exploration", "Explorer", "explore"]
 
@@ -75,8 +77,6 @@ def explore(
     flag(train, "train")
     if save is not None:
         _only_for_servers(port=port != 0, host=host != "127.0.0.1", block=block, train=train)
-        from . import single
-
         path = single.check_path(save)
     make = _sessions(model, x, y, raw_pixels, data, train)
     if save is not None:
@@ -95,12 +95,8 @@ def explore(
 
 def _sessions(
     model: Sequential, x: Any, y: Any, raw_pixels: bool, data: Any, train: bool
-) -> "Callable[[], Session]":
+) -> Callable[[], Session]:
     """What makes a session; all arguments are checked now."""
-    from ..data import mnist
-    from .digits import Digits
-    from .session import Session
-
     train_digits, tests = (None, None) if data is None else mnist.load(path_name(data, "data"))
     digits = Digits(model, x, y, raw_pixels=raw_pixels, tests=tests, train=train_digits)
     model = copy(model)  # as it is now, whatever becomes of it
@@ -125,10 +121,8 @@ def _only_for_servers(**given: object) -> None:
             raise ValueError(f"{name} with save: a saved page has no server, expected no {name}")
 
 
-def _save(make: "Callable[[], Session]", path: str, open: bool) -> Exploration:
+def _save(make: Callable[[], Session], path: str, open: bool) -> Exploration:
     """Write one file; the page that it holds."""
-    single = import_module(".single", __name__)
-
     session = make()
     try:
         single.save(session, path)

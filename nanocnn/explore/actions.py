@@ -12,14 +12,13 @@ import numpy as np
 
 from ..common.errors import unknown
 from ..data.photo import fit_drawing, read_digit
-from . import body, runs, study, tours
-from .parts import requests, select
+from . import body, study
+from .parts import MOST_NUMBERS, Answer, Request, cut, index, requests
 from .session import Session
-from .state import Answer, answer_with_arrays, description, state
 
 MOST_SIDE = 280  # pixels, of a drawing
-MOST_PICKED = 60
-EDIT_WORDS = "kind", "layer", "arrays", "name", "index", "value", "filter", "on", "rate"
+EDIT_WORDS = "kind", "layer", "name", "index", "value", "filter", "on", "rate"
+SETTINGS = "learning_rate", "optimizer", "batch_size"
 
 
 def open_session(session: Session, given: dict[str, Any]) -> Answer:
@@ -27,11 +26,10 @@ def open_session(session: Session, given: dict[str, Any]) -> Answer:
     body.mapping(given, "session", ())
     digits, live = session.digits, session.training.live
     result = {
-        "model": description(session), "can_draw": digits.can_draw,
+        "model": session.description(), "can_draw": digits.can_draw,
         "can_train": session.training.can_train, "tests": digits.count,
         "labels": [str(label) for label in range(digits.classes)],
-        "live": live, "tours": [] if live else list(tours.MODELS), "tour": session.tour,
-        **state(session),
+        "live": session.training.live, **session.state(),
     }  # fmt: skip
     return result, []
 
@@ -49,32 +47,42 @@ def tour(session: Session, given: dict[str, Any]) -> Answer:
 def get_state(session: Session, given: dict[str, Any]) -> Answer:
     """The state."""
     body.mapping(given, "state", ())
-    return state(session), []
+    return session.state(), []
 
 
 def get_description(session: Session, given: dict[str, Any]) -> Answer:
     """The model again: formulas depend on the mode."""
     body.mapping(given, "describe", ())
-    return {"model": description(session)}, []
+    return {"model": session.description()}, []
 
 
 def get_arrays(session: Session, given: dict[str, Any]) -> Answer:
     """Arrays of the trace."""
-    body.mapping(given, "arrays", ("arrays",))
-    asked = requests(session.model, given)
-    parts = select(session.model, session.trace(), asked, session.ranges)
-    return {"version": session.version}, list(parts)
+    asked = _asked(session, given, "arrays")
+    return {"version": session.version}, session.arrays(asked)
+
+
+def _asked(session: Session, given: Any, place: str, words: tuple[str, ...] = ()) -> list[Request]:
+    """The arrays that a body of these words asks for, before anything changes."""
+    return requests(session.model, body.mapping(given, place, (*words, "arrays")))
+
+
+def _changed(session: Session, asked: list[Request]) -> Answer:
+    """The state after a change, and the arrays that were asked for."""
+    return session.state(), session.arrays(asked)
+
+
+# --- The digit ---
 
 
 def set_digit(session: Session, given: dict[str, Any]) -> Answer:
-    """Show a drawing, pixels, or a test digit, with a label."""
-    words = ("drawing", "width", "height", "pixels", "test", "label", "arrays")
-    body.mapping(given, "digit", words)
+    """Show a drawing, pixels, or a test digit, with a label; the last array is its picture."""
+    words = ("drawing", "width", "height", "pixels", "test", "label")
+    asked = _asked(session, given, "digit", words)
     kinds = [kind for kind in ("drawing", "pixels", "test") if kind in given]
     if len(kinds) != 1:
         raise ValueError(f"digit: {kinds}, expected one of drawing, pixels and test")
     label = _label(session, given) if given.get("label") is not None else None
-    requests(session.model, given)
     if kinds == ["test"]:
         if not session.digits.count:
             raise ValueError("test: there are no test digits")
@@ -86,7 +94,7 @@ def set_digit(session: Session, given: dict[str, Any]) -> Answer:
         width, height = (body.integer(given, side, 1, MOST_SIDE) for side in ("width", "height"))
         ink = np.frombuffer(body.octets(given, "drawing", width * height), np.uint8)
         session.show_pixels(fit_drawing(ink.reshape(height, width)), "drawn", label)
-    return _with_picture(session, given)
+    return session.state(), [*session.arrays(asked), session.picture]
 
 
 class Upload(BytesIO):
@@ -101,12 +109,7 @@ def set_image(session: Session, given: dict[str, Any]) -> Answer:
     if not isinstance(file, bytes):
         raise ValueError(f"file={file!r:.80}, expected the bytes of an image file")
     session.show_pixels(read_digit(Upload(file)), "image")
-    return _with_picture(session, {})
-
-
-def _with_picture(session: Session, given: dict[str, Any]) -> Answer:
-    result, arrays = answer_with_arrays(session, given)
-    return result, [*arrays, session.picture]
+    return session.state(), [session.picture]
 
 
 def _label(session: Session, given: dict[str, Any]) -> int:
@@ -117,68 +120,104 @@ def _label(session: Session, given: dict[str, Any]) -> int:
 
 def set_label(session: Session, given: dict[str, Any]) -> Answer:
     """Choose the true label."""
-    body.mapping(given, "label", ("label", "arrays"))
-    requests(session.model, given)
+    asked = _asked(session, given, "label", ("label",))
     session.set_label(_label(session, given))
-    return answer_with_arrays(session, given)
+    return _changed(session, asked)
 
 
 def set_mode(session: Session, given: dict[str, Any]) -> Answer:
     """Turn dropout and batch statistics on or off; the seed says which units are dropped."""
-    body.mapping(given, "mode", ("training", "seed", "arrays"))
-    requests(session.model, given)
+    asked = _asked(session, given, "mode", ("training", "seed"))
     seed = body.integer(given, "seed", 0, 2**31 - 1) if "seed" in given else session.seed
     session.set_mode(body.flag(given, "training"), seed)
-    return answer_with_arrays(session, given)
+    return _changed(session, asked)
+
+
+# --- Edits ---
 
 
 def edit(session: Session, given: dict[str, Any]) -> Answer:
     """Change the model: a weight, a filter, a layer that is frozen, the rate of a dropout."""
-    requests(session.model, body.mapping(given, "edit", EDIT_WORDS))
+    asked = _asked(session, given, "edit", EDIT_WORDS)
     session.edits.make(given)
     session.changed(weights=True)
-    return answer_with_arrays(session, given)
+    return _changed(session, asked)
 
 
 def undo(session: Session, given: dict[str, Any]) -> Answer:
     """Take back the last edit."""
-    requests(session.model, body.mapping(given, "undo", ("arrays",)))
+    asked = _asked(session, given, "undo")
     session.edits.undo()
     session.changed(weights=True)
-    return answer_with_arrays(session, given)
+    return _changed(session, asked)
 
 
 def reset(session: Session, given: dict[str, Any]) -> Answer:
     """Go back to the model as it was loaded."""
-    requests(session.model, body.mapping(given, "reset", ("arrays",)))
+    asked = _asked(session, given, "reset")
     session.reset()
-    return answer_with_arrays(session, given)
+    return _changed(session, asked)
 
 
-def pick(session: Session, given: dict[str, Any]) -> Answer:
-    """Test digits: of a class, those with the largest loss, those taken for another, or any."""
-    body.mapping(given, "pick", ("by", "count"))
-    by = body.name(given, "by")
-    count = body.integer(given, "count", 1, MOST_PICKED) if "count" in given else 20
-    found, picture = study.pick(session, by, count), session.digits.images
-    return found, [picture[found["indices"]]]
+# --- The training ---
+
+
+def train(session: Session, given: dict[str, Any]) -> Answer:
+    """Start, pause, make one step or one epoch, or set something; then as `run`."""
+    body.mapping(given, "train", ("do", "since", *SETTINGS))
+    since, session.problem = _since(given), ""
+    session.training.control(body.need(given, "do"), **{name: given.get(name) for name in SETTINGS})
+    return _run(session, since)
+
+
+def run(session: Session, given: dict[str, Any]) -> Answer:
+    """Where the training is, and its curves after the step `since`."""
+    body.mapping(given, "run", ("since",))
+    return _run(session, _since(given))
+
+
+def _since(given: dict[str, Any]) -> int:
+    return body.integer(given, "since", -1, 2**53) if "since" in given else -1
+
+
+def _run(session: Session, since: int) -> Answer:
+    result, arrays = session.training.run(since)
+    result["message"] = result["message"] or session.problem or None
+    return result, arrays
+
+
+def history(session: Session, given: dict[str, Any]) -> Answer:
+    """The distribution of an array over the steps of the training."""
+    body.mapping(given, "history", ("name", "of"))
+    return session.training.history(body.name(given, "name"), given.get("of", "weights"))
+
+
+def kept(session: Session, given: dict[str, Any]) -> Answer:
+    """Weights as they were at a kept step, or a part of them."""
+    body.mapping(given, "kept", ("step", "name", "index"))
+    step, name = body.integer(given, "step", 0, 2**53), body.name(given, "name")
+    weights = session.training.recorder.kept(step).weights
+    if name not in weights:
+        raise unknown("weights", name, weights)
+    found = cut(weights[name], index(given, "kept"), "kept")
+    if found.size > MOST_NUMBERS:
+        raise ValueError(f"kept: {found.size:,} numbers, expected {MOST_NUMBERS:,} at most")
+    return {"step": step}, [found]
+
+
+def scrub(session: Session, given: dict[str, Any]) -> Answer:
+    """Give the model the weights of a kept step; null follows a fit again."""
+    asked = _asked(session, given, "scrub", ("step",))
+    session.training.scrub(body.need(given, "step"))
+    return _changed(session, asked)
 
 
 ACTIONS: dict[str, Callable[[Session, dict[str, Any]], Answer]] = {
-    "session": open_session, "tour": tour, "state": get_state, "describe": get_description,
-    "arrays": get_arrays, "digit": set_digit, "image": set_image, "pick": pick,
+    "session": open_session, "state": get_state, "describe": get_description,
+    "arrays": get_arrays, "digit": set_digit, "image": set_image, "pick": study.pick,
     "label": set_label, "mode": set_mode, "edit": edit, "undo": undo, "reset": reset,
+    "train": train, "run": run, "history": history, "kept": kept, "scrub": scrub,
     "accuracy": study.accuracy, "confusion": study.confusion, "nudge": study.nudge,
     "gradcheck": study.gradcheck, "download": study.download, "source": study.source,
     "step": study.step, "largest": study.largest, "excites": study.excites, "field": study.field,
-    "train": runs.train, "run": runs.run, "history": runs.history, "kept": runs.kept,
-    "scrub": runs.scrub,
 }  # fmt: skip
-
-
-def answer(session: Session, name: str, given: Any) -> Answer:
-    """Run an action in the session's thread and wait for its answer."""
-    if name not in ACTIONS:
-        raise unknown("action", name, ACTIONS)
-    found: Answer = session.call(ACTIONS[name], session, given)
-    return found

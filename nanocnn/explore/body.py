@@ -46,11 +46,6 @@ def integer(given: dict[str, Any], key: str, low: int, high: int) -> int:
     return value
 
 
-def at_least(low: int, value: Any, place: str) -> int:
-    """An integer of at least `low`."""
-    return validate.integer(value, place, low)
-
-
 def number(given: dict[str, Any], key: str, low: float = -3e38, high: float = 3e38) -> float:
     """A finite number from `low` to `high`."""
     return validate.number(

@@ -25,10 +25,19 @@ DIGITS = 10
 
 
 @cache
+def training_digits() -> tuple[Array, Array]:
+    """MNIST's training digits: of the embedded sample, or the set that $NANOCNN_DATA names."""
+    return _mnist()[0]
+
+
+@cache
 def test_digits() -> tuple[Array, Array]:
-    """MNIST's test digits: of the embedded sample, or the set that $NANOCNN_DATA names."""
-    _, (x, y) = mnist.load(verbose=False) if os.environ.get("NANOCNN_DATA") else mnist.sample()
-    return x[:MOST], y[:MOST]
+    """The test digits of the same."""
+    return _mnist()[1]
+
+
+def _mnist() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    return mnist.load(verbose=False) if os.environ.get("NANOCNN_DATA") else mnist.sample()
 
 
 class Digits:

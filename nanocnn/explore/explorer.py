@@ -1,8 +1,7 @@
 """`Explorer`: the callback that shows a user's own `fit` on a page."""
 
-from copy import copy
 from math import isfinite, nan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..callbacks import Callback
 from ..callbacks.callback import Logs
@@ -10,14 +9,14 @@ from ..common import processes
 from ..common.errors import MissingExtraError
 from ..common.terminal import say
 from ..common.validate import flag, integer
+from .digits import Digits
+from .exploration import Exploration
+from .original import Original
 from .recorder import Recorder
-from .watched import Following, accuracy_of
+from .session import Session
+from .watched import Following, accuracy_of, loss_and_accuracy
 
 SHARE = 0.005  # of the training's time, for recording; an open page takes about 1%
-
-if TYPE_CHECKING:
-    from .exploration import Exploration
-    from .session import Session
 
 
 class Explorer(Callback):
@@ -66,13 +65,7 @@ class Explorer(Callback):
 
     def _watch(self, model: Any) -> None:
         """Make what sessions need of a model, in the thread that trains it."""
-        from .digits import Digits
-
-        try:
-            self._copy = copy(model)
-        except TypeError as error:  # a loss that is a function of one's own
-            text = f"Explorer: readers get copies of the model, and this one has none: {error}"
-            raise ValueError(text) from error
+        self._copy = Original(model).copy()
         self._digits = Digits(self._copy, self.x, self.y)
         self._recorder = Recorder(model, SHARE)
         if self._server is not None:
@@ -91,10 +84,8 @@ class Explorer(Callback):
             self._server = serve(self._make_session, port=self.port, open=self.open)
             say(self._server.url)
 
-    def _make_session(self) -> "Session":
+    def _make_session(self) -> Session:
         """A reader's session: called in a thread of the server."""
-        from .session import Session
-
         recorder = self._recorder
         assert recorder is not None
         session = Session(self._copy, self._digits)
@@ -119,10 +110,12 @@ class Explorer(Callback):
         recorder.batch(loss, accuracy, (self._epoch, batch + 1))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        measured = {name: value for name, value in logs.items() if name.startswith("val_")}
+        measured = {
+            name.removeprefix("val_"): value for name, value in logs.items()
+            if name.startswith("val_")
+        }  # fmt: skip
         if self._recorder is not None and measured:
-            name = accuracy_of(measured)
-            self._recorder.test(measured["val_loss"], nan if name is None else measured[name])
+            self._recorder.test(*loss_and_accuracy(measured))
 
     def on_train_end(self, logs: Any = None) -> None:
         if self._recorder is not None:

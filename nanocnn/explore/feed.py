@@ -1,28 +1,16 @@
 """`Feed`: the digits that a session trains on, in the batches that `fit` would take."""
 
-import os
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ..common.arrays import Array
-from ..data import mnist
 from ..models.inputs import Data
 from ..presets import labels_for
-from .watched import Source
-
-Digits = tuple[Array, Array]
+from .digits import Digits, training_digits
 
 
-@cache
-def training_digits() -> Digits:
-    """MNIST's training digits: the embedded ones, or the set that $NANOCNN_DATA names."""
-    found = mnist.load(verbose=False) if os.environ.get("NANOCNN_DATA") else mnist.sample()
-    return found[0]
-
-
-def can_feed(digits: Source) -> bool:
+def can_feed(digits: Digits) -> bool:
     """Whether there is something to train on."""
     if digits.samples is not None:
         return digits.samples[1] is not None
@@ -35,7 +23,7 @@ class Feed:
     ValueError if there is nothing to train on.
     """
 
-    def __init__(self, model: Any, digits: Source) -> None:
+    def __init__(self, model: Any, digits: Digits) -> None:
         if not can_feed(digits):
             raise ValueError("training: there is nothing to train on, expected samples x and y")
         self.model, self._digits = model, digits

@@ -1,11 +1,13 @@
 """What an answer carries besides its JSON: arrays, whole or a part, with their range."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..common.arrays import Array
 from ..common.errors import ShapeError, unknown
+from ..common.validate import integer
 from ..models.structure import Structure
 from ..models.worked_example import LayerTrace, Trace
 from . import body
@@ -13,7 +15,8 @@ from . import body
 MOST_NUMBERS = 1 << 20  # in the arrays of one request
 MOST_REQUESTS = 256
 WHAT = ("x", "y", "z", "dx", "dy", "dz")
-NONE = "not computed: the loss computes the gradient of the last activation with its own, in one"
+FUSED = "not computed: the loss computes the gradient of the last activation with its own, in one"
+NOT_KEPT = "the layer keeps no such array for its backward pass in this mode"
 
 
 class Part(NamedTuple):
@@ -27,6 +30,9 @@ class Part(NamedTuple):
     about: dict[str, Any]
 
 
+Answer = tuple[dict[str, Any], list[Array | Part]]  # of an action: the result and its arrays
+
+
 class Request(NamedTuple):
     """One array that a page asks for: `layer` None is the model's input."""
 
@@ -37,19 +43,59 @@ class Request(NamedTuple):
 
 
 def requests(model: Structure, given: dict[str, Any]) -> list[Request]:
-    """The array requests of a body, checked as far as they can be without a trace."""
+    """The array requests of a body. All is checked but the indices of saved arrays.
+
+    Only a trace knows those, and an answer's trace is made after what the body changes.
+    """
     asked = given.get("arrays", [])
     if not isinstance(asked, list) or len(asked) > MOST_REQUESTS:
         raise ValueError(f"arrays={asked!r:.80}, expected a list of at most {MOST_REQUESTS}")
-    return [_request(model, each, f"arrays[{i}]") for i, each in enumerate(asked)]
+    found = [_request(model, each, f"arrays[{i}]") for i, each in enumerate(asked)]
+    _cut_all((each, _stand_in(model, each)) for each in found)
+    return found
 
 
 def _request(model: Structure, given: Any, place: str) -> Request:
     given = body.mapping(given, place, ("layer", "what", "index"))
-    layer = body.name(given, "layer", place, optional=True)
-    if layer is not None:
-        model.get_layer(layer)
-    return Request(layer, body.name(given, "what", place), index(given, place), place)
+    layer, what = body.name(given, "layer", place, optional=True), body.name(given, "what", place)
+    known = _shapes(model, layer)
+    if what not in known and (layer is None or not what.startswith("saved:")):
+        of = "the model's input" if layer is None else f"layer {layer!r}"
+        raise unknown(f"{place}: what of {of}", what, known)
+    return Request(layer, what, index(given, place), place)
+
+
+def _shapes(model: Structure, layer: str | None) -> dict[str, tuple[int, ...]]:
+    """The shapes of a layer's arrays by name, but for saved ones; None: of the model's input."""
+    if layer is None:
+        return dict.fromkeys(("x", "dx"), model.input_shape)
+    of = model.get_layer(layer)
+    return {
+        **{what: of.input_shape if "x" in what else of.output_shape for what in WHAT},
+        **{f"param:{name}": array.shape for name, array in of.weights.items()},
+        **{f"grad:{name}": array.shape for name, array in of.params.items()},
+    }
+
+
+def _stand_in(model: Structure, request: Request) -> Array | None:
+    """An array of the shape that is asked for, which takes no memory."""
+    shape = _shapes(model, request.layer).get(request.what)
+    return None if shape is None else np.broadcast_to(np.float32(0), shape)
+
+
+def _cut_all(asked: "Iterable[tuple[Request, Array | None]]") -> list[Array | None]:
+    """The parts of arrays that are asked for; ValueError for more numbers than one answer has."""
+    parts, numbers = [], 0
+    for request, array in asked:
+        part = None if array is None else cut(array, request.at, request.place)
+        numbers += 0 if part is None else part.size
+        if numbers > MOST_NUMBERS:
+            raise ValueError(
+                f"{request.place}: more than {MOST_NUMBERS:,} numbers in one request, expected "
+                "parts of the arrays, by index"
+            )
+        parts.append(part)
+    return parts
 
 
 def index(given: dict[str, Any], place: str) -> tuple[int | slice, ...] | None:
@@ -68,64 +114,41 @@ def _axis(item: Any, place: str) -> int | slice:
     if item is None:
         return slice(None)
     if isinstance(item, list) and len(item) == 2:
-        start, stop = (body.at_least(0, end, place) for end in item)
+        start, stop = (integer(end, place, 0) for end in item)
         return slice(start, stop)
-    return body.at_least(0, item, place)
+    return integer(item, place, 0)
 
 
 def select(
     model: Structure, trace: Trace, asked: list[Request], ranges: dict[tuple[str, str], Any]
-) -> list[Part]:
+) -> list[Array | Part]:
     """The arrays of a trace that were asked for; `ranges` remembers those of whole arrays."""
-    parts, numbers = [], 0
-    for request in asked:
-        part = _select(model, trace, request, ranges)
-        numbers += part.array.size
-        if numbers > MOST_NUMBERS:
-            raise ValueError(
-                f"{request.place}: more than {MOST_NUMBERS:,} numbers in one request, expected "
-                "parts of the arrays, by index"
-            )
-        parts.append(part)
+    arrays = [find(model, trace, each.layer, each.what) for each in asked]
+    parts: list[Array | Part] = []
+    found = _cut_all(zip(asked, arrays, strict=True))
+    for (layer, what, *_), array, part in zip(asked, arrays, found, strict=True):
+        if array is None or part is None:
+            why = FUSED if what in WHAT else NOT_KEPT
+            parts.append(Part(np.empty(0, np.float32), {"missing": f"{what}: {why}"}))
+            continue
+        key = layer or "", what
+        if key not in ranges:
+            ranges[key] = value_range(array)
+        parts.append(Part(part, {"whole": ranges[key], "full_shape": list(array.shape)}))
     return parts
 
 
-def _select(
-    model: Structure, trace: Trace, request: Request, ranges: dict[tuple[str, str], Any]
-) -> Part:
-    array = find(model, trace, request.layer, request.what, request.place)
-    if array is None:
-        return Part(np.empty(0, np.float32), {"missing": f"{request.what}: {NONE}"})
-    key = request.layer or "", request.what
-    if key not in ranges:
-        ranges[key] = value_range(array)
-    about = {"whole": ranges[key], "full_shape": list(array.shape)}
-    return Part(cut(array, request.at, request.place), about)
-
-
-def find(
-    model: Structure, trace: Trace, layer: str | None, what: str, place: str = "arrays"
-) -> Array | None:
+def find(model: Structure, trace: Trace, layer: str | None, what: str) -> Array | None:
     """The array `what` of a layer, without the batch axis; None where it is not computed."""
     if layer is None:
-        known = {"x": trace.x, "dx": trace.dx}
-        if what not in known:
-            raise unknown(f"{place}: what of the model's input", what, known)
-        return known[what][0]
+        return {"x": trace.x, "dx": trace.dx}[what][0]
     step = trace[layer]
-    kind, _, rest = what.partition(":")
-    if kind in WHAT and not rest:
+    kind, _, name = what.partition(":")
+    if not name:
         found: Array | None = getattr(step, kind)
         return None if found is None else found[0]
     params = {**step.params, **model.get_layer(layer).state}
-    named = {"param": params, "grad": step.grads, "saved": saved(step)}
-    if kind not in named:
-        words = [*WHAT, *(f"{kind}:{name}" for kind, each in named.items() for name in each)]
-        raise unknown(f"{place}: what of layer {layer!r}", what, words)
-    if rest not in named[kind]:
-        words = [f"{kind}:{name}" for name in named[kind]]
-        raise unknown(f"{place}: what of layer {layer!r}", what, words)
-    return named[kind][rest]
+    return {"param": params, "grad": step.grads, "saved": saved(step)}[kind].get(name)
 
 
 def saved(step: LayerTrace) -> dict[str, Array]:

@@ -6,7 +6,9 @@ may read at any time: what they read is replaced, never changed.
 """
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Callable
+from statistics import median_low
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from .distributions import distribution, over_time
 POINTS = 8192  # of the curves, in memory
 SHOWN = 2000  # of the curves, in one answer
 ENTRIES = 256  # kept steps and distributions, at most
+USUAL = 9  # pieces of work whose median says what one takes
 WITH_STATE = 32  # steps to keep: where memory is too small for it, they have no optimizer's state
 
 
@@ -58,21 +61,28 @@ class Kept(NamedTuple):
 
 
 class Budget:
-    """A share of the elapsed time: whether there is enough of it for one more of the same work."""
+    """A share of the elapsed time for one kind of work, spent evenly.
+
+    After each piece it waits as long as a usual piece allows: a slow step is not followed by many
+    pieces at once, and a piece that was slow for once not by a long gap.
+    """
 
     def __init__(self, share: float) -> None:
-        self.share, self.spent, self.last = share, 0.0, 0.0
+        self.share, self.next = share, 0.0
+        self._times: deque[float] = deque(maxlen=USUAL)
 
     def allows(self, elapsed: float) -> bool:
-        """Whether the work, if it takes as long as the last time, stays within the share."""
-        return self.spent + self.last < self.share * elapsed
+        """Whether it is time for the next piece."""
+        return self.share > 0 and elapsed >= self.next
 
-    def measured(self, work: Callable[[], Any]) -> Any:
-        """Do it, and count its time."""
+    def measured(self, work: Callable[[], Any], elapsed: float) -> Any:
+        """Do it, and take its time."""
         start = perf_counter()
         result = work()
-        self.last = perf_counter() - start
-        self.spent += self.last
+        took = perf_counter() - start
+        self._times.append(took)
+        if self.share > 0:
+            self.next = elapsed + took + median_low(self._times) / self.share
         return result
 
 
@@ -169,7 +179,7 @@ class Recorder:
             self._since = perf_counter()
         self.place = place
         if not self.weights.entries:
-            self._keep()
+            self._budgets[1].measured(self._keep, self._trained)
 
     def batch(self, loss: float, accuracy: float, place: tuple[int, int] = (0, 0)) -> None:
         """A step was made: the loss and accuracy of its batch; `place`: the next one's."""
@@ -185,7 +195,7 @@ class Recorder:
         elapsed = self._elapsed(start)
         for series, budget, take in self._parts():
             if series.is_due(self.step) and budget.allows(elapsed):
-                budget.measured(take)
+                budget.measured(take, elapsed)
         self._spent += perf_counter() - start
 
     def end(self) -> None:
@@ -194,7 +204,7 @@ class Recorder:
         self._trained, self._since = self._elapsed(start), None
         for series, budget, take in self._parts():
             if not series.entries or series.entries[-1][0] != self.step:
-                budget.measured(take)
+                budget.measured(take, self._trained)
         self._spent += perf_counter() - start
 
     def test(self, loss: float, accuracy: float) -> None:

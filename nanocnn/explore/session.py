@@ -11,21 +11,21 @@ import numpy as np
 from ..common.arrays import Array, quietly
 from ..common.errors import NonFiniteError
 from ..common.validate import flag
+from ..layers import Dropout
 from ..models.record import record
 from ..models.sequential import Sequential
 from ..models.worked_example import Trace
+from .describe import describe
 from .digits import Digits, give_loss, target
 from .edits import Edits
 from .original import Original
+from .parts import Part, Request, select
 from .training import Training
 from .watched import Watched
 from .worker import Worker
 
 FIRST_CHUNK, CHUNK, SECONDS = 32, 500, 0.8  # samples, and the time that predicting may take
-_OWN = (  # what the reader gets back after a tour
-    "_original", "model", "given_loss", "edits", "digits", "training", "_x", "_y", "picture",
-    "digit", "label", "training_mode", "seed",
-)  # fmt: skip
+MOST_OUTPUTS = 1000  # that are told as numbers
 _numbers = count(1)
 
 
@@ -92,7 +92,7 @@ class Session(Worker):
         self.version += 1
         self.weights_version += weights
         self._trace: Trace | None = None
-        self.ranges: dict[tuple[str, str], Any] = {}
+        self._ranges: dict[tuple[str, str], Any] = {}  # of whole arrays of the trace
 
     def show_sample(self, index: int, label: int | None = None) -> None:
         """Show a test digit with its label, or with another one."""
@@ -154,6 +154,32 @@ class Session(Worker):
         finally:
             rng.state = before
 
+    # --- What a page is told ---
+
+    def state(self) -> dict[str, Any]:
+        """The version, the digit and its label, what the model says to it, and what was edited."""
+        trace, model, edits = self.trace(), self.model, self.edits
+        layers = model.layers
+        outputs = trace.prediction[0].reshape(-1)
+        return {
+            "version": self.version, "label": self.label, "digit": self.digit,
+            "training": self.training_mode, "seed": self.seed, "running": self.training.running,
+            "prediction": [float(value) for value in outputs[:MOST_OUTPUTS]],
+            "loss": trace.loss, "penalty": trace.penalty, "edits": len(edits),
+            "off": {name: sorted(off) for name, off in edits.off.items() if off},
+            "frozen": [layer.name for layer in layers if layer.weights and not layer.trainable],
+            "rates": {layer.name: layer.rate for layer in layers if isinstance(layer, Dropout)},
+            "step": model.optimizer.iterations, "problem": self.problem,
+        }  # fmt: skip
+
+    def description(self) -> dict[str, Any]:
+        """The model: its layers, shapes and formulas, which depend on the mode."""
+        return describe(self.model, self.trace(), self.training_mode, self.given_loss)
+
+    def arrays(self, asked: list[Request]) -> list[Array | Part]:
+        """The arrays of the trace that a checked body asks for."""
+        return select(self.model, self.trace(), asked, self._ranges)
+
     # --- The test digits ---
 
     def predictions(self, limit: int) -> Array:
@@ -175,9 +201,9 @@ class Session(Worker):
         return self._predicted[1][:limit]
 
     def predict(self, x: Array) -> Array:
-        """The outputs for x; NaN where numbers overflow on the way."""
+        """The outputs for x, also for none; NaN where numbers overflow on the way."""
         try:
-            return self.model.predict(x)
+            return self.model.predict(x) if len(x) else np.empty((0, *self.model.output_shape))
         except NonFiniteError:
             return np.full((len(x), *self.model.output_shape), np.nan, self.model.dtype)
 

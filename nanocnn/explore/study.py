@@ -21,11 +21,12 @@ from ..models.update import optimizer_step
 from . import body
 from .digits import MOST
 from .edits import weight
+from .parts import Answer
 from .session import SECONDS, Session
-from .state import Answer
 
 ACCURACY_OF, EXCITES_OF = 1000, 5000  # test digits
 FIRST = 32  # of them, to see how long the others take
+MOST_SHOWN = 60  # test digits in one answer
 SOURCES = {
     name: value
     for name, value in vars(reference).items()
@@ -33,12 +34,15 @@ SOURCES = {
 }
 
 
-def pick(session: Session, by: str, count: int) -> dict[str, Any]:
-    """The numbers of test digits, their labels, predictions and losses.
+def pick(session: Session, given: dict[str, Any]) -> Answer:
+    """Test digits with their labels, predictions and losses.
 
-    by  "class:7", "hardest", "wrong" or "random"
+    Which, says `by`: "class:7", "hardest" (the largest losses first), "wrong" (of them those taken
+    for another class) or "random".
     """
-    digits = session.digits
+    body.mapping(given, "pick", ("by", "count"))
+    digits, by = session.digits, body.name(given, "by")
+    count = body.integer(given, "count", 1, MOST_SHOWN) if "count" in given else 20
     if not digits.count:
         raise ValueError("pick: there are no test digits")
     chosen = re.fullmatch(r"class:(\d{1,4})", by)
@@ -48,22 +52,20 @@ def pick(session: Session, by: str, count: int) -> dict[str, Any]:
         raise ValueError(f"by={by!r}: the samples have no classes, expected 'random'")
     if by == "hardest" and digits.y is None:
         raise ValueError("by='hardest': the samples have no labels, expected 'random'")
-    if by in ("hardest", "wrong"):
-        indices = _hardest(session, only_wrong=by == "wrong")[:count]
-    elif chosen:
-        indices = np.flatnonzero(digits.labels == int(chosen[1]))[:count]
+    if chosen:
+        found = np.flatnonzero(digits.labels == int(chosen[1]))[:count]
+    elif by == "random":
+        found = np.random.default_rng().permutation(digits.count)[:count]
     else:
-        indices = np.random.default_rng().permutation(digits.count)[:count]
-    found: dict[str, Any] = {"indices": indices.tolist()}
-    nothing = [None] * len(indices)
-    prediction = session.predict(digits.x[indices]) if len(indices) else np.empty((0, 1))
-    labels, losses = digits.labels, session.losses(prediction, indices)
-    predicted = session.predicted_classes(prediction) if digits.classes else None
+        found = _hardest(session, only_wrong=by == "wrong")[:count]
+    prediction = session.predict(digits.x[found])
+    unknown_ones: list[None] = [None] * len(found)
+    classes = session.predicted_classes(prediction).tolist() if digits.classes else unknown_ones
     return {
-        **found, "labels": nothing if labels is None else labels[indices].tolist(),
-        "predicted": nothing if predicted is None else predicted.tolist(),
-        "losses": losses.tolist(),
-    }  # fmt: skip
+        "indices": found.tolist(), "predicted": classes,
+        "labels": unknown_ones if digits.labels is None else digits.labels[found].tolist(),
+        "losses": session.losses(prediction, found).tolist(),
+    }, [digits.images[found]]  # fmt: skip
 
 
 def _hardest(session: Session, only_wrong: bool) -> Array:
@@ -192,7 +194,7 @@ def excites(session: Session, given: dict[str, Any]) -> Answer:
     model, digits = session.model, session.digits
     layer = body.layer(model, given)
     channel = body.integer(given, "channel", 0, layer.output_shape[-1] - 1)
-    count = body.integer(given, "count", 1, 60) if "count" in given else 12
+    count = body.integer(given, "count", 1, MOST_SHOWN) if "count" in given else 12
     if not digits.count:
         raise ValueError("excites: there are no test digits")
     start = perf_counter()

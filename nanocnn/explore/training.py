@@ -26,6 +26,8 @@ class Training(Watched):
     The bits are those of `fit`, too, unless weights or settings are changed meanwhile.
     """
 
+    running = False  # whether `advance` has something to do
+
     def __init__(self, session: Reader) -> None:
         super().__init__(session)
         self.batch_size = BATCH
@@ -94,7 +96,7 @@ class Training(Watched):
             self.session.idle = self.advance
 
     def advance(self) -> bool:
-        """See `Watched`."""
+        """Train one batch if it runs; True if there is more to do."""
         if self.running and self._recorder is not None:
             if self._recorder.model is not self.session.model:
                 self.running = False
@@ -122,7 +124,6 @@ class Training(Watched):
         left = 0 if self._feed is None else self._feed.count - self._position
         done = -(-self._position // self.batch_size)
         return {
-            "running": self.running,
             "step": recorder.step if self.at is None else self.at,
             "epoch": self._epoch,
             "batch": done,
@@ -186,12 +187,12 @@ class Training(Watched):
     def _test(self, ended: bool) -> None:
         """Measure test loss and accuracy, if it is time and there is time for it."""
         now, digits, model = perf_counter(), self.session.digits, self.session.model
-        is_time = ended or now - self._tested >= PAUSE
-        if digits.y is None or not is_time or not self._tests.allows(self.recorder.elapsed):
+        is_time, elapsed = ended or now - self._tested >= PAUSE, self.recorder.elapsed
+        if digits.y is None or not is_time or not self._tests.allows(elapsed):
             return
         x, y = digits.x[:TESTS], digits.y[:TESTS]
         try:
-            values = self._tests.measured(lambda: model.evaluate(x, y, return_dict=True))
+            values = self._tests.measured(lambda: model.evaluate(x, y, return_dict=True), elapsed)
         except NonFiniteError:
             return  # the next batch will say so
         self._tested = now

@@ -3,6 +3,7 @@
 All runs in the thread that owns the session's model, between its requests.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from math import nan
 from time import monotonic
@@ -10,54 +11,34 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..common.arrays import Array
 from ..common.validate import integer
+from ..models.sequential import Sequential
 from ..optimizers import Optimizer
 from ..optimizers.schedules import Schedule
+from .digits import Digits
 from .edits import Edits
+from .parts import Answer
 from .recorder import SHOWN, Kept, Recorder
 
 FOLLOW = 1.0  # seconds between two steps of a fit that a reader sees the weights of
 
-Answer = tuple[dict[str, Any], list[Array]]
-
-
-class Source(Protocol):
-    """What is used of a session's digits.
-
-    `x`, `y`: test digits, as the model and the loss take them. `samples`: such arrays to train on.
-    `train`: uint8 digits (N,28,28) to train on and their class numbers. Both None: MNIST's.
-    `classes`: how many there are, 0 for a model whose outputs are no classes.
-    """
-
-    can_draw: bool
-    x: Array
-    y: Array | None
-    samples: tuple[Array, Array | None] | None
-    train: tuple[Array, Array] | None
-    classes: int
-
-    def from_pixels(self, model: Any, digits: Array) -> Array:
-        """uint8 digits (N,28,28) as the model takes them."""
-
 
 class Reader(Protocol):
-    """What is used of a session; `idle` is called again and again until it returns False."""
+    """What is used of a session, which has a training itself."""
 
-    model: Any
-    digits: Any
+    model: Sequential
+    digits: Digits
     idle: Callable[[], bool] | None
-    edits: Any
+    edits: Edits
     version: int
 
     def changed(self, weights: bool = False) -> None:
         """Answers are others now; `weights`: those about other digits, too."""
 
 
-class Watched:
+class Watched(ABC):
     """A training that a page shows: its state, curves, distributions, and kept steps."""
 
-    running = False  # whether `advance` has something to do
     live = False  # whether it is the fit of a script
     message: str | None = None  # for the reader: why it paused
     at: int | None = None  # the kept step that is shown
@@ -66,27 +47,33 @@ class Watched:
         self.session = session
 
     @property
-    def runs(self) -> bool:
-        """Whether the training goes on, here or in a script."""
-        return self.running
+    @abstractmethod
+    def running(self) -> bool:
+        """Whether the training goes on."""
 
     @property
+    @abstractmethod
     def can_train(self) -> bool:
         """Whether `control` does anything: whether there is something to train on."""
-        return False
 
     @property
+    @abstractmethod
     def recorder(self) -> Recorder:
         """What records it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def state(self) -> dict[str, Any]:
         """Where the training is and how it is set."""
-        raise NotImplementedError
 
-    def advance(self) -> bool:
-        """Train one batch if it runs; True if there is more to do."""
-        return False
+    @abstractmethod
+    def scrub(self, step: Any) -> None:
+        """Give the session's model the weights of a kept step; ValueError for another step."""
+
+    @abstractmethod
+    def control(
+        self, do: Any, learning_rate: Any = None, optimizer: Any = None, batch_size: Any = None
+    ) -> None:
+        """Start, pause, make one step or one epoch, or only set what is given."""
 
     def run(self, since: Any = -1) -> Answer:
         """`state`, the kept steps, and the curves after step `since`.
@@ -98,6 +85,7 @@ class Watched:
         entries = recorder.weights.entries
         result = {
             **self.state(),
+            "running": self.running,
             "version": self.session.version,
             "live": self.live,
             "message": self.message,
@@ -109,19 +97,15 @@ class Watched:
             "continues": [step for step, kept in entries if kept.slots is not None],
         }
         tests = np.array(recorder.tests, np.float32).reshape(-1, 3)
+        steps, *values = curves
         return result, [
-            np.array(curves.steps, np.int32), *(np.array(each, np.float32) for each in curves[1:]),
-            tests,
+            np.array(steps, np.int32), *(np.array(each, np.float32) for each in values), tests,
         ]  # fmt: skip
 
     def history(self, name: Any, of: Any = "weights") -> Answer:
         """The distributions of an array over time: steps, edges of the bins, counts."""
         steps, edges, counts = self.recorder.history(name, of)
         return {}, [steps.astype(np.int32), edges.astype(np.float32), counts.astype(np.float32)]
-
-    def scrub(self, step: Any) -> None:
-        """Give the session's model the weights of a kept step; ValueError for another step."""
-        raise NotImplementedError
 
     def _show(self, kept: Kept) -> bool:
         """Give the session's model what was kept; edits that were made before are gone.
@@ -134,12 +118,6 @@ class Watched:
         self.session.changed(weights=True)
         return has_state
 
-    def control(
-        self, do: Any, learning_rate: Any = None, optimizer: Any = None, batch_size: Any = None
-    ) -> None:
-        """Start, pause, make one step or one epoch, or only set what is given."""
-        raise NotImplementedError
-
 
 class Following(Watched):
     """Shows the kept steps of a `fit` that another thread runs: the newest, or a chosen one.
@@ -147,7 +125,7 @@ class Following(Watched):
     A reader who changes the model stays at its step.
     """
 
-    live = True
+    live, can_train = True, False
 
     def __init__(self, session: Reader, recorder: Recorder) -> None:
         super().__init__(session)
@@ -156,7 +134,7 @@ class Following(Watched):
         self._follow()
 
     @property
-    def runs(self) -> bool:
+    def running(self) -> bool:
         """See `Watched`."""
         return self._recorder.runs
 
@@ -190,7 +168,6 @@ class Following(Watched):
         recorder, optimizer = self._recorder, self._recorder.model.optimizer
         epoch, batch = recorder.place
         return {
-            "running": recorder.runs,
             "step": recorder.step,
             "epoch": epoch,
             "batch": batch,

@@ -31,12 +31,11 @@ from nanocnn import (
     ZeroPadding2D,
 )  # fmt: skip
 from nanocnn.common.errors import ShapeError
-from nanocnn.explore.actions import answer
 from nanocnn.explore.digits import Digits
 from nanocnn.explore.packing import pack
 from nanocnn.explore.session import Session
 from support.custom_layers import Doubled, Leaky, Mirrored, Scale
-from support.explored import TESTS, arrays, ask, pixels_of, session_of, small
+from support.explored import TESTS, answer, arrays, ask, pixels_of, session_of, small
 
 IMAGE = (28, 28, 1)
 END = Flatten, lambda: Dense(10, activation="softmax")

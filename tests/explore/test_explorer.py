@@ -186,13 +186,20 @@ def test_a_model_with_a_layer_of_ones_own_and_no_accuracy_can_be_watched(explore
     session.close()
 
 
-def test_a_loss_that_is_a_function_is_refused_before_the_first_step(explorer):
+def test_a_loss_that_is_a_function_is_shown_too():
+    def squared(y_true, y_pred):
+        return ((y_true - y_pred) ** 2).mean(axis=-1)
+
     model = small_model()
-    model.compile("sgd", lambda y_true, y_pred: ((y_true - y_pred) ** 2).mean(axis=-1))
-    before = model.get_weights()
-    with pytest.raises(ValueError, match="Explorer: readers get copies of the model"):
-        model.fit(X, np.eye(10)[Y], verbose=0, callbacks=explorer)
-    assert all(map(np.array_equal, before, model.get_weights())) and explorer.url == ""
+    model.compile("sgd", squared)
+    explorer = Explorer(X, np.eye(10)[Y], open=False)
+    model.fit(X, np.eye(10)[Y], verbose=0, callbacks=explorer)
+    session = explorer._make_session()
+    explorer.close()
+    x, _ = session.sample
+    expected = squared(np.eye(10)[Y[:1]], model.predict(x)).item()
+    assert session.call(session.state)["loss"] == pytest.approx(expected, rel=1e-5)
+    session.close()
 
 
 def test_samples_that_do_not_fit_are_refused_before_the_first_step():

@@ -145,6 +145,27 @@ def test_no_more_than_the_share_of_the_time_is_spent(model, monkeypatch):
     assert 0.05 < recorder.cost <= 0.1
 
 
+def test_what_is_kept_is_spread_evenly_whatever_a_step_and_keeping_take(model, monkeypatch):
+    clock, kept = [0.0], []
+    monkeypatch.setattr(module, "perf_counter", lambda: clock[0])
+    recorder = Recorder(model, 0.02)
+
+    def keep():
+        kept.append(recorder.step)
+        recorder.weights.add(recorder.step, None, 256)
+        clock[0] += 0.02 if len(kept) == 2 else 0.002  # the second one takes longer
+
+    monkeypatch.setattr(recorder, "_keep", keep)
+    monkeypatch.setattr(recorder, "_distribute", lambda: None)
+    recorder.begin()
+    for step in range(3000):
+        clock[0] += 3.0 if step == 0 else 0.001  # so does the first step: it compiles
+        recorder.batch(0.0, 0.0)
+    gaps = np.diff(kept)
+    assert len(kept) > 5 and max(gaps[1:]) < 1000
+    assert (gaps[2:] > 100).all(), "none of them in bursts"
+
+
 def test_a_share_of_nothing_keeps_only_the_ends(model, data):
     recorder = Recorder(model, 0.0)
     train(model, recorder, data, 30)

@@ -7,10 +7,9 @@ import pytest
 
 import nanocnn
 from nanocnn import models
-from nanocnn.explore.actions import answer
 from nanocnn.trace import optimizer_step, receptive_field, top_activations
 from support.custom_layers import Scale
-from support.explored import TESTS, arrays, ask, pixels_of, session_of, small, weights
+from support.explored import TESTS, answer, arrays, ask, pixels_of, session_of, small, weights
 
 WEIGHT = {"layer": "conv2d", "name": "kernel", "index": [0, 1, 0, 2]}
 CHANGE = {"kind": "weight", **WEIGHT, "value": 0.25}

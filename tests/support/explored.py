@@ -7,7 +7,7 @@ import numpy as np
 
 from nanocnn import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D, Sequential
 from nanocnn.data import mnist
-from nanocnn.explore.actions import answer
+from nanocnn.explore.actions import ACTIONS
 from nanocnn.explore.digits import Digits
 from nanocnn.explore.session import Session
 
@@ -40,6 +40,11 @@ def session_of(model, x=None, y=None, **options):
         yield session
     finally:
         session.close()
+
+
+def answer(session, action, body):
+    """The result and the arrays of an action, run as the server runs it."""
+    return session.call(ACTIONS[action], session, body)
 
 
 def ask(session, action, body=None, **words):
