@@ -12,8 +12,8 @@ import numpy as np
 
 from ..common.errors import unknown
 from ..data.photo import fit_drawing, read_digit
-from . import body, study
-from .parts import MOST_NUMBERS, Answer, Request, cut, index, requests
+from . import body, study, tours
+from .parts import MOST_NUMBERS, Answer, Request, cut, index, missing, requests
 from .session import Session
 
 MOST_SIDE = 280  # pixels, of a drawing
@@ -193,16 +193,20 @@ def history(session: Session, given: dict[str, Any]) -> Answer:
 
 
 def kept(session: Session, given: dict[str, Any]) -> Answer:
-    """Weights as they were at a kept step, or a part of them."""
+    """Weights as they were at a kept step, or a part of them; missing for a step not kept."""
     body.mapping(given, "kept", ("step", "name", "index"))
     step, name = body.integer(given, "step", 0, 2**53), body.name(given, "name")
-    weights = session.training.recorder.kept(step).weights
+    weights = session.model.weights
     if name not in weights:
         raise unknown("weights", name, weights)
-    found = cut(weights[name], index(given, "kept"), "kept")
-    if found.size > MOST_NUMBERS:
-        raise ValueError(f"kept: {found.size:,} numbers, expected {MOST_NUMBERS:,} at most")
-    return {"step": step}, [found]
+    at = index(given, "kept")
+    size = cut(weights[name], at, "kept").size
+    if size > MOST_NUMBERS:
+        raise ValueError(f"kept: {size:,} numbers, expected {MOST_NUMBERS:,} at most")
+    found = dict(session.training.recorder.weights.entries).get(step)
+    if found is None:  # it may have been forgotten since the page was told of it
+        return {"step": step}, [missing(f"step {step} is not kept")]
+    return {"step": step}, [cut(found.weights[name], at, "kept")]
 
 
 def scrub(session: Session, given: dict[str, Any]) -> Answer:

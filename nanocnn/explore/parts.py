@@ -83,7 +83,7 @@ def _stand_in(model: Structure, request: Request) -> Array | None:
     return None if shape is None else np.broadcast_to(np.float32(0), shape)
 
 
-def _cut_all(asked: "Iterable[tuple[Request, Array | None]]") -> list[Array | None]:
+def _cut_all(asked: Iterable[tuple[Request, Array | None]]) -> list[Array | None]:
     """The parts of arrays that are asked for; ValueError for more numbers than one answer has."""
     parts, numbers = [], 0
     for request, array in asked:
@@ -124,18 +124,22 @@ def select(
 ) -> list[Array | Part]:
     """The arrays of a trace that were asked for; `ranges` remembers those of whole arrays."""
     arrays = [find(model, trace, each.layer, each.what) for each in asked]
+    cuts = _cut_all(zip(asked, arrays, strict=True))
     parts: list[Array | Part] = []
-    found = _cut_all(zip(asked, arrays, strict=True))
-    for (layer, what, *_), array, part in zip(asked, arrays, found, strict=True):
+    for (layer, what, *_), array, part in zip(asked, arrays, cuts, strict=True):
         if array is None or part is None:
-            why = FUSED if what in WHAT else NOT_KEPT
-            parts.append(Part(np.empty(0, np.float32), {"missing": f"{what}: {why}"}))
+            parts.append(missing(f"{what}: {FUSED if what in WHAT else NOT_KEPT}"))
             continue
         key = layer or "", what
         if key not in ranges:
             ranges[key] = value_range(array)
         parts.append(Part(part, {"whole": ranges[key], "full_shape": list(array.shape)}))
     return parts
+
+
+def missing(why: str) -> Part:
+    """In place of an array that there is not."""
+    return Part(np.empty(0, np.float32), {"missing": why})
 
 
 def find(model: Structure, trace: Trace, layer: str | None, what: str) -> Array | None:

@@ -252,8 +252,8 @@ def download(session: Session, given: dict[str, Any]) -> Answer:
         path = Path(folder) / f"model.{ending}"
         try:
             session.model.save(path)
-        except MissingExtraError as error:
-            raise ValueError(str(error)) from error
+        except (MissingExtraError, TypeError) as error:  # such as a loss that is a function
+            raise ValueError(f"download: {error}") from error
         content: Array = np.frombuffer(path.read_bytes(), np.uint8)
     name = re.sub(r"[^\w.-]+", "_", session.model.name)[:60] or "model"
     return {"name": f"{name}.{ending}"}, [content]

@@ -240,6 +240,23 @@ def test_an_array_that_is_not_computed_says_why(session):
     assert arrays(session, ("dense", "dz"))[0].shape == (10,)
 
 
+def test_what_a_layer_keeps_depends_on_the_mode_and_is_missing_in_the_other(session):
+    request = [{"layer": "dropout", "what": "saved:mask"}]
+    for training in (True, False):
+        _, ((mask, about),) = answer(session, "mode", {"training": training, "arrays": request})
+        assert mask.shape == ((6, 6, 3) if training else (0,))
+        assert ("keeps no such array" in about.get("missing", "")) is not training
+
+
+def test_a_request_that_is_wrong_is_refused_before_the_change(session):
+    change = {"kind": "weight", **WEIGHT, "value": 0.5}
+    for wrong in ({"what": "param:gamma"}, {"what": "Y"}, {"index": [0, 0, 3]}, {"index": [0]}):
+        before = state_of(session)
+        with pytest.raises(ValueError, match=r"arrays\[0\]"):
+            answer(session, "edit", change | {"arrays": [REQUESTS[0] | wrong]})
+        assert state_of(session) == before
+
+
 def test_picks_are_what_they_say(session):
     x, y = TESTS
     prediction = session.model.predict(x)

@@ -77,6 +77,13 @@ def test_what_no_file_can_hold_is_refused():
         pytest.raises(ValueError, match="a custom layer"),
     ):
         ask(session, "download", format="npz")
+    model = small(compiled=False)
+    model.compile("adam", lambda y_true, y_pred: ((y_true - y_pred) ** 2).mean(axis=-1))
+    with (
+        session_of(model, np.zeros((2, 28, 28)), np.eye(10)[:2]) as session,
+        pytest.raises(ValueError, match="download: loss .* cannot store a function"),
+    ):
+        ask(session, "download", format="npz")
 
 
 def test_sources_are_those_of_the_reference_kernels(session):
@@ -180,6 +187,8 @@ def test_a_training_runs_pauses_and_is_scrubbed_back(session):
     assert weights(session) == first and not part.array.any()
     assert (kernel == session.model.weights["conv2d/kernel"][:, :, 0, :2]).all()
     assert state["version"] == session.version and ask(session, "run")["at"] == 0
+    _, ((gone, about),) = answer(session, "kept", cut | {"step": run["step"] + 1})
+    assert not gone.size and about["missing"] == f"step {run['step'] + 1} is not kept"
 
 
 def test_an_unexpected_error_of_a_training_is_told_as_its_message(session, monkeypatch):

@@ -16,8 +16,12 @@ const KEYS = [
   ["g", "values or gradients"],
   ["Enter", "on a map: choose its layer and go to the large map, from there to the panel"],
   ["Escape", "back to the map in the row; close this"],
-  ["1 2 3 4", "panels: cell, edit, train, tours"],
+  ["1 2 3 4", "panels: cell, edit, train, tours (on a tab, ← → too)"],
   ["n p", "in a tour: next step, step before; Escape ends it"],
+  ["↑ ↓ ← →", "on the map of weights in the panel Edit: choose a weight"],
+  ["Ctrl Z", "in the panel Edit: undo the last change"],
+  ["Enter", "in the field of a nudge: compute it"],
+  ["← → Home End", "on a chart: read a value; with Shift in larger steps"],
   ["?", "these keys"],
 ];
 const MOVES = {

@@ -1,6 +1,6 @@
 /** Numbers of a trace as elements: marked with where they stand, as links, in sums and tables. */
 
-import {short, text} from "nanocnn/numbers.js";
+import {count, short, text} from "nanocnn/numbers.js";
 import {around, everything, flat, layersOf, size} from "nanocnn/reach.js";
 import {source} from "nanocnn/source.js";
 import {el} from "nanocnn/widgets.js";
@@ -100,14 +100,15 @@ export const say = (...children) => el("p", {}, ...children);
 export const heading = (words) => el("h3", {}, words);
 
 /**
- * Something long, folded: `make(all)` gives its element, with all of it or a part. Unfolding
- * makes it only then.
+ * Something long, folded: `make(all)` gives its element, with `most` of `n` things or the largest
+ * `shown`. Unfolding makes it only then.
  */
-export function folded(make, shown, count, things) {
+export function folded(make, shown, n, things, most = n) {
   const holder = el("div", {class: "folded"}, make(false));
-  if (count <= shown) return holder;
+  if (n <= shown) return holder;
   const toggle = el("button", {type: "button", class: "more", "aria-expanded": "false"});
-  const label = (open) => (open ? `the largest ${shown} ${things}` : `all ${count} ${things}`);
+  const all = n > most ? `the first ${count(most)} of ${count(n)}` : `all ${count(n)}`;
+  const label = (open) => `${open ? `the largest ${shown}` : all} ${things}`;
   toggle.textContent = label(false);
   toggle.addEventListener("click", () => {
     const open = toggle.getAttribute("aria-expanded") !== "true";
@@ -153,7 +154,7 @@ export function termTable(terms, heads, caption) {
         el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", {scope: "col"}, head)))),
         el("tbody", {}, ...rows)));
   };
-  return folded(make, shown, Math.min(terms.length, MOST_ROWS), "terms");
+  return folded(make, shown, terms.length, "terms", MOST_ROWS);
 }
 
 /**

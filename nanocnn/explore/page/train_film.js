@@ -71,11 +71,13 @@ async function develop(film, plane, steps, strip, at) {
   const {index} = plane.request(0, stop);
   for (const step of steps.filter((one) => !shots.has(one))) {
     try {
-      const {arrays: [{data}]} = await source.call("kept", {step, name, index});
-      const maps = Array.from({length: stop}, (_, f) => plane.map(data, stop, f, 0));
-      shots.set(step, {step, maps, h: plane.h, w: plane.w, whole: range(maps)});
+      const {arrays: [{data, missing}]} = await source.call("kept", {step, name, index});
+      if (!missing) { // else it was forgotten meanwhile
+        const maps = Array.from({length: stop}, (_, f) => plane.map(data, stop, f, 0));
+        shots.set(step, {step, maps, h: plane.h, w: plane.w, whole: range(maps)});
+      }
     } catch {
-      continue; // it is no longer kept
+      continue; // the banner says that the server is gone
     }
   }
   if (film.name === name && film.shots === shots) {
