@@ -81,7 +81,7 @@ def test_what_no_file_can_hold_is_refused():
     model.compile("adam", lambda y_true, y_pred: ((y_true - y_pred) ** 2).mean(axis=-1))
     with (
         session_of(model, np.zeros((2, 28, 28)), np.eye(10)[:2]) as session,
-        pytest.raises(ValueError, match="download: loss .* cannot store a function"),
+        pytest.raises(ValueError, match=r"download: loss .* cannot store a function"),
     ):
         ask(session, "download", format="npz")
 
