@@ -73,8 +73,8 @@ const sum = {
     const bias = params.bias ? (await numbers(layer(), "param:bias"))[f] : 0;
     return [
       p("Lay the filter over the picture, where the frame is in the input. Multiply each number "
-        + "by ",
-        `the weight that lies on it, and add up the ${h * w * c} products: `, about(z - bias), "."),
+        + `by the weight that lies on it, and add up the ${h * w * c} products: `,
+      about(z - bias), "."),
       p("The bias, ", about(bias), ", is added. The sum is ", full(z), ", in ", nameOf({name}),
         ` at ${place([i, j, f])}. Every product stands in the panel Cell.`),
     ];

@@ -50,9 +50,8 @@ const off = {
     const {cell, x, y} = await pair();
     return [
       p(nameOf(layer()), ` has a rate of ${layer().rate}. It works in training only. Now, as `
-        + `when the `,
-        `network is used, its output is its input: at ${place(cell)} `, full(x), " goes in and ",
-        full(y), " comes out."),
+        + `when the network is used, its output is its input: at ${place(cell)} `, full(x),
+      " goes in and ", full(y), " comes out."),
     ];
   },
 };

@@ -104,9 +104,9 @@ const answer = {
     const isAsked = label === WANTED && predicted === TAKEN;
     return [
       isAsked ? null : p(isRight ? "This model reads all test digits that were looked at right. "
-        + "Here is "
-        + "the one it finds hardest." : `This model takes no ${WANTED} for a ${TAKEN} among its `
-        + `${MOST} worst mistakes. Here is ${a(label)} that it takes for ${a(predicted)}.`),
+        + "Here is the one it finds hardest."
+        : `This model takes no ${WANTED} for a ${TAKEN} among its ${MOST} worst mistakes. Here is `
+          + `${a(label)} that it takes for ${a(predicted)}.`),
       p(`Test digit ${many(index)} has the label ${label}. The network gives the ${other} `,
         percent(prediction[other], 1), ` and the ${label} `, percent(prediction[label], 1),
         ". Its loss is ", about(source.info.loss), ", minus the logarithm of the probability of "
@@ -196,8 +196,8 @@ const pixels = {
       p("The gradient of the loss for each pixel. Blue: more ink here would lower the loss, that "
         + `is, make ${a(label)} more probable. Orange: less ink would.`),
       p("The strongest is at ", link(null, most), ": ", about(value), ".", isInk ? " Ink from 0 "
-        + "to 1 "
-        + "there would change the loss by about as much, if the gradient stayed what it is." : ""),
+        + "to 1 there would change the loss by about as much, if the gradient stayed what it is."
+        : ""),
       p("Look for the stroke that is missing, or the gap that should be open. You can draw on the "
         + "digit and see."),
     ];

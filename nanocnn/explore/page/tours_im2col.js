@@ -39,9 +39,8 @@ const sums = {
         `${many(places * filters)} numbers, each a sum of ${taps} products: `,
         `${many(places * filters * taps)} products for one digit.`),
       p("Written down they are six nested loops: over the rows, columns and filters of the "
-        + "result, and "
-        + "the rows, columns and channels of the window. But what processors do best is a "
-        + "product of two large matrices. Can all these sums be one?"),
+        + "result, and the rows, columns and channels of the window. But what processors do best "
+        + "is a product of two large matrices. Can all these sums be one?"),
     ];
   },
 };
@@ -102,9 +101,8 @@ const columns = {
     const [, , f] = await cell();
     return [
       p(`The weights of a filter, in the same order, are a column of ${taps} numbers. The kernel `
-        + `of `,
-        nameOf(layer()), ` lies in memory that way already: read as a matrix W, it has ${taps} `
-          + `rows and ${filters} columns. Shown is the filter that is column ${f}.`),
+        + "of ", nameOf(layer()), ` lies in memory that way already: read as a matrix W, it has `
+        + `${taps} rows and ${filters} columns. Shown is the filter that is column ${f}.`),
     ];
   },
 };
@@ -140,9 +138,8 @@ const memory = {
         about(places * taps / size), " times as many, since windows overlap. For a batch of 128 ",
         `digits that is ${about(places * taps * 128 * 4 / 2 ** 20).textContent} MiB of float32.`),
       p("So nanocnn's fast kernels make the rows of a few digits at a time, in a buffer that "
-        + "stays in "
-        + "the processor's cache, or never write them down: for each layer they choose what is "
-        + "fastest. ", code("model.plan()"), " prints the choice."),
+        + "stays in the processor's cache, or never write them down: for each layer they choose "
+        + "what is fastest. ", code("model.plan()"), " prints the choice."),
     ];
   },
 };

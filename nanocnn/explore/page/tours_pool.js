@@ -127,10 +127,9 @@ const moved = {
     const words = pooled < was ? "less than before the pooling, since a winner that moves within "
       + "its window stays the winner" : "here not less than before the pooling";
     return [
-      p("The digit has moved by one pixel to the right. The maps of ", nameOf(earlier()), " "
-        + "changed by ",
-        `${percent(was)} of their size, those of `, nameOf(layer()), ` by ${percent(pooled)}: `
-        + `${words}.`),
+      p("The digit has moved by one pixel to the right. The maps of ", nameOf(earlier()),
+        ` changed by ${percent(was)} of their size, those of `, nameOf(layer()),
+        ` by ${percent(pooled)}: ${words}.`),
       p("Size is the root of the sum of squares, of the map and of the difference."),
     ];
   },

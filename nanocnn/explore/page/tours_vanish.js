@@ -150,10 +150,9 @@ const help = {
       p("Try it: press Start in the panel Train. The loss stays near ln 10 = ",
         about(Math.log(10), 4), ", that of guessing, for long."),
       p("What made deep networks learn: activations with a slope of 1, such as relu; first "
-        + "weights of ",
-        "a size that keeps sums and gradients level (Glorot's and He's); batch normalization; ",
-        "connections that lead past layers; optimizers such as Adam, which divide each gradient "
-        + "by its usual size."),
+        + "weights of a size that keeps sums and gradients level (Glorot's and He's); batch "
+        + "normalization; connections that lead past layers; optimizers such as Adam, which "
+        + "divide each gradient by its usual size."),
       p("Compare with your own model: end the tour and look at its gradients, layer by layer."),
     ];
   },
