@@ -160,6 +160,7 @@ def test_a_link_to_what_is_not_there_shows_the_page_nevertheless(browser, url, p
 def test_a_server_that_stops_is_said_and_one_that_comes_back_is_found(browser, url):
     tab = Tab(browser)
     page = tab.open(f"{url}#digit=test:3")
+    page.wait_for_function("location.hash.includes('label')")  # written a moment later
     link, answer = page.url, page.text_content("#summary")
     page.route("**/api/**", lambda route: route.abort())
     page.wait_for_selector("#banner:not([hidden])")

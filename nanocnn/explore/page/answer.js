@@ -3,7 +3,7 @@
 import {state} from "nanocnn/state.js";
 import {source} from "nanocnn/source.js";
 import {short, text} from "nanocnn/numbers.js";
-import {make} from "nanocnn/dom.js";
+import {el} from "nanocnn/widgets.js";
 import {say} from "nanocnn/message.js";
 
 const MOST = 40; // classes with a bar
@@ -16,16 +16,15 @@ export function mount(element) {
   const labels = source.info.label === null ? [] : source.session.labels;
   const count = Math.min(MOST, source.info.prediction.length);
   const isEach = labels.length === source.info.prediction.length; // a class an output
-  const group = make("fieldset", {className: "bars", id: "answer"},
-    make("legend", {}, isEach ? "Answer; the dot marks the true label" : "Answer"));
+  const group = el("fieldset", {class: "bars", id: "answer"},
+    el("legend", {}, isEach ? "Answer; the dot marks the true label" : "Answer"));
   for (let k = 0; k < count; k++) {
     group.append(row(isEach ? labels[k] : String(k), k, isEach));
   }
   if (labels.length && !isEach) {
-    group.append(make("div", {className: "toolbar"}, "True label", ...labels.map(choice)));
+    group.append(el("div", {class: "toolbar"}, "True label", ...labels.map(choice)));
   }
-  summary = make("p", {id: "summary", className: "note"});
-  summary.setAttribute("aria-live", "polite");
+  summary = el("p", {id: "summary", class: "note", "aria-live": "polite"});
   element.append(group, summary);
   if (source.model.layers.some(isDifferent) && !source.static) {
     element.append(mode());
@@ -36,7 +35,7 @@ export function mount(element) {
 
 /** A radio button for the true label k. */
 function dot(name, k) {
-  const radio = make("input", {type: "radio", name: "label", value: k, disabled: source.static});
+  const radio = el("input", {type: "radio", name: "label", value: k, disabled: source.static});
   radio.setAttribute("aria-label", `true label ${name}`);
   radio.addEventListener("change", () => {
     source.isLabelChosen = true;
@@ -47,14 +46,14 @@ function dot(name, k) {
 }
 
 /** For a model of one output and two classes. */
-const choice = (name, k) => make("label", {}, dot(name, k), name);
+const choice = (name, k) => el("label", {}, dot(name, k), name);
 
 function row(name, k, isChoice) {
-  const fill = make("div", {className: "fill"});
-  const number = make("span", {className: "number"});
-  const box = make(isChoice ? "label" : "div", {className: "bar", data: {class: k}});
-  box.append(isChoice ? dot(name, k) : "", make("span", {className: "name"}, name),
-    make("div", {className: "track"}, fill), number);
+  const fill = el("div", {class: "fill"});
+  const number = el("span", {class: "number"});
+  const box = el(isChoice ? "label" : "div", {class: "bar", "data-class": k});
+  box.append(isChoice ? dot(name, k) : "", el("span", {class: "name"}, name),
+    el("div", {class: "track"}, fill), number);
   rows.push({box, fill, number, name, isChoice});
   return box;
 }
@@ -64,8 +63,8 @@ const isDifferent = ({random, kind}) => random || kind === "BatchNormalization";
 
 /** The switch between inference and training, and another draw of what is random. */
 function mode() {
-  const box = make("input", {type: "checkbox", id: "training"});
-  const again = make("button", {type: "button", id: "new-mask"}, "Draw anew");
+  const box = el("input", {type: "checkbox", id: "training"});
+  const again = el("button", {type: "button", id: "new-mask"}, "Draw anew");
   again.title = "Other random numbers: another dropout mask";
   let seed = 0;
   box.addEventListener("change", () => {
@@ -81,8 +80,8 @@ function mode() {
   };
   source.on("change", follow);
   follow();
-  return make("div", {className: "toolbar"},
-    make("label", {}, box, "as in training: dropout, batch statistics"), again);
+  return el("div", {class: "toolbar"},
+    el("label", {}, box, "as in training: dropout, batch statistics"), again);
 }
 
 function show() {

@@ -7,7 +7,7 @@ import {
 } from "nanocnn/forward.js";
 import {everything, indices, inputs, layersOf, outputs, rowOf} from "nanocnn/reach.js";
 import {
-  about, at, cellLink, exact, formula, heading, jump, ledger, read, say, sourceText, termTable,
+  about, at, cellLink, exact, formula, heading, jump, ledger, p, read, sourceText, termTable,
   total, weightState,
 } from "nanocnn/terms.js";
 
@@ -30,7 +30,7 @@ async function throughNext(layer, cell) {
   const parts = await (BACK[kind] ?? unknown)(layer, cell);
   const rule = layer.backward?.dx;
   return [
-    say(`Through ${layer.name} (${layer.kind}), which comes next:`),
+    p(`Through ${layer.name} (${layer.kind}), which comes next:`),
     rule ? formula(rule.formula) : null, ...parts, sourceText(rule),
   ];
 }
@@ -52,7 +52,7 @@ function whereTo(layer, cell) {
   const lead = layer.params.kernel.slice(0, -1).map(() => 0);
   const bias = "bias" in layer.params
     ? [" and to ", jump(weightState(layer, "bias", [last]), `bias[${last}]`)] : [];
-  return [say("From here the gradient goes to the kernel, ",
+  return [p("From here the gradient goes to the kernel, ",
     jump(weightState(layer, "kernel", [...lead, last]), `kernel${at([...lead, last])}`), " on",
     ...bias, ", and to the cells that this one was computed from.")];
 }
@@ -103,7 +103,7 @@ async function shares(layer, cell, names, shareOf, heads, caption) {
     };
   });
   if (!terms.length) {
-    return [say("No window covers this cell: it changes nothing."),
+    return [p("No window covers this cell: it changes nothing."),
       ledger(result(layer, cell, dx))];
   }
   return [
@@ -159,8 +159,8 @@ async function batchNorm(layer, cell) {
   const xhat = (each) => (x(each) - mean) * s;
   const moves = source.info.training && layer.trainable;
   return [
-    moves ? say("Mean and variance are those of the batch, so this cell moves the others, too.")
-      : say("Mean and variance are constants outside training."),
+    moves ? p("Mean and variance are those of the batch, so this cell moves the others, too.")
+      : p("Mean and variance are constants outside training."),
     ledger(
       [["dL/dy", cellLink(layer, cell)], exact(dy(cell), "dy", layer, cell)],
       moves && ["mean(dL/dy) over the channel", about(average(dy))],
@@ -201,7 +201,7 @@ async function unknown(layer, cell) {
   const what = layer.custom
     ? `The backward of your own layer ${layer.name} computes it.`
     : "The gradient goes back along the same random map of pixels.";
-  return [say(what), ledger(result(layer, cell, dx))];
+  return [p(what), ledger(result(layer, cell, dx))];
 }
 
 const BACK = {
@@ -232,7 +232,7 @@ async function lossGradient(layer, cell) {
   }));
   const here = target[cell[cell.length - 1]];
   return [
-    say(`From the loss, ${loss.name}:`),
+    p(`From the loss, ${loss.name}:`),
     equation(loss), equation(loss.backward),
     ledger(
       [["y", cellLink(layer, cell)], exact(y(cell), "y", layer, cell)],
@@ -265,7 +265,7 @@ export async function lossView() {
   const truth = row[label];
   const logarithm = truth && Number.isFinite(Math.log(y(truth))) ? -Math.log(y(truth)) : null;
   return [
-    say("The forward pass ends here; the gradients start here. The loss says how far the answer is "
+    p("The forward pass ends here; the gradients start here. The loss says how far the answer is "
       + "from the true label, which you can choose beside the digit."),
     equation(loss),
     ledger(

@@ -1,5 +1,5 @@
 /** What all drawn charts share: a crisp canvas, colours of the page, ticks, a place to read at. */
-import {el, say} from "nanocnn/widgets.js";
+import {el, setText, soon} from "nanocnn/widgets.js";
 
 const NAMES = ["ink", "paper", "line", "soft", "accent", "accent2", "nan"];
 const FALLBACK = {ink: "#222", paper: "#fff", line: "#bbb", soft: "#eee", accent: "#0072b2",
@@ -21,9 +21,7 @@ export function surface(height, draw) {
     canvas.style.height = `${tall}px`;
   };
   resize(height);
-  let waiting = false;
-  const paint = () => {
-    waiting = false;
+  const redraw = soon(() => {
     const width = canvas.clientWidth;
     if (width === 0) {
       return;
@@ -36,13 +34,7 @@ export function surface(height, draw) {
     pen.font = FONT;
     pen.lineJoin = "round";
     draw(pen, width, height, palette(canvas));
-  };
-  const redraw = () => {
-    if (!waiting) {
-      waiting = true;
-      requestAnimationFrame(paint);
-    }
-  };
+  });
   new ResizeObserver(redraw).observe(canvas);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   return {canvas, redraw, resize};
@@ -157,7 +149,7 @@ export function reader(canvas, output, {label, count, near, told, redraw}) {
     const last = count() - 1;
     const shown = last < 0 ? null : Math.min(place ?? last, last);
     const words = shown === null ? "nothing to show yet" : told(shown);
-    say(output, place === null ? "" : words);
+    setText(output, place === null ? "" : words);
     canvas.setAttribute("aria-valuemax", Math.max(0, last));
     canvas.setAttribute("aria-valuenow", shown ?? 0);
     canvas.setAttribute("aria-valuetext", words);

@@ -9,7 +9,7 @@ import {backward, lossView} from "nanocnn/backward.js";
 import {forward} from "nanocnn/forward.js";
 import {around, field, layersOf, outputs, size} from "nanocnn/reach.js";
 import {
-  at, cellState, exact, formula, full, jump, read, say, sourceText,
+  at, cellState, exact, formula, full, jump, p, read, sourceText,
 } from "nanocnn/terms.js";
 import {
   cellHere, here, positions, shapeAt, stepBackward, stepForward, strongest,
@@ -122,7 +122,7 @@ async function view() {
 async function overview(layers) {
   return [
     title("Where does a number come from?"),
-    say("Click a cell of a map, here or in the network, and its number is taken apart: what it is "
+    p("Click a cell of a map, here or in the network, and its number is taken apart: what it is "
       + "computed from, and, with “Gradients”, how the loss depends on it. Or walk through the "
       + "whole pass, one layer at a time, with the buttons or the keys f and b."),
     bar(null),
@@ -136,8 +136,8 @@ async function withLayer(now, layer) {
   return [
     bar(now), title(layer ? `${layer.name} (${layer.kind})` : "The image"),
     layer ? formula(layer.formula) : null,
-    layer ? say(`${sizes(layer.input_shape)} in, ${sizes(layer.output_shape)} out.`) : null,
-    say(`Click one of its ${size(shapeAt(now.place))} cells, or take the one that is furthest from `
+    layer ? p(`${sizes(layer.input_shape)} in, ${sizes(layer.output_shape)} out.`) : null,
+    p(`Click one of its ${size(shapeAt(now.place))} cells, or take the one that is furthest from `
       + `0${now.back ? " in its gradient" : ""}: `, link),
     layer ? await extremesView(layer) : null,
     sourceText(layer?.forward),
@@ -178,7 +178,7 @@ async function withWeight(layer, {name, index}) {
   const cell = state.get("cell");
   return [
     bar(here()), title(`${name}${at(index)} of ${layer.name}`, layer.kind),
-    cell ? say(jump({weight: null}, `back to the cell [${cell}]`)) : null,
+    cell ? p(jump({weight: null}, `back to the cell [${cell}]`)) : null,
     ...laidOut(parts), await extremesView(layer),
   ];
 }
@@ -218,7 +218,8 @@ function choose(now, layer, cell) {
 function bar(now) {
   const all = positions();
   const place = now
-    ? all.findIndex((p) => p.place === now.place && p.back === now.back && !p.loss === !now.loss)
+    ? all.findIndex((one) => one.place === now.place && one.back === now.back
+      && !one.loss === !now.loss)
     : -1;
   const words = now
     ? `${now.loss ? "loss" : now.back ? "backward" : "forward"}, ${place + 1} of ${all.length}`

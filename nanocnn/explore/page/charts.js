@@ -2,7 +2,7 @@
 import {axes, emptyText, line, logTicks, reader, scale, surface, tickText, ticks}
   from "nanocnn/canvas.js";
 import {short} from "nanocnn/numbers.js";
-import {el, say} from "nanocnn/widgets.js";
+import {el, setText} from "nanocnn/widgets.js";
 
 /** The frame of a chart: title, the words of the place read at, canvas, summary for readers. */
 function frame(element, title, canvas) {
@@ -40,7 +40,7 @@ export function lines(element, options) {
     canvas: picture.canvas,
     update(series, now = {}) {
       Object.assign(chart, {series, at: now.at ?? null, log: now.log ?? chart.log});
-      say(summary, summaryOf(title, series, unit));
+      setText(summary, summaryOf(title, series, unit));
       read.tell();
       picture.redraw();
     },
@@ -234,7 +234,7 @@ export function spread(element, {title, unit = "step", height = 190}) {
         columns.map((column) => quantile(edges, column, part)));
       Object.assign(chart, {steps, edges, columns, bands, at});
       const n = steps.length;
-      say(summary, n > 0 ? `${title}. From ${told(0)}; to ${told(n - 1)}.`
+      setText(summary, n > 0 ? `${title}. From ${told(0)}; to ${told(n - 1)}.`
         : `${title}: nothing yet.`);
       read.tell();
       picture.redraw();

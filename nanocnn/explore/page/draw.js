@@ -5,7 +5,7 @@ import {source} from "nanocnn/source.js";
 import {paint as paintArray} from "nanocnn/colours.js";
 import {maps, side} from "nanocnn/grid.js";
 import {base64} from "nanocnn/packed.js";
-import {make} from "nanocnn/dom.js";
+import {button, el} from "nanocnn/widgets.js";
 import {say} from "nanocnn/message.js";
 import * as answer from "nanocnn/answer.js";
 import * as picker from "nanocnn/picker.js";
@@ -26,13 +26,12 @@ let small = null;
 
 /** Build the panel. */
 export function mount(element) {
-  element.append(make("h2", {}, source.session.can_draw ? "Digit" : "Sample"));
+  element.append(el("h2", {}, source.session.can_draw ? "Digit" : "Sample"));
   if (source.session.can_draw && !source.static) {
     element.append(...drawing());
     dropping(element);
   } else {
-    read = make("canvas", {id: "read", className: "read alone"});
-    read.setAttribute("role", "img");
+    read = el("canvas", {id: "read", class: "read alone", role: "img"});
     element.append(read);
   }
   answer.mount(element);
@@ -45,36 +44,29 @@ export function mount(element) {
 
 /** Paper, tools, and beside the paper the digit as it is read. */
 function drawing() {
-  const canvas = make("canvas", {id: "paper", width: SIZE, height: SIZE});
-  canvas.setAttribute("role", "img");
+  const canvas = el("canvas", {id: "paper", width: SIZE, height: SIZE, role: "img"});
   canvas.setAttribute("aria-label", "Paper to draw a digit on, with mouse, pen or finger. "
     + "Without one, choose an image or a test digit below.");
   paper = canvas.getContext("2d", {willReadFrequently: true});
-  [small, read] = [make("canvas", {width: SENT, height: SENT}), make("canvas", {id: "read"})];
+  [small, read] = [el("canvas", {width: SENT, height: SENT}), el("canvas", {id: "read"})];
   read.className = "read";
   read.setAttribute("role", "img");
   pointers(canvas);
-  const file = make("input", {type: "file", id: "image-file", accept: "image/*", className: "sr"});
+  const file = el("input", {type: "file", id: "image-file", accept: "image/*", class: "sr"});
   file.addEventListener("change", () => {
     sendImage(file.files[0]);
     file.value = "";
   });
-  const tools = make("div", {className: "toolbar"},
-    tool("brush", "Brush", () => erase(false)), tool("eraser", "Eraser", () => erase(true)),
-    tool("undo-stroke", "Undo", undo), tool("clear", "Clear", clear),
-    tool("choose-image", "Image…", () => file.click()), file);
+  const tools = el("div", {class: "toolbar"},
+    button("brush", "Brush", () => erase(false)), button("eraser", "Eraser", () => erase(true)),
+    button("undo-stroke", "Undo", undo), button("clear", "Clear", clear),
+    button("choose-image", "Image…", () => file.click()), file);
   file.tabIndex = -1;
   file.setAttribute("aria-label", "Image of a digit");
-  const figure = (child, caption) => make("figure", {}, child, make("figcaption", {}, caption));
+  const figure = (child, caption) => el("figure", {}, child, el("figcaption", {}, caption));
   setTimeout(() => erase(false));
-  return [make("div", {className: "papers"}, figure(canvas, "as drawn, or drop an image"),
+  return [el("div", {class: "papers"}, figure(canvas, "as drawn, or drop an image"),
     figure(read, "as read")), tools];
-}
-
-function tool(id, label, action) {
-  const button = make("button", {type: "button", id}, label);
-  button.addEventListener("click", action);
-  return button;
 }
 
 function erase(on) {
@@ -263,7 +255,7 @@ function follow(digit, {data, h, w, most}) {
   }
   isOwn = false;
   strokes = [];
-  base = make("canvas", {width: w, height: h});
+  base = el("canvas", {width: w, height: h});
   const context = base.getContext("2d");
   const image = context.createImageData(w, h);
   for (let i = 0; i < h * w; i++) {

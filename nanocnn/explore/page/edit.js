@@ -4,7 +4,7 @@ import {mountExcites} from "nanocnn/edit_excites.js";
 import {mountWeights} from "nanocnn/edit_weights.js";
 import {source} from "nanocnn/source.js";
 import {state} from "nanocnn/state.js";
-import {button, choice, el, fill, inView, labelled, say, soon} from "nanocnn/widgets.js";
+import {button, choice, el, fill, inView, labelled, setText, soon} from "nanocnn/widgets.js";
 
 const FORMATS = [["npz", "npz (nanocnn)"], ["keras", "keras"], ["h5", "h5 (Keras, HDF5)"]];
 
@@ -59,10 +59,10 @@ function actions(status) {
   return async (action, body = {}, told = "") => {
     try {
       const result = await source.call(action, body);
-      say(status, told);
+      setText(status, told);
       return result;
     } catch (error) {
-      say(status, error.message);
+      setText(status, error.message);
       return null;
     }
   };
@@ -96,7 +96,7 @@ function mountHead(act) {
         [one.name, canChange(one) ? one.name : `${one.name} (no weights)`]));
       select.value = layer.name;
       undo.disabled = reset.disabled = !edits;
-      say(undo, edits ? `Undo (${edits})` : "Undo");
+      setText(undo, edits ? `Undo (${edits})` : "Undo");
       freezing.hidden = !hasWeights(layer);
       frozen.checked = held ? held.includes(layer.name) : layer.trainable === false;
       dropping.hidden = typeof layer.rate !== "number";

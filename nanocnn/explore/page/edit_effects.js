@@ -2,7 +2,7 @@
 import {count, short} from "nanocnn/numbers.js";
 import {source} from "nanocnn/source.js";
 import {bars, shareText} from "nanocnn/tables.js";
-import {debounced, el, part, say} from "nanocnn/widgets.js";
+import {debounced, el, part, setText} from "nanocnn/widgets.js";
 
 const ROWS = [["answer", "answer"], ["loss", "loss of this digit"], ["accuracy", "accuracy"],
   ["test-loss", "loss of the test digits"]];
@@ -30,7 +30,7 @@ export function mountEffects() {
       const {info} = source;
       remember(memory, info);
       showAnswer(cells, memory, info);
-      say(note, noteText(memory, info));
+      setText(note, noteText(memory, info));
       showBars(probabilities, memory, info);
       showAccuracy(cells, memory);
       if (memory.measured !== info.version && !source.running) {
@@ -69,10 +69,10 @@ const labels = () => source.session?.labels ?? [];
 const lossText = (loss) => (loss === null || loss === undefined ? "–" : short(Number(loss), 4));
 
 function showAnswer(cells, {before}, info) {
-  say(cells.answer.before, before ? answerText(before.prediction) : "–");
-  say(cells.answer.after, answerText(info.prediction));
-  say(cells.loss.before, before ? lossText(before.loss) : "–");
-  say(cells.loss.after, lossText(info.loss));
+  setText(cells.answer.before, before ? answerText(before.prediction) : "–");
+  setText(cells.answer.after, answerText(info.prediction));
+  setText(cells.loss.before, before ? lossText(before.loss) : "–");
+  setText(cells.loss.after, lossText(info.loss));
 }
 
 /** Why there is nothing to compare with, or how much was changed. */
@@ -95,8 +95,8 @@ function showBars(probabilities, {before}, info) {
 function showAccuracy(cells, {unchanged, current}) {
   const share = (value) => (value === null || value === undefined ? "–" : shareText(value));
   for (const [result, place] of [[unchanged, "before"], [current, "after"]]) {
-    say(cells.accuracy[place], share(result?.accuracy));
-    say(cells["test-loss"][place], lossText(result?.loss));
+    setText(cells.accuracy[place], share(result?.accuracy));
+    setText(cells["test-loss"][place], lossText(result?.loss));
   }
 }
 
@@ -111,7 +111,7 @@ async function measureAccuracy(memory, cells) {
     memory.measured = result.version;
     memory.current = result;
     memory.unchanged = edits || result.version !== version ? memory.unchanged : result;
-    say(document.getElementById("accuracy-title"),
+    setText(document.getElementById("accuracy-title"),
       `accuracy (${count(result.count)} test digits)`);
     showAccuracy(cells, memory);
   }

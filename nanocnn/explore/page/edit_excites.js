@@ -4,7 +4,7 @@ import {state} from "nanocnn/state.js";
 import {short} from "nanocnn/numbers.js";
 import {thumbnail} from "nanocnn/tables.js";
 import {parseWeight} from "nanocnn/planes.js";
-import {button, el, labelled, part, say} from "nanocnn/widgets.js";
+import {button, el, labelled, part, setText} from "nanocnn/widgets.js";
 
 /** The filter whose digits are shown, a button to look for them, and the digits. */
 export function mountExcites(act) {
@@ -15,14 +15,14 @@ export function mountExcites(act) {
   const list = el("div", {class: "maps excites"});
   const find = button("excites", "Find the digits", async () => {
     const {layer} = shown;
-    say(note, "Looking through the test digits ...");
+    setText(note, "Looking through the test digits ...");
     const result = await act("excites", {layer: layer.name, channel: Number(channel.value)});
-    say(note, result ? heard(result) : "");
+    setText(note, result ? heard(result) : "");
     list.replaceChildren(...(result ? digits(result, layer, Number(channel.value)) : []));
   });
   const clear = () => {
     list.replaceChildren();
-    say(note, "Shows the test digits at which this filter's output is largest, "
+    setText(note, "Shows the test digits at which this filter's output is largest, "
       + "with the part of the image that it looks at.");
   };
   return {

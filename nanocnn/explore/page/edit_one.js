@@ -1,7 +1,7 @@
 /** The editor of one weight: its number, steps up and down, and back to what it was. */
 import {short, text} from "nanocnn/numbers.js";
 import {source} from "nanocnn/source.js";
-import {button, el, labelled, say} from "nanocnn/widgets.js";
+import {button, el, labelled, setText} from "nanocnn/widgets.js";
 
 /** The row of controls; `act` asks the server. */
 export function mountOneWeight(act) {
@@ -34,14 +34,14 @@ export function mountOneWeight(act) {
       if (first.step !== source.info.step || !source.info.edits) {
         Object.assign(first, {step: source.info.step, values: new Map()});
       }
-      say(title, key);
+      setText(title, key);
       if (moved || document.activeElement !== input) {
         input.value = text(value, dtype).replaceAll("−", "-");
       }
       const was = first.values.get(key);
       reset.disabled = was === undefined || Object.is(was, value);
-      say(reset, was === undefined ? "As it was" : `As it was: ${short(was, 3)}`);
-      say(about, await gradientText(shown));
+      setText(reset, was === undefined ? "As it was" : `As it was: ${short(was, 3)}`);
+      setText(about, await gradientText(shown));
     },
   };
 }

@@ -5,7 +5,7 @@ import {paint} from "nanocnn/colours.js";
 import {parseWeight, planes, weightText} from "nanocnn/planes.js";
 import {source} from "nanocnn/source.js";
 import {state} from "nanocnn/state.js";
-import {button, choice, el, fill, labelled, part, say} from "nanocnn/widgets.js";
+import {button, choice, el, fill, labelled, part, setText} from "nanocnn/widgets.js";
 
 /** Maps, enlarged map and editor as one part of the panel. */
 export function mountWeights(act) {
@@ -30,7 +30,7 @@ export function mountWeights(act) {
   const body = el("div", {class: "weights-body"}, toolbar, tiles.element, more,
     enlarged.element, one.element);
   const draw = () => drawAll(seen, {tiles, enlarged, one, more}).catch((error) => {
-    say(none, error.message);
+    setText(none, error.message);
     none.hidden = false;
   });
   return {
@@ -40,7 +40,7 @@ export function mountWeights(act) {
       none.hidden = names.length > 0;
       body.hidden = names.length === 0;
       if (names.length === 0) {
-        say(none, `${layer.name} has no weights: choose another layer above.`);
+        setText(none, `${layer.name} has no weights: choose another layer above.`);
         return;
       }
       look(seen, layer, names);
@@ -52,7 +52,7 @@ export function mountWeights(act) {
       filter.max = seen.plane.filters - 1;
       filter.value = seen.chosen.f;
       ofFilter.hidden = !seen.plane.unit;
-      say(ofFilter.firstChild, seen.plane.unit);
+      setText(ofFilter.firstChild, seen.plane.unit);
       draw();
     },
   };
@@ -97,7 +97,7 @@ async function drawAll(seen, {tiles, enlarged, one, more}) {
   const {plane, chosen, layer, name, index} = seen;
   const stop = seen.shown;
   more.hidden = stop >= plane.most;
-  say(more, `Show more of the ${plane.filters} ${plane.unit}s`);
+  setText(more, `Show more of the ${plane.filters} ${plane.unit}s`);
   const [all, alone] = await Promise.all([source.array(plane.request(chosen.c, stop)),
     source.array(plane.one(chosen.c, chosen.f))]);
   if (seen.index !== index) {

@@ -2,11 +2,10 @@
 import {FONT, line, surface} from "nanocnn/canvas.js";
 import {css} from "nanocnn/colours.js";
 import {short} from "nanocnn/numbers.js";
-import {el, say} from "nanocnn/widgets.js";
+import {ARROWS, el, setText} from "nanocnn/widgets.js";
 
 const TALL = 240; // pixels, of the map
 const LARGEST = 60; // pixels, of a weight
-const MOVES = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]};
 
 /** The map; `choose(i, j)` is called for the weight that the reader picks, `now()` is the last. */
 export function mountEnlarged(choose, now) {
@@ -26,8 +25,8 @@ export function mountEnlarged(choose, now) {
     }
   });
   canvas.addEventListener("keydown", (event) => {
-    if (event.key in MOVES && shown.map) {
-      const [down, right] = MOVES[event.key];
+    if (event.key in ARROWS && shown.map) {
+      const [down, right] = ARROWS[event.key];
       event.preventDefault();
       event.stopPropagation();
       choose(now().i + down, now().j + right);
@@ -37,7 +36,7 @@ export function mountEnlarged(choose, now) {
     element: el("figure", {class: "chart-frame"}, title, canvas),
     draw(map, {h, w}, whole, at, words) {
       Object.assign(shown, {map, h, w, whole, at});
-      say(title, words);
+      setText(title, words);
       picture.resize(Math.min(TALL, h * LARGEST) + 4);
       canvas.setAttribute("aria-label", `${words}: ${h} by ${w} weights. Row ${at.i}, column `
         + `${at.j} is chosen: ${short(map[at.i * w + at.j], 4)}. Arrow keys choose another.`);

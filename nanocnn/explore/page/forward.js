@@ -4,7 +4,7 @@ import {source} from "nanocnn/source.js";
 import {activationForward, activationFormula, isActivation} from "nanocnn/activations.js";
 import {flat, inputs, inside, layersOf, outputs} from "nanocnn/reach.js";
 import {
-  about, at, brief, cellLink, exact, formula, grids, heading, jump, ledger, previous, read, say,
+  about, at, brief, cellLink, exact, formula, grids, heading, jump, ledger, p, previous, read,
   sourceText, termTable, total, weightState,
 } from "nanocnn/terms.js";
 import {el} from "nanocnn/widgets.js";
@@ -52,9 +52,9 @@ async function image(cell) {
   const [first] = layersOf(source.model);
   const outs = outputs(first, cell) ?? [];
   return [
-    say("A number of the input: what is drawn, as the network reads it."),
+    p("A number of the input: what is drawn, as the network reads it."),
     ledger([`x${at(cell)}`, exact(x(cell), "x", null, cell)]),
-    outs.length ? say(`It takes part in ${outs.length} numbers of ${first.name}, such as `,
+    outs.length ? p(`It takes part in ${outs.length} numbers of ${first.name}, such as `,
       cellLink(first, outs[outs.length >> 1].cell), ".") : null,
   ];
 }
@@ -66,7 +66,7 @@ async function unknown(layer, cell) {
       + "what it does inside is in your code."
     : `${layer.kind} moves pixels by random amounts while training: this number is a mix of `
       + "neighbouring pixels of its input. Without training the layer changes nothing.";
-  return [say(what), ledger([`y${at(cell)}`, exact(y(cell), "y", layer, cell)])];
+  return [p(what), ledger([`y${at(cell)}`, exact(y(cell), "y", layer, cell)])];
 }
 
 /** Convolution and dense: the sum of products, the bias, the activation. */
@@ -276,7 +276,7 @@ async function affine(layer, cell) {
 async function dropout(layer, cell) {
   if (!source.info.training || !layer.rate) {
     const parts = await single(layer, cell, cell, [], " = x");
-    return [say("Dropout only acts while training: here it passes every number on."), ...parts];
+    return [p("Dropout only acts while training: here it passes every number on."), ...parts];
   }
   const mask = await read(layer, "saved:mask", layer.output_shape, [cell]);
   const kept = mask(cell);
@@ -291,7 +291,7 @@ async function zeroPad(layer, cell) {
   if (from && inside(from, layer.input_shape)) return single(layer, cell, from, [], " = x");
   const y = await read(layer, "y", layer.output_shape, [cell]);
   return [
-    say("A zero of the padding: it does not depend on the image."),
+    p("A zero of the padding: it does not depend on the image."),
     ledger([`y${at(cell)}`, exact(y(cell), "y", layer, cell)]),
   ];
 }
@@ -300,14 +300,14 @@ async function reshape(layer, cell) {
   const [{cell: from}] = inputs(layer, cell);
   const place = flat(cell, layer.output_shape);
   const parts = await single(layer, cell, from, [], " = x");
-  return [say(`Nothing is computed: number ${place} of the layer before, counted along the last `
+  return [p(`Nothing is computed: number ${place} of the layer before, counted along the last `
     + "axis first, only has another index."), ...parts];
 }
 
 const EXPLAIN = {
   linear, maxPool, averagePool, globalMax, batchNorm, affine, dropout, zeroPad, reshape,
   identity: async (layer, cell) => [
-    say("Outside training this layer changes nothing."),
+    p("Outside training this layer changes nothing."),
     ...(await single(layer, cell, cell, [], " = x")),
   ],
   activation: async (layer, cell) => {

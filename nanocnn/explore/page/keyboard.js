@@ -4,7 +4,7 @@ import {state} from "nanocnn/state.js";
 import {stepBackward, stepForward} from "nanocnn/cell.js";
 import {choose, columns, moveCell, moveChannel, moveLayer, selected} from "nanocnn/columns.js";
 import {moveWeight, perRow} from "nanocnn/zoom.js";
-import {make} from "nanocnn/dom.js";
+import {ARROWS, el} from "nanocnn/widgets.js";
 
 const KEYS = [
   ["← →", "layer before, layer after (on a map: the cell)"],
@@ -24,24 +24,21 @@ const KEYS = [
   ["← → Home End", "on a chart: read a value; with Shift in larger steps"],
   ["?", "these keys"],
 ];
-const MOVES = {
-  ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1],
-};
 const PANELS = {1: "cell", 2: "edit", 3: "train", 4: "tour"};
 let dialog = null;
 
 /** Fill the dialog and listen to keys. */
 export function mount(element) {
   dialog = element;
-  const rows = KEYS.map(([keys, what]) => make("tr", {},
-    make("th", {scope: "row"}, make("kbd", {}, keys)), make("td", {}, what)));
-  const close = make("button", {type: "button", className: "main"}, "Close");
+  const rows = KEYS.map(([keys, what]) => el("tr", {},
+    el("th", {scope: "row"}, el("kbd", {}, keys)), el("td", {}, what)));
+  const close = el("button", {type: "button", class: "main"}, "Close");
   close.addEventListener("click", () => dialog.close());
-  dialog.append(make("h2", {id: "help-title"}, "How to use this page"),
-    make("p", {}, "Draw a digit. Each column is a layer: its numbers as colours, blue below 0, "
+  dialog.append(el("h2", {id: "help-title"}, "How to use this page"),
+    el("p", {}, "Draw a digit. Each column is a layer: its numbers as colours, blue below 0, "
       + "orange above. Click a cell: outlined is what it is computed from, and the panel below "
       + "writes out the sum. Switch to gradients to see how the loss would change."),
-    make("table", {}, make("tbody", {}, ...rows)), close);
+    el("table", {}, el("tbody", {}, ...rows)), close);
   document.getElementById("help-button").addEventListener("click", () => dialog.showModal());
   addEventListener("keydown", press);
 }
@@ -66,14 +63,14 @@ function press(event) {
 
 /** Do what a key says; whether it says something. */
 function act(key, isMap, target) {
-  if (isMap && (MOVES[key] || key === "Enter") && isOther(target)) {
+  if (isMap && (ARROWS[key] || key === "Enter") && isOther(target)) {
     choose(columns().find(({name}) => name === target.dataset.layer), {push: key === "Enter"})
       .then(() => key === "Enter" && enter(target));
     return true;
   }
-  if (MOVES[key] && isMap) {
+  if (ARROWS[key] && isMap) {
     const isZoom = target.id === "zoom-map";
-    const [rows, across] = MOVES[key];
+    const [rows, across] = ARROWS[key];
     if (!isZoom || !moveWeight(rows, across)) {
       moveCell(rows, across, isZoom ? perRow() : Number(target.dataset.across) || 1);
     }

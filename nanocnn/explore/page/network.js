@@ -9,7 +9,7 @@ import {
 } from "nanocnn/grid.js";
 import {choose, columns, kindOf, request, selected, shows} from "nanocnn/columns.js";
 import {around, field, outputs} from "nanocnn/reach.js";
-import {make} from "nanocnn/dom.js";
+import {el} from "nanocnn/widgets.js";
 import {say} from "nanocnn/message.js";
 
 // Of the maps of all columns, in CSS pixels: the first one with which they fit beside each other.
@@ -25,8 +25,8 @@ let readout = null;
 
 /** Build the columns and keep them painted; done when a cell is chosen. */
 export async function mount(element) {
-  readout = make("p", {id: "readout", className: "note"});
-  scroller = make("div", {className: "columns"}, ...columns().map(build));
+  readout = el("p", {id: "readout", class: "note"});
+  scroller = el("div", {class: "columns"}, ...columns().map(build));
   element.append(scroller, readout);
   fitWidth();
   const watcher = new IntersectionObserver(appear, {root: scroller, rootMargin: "0px 300px"});
@@ -80,17 +80,15 @@ function appear(entries) {
 
 function build(column) {
   const {layer, name, index} = column;
-  const title = make("button", {type: "button", className: "title"}, name || "input");
+  const title = el("button", {type: "button", class: "title"}, name || "input");
   title.addEventListener("click", () => choose(column));
-  const values = make("canvas", {className: "values", tabIndex: 0});
-  values.setAttribute("role", "img");
-  const marks = make("canvas", {className: "marks"});
-  marks.setAttribute("aria-hidden", "true");
-  const stack = make("div", {className: "stack"}, values, marks);
-  const box = make("section", {className: "column", data: {layer: name, index}}, title,
-    make("p", {className: "about"}, about(column)), stack);
+  const values = el("canvas", {class: "values", tabindex: 0, role: "img"});
+  const marks = el("canvas", {class: "marks", "aria-hidden": "true"});
+  const stack = el("div", {class: "stack"}, values, marks);
+  const box = el("section", {class: "column", "data-layer": name, "data-index": index}, title,
+    el("p", {class: "about"}, about(column)), stack);
   box.setAttribute("aria-label", `Layer ${name || "input"}`);
-  Object.assign(values.dataset, {layer: name});
+  values.dataset.layer = name;
   const view = {box, title, values, marks, visible: false, whole: []};
   if (layer && index === source.model.layers.length - 1 && column.total <= 20) {
     names(stack, column);
@@ -115,8 +113,8 @@ function about({layer, shape}) {
 /** The class names beside the cells of the last layer. */
 function names(stack, {total}) {
   const {labels = []} = source.session;
-  const list = make("ol", {className: "names"},
-    ...Array.from({length: total}, (_, k) => make("li", {}, labels[k] ?? String(k))));
+  const list = el("ol", {class: "names"},
+    ...Array.from({length: total}, (_, k) => el("li", {}, labels[k] ?? String(k))));
   list.setAttribute("aria-hidden", "true");
   stack.append(list);
 }
@@ -124,7 +122,7 @@ function names(stack, {total}) {
 /** The button that shows all maps of a column, and the first ones again. */
 function more(column) {
   const first = column.count;
-  const button = make("button", {type: "button", className: "more"});
+  const button = el("button", {type: "button", class: "more"});
   const label = () => {
     const isAll = column.count === column.total;
     button.textContent = isAll ? `first ${count(first)}` : `all ${count(column.total)}`;

@@ -4,7 +4,7 @@ import {state} from "nanocnn/state.js";
 import {source} from "nanocnn/source.js";
 import {paint} from "nanocnn/colours.js";
 import {short, count} from "nanocnn/numbers.js";
-import {make} from "nanocnn/dom.js";
+import {button, choice, el} from "nanocnn/widgets.js";
 import {say} from "nanocnn/message.js";
 
 const SHOWN = 40;
@@ -15,19 +15,15 @@ let noun = "";
 export function mount(element) {
   const {labels = [], tests} = source.session;
   noun = source.session.can_draw ? "test digit" : "sample";
-  const option = (value, label) => make("option", {value}, label);
-  const by = make("select", {id: "pick-by"},
-    option("random", "at random"), option("hardest", "hardest"), option("wrong", "read wrong"),
-    ...labels.map((label, k) => option(`class:${k}`, `class ${label}`)));
-  by.setAttribute("aria-label", `Which ${noun}s`);
-  const again = make("button", {type: "button", id: "pick-again"}, "Show");
-  list = make("div", {className: "maps", id: "picks"});
-  const box = make("details", {id: "picker"},
-    make("summary", {}, `Pick one of ${count(tests)} ${noun}s`),
-    make("div", {className: "toolbar"}, by, again), list);
   const load = () => pick(by.value).catch((error) => say(error.message, true));
-  by.addEventListener("change", load);
-  again.addEventListener("click", load);
+  const by = choice("pick-by", [["random", "at random"], ["hardest", "hardest"],
+    ["wrong", "read wrong"], ...labels.map((label, k) => [`class:${k}`, `class ${label}`])], load);
+  by.setAttribute("aria-label", `Which ${noun}s`);
+  const again = button("pick-again", "Show", load);
+  list = el("div", {class: "maps", id: "picks"});
+  const box = el("details", {id: "picker"},
+    el("summary", {}, `Pick one of ${count(tests)} ${noun}s`),
+    el("div", {class: "toolbar"}, by, again), list);
   box.addEventListener("toggle", () => box.open && !list.children.length && load());
   element.append(box);
   state.on(["digit"], mark);
@@ -40,14 +36,14 @@ async function pick(by) {
   const [, h, w] = shape;
   const size = h * w;
   list.replaceChildren(...indices.map((index, i) => {
-    const canvas = make("canvas", {});
+    const canvas = el("canvas", {});
     paint(canvas, data.subarray(i * size, (i + 1) * size), h, w, [0, 255], {kind: "image"});
     const isWrong = labels && predicted[i] !== labels[i];
     const known = labels ? `: a ${labels[i]}, read as ${predicted[i]}` : "";
     const about = `${noun} ${index}${known}, loss ${short(Number(losses[i]))}`;
-    const button = make("button", {
-      type: "button", className: `pick${isWrong ? " wrong" : ""}`, title: about,
-      data: {digit: `test:${index}`},
+    const button = el("button", {
+      type: "button", class: `pick${isWrong ? " wrong" : ""}`, title: about,
+      "data-digit": `test:${index}`,
     }, canvas);
     button.setAttribute("aria-label", about);
     button.addEventListener("click", () => {
@@ -56,7 +52,7 @@ async function pick(by) {
     return button;
   }));
   if (!indices.length) {
-    list.append(make("p", {className: "note"}, "There are none."));
+    list.append(el("p", {class: "note"}, "There are none."));
   }
   mark();
 }

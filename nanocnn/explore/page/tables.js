@@ -1,7 +1,7 @@
 /** Charts made of elements: paired bars, a confusion matrix, filters over time. */
 import {paint} from "nanocnn/colours.js";
 import {short} from "nanocnn/numbers.js";
-import {el, say} from "nanocnn/widgets.js";
+import {el, setText} from "nanocnn/widgets.js";
 
 /** Bars of shares (0 to 1), a row a name; a second value is shown as an outline behind.
  *
@@ -41,12 +41,12 @@ export function bars(element, {label, id = null}) {
 /** Puts the numbers of one row of bars. */
 function fillRow(row, name, value, before, marked) {
   const percent = (part) => `${Math.max(0, Math.min(1, Number.isFinite(part) ? part : 0)) * 100}%`;
-  say(row.name, `${name}${marked ? " ✓" : ""}`);
+  setText(row.name, `${name}${marked ? " ✓" : ""}`);
   row.item.classList.toggle("marked", marked);
   row.value.style.width = percent(value);
   row.before.style.width = percent(before);
   row.before.hidden = before === null || before === undefined;
-  say(row.number, shareText(value));
+  setText(row.number, shareText(value));
   row.number.title = row.before.hidden ? "" : `before: ${shareText(before)}`;
 }
 
@@ -88,7 +88,7 @@ export function confusion(element, {id = "confusion"} = {}) {
             : "")))));
       const right = names.reduce((sum, _, k) => sum + at(k, k), 0);
       const all = sums.reduce((a, b) => a + b, 0);
-      say(note, `${right} of ${all} right.` + (worst.count > 0 ? ` Most often wrong: `
+      setText(note, `${right} of ${all} right.` + (worst.count > 0 ? ` Most often wrong: `
         + `${names[worst.row]} taken for ${names[worst.column]}, ${worst.count} times.` : ""));
     },
   };

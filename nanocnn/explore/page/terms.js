@@ -93,8 +93,8 @@ export function ledger(...rows) {
 /** A formula, as the trace prints it. */
 export const formula = (...children) => el("p", {class: "formula"}, ...children);
 
-/** A plain sentence. */
-export const say = (...children) => el("p", {}, ...children);
+/** A paragraph. */
+export const p = (...children) => el("p", {}, ...children);
 
 /** A heading within the panel. */
 export const heading = (words) => el("h3", {}, words);
@@ -209,7 +209,7 @@ export function sourceText(where) {
       pre.textContent = (await sources.get(where.function)).text;
     } catch (error) {
       sources.delete(where.function);
-      if (source.static) details.replaceWith(say(title));
+      if (source.static) details.replaceWith(p(title));
       else pre.textContent = error.message;
     }
   };

@@ -1,7 +1,7 @@
 /** The confusion matrix of the test digits: on demand, after each epoch and at a pause. */
 import {source} from "nanocnn/source.js";
 import {confusion} from "nanocnn/tables.js";
-import {button, el, part, say} from "nanocnn/widgets.js";
+import {button, el, part, setText} from "nanocnn/widgets.js";
 
 /** The matrix with its button. */
 export function mountConfusion() {
@@ -15,10 +15,10 @@ export function mountConfusion() {
       const {arrays} = await source.call("confusion");
       matrix.update(arrays[0].data, source.session.labels);
       known.step = known.now;
-      say(when, `at step ${known.step}`);
+      setText(when, `at step ${known.step}`);
     } catch (error) {
       known.refused = error.status === 400; // there are no classes to count
-      say(when, error.message);
+      setText(when, error.message);
     }
     known.busy = false;
   };

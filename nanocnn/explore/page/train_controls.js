@@ -1,7 +1,7 @@
 /** The controls of a training and, in words, what goes on. */
 import {source} from "nanocnn/source.js";
 import {count, short} from "nanocnn/numbers.js";
-import {button, choice, debounced, el, labelled, say} from "nanocnn/widgets.js";
+import {button, choice, debounced, el, labelled, setText} from "nanocnn/widgets.js";
 
 const OPTIMIZERS = ["SGD", "Adam", "AdamW", "Nadam", "RMSprop", "Adadelta"];
 const LOWEST = -6; // powers of ten of the slider of the learning rate
@@ -27,7 +27,7 @@ export function mountControls(control) {
     element: el("div", {class: "part"}, toolbar, settings.element, watching, status,
       el("div", {class: "stacked"}, speedLine, problem), heard),
     problem(text, isError = true) {
-      say(problem, text ?? "");
+      setText(problem, text ?? "");
       problem.className = isError ? "error" : "note";
       speedLine.hidden = Boolean(text);
     },
@@ -37,9 +37,9 @@ export function mountControls(control) {
       enable(buttons.start, !run.running, buttons.pause);
       enable(buttons.pause, run.running, buttons.start);
       settings.show(run);
-      say(status, statusText(run));
-      say(speedLine, speedText(run, speed));
-      say(heard, run.running ? "The training runs." : "The training is paused.");
+      setText(status, statusText(run));
+      setText(speedLine, speedText(run, speed));
+      setText(heard, run.running ? "The training runs." : "The training is paused.");
     },
   };
 }
@@ -109,8 +109,8 @@ function mountSettings(control) {
       if (document.activeElement !== batch) {
         batch.value = run.batch_size ?? "";
       }
-      say(note, run.scheduled ? "A schedule sets the learning rate; a value set here replaces it."
-        : "");
+      setText(note, run.scheduled
+        ? "A schedule sets the learning rate; a value set here replaces it." : "");
     },
   };
 }

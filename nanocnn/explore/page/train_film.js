@@ -2,7 +2,7 @@
 import {source} from "nanocnn/source.js";
 import {filmstrip} from "nanocnn/tables.js";
 import {planes} from "nanocnn/planes.js";
-import {el, part, say} from "nanocnn/widgets.js";
+import {el, part, setText} from "nanocnn/widgets.js";
 
 const SHOTS = 12; // columns, at most
 const FILTERS = 8; // rows
@@ -23,13 +23,13 @@ export function mountFilm() {
       }
       if (!plane) {
         strip.clear("This array has no maps: choose a kernel above.");
-        say(note, "");
+        setText(note, "");
       } else if (!film.busy) {
         film.busy = true;
         holder.style.minHeight = `${40 * rows(plane) + 30}px`;
         await develop(film, plane, chosen(run.kept), strip, run.at);
         film.busy = false;
-        say(note, `The first ${rows(plane)} ${plane.unit}s of ${name}`
+        setText(note, `The first ${rows(plane)} ${plane.unit}s of ${name}`
           + `${plane.channels > 1 ? ", input channel 0" : ""}, at kept steps; one colour scale.`);
       }
     },

@@ -3,7 +3,7 @@ import {source} from "nanocnn/source.js";
 import {state} from "nanocnn/state.js";
 import {spread} from "nanocnn/charts.js";
 import {mountFilm} from "nanocnn/train_film.js";
-import {choice, el, fill, labelled, part, say} from "nanocnn/widgets.js";
+import {choice, el, fill, labelled, part, setText} from "nanocnn/widgets.js";
 
 const PAUSE = 1000; // ms between questions for distributions while it trains
 

@@ -1,6 +1,6 @@
 /** Back to a kept step of the training, and on from there. */
 import {source} from "nanocnn/source.js";
-import {button, el, say} from "nanocnn/widgets.js";
+import {button, el, setText} from "nanocnn/widgets.js";
 
 /** A slider over the kept steps; `control` sends the action "train", `failed` says why not. */
 export function mountScrub({control, ask, failed}) {
@@ -13,7 +13,7 @@ export function mountScrub({control, ask, failed}) {
   const follow = button("train-follow", "Follow the newest step", () => go(null));
   const go = async (step) => {
     known.wanted = step;
-    say(label, step === null ? "" : `step ${step}`);
+    setText(label, step === null ? "" : `step ${step}`);
     if (known.busy) {
       return;
     }
@@ -43,14 +43,14 @@ export function mountScrub({control, ask, failed}) {
         const place = back ? kept.indexOf(at) : kept.length - 1;
         slider.value = Math.max(0, place);
         const step = kept[Math.max(0, place)];
-        say(label, step === undefined ? "" : `step ${step}`);
+        setText(label, step === undefined ? "" : `step ${step}`);
         slider.setAttribute("aria-valuetext", `step ${step ?? 0}`);
       }
       onward.hidden = live;
       onward.disabled = !back || running;
       follow.hidden = !live;
       follow.disabled = !back;
-      say(note, noteText(kept, back, live));
+      setText(note, noteText(kept, back, live));
     },
   };
 }

@@ -6,7 +6,7 @@ import {parse, size, unflat, uses} from "nanocnn/reach.js";
 import {trained, weightActions} from "nanocnn/nudge.js";
 import {short} from "nanocnn/numbers.js";
 import {
-  about, at, cellLink, exact, formula, heading, jump, ledger, list, previous, read, say,
+  about, at, cellLink, exact, formula, heading, jump, ledger, list, p, previous, read,
   sourceText, termTable, total, weightState,
 } from "nanocnn/terms.js";
 import {el} from "nanocnn/widgets.js";
@@ -28,14 +28,14 @@ export async function weightView(layer, {name, index}) {
   const value = (await read(layer, `param:${name}`, shape, [index]))(index);
   const shown = [`${name}${at(index)}`, exact(value, `param:${name}`, layer, index)];
   if (!trained(layer).includes(name)) {
-    return [ledger(shown), say("It has no gradient: the optimizer does not change it.")];
+    return [ledger(shown), p("It has no gradient: the optimizer does not change it.")];
   }
   const gradient = (await read(layer, `grad:${name}`, shape, [index]))(index);
   const rule = layer.backward?.[`d${name}`];
   const parts = await sum(layer, name, index);
   return [
     ledger(shown, [`dL/d${name}${at(index)}`, exact(gradient, `grad:${name}`, layer, index)]),
-    say(el("strong", {}, direction(gradient)), gradient === 0 ? "" : " A small change e of it "
+    p(el("strong", {}, direction(gradient)), gradient === 0 ? "" : " A small change e of it "
       + `changes the loss by about e * ${short(gradient, 3)}.`),
     ...weightActions(layer, name, index),
     heading("The gradient written out"),
@@ -54,7 +54,7 @@ export function direction(gradient) {
 /** The terms of a parameter's gradient. */
 async function sum(layer, name, index) {
   const places = uses(layer, name, index);
-  if (!places) return [say("How it is summed is in the layer's own backward.")];
+  if (!places) return [p("How it is summed is in the layer's own backward.")];
   const d = activationOf(layer) ? "dz" : "dy";
   const array = name === "kernel" || name === "bias" ? "dz" : "dy";
   const froms = places.map(({from}) => from);

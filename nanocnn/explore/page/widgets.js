@@ -55,7 +55,7 @@ export function part(id, title, ...children) {
 }
 
 /** Sets text only where it changed, so that nothing is laid out or read out again. */
-export function say(element, text) {
+export function setText(element, text) {
   if (element.textContent !== text) {
     element.textContent = text;
   }
@@ -83,6 +83,11 @@ export function soon(action) {
     }
   };
 }
+
+/** Arrow keys as steps [down, right]. */
+export const ARROWS = {
+  ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1],
+};
 
 /** Whether the element is laid out (its panel is open). */
 export function inView(element) {

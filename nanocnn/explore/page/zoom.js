@@ -8,7 +8,7 @@ import {
   fit, fromCell, hit, maps, outline, paintGrid, paintNumbers, point, sized, toCell,
 } from "nanocnn/grid.js";
 import {gradientOf, kindOf, selected} from "nanocnn/columns.js";
-import {make} from "nanocnn/dom.js";
+import {el} from "nanocnn/widgets.js";
 
 const WIDTH = 560; // of a map that fits the window
 const SIZES = [4, 6, 8, 11, 14, 20, 28, 40, 56];
@@ -19,29 +19,20 @@ let shown = null; // {request, array, grid, toIndex}
 
 /** Build the view and keep it painted. */
 export function mount(element) {
-  const button = (label, title, action) => {
-    const made = make("button", {type: "button", title}, label);
-    made.setAttribute("aria-label", title);
-    made.addEventListener("click", action);
-    return made;
-  };
-  parts.title = make("h2", {id: "zoom-title"});
-  parts.views = make("div", {className: "choice", id: "views"});
-  parts.views.setAttribute("role", "group");
-  parts.views.setAttribute("aria-label", "Array");
-  parts.tools = make("div", {className: "toolbar"}, parts.views,
+  const button = (label, title, onclick) =>
+    el("button", {type: "button", title, "aria-label": title, onclick}, label);
+  parts.title = el("h2", {id: "zoom-title"});
+  parts.views = el("div", {class: "choice", id: "views", role: "group", "aria-label": "Array"});
+  parts.tools = el("div", {class: "toolbar"}, parts.views,
     button("−", "Smaller cells", () => enlarge(-1)),
     button("+", "Larger cells", () => enlarge(1)));
-  parts.values = make("canvas", {className: "values", id: "zoom-map", tabIndex: 0});
-  parts.values.setAttribute("role", "img");
-  parts.marks = make("canvas", {className: "marks"});
-  parts.marks.setAttribute("aria-hidden", "true");
-  parts.scroll = make("div", {className: "scroll zoomed"},
-    make("div", {className: "stack"}, parts.values, parts.marks));
-  parts.legend = make("div", {id: "zoom-legend"});
-  parts.note = make("p", {className: "note"});
-  parts.live = make("p", {id: "selected-value", className: "number"});
-  parts.live.setAttribute("aria-live", "polite");
+  parts.values = el("canvas", {class: "values", id: "zoom-map", tabindex: 0, role: "img"});
+  parts.marks = el("canvas", {class: "marks", "aria-hidden": "true"});
+  parts.scroll = el("div", {class: "scroll zoomed"},
+    el("div", {class: "stack"}, parts.values, parts.marks));
+  parts.legend = el("div", {id: "zoom-legend"});
+  parts.note = el("p", {class: "note"});
+  parts.live = el("p", {id: "selected-value", class: "number", "aria-live": "polite"});
   element.append(parts.title, parts.tools, parts.live, parts.scroll, parts.legend,
     parts.note);
   parts.values.addEventListener("click", select);
@@ -177,9 +168,8 @@ function showViews({column, view, shape, request, channel}) {
     parts.views.dataset.key = key;
     parts.views.replaceChildren(...views.map((each) => {
       const label = each.startsWith("param:") ? each.slice(6) : LABELS[each];
-      const made = make("button", {type: "button", data: {view: each}}, label);
-      made.addEventListener("click", () => state.set({view: each, weight: null}, {push: true}));
-      return made;
+      const onclick = () => state.set({view: each, weight: null}, {push: true});
+      return el("button", {type: "button", "data-view": each, onclick}, label);
     }));
   }
   for (const button of parts.views.children) {
