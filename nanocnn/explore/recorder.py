@@ -8,7 +8,7 @@ may read at any time: what they read is replaced, never changed.
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable
-from statistics import median_low
+from statistics import fmean
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from .distributions import distribution, over_time
 POINTS = 8192  # of the curves, in memory
 SHOWN = 2000  # of the curves, in one answer
 ENTRIES = 256  # kept steps and distributions, at most
-USUAL = 9  # pieces of work whose median says what one takes
+LAST = 9  # pieces of work whose mean says what one takes
 WITH_STATE = 32  # steps to keep: where memory is too small for it, they have no optimizer's state
 
 
@@ -63,13 +63,13 @@ class Kept(NamedTuple):
 class Budget:
     """A share of the elapsed time for one kind of work, spent evenly.
 
-    After each piece it waits as long as a usual piece allows: a slow step is not followed by many
-    pieces at once, and a piece that was slow for once not by a long gap.
+    After each piece it waits as long as the mean of the last ones allows: a slow step is not
+    followed by many pieces at once, nor a piece that was slow for once by a long gap.
     """
 
     def __init__(self, share: float) -> None:
         self.share, self.next = share, 0.0
-        self._times: deque[float] = deque(maxlen=USUAL)
+        self._times: deque[float] = deque(maxlen=LAST)
 
     def allows(self, elapsed: float) -> bool:
         """Whether it is time for the next piece."""
@@ -82,7 +82,7 @@ class Budget:
         took = perf_counter() - start
         self._times.append(took)
         if self.share > 0:
-            self.next = elapsed + took + median_low(self._times) / self.share
+            self.next = elapsed + took + fmean(self._times) / self.share
         return result
 
 

@@ -158,12 +158,12 @@ def test_what_is_kept_is_spread_evenly_whatever_a_step_and_keeping_take(model, m
     monkeypatch.setattr(recorder, "_keep", keep)
     monkeypatch.setattr(recorder, "_distribute", lambda: None)
     recorder.begin()
-    for step in range(3000):
+    for step in range(8000):
         clock[0] += 3.0 if step == 0 else 0.001  # so does the first step: it compiles
         recorder.batch(0.0, 0.0)
     gaps = np.diff(kept)
-    assert len(kept) > 5 and max(gaps[1:]) < 1000
-    assert (gaps[2:] > 100).all(), "none of them in bursts"
+    assert len(kept) > 8 and max(gaps[1:]) < 1200
+    assert min(gaps[1:]) > 100, "none of them in bursts"
 
 
 def test_a_share_of_nothing_keeps_only_the_ends(model, data):
