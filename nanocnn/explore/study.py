@@ -22,10 +22,9 @@ from . import body
 from .digits import MOST
 from .edits import weight
 from .parts import Answer
-from .session import SECONDS, Session
+from .session import FIRST_CHUNK, SECONDS, Session
 
 ACCURACY_OF, EXCITES_OF = 1000, 5000  # test digits
-FIRST = 32  # of them, to see how long the others take
 MOST_SHOWN = 60  # test digits in one answer
 SOURCES = {
     name: value
@@ -198,9 +197,9 @@ def excites(session: Session, given: dict[str, Any]) -> Answer:
     if not digits.count:
         raise ValueError("excites: there are no test digits")
     start = perf_counter()
-    quietly(top_activations, model, digits.x[:FIRST], layer.name, channel, 1)
-    most = int(FIRST * SECONDS / (perf_counter() - start))
-    x = digits.x[: max(FIRST, min(EXCITES_OF, most))]
+    quietly(top_activations, model, digits.x[:FIRST_CHUNK], layer.name, channel, 1)
+    most = int(FIRST_CHUNK * SECONDS / (perf_counter() - start))
+    x = digits.x[: max(FIRST_CHUNK, min(EXCITES_OF, most))]
     top = quietly(top_activations, model, x, layer.name, channel, count)
     whole = [0, 0, *digits.images.shape[1:3]]  # of a flat input there are no rows and columns
     return {
