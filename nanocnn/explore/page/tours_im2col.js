@@ -1,7 +1,7 @@
 /** im2col: a convolution as one product of matrices. */
 
 import {paint} from "nanocnn/colours.js";
-import {make} from "nanocnn/dom.js";
+import {el} from "nanocnn/widgets.js";
 import {inputs} from "nanocnn/reach.js";
 import {
   about, at, before, cellOf, code, first, full, isConv, many, nameOf, numbers, output, p, place,
@@ -74,21 +74,21 @@ async function matrix() {
       cols[j * shown + k] = c ? x[(c[0] * shape[1] + c[1]) * shape[2] + c[2]] : 0;
     });
   }
-  const canvas = make("canvas", {className: "matrix-of-windows"});
+  const canvas = el("canvas", {class: "matrix-of-windows"});
   const range = [Math.min(0, ...cols), Math.max(...cols)];
   paint(canvas, cols, w, shown, range, {kind: from ? "diverging" : "image"});
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", `Rows ${i * w} to ${i * w + w - 1} of cols as colours`);
   const across = Math.max(4, Math.min(18, Math.floor(WIDTH / shown)));
   const down = Math.max(4, Math.min(12, Math.floor(HEIGHT / w)));
-  const frame = make("div", {className: "row-frame"});
+  const frame = el("div", {class: "row-frame"});
   const width = `${shown * across}px`;
   Object.assign(canvas.style, {width, height: `${w * down}px`});
   Object.assign(frame.style, {top: `${now * down}px`, height: `${down}px`, width});
   const cut = shown < taps ? `, its first ${shown} columns` : "";
-  return make("figure", {}, make("div", {className: "scroll"},
-    make("div", {className: "framed"}, canvas, frame)),
-  make("figcaption", {}, `Rows ${many(i * w)} to ${many(i * w + w - 1)}${cut}: the windows along `
+  return el("figure", {}, el("div", {class: "scroll"},
+    el("div", {class: "framed"}, canvas, frame)),
+  el("figcaption", {}, `Rows ${many(i * w)} to ${many(i * w + w - 1)}${cut}: the windows along `
     + `row ${i}. The frame is row ${many(i * w + now)}. Neighbours hold mostly the same pixels.`));
 }
 
