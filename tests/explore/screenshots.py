@@ -10,10 +10,9 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
-from support.browser import Tab, chromium  # noqa: E402
-
 import nanocnn  # noqa: E402
 from nanocnn import presets  # noqa: E402
+from support.browser import Tab, chromium  # noqa: E402
 
 WIDE = {"viewport": {"width": 1400, "height": 1000}}
 HIGHEST = 950
