@@ -1,7 +1,10 @@
 """Every cell of a small network is clicked, and every number shown is the trace's, bit for bit."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from nanocnn import Conv2D, Dense, Flatten, Input, MaxPooling2D, Sequential
 from support.browser import has, settled, until
@@ -148,6 +151,9 @@ def test_a_broken_weight_shows_as_nan_wherever_it_reaches(desk, rng):
     flat = ["NaN" if np.isnan(v) else float(v) for v in y.reshape(-1)]
     script = COLOURS.replace("colour(number)", "colour(Number(number))")
     assert one.page.evaluate(script, ["conv2d", flat, whole, "diverging"]) == []
+    left, top = one.place("conv2d", (1, 1, 1))
+    shot = Image.open(BytesIO(one.page.screenshot())).convert("RGB")
+    assert shot.getpixel((int(left), int(top))) == (204, 60, 150)  # magenta, as the legend says
     one.click("conv2d", (1, 1, 1))
     until(one.page, TITLE, "y[1,1,1] of conv2d")
     assert one.page.text_content("#panel-cell .value") == "NaN"

@@ -13,13 +13,15 @@ import sys
 import harness
 import pytest
 
+from support.browser import chromium
 from support.paths import ROOT
 from support.pictures import assert_readable
 
 FOLDER = ROOT / "benchmarks"
 
 SCRIPTS = ["training.py", "inference.py", "lenet5.py", "startup.py", "kernels.py", "scaling.py",
-           "steadiness.py", "augmentation.py", "explore.py", "jit.py", "targets.py"]  # fmt: skip
+           "steadiness.py", "augmentation.py", "explore.py", "explore_page.py",
+           "jit.py", "targets.py"]  # fmt: skip
 VERDICTS = re.compile(r"\d[%x](?!\d)|faster by|ratio \||after / before|of import torch")
 
 
@@ -65,6 +67,21 @@ def test_explore_runs(tmp_path):
     for each in times.values():
         assert list(each) == ["plain", "watched", "polled"]
         assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in each.values())
+
+
+@pytest.mark.slow
+def test_explore_page_runs(tmp_path):
+    with chromium():
+        pass  # skips where there is no browser
+    out, written = run("explore_page.py", tmp_path=tmp_path)
+    for what in ("stroke to screen, lenet: median", "page ready, dropout", "first view, dropout"):
+        assert f"| {what} " in out
+    results = written["results"]
+    assert len(results["stroke_ms"]) == 4 and min(map(min, results["stroke_ms"])) > 0
+    assert all(
+        0 < each < 300 * 1024 for each in results["dropout_bytes"]
+    )  # the same on all machines
+    assert len(results["ready_ms"]) == len(results["dropout_ready_ms"]) == 2
 
 
 ALONE = ("--contestants", "nanocnn", "nanocnn-reference")
