@@ -15,7 +15,7 @@ from nanocnn.explore.digits import Digits
 from nanocnn.explore.server import serve
 from nanocnn.explore.session import Session
 from support.browser import Tab, has, opened, settled, until
-from support.desk import SET, SEVEN, seated
+from support.desk import SET, SEVEN, seated, up_to_date
 from support.explored import TESTS, small
 
 pytestmark = pytest.mark.slow
@@ -236,7 +236,8 @@ def test_four_readers_at_once_see_what_each_of_them_did(browser, desk):
         assert len(weights) == 4  # four trainings, each for itself
         for page, session in zip(pages[1:], one.sessions[1:], strict=True):
             page.click("#tab-cell")
-            shown = view(page)["bars"]
+            up_to_date(page, session)
+            shown = page.evaluate(VIEW)["bars"]
             wanted = session.submit(lambda s=session: s.trace().prediction[0]).result(30)
             assert np.array(shown, np.float32).tobytes() == wanted.tobytes()
         assert all(tab.errors == [] for tab in tabs)

@@ -23,6 +23,12 @@ BOX = """(place) => {
 SET = "async (fields) => (await import('nanocnn/state.js')).state.set(fields)"
 DRAWN = """() => performance.getEntriesByName("stroke").at(-1)?.startTime
   === performance.getEntriesByName("stroke-start").at(-1).startTime"""
+NEWEST = """(version) => {
+  const {ready, version: shown} = document.documentElement.dataset;
+  const panel = document.getElementById("panel-cell");
+  return ready === "1" && Number(shown) === version
+    && (panel.hidden || panel.dataset.version === shown);
+}"""
 GEOMETRY = """(layer) => {
   const canvas = document.querySelector(`.column canvas.values[data-layer="${layer}"]`);
   const {h, w, size, gap, across} = canvas.dataset;
@@ -77,10 +83,6 @@ class Desk:
         self.page.evaluate(SET, fields)
         settled(self.page)
 
-    def numbers(self, place):
-        """The text of all elements at a CSS selector."""
-        return self.page.locator(place).all_text_contents()
-
     def line(self, points, steps=6):
         """Draw a stroke on the paper with the mouse."""
         left, top, width, _ = self.page.evaluate(BOX, "#paper")
@@ -96,6 +98,10 @@ class Desk:
         """Wait until what is drawn is shown everywhere."""
         until(self.page, DRAWN)
         settled(self.page)
+
+    def newest(self):
+        """Wait until the page, its panel of a cell too, shows what the server has."""
+        up_to_date(self.page, self.session)
 
     def place(self, layer, cell):
         """The point of a cell of a layer's column in the window, scrolled to."""
@@ -125,6 +131,11 @@ class Desk:
             " return Array.from({length: 280 * 280}, (_, k) => data[4 * k + 3]); }"
         )
         return np.array(data, np.uint8).reshape(280, 280)
+
+
+def up_to_date(page, session):
+    """Wait until a page shows the newest version of its session."""
+    until(page, NEWEST, session.submit(lambda: session.version).result(30))
 
 
 @contextmanager
