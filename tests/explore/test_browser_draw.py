@@ -51,7 +51,7 @@ def check_answer(desk):
 
 def test_a_seven_drawn_with_the_mouse_is_read_as_a_seven(desk):
     one = desk()
-    one.page.click("#clear")  # the first test digit
+    assert one.picture().any()  # a test digit, which nobody chose
     one.line(SEVEN)
     has(one.page, "#summary", "Read as 7.")
     one.drawn()
@@ -127,6 +127,23 @@ def test_the_eraser_undo_and_clear_take_ink_away_and_give_it_back(desk):
     one.drawn()
     assert one.picture()[140, 140]
     check_answer(one)
+
+
+def test_a_digit_that_was_chosen_is_drawn_upon_and_the_first_one_comes_back_by_undo(desk):
+    one = desk(address="digit=test:4")
+    chosen = one.picture()
+    one.line(ONE)
+    one.drawn()
+    assert (one.picture() >= chosen).all() and one.picture()[60, 140] == 255
+    one = desk()
+    first = one.picture()
+    one.line(ONE)
+    one.drawn()
+    assert not (one.picture() >= first).all()
+    for _ in range(2):
+        one.page.click("#undo-stroke")
+        one.drawn()
+    assert np.array_equal(one.picture(), first)
 
 
 def test_the_true_label_is_chosen_and_stays_with_the_next_strokes(desk):

@@ -14,6 +14,7 @@ const SIZE = 280; // of the paper, in its own pixels
 const SENT = 140; // of what is sent: enough for 28 x 28
 const BRUSH = 22;
 const FRAME = 16; // ms
+const isLink = state.get("digit") !== null; // the reader asked for the digit that is shown first
 let strokes = []; // {erase, points: [[x, y], ...]}; or "clear"
 let base = null; // canvas with the digit that was there before the first stroke
 let paper = null; // 2d context
@@ -82,12 +83,17 @@ function pointers(canvas) {
     return [(clientX - box.left) * SIZE / box.width, (clientY - box.top) * SIZE / box.height];
   };
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 && event.button !== 5) { // 5: the rubber end of a pen
+    const isPen = event.button === 0 || event.button === 5; // 5: its rubber end
+    if (stroke || !isPen) { // one finger draws, a palm or a second one does not
       return;
     }
     event.preventDefault();
     canvas.setPointerCapture(event.pointerId);
     stroke = {id: event.pointerId, erase: isErasing || event.button === 5, points: [at(event)]};
+    if (isGreeting() && !stroke.erase) { // else a 7 would be drawn over it
+      strokes.push("clear");
+      redraw();
+    }
     strokes.push(stroke);
     isOwn = true;
     line(stroke, 0);
@@ -103,11 +109,17 @@ function pointers(canvas) {
     line(stroke, first);
     changed();
   });
-  for (const name of ["pointerup", "pointercancel"]) {
+  for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
     canvas.addEventListener(name, (event) => {
       stroke = stroke?.id === event.pointerId ? null : stroke;
     });
   }
+}
+
+/** Whether the paper shows the digit that the page began with, which nobody chose. */
+function isGreeting() {
+  const [now, first] = [source.info.digit, source.session.digit];
+  return !isLink && !strokes.length && now?.kind === "test" && now.index === first?.index;
 }
 
 /** Draw a stroke from its point number `first` on. */
