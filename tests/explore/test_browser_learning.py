@@ -88,7 +88,7 @@ def test_the_accuracy_of_a_changed_network_is_counted_anew(desk):
 
 
 def test_a_network_learns_on_the_page_and_is_scrubbed_back(desk):
-    one = desk(reading_model(), address="panel=train&layer=dense&cell=7", refusals=True)
+    one = desk(reading_model(), address="panel=train&layer=dense&cell=7")
     page, before = one.page, weights(one.session)
     has(page, "#train-status", "not trained here yet")
     page.click("#train-step")

@@ -1,7 +1,6 @@
 """The panels to change and to train a network, used in a real browser."""
 
 from contextlib import ExitStack
-from time import monotonic
 
 import numpy as np
 import pytest
@@ -11,16 +10,8 @@ from nanocnn.explore.recorder import Recorder
 from nanocnn.explore.server import serve
 from nanocnn.explore.session import Session
 from nanocnn.explore.watched import Following
-from support.browser import chromium, opened
+from support.browser import has, opened, until
 from support.explored import TESTS, small, weights
-
-SECONDS = 20  # that the page may take, on a busy machine
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -40,23 +31,9 @@ def show(browser):
             url = stack.enter_context(serve(make, open=False)).url + address
             size = {"width": width, "height": 900}
             page = stack.enter_context(opened(browser, url, viewport=size, **options))
-            page.set_default_timeout(1000 * SECONDS)
             return page, sessions[-1]
 
         yield open_page
-
-
-def until(page, expression):
-    """Wait until an expression of JavaScript is true (the page itself may not evaluate any)."""
-    end = monotonic() + SECONDS
-    while not page.evaluate(expression):
-        assert monotonic() < end, f"never came true: {expression}"
-        page.wait_for_timeout(30)
-
-
-def has(page, place, text):
-    """Wait until an element's text contains `text`."""
-    until(page, f"document.querySelector({place!r})?.textContent.includes({text!r})")
 
 
 def test_a_weight_is_changed_undone_and_reset(show):
@@ -153,7 +130,7 @@ def test_the_digits_that_excite_a_filter_are_found_and_loaded(show):
 
 
 def test_a_training_starts_pauses_and_goes_back_by_keyboard(show):
-    page, session = show("#panel=train&layer=conv2d", refusals=True)  # of steps just forgotten
+    page, session = show("#panel=train&layer=conv2d")
     before = weights(session)
     page.focus("#train-start")
     page.keyboard.press("Enter")
