@@ -204,10 +204,9 @@ def test_a_session_that_is_over_is_replaced_and_the_digit_sent_again(desk):
     one.shown.forget()
     one.page.wait_for_timeout(50)
     one.page.click("#switch [data-grad='1']")
-    until(one.page, "true")
     has(one.page, "#message", "Connected again")
     one.page.click("#switch [data-grad='']")
-    until(one.page, "document.querySelector('#panel-cell h2').textContent.startsWith('y[')")
+    has(one.page, "#panel-cell h2", "y[3,4,1]")
     assert view(one.page) == before and len(one.sessions) == 2
 
 
