@@ -30,8 +30,8 @@ from nanocnn.presets import PRESETS, build, callbacks, end_with, labels_for
 
 BATCH = 128
 PARTS = (
-    *("augmentation", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomElastic"),
-    *("StopAugmentation", "BatchNormalization", "Dropout", "OneCycle", "use_ema"),
+    *("augmentation", "RandomMorphology", "RandomRotation", "RandomZoom", "RandomTranslation"),
+    *("RandomElastic", "StopAugmentation", "BatchNormalization", "Dropout", "OneCycle", "use_ema"),
 )
 
 
