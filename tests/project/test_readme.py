@@ -16,6 +16,7 @@ import pytest
 from nanocnn import gradcheck, presets
 from nanocnn.cli import main
 from nanocnn.data import mnist
+from nanocnn.explore import Exploration
 from nanocnn.kernels import reference
 from nanocnn.storage import FORMATS
 from support.paths import ROOT
@@ -32,8 +33,8 @@ COMMANDS = [
     for command in text.split(" && ")
     if command.startswith("python ")
 ]  # fmt: skip
-# what commands make, a derivative, and names of Kubernetes
-OTHER = ("results/", "venv/", "dL/", "kubeflow.org/")
+# what commands make, a derivative, a weight, and names of Kubernetes
+OTHER = ("results/", "venv/", "dL/", "conv2d_1/", "kubeflow.org/")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,8 @@ def ran(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, chdir(folder), redirect_stdout(said):
         patch.setattr(mnist, "load", lambda *arguments, **options: few)
         patch.setitem(gradcheck.check.__kwdefaults__, "limit", 40)
+        patch.setattr("webbrowser.open", bool)
+        patch.setattr(Exploration, "wait", Exploration.close)  # a script serves until Ctrl-C
         for number, code in enumerate(CODE):
             exec(compile(code, f"README.md, code {number}", "exec"), names)
     return names, said.getvalue(), folder
