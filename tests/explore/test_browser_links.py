@@ -81,6 +81,16 @@ def test_a_reload_and_the_copied_link_show_the_same_in_every_respect(browser, de
     assert len(one.sessions) == 3
 
 
+@pytest.mark.parametrize("index", [3, 8])
+def test_a_link_to_a_test_digit_brings_the_label_of_that_digit(browser, index):
+    with seated(browser, small(), address=f"digit=test:{index}") as one:
+        settled(one.page)
+        label = mnist.sample()[1][1][index]
+        assert label != mnist.sample()[1][1][0]  # that of the digit that the page opens with
+        assert one.page.input_value("#answer input:checked") == str(label)
+        assert one.session.label == label
+
+
 def test_back_and_forward_lead_through_what_was_seen(desk):
     one = desk()
     seen = [view(one.page)]

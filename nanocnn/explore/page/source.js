@@ -189,7 +189,9 @@ async function newSession() {
   Object.assign(source, {model: result.model, session: result});
   adopt(result);
   if (!stored) {
-    state.set(Object.fromEntries(wanted.filter(([, value]) => value !== null)));
+    const [[, digit]] = wanted; // one without a label brings its own
+    state.set(Object.fromEntries(wanted.filter(([name, value]) =>
+      value !== null || (name === "label" && digit !== null))));
     await follow().catch((error) => emit("error", error));
   }
   return result;
