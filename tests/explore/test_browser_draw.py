@@ -65,6 +65,27 @@ def test_a_seven_drawn_with_the_mouse_is_read_as_a_seven(desk):
     assert one.page.locator("#answer .bar.best .name").text_content() == "7"
 
 
+def test_a_seven_drawn_by_keys_is_read_as_a_seven(desk):
+    one = desk()
+    keyboard = one.page.keyboard
+    one.page.focus("#paper")
+    keys = ["ArrowLeft"] * 9 + [" "] + ["ArrowRight"] * 18
+    for key in keys + ["ArrowDown", "ArrowDown", "ArrowLeft"] * 11:
+        keyboard.press(key)
+    assert one.page.locator(".pen.down").is_visible()
+    keyboard.press(" ")
+    has(one.page, "#message", "The pen is up")
+    for _ in range(12):  # nothing is drawn any more
+        keyboard.press("Shift+ArrowRight")
+    has(one.page, "#summary", "Read as 7.")
+    one.drawn()
+    check_answer(one)
+    ink = one.picture()
+    assert ink[70, 140] == ink[140, 168] == 255 and not ink[:40].any() and not ink[90:, 260:].any()
+    keyboard.press("Tab")
+    assert one.page.locator(".pen").is_hidden()
+
+
 @pytest.mark.parametrize("pointer", ["finger", "pen"])
 def test_a_finger_and_a_pen_draw_too_and_the_page_stays_where_it_is(desk, pointer):
     one = desk(has_touch=True, viewport={"width": 390, "height": 800})

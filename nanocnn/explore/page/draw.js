@@ -7,6 +7,7 @@ import {maps, side} from "nanocnn/grid.js";
 import {base64} from "nanocnn/packed.js";
 import {button, el} from "nanocnn/widgets.js";
 import {say} from "nanocnn/message.js";
+import {penByKeys} from "nanocnn/draw_keys.js";
 import * as answer from "nanocnn/answer.js";
 import * as picker from "nanocnn/picker.js";
 
@@ -45,14 +46,15 @@ export function mount(element) {
 
 /** Paper, tools, and beside the paper the digit as it is read. */
 function drawing() {
-  const canvas = el("canvas", {id: "paper", width: SIZE, height: SIZE, role: "img"});
-  canvas.setAttribute("aria-label", "Paper to draw a digit on, with mouse, pen or finger. "
-    + "Without one, choose an image or a test digit below.");
+  const canvas = el("canvas", {id: "paper", width: SIZE, height: SIZE, role: "application"});
+  canvas.setAttribute("aria-label", "Paper to draw a digit on, with mouse, pen or finger; "
+    + "by keys: arrows move the pen, Space puts it down and lifts it.");
   paper = canvas.getContext("2d", {willReadFrequently: true});
   [small, read] = [el("canvas", {width: SENT, height: SENT}), el("canvas", {id: "read"})];
   read.className = "read";
   read.setAttribute("role", "img");
   pointers(canvas);
+  const pen = penByKeys(canvas, {begin, extend, erases: () => isErasing, size: SIZE});
   const file = el("input", {type: "file", id: "image-file", accept: "image/*", class: "sr"});
   file.addEventListener("change", () => {
     sendImage(file.files[0]);
@@ -66,7 +68,8 @@ function drawing() {
   file.setAttribute("aria-label", "Image of a digit");
   const figure = (child, caption) => el("figure", {}, child, el("figcaption", {}, caption));
   setTimeout(() => erase(false));
-  return [el("div", {class: "papers"}, figure(canvas, "as drawn, or drop an image"),
+  const sheet = el("div", {class: "sheet"}, canvas, pen);
+  return [el("div", {class: "papers"}, figure(sheet, "as drawn, or drop an image"),
     figure(read, "as read")), tools];
 }
 
@@ -89,31 +92,42 @@ function pointers(canvas) {
     }
     event.preventDefault();
     canvas.setPointerCapture(event.pointerId);
-    stroke = {id: event.pointerId, erase: isErasing || event.button === 5, points: [at(event)]};
-    if (isGreeting() && !stroke.erase) { // else a 7 would be drawn over it
-      strokes.push("clear");
-      redraw();
-    }
-    strokes.push(stroke);
-    isOwn = true;
-    line(stroke, 0);
-    changed();
+    stroke = begin(at(event), isErasing || event.button === 5);
+    stroke.id = event.pointerId;
   });
   canvas.addEventListener("pointermove", (event) => {
     if (stroke?.id !== event.pointerId) {
       return;
     }
-    const first = stroke.points.length;
     const moves = event.getCoalescedEvents?.() ?? [];
-    stroke.points.push(...(moves.length ? moves : [event]).map(at));
-    line(stroke, first);
-    changed();
+    extend(stroke, (moves.length ? moves : [event]).map(at));
   });
   for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
     canvas.addEventListener(name, (event) => {
       stroke = stroke?.id === event.pointerId ? null : stroke;
     });
   }
+}
+
+/** A new stroke at a point of the paper. */
+function begin(point, erases) {
+  const stroke = {erase: erases, points: [point]};
+  if (isGreeting() && !erases) { // else a 7 would be drawn over it
+    strokes.push("clear");
+    redraw();
+  }
+  strokes.push(stroke);
+  isOwn = true;
+  line(stroke, 0);
+  changed();
+  return stroke;
+}
+
+function extend(stroke, points) {
+  const first = stroke.points.length;
+  stroke.points.push(...points);
+  line(stroke, first);
+  changed();
 }
 
 /** Whether the paper shows the digit that the page began with, which nobody chose. */

@@ -16,6 +16,7 @@ const KEYS = [
   ["g", "values or gradients"],
   ["Enter", "on a map: choose its layer and go to the large map, from there to the panel"],
   ["Escape", "back to the map in the row; close this"],
+  ["↑ ↓ ← → Space", "on the paper: move the pen (Shift: further), put it down, lift it"],
   ["1 2 3 4", "panels: cell, edit, train, tours (on a tab, ← → too)"],
   ["n p", "in a tour: next step, step before; Escape ends it"],
   ["↑ ↓ ← →", "on the map of weights in the panel Edit: choose a weight"],
