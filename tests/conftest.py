@@ -1,8 +1,8 @@
 """Fixtures shared by the tests: both kernel sets, both dtypes, and quiet hypothesis settings."""
 
 import os
-import sys
 import signal
+import sys
 import warnings
 
 import numpy as np

@@ -14,12 +14,10 @@ import sys
 import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
-from copy import copy
-from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ..common.files import path_name
 from ..common.terminal import say
 from ..common.validate import flag
 from ..data import mnist
@@ -99,7 +97,7 @@ def _sessions(
     """What makes a session; all arguments are checked now."""
     train_digits, tests = (None, None) if data is None else mnist.load(path_name(data, "data"))
     digits = Digits(model, x, y, raw_pixels=raw_pixels, tests=tests, train=train_digits)
-    model = copy(model)  # as it is now, whatever becomes of it
+    model = Original(model).copy()  # as it is now, whatever becomes of it
     first = Session(model, digits)  # what does not fit is an error here, not on the page
     first.close()
     if train and not first.training.can_train:

@@ -29,7 +29,8 @@ def open_session(session: Session, given: dict[str, Any]) -> Answer:
         "model": session.description(), "can_draw": digits.can_draw,
         "can_train": session.training.can_train, "tests": digits.count,
         "labels": [str(label) for label in range(digits.classes)],
-        "live": session.training.live, **session.state(),
+        "live": live, "tours": [] if live else list(tours.MODELS), "tour": session.tour,
+        **session.state(),
     }  # fmt: skip
     return result, []
 
@@ -217,7 +218,7 @@ def scrub(session: Session, given: dict[str, Any]) -> Answer:
 
 
 ACTIONS: dict[str, Callable[[Session, dict[str, Any]], Answer]] = {
-    "session": open_session, "state": get_state, "describe": get_description,
+    "session": open_session, "tour": tour, "state": get_state, "describe": get_description,
     "arrays": get_arrays, "digit": set_digit, "image": set_image, "pick": study.pick,
     "label": set_label, "mode": set_mode, "edit": edit, "undo": undo, "reset": reset,
     "train": train, "run": run, "history": history, "kept": kept, "scrub": scrub,

@@ -26,6 +26,10 @@ from .worker import Worker
 
 FIRST_CHUNK, CHUNK, SECONDS = 32, 500, 0.8  # samples, and the time that predicting may take
 MOST_OUTPUTS = 1000  # that are told as numbers
+_OWN = (  # what the reader gets back after a tour
+    "_original", "model", "given_loss", "edits", "digits", "training", "_x", "_y", "picture",
+    "digit", "label", "training_mode", "seed",
+)  # fmt: skip
 _numbers = count(1)
 
 

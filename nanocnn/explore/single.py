@@ -84,7 +84,7 @@ def _stored(session: Session) -> tuple[list[dict[str, Any]], list[Array]]:
 
     def place(array: Array) -> int:
         nonlocal count
-        key = array.dtype.name, hashlib.sha256(np.ascontiguousarray(array)).digest()
+        key = array.dtype.name, hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()
         if key not in known:
             count += array.nbytes
             if count > MOST_BYTES:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import nanocnn
-from nanocnn import Conv2D, Dense, Flatten, Input, Sequential
+from nanocnn import Dense, Flatten, Input, Sequential
 from nanocnn.explore import single
-from support.browser import Tab, launched
+from support.browser import Tab, chromium
 from support.explore_client import unpack
 from support.explored import TESTS, small
 
@@ -110,7 +110,7 @@ def test_a_saved_page_loads_nothing_and_runs_only_what_it_holds(tmp_path):
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch, place):
     monkeypatch.setattr("nanocnn.explore._sessions", None)  # the work
     monkeypatch.chdir(tmp_path)
-    with pytest.raises((OSError, ValueError), match="folder|save"):
+    with pytest.raises((OSError, ValueError), match=r"folder|save"):
         nanocnn.explore(small(), save=place)
     assert not list(tmp_path.iterdir())
 
@@ -156,7 +156,7 @@ def test_a_browser_shows_a_saved_page_from_a_file(tmp_path):
     model = small()
     page, _ = saved(tmp_path, model)
     trace = model.trace(X[:1], Y[:1], False)
-    with launched() as browser:
+    with chromium() as browser:
         tab = Tab(browser)
         tab.open(f"{page.url}#layer=conv2d&cell=3,4,1&panel=cell")
         assert np.float32(read(tab)) == trace["conv2d"].y[0, 3, 4, 1]
@@ -168,7 +168,7 @@ def test_a_browser_shows_a_saved_page_from_a_file(tmp_path):
         assert (
             tab.page.locator("#tab-train").is_hidden() and tab.page.locator("#paper").count() == 0
         )
-        assert tab.complaints == []
+        assert tab.errors == []
         assert all(url.startswith(("data:", page.url)) for url in tab.asked)
         tab.page.keyboard.press("2")  # no panel here
         assert tab.page.locator("#panel-cell").is_visible()
@@ -179,12 +179,12 @@ def test_a_browser_shows_a_saved_page_within_a_notebook(tmp_path):
     page, _ = saved(tmp_path)
     outer = tmp_path / "notebook.html"
     outer.write_text(f"<!doctype html><meta charset=utf-8>{page._repr_html_()}", encoding="utf-8")
-    with launched() as browser:
+    with chromium() as browser:
         tab = Tab(browser)
         tab.page.goto(outer.as_uri())
         frame = tab.page.frame_locator("iframe")
         frame.locator("html[data-ready='1']").wait_for(state="attached")
         frame.locator(".column[data-layer=conv2d] .title").click()
         frame.locator("#zoom-title", has_text="conv2d").wait_for()
-        assert tab.complaints == [] and tab.page.url == outer.as_uri()
+        assert tab.errors == [] and tab.page.url == outer.as_uri()
         assert len([url for url in tab.asked if not url.startswith("data:")]) == 1

@@ -1,6 +1,7 @@
-"""A browser for the tests of pages: Chromium, led by Playwright, or a skip that says why not.
+"""A browser for the tests of the page: Chromium, led by Playwright; skips where there is none.
 
-With NANOCNN_REQUIRE_BROWSER=1, as in .ci/run, a test without a browser fails instead.
+$NANOCNN_CHROMIUM is the path of another one. With NANOCNN_REQUIRE_BROWSER=1, as in .ci/run, a test
+without a browser fails instead of being skipped.
 """
 
 import os
@@ -16,30 +17,24 @@ REQUIRED = "NANOCNN_REQUIRE_BROWSER"
 SECONDS = 30  # that the page may take, on a busy machine
 
 
-def find():
-    """The path of the browser, or None."""
-    given = os.environ.get("NANOCNN_CHROMIUM")
-    return given or next(filter(None, map(shutil.which, NAMES)), None)
-
-
-def _missing(reason):
-    if os.environ.get("NANOCNN_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"NANOCNN_REQUIRE_BROWSER=1, but {reason}")
-    pytest.skip(reason)
+def _missing(what):
+    if os.environ.get(REQUIRED) == "1":
+        pytest.fail(f"{what}, and {REQUIRED}=1")
+    pytest.skip(what)
 
 
 @contextmanager
-def launched(**options):
-    """A browser, closed at the end; skips the test where there is none."""
+def chromium():
+    """A browser; skips the test, with the reason, where there is none."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
         _missing("playwright is not installed: extra [test-browser]")
-    path = find()
+    path = os.environ.get("NANOCNN_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
-        _missing(f"there is no browser: none of {', '.join(NAMES)}, and no NANOCNN_CHROMIUM")
+        _missing("there is no browser: apt-get install chromium, or set NANOCNN_CHROMIUM")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"], **options)
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         try:
             yield browser
         finally:
@@ -47,35 +42,31 @@ def launched(**options):
 
 
 class Tab:
-    """A tab that collects what the page complains of; `page` is Playwright's."""
+    """A tab of the browser: `page` is Playwright's.
 
-    def __init__(self, browser, width=1400, height=1000, **options):
+    errors  what its scripts and its console complained of
+    asked   the addresses that it asked for
+    """
+
+    def __init__(self, browser, **options):
         self.context = browser.new_context(
-            viewport={"width": width, "height": height}, reduced_motion="reduce", **options
+            **{"viewport": {"width": 1400, "height": 1000}, **options}
         )
-        self.page, self.complaints, self.asked = self.context.new_page(), [], []
-        self.page.set_default_timeout(30_000)
-        self.page.on("console", self._heard)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page, self.errors, self.asked = self.context.new_page(), [], []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._hear)
         self.page.on("request", lambda request: self.asked.append(request.url))
 
-    def _heard(self, message):
-        if message.type in ("error", "warning"):
-            self.complaints.append(f"{message.type}: {message.text}")
+    def _hear(self, line):
+        if line.type == "error":
+            self.errors.append(line.text)
 
     def open(self, url):
         """Load an address and wait until all in view is there."""
         self.page.goto(url)
-        self.settle()
+        self.page.wait_for_selector("html[data-ready='1']", state="attached")
         return self.page
 
-    def settle(self):
-        """Wait until no answer is missing and the page was painted."""
-        self.page.wait_for_selector("html[data-ready='1']", state="attached")
-        self.page.wait_for_function(
-            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => "
-            "done(document.documentElement.dataset.ready === '1'))))"
-        )
 
 @contextmanager
 def opened(browser, url, refusals=False, expected=(), **options):

@@ -72,13 +72,12 @@ async function develop(film, plane, steps, strip, at) {
   for (const step of steps.filter((one) => !shots.has(one))) {
     try {
       const {arrays: [{data, missing}]} = await source.call("kept", {step, name, index});
-      if (missing) { // it is no longer kept
-        continue;
+      if (!missing) { // else it was forgotten meanwhile
+        const maps = Array.from({length: stop}, (_, f) => plane.map(data, stop, f, 0));
+        shots.set(step, {step, maps, h: plane.h, w: plane.w, whole: range(maps)});
       }
-      const maps = Array.from({length: stop}, (_, f) => plane.map(data, stop, f, 0));
-      shots.set(step, {step, maps, h: plane.h, w: plane.w, whole: range(maps)});
     } catch {
-      continue;
+      continue; // the banner says that the server is gone
     }
   }
   if (film.name === name && film.shots === shots) {
