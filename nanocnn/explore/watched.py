@@ -20,7 +20,7 @@ from .edits import Edits
 from .parts import Answer
 from .recorder import SHOWN, Kept, Recorder
 
-FOLLOW = 2.0  # seconds between two steps of a fit that a reader sees the weights of
+FOLLOW = 1.0  # seconds between two steps of a fit that a reader sees the weights of
 
 
 class Reader(Protocol):
