@@ -40,7 +40,9 @@ def main():
 
         shoot("main", f"digit=test:3&layer={conv}&cell=7,4,8")
         shoot("cell", f"digit=test:3&layer={conv}&cell=7,4,8&panel=cell", panel=True)
-        shoot("backward", f"digit=test:3&label=6&layer={conv}&grad=1&panel=cell", weight, panel=True)
+        shoot(
+            "backward", f"digit=test:3&label=6&layer={conv}&grad=1&panel=cell", weight, panel=True
+        )
     live = nanocnn.explore(presets.build("simple"), open=False, block=False, train=True)
     with live as served, chromium() as browser:
         tab = Tab(browser, **size)

@@ -8,14 +8,10 @@ from nanocnn.explore.digits import Digits
 from nanocnn.explore.server import serve
 from nanocnn.explore.session import Session
 from nanocnn.trace import receptive_field
-from support.browser import chromium, opened
+from support.browser import opened, until
 from support.page_reader import CHAINS, SHOWN, STATE, Reader, cells, model_of
 
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +100,11 @@ def test_a_term_leads_to_its_cell_and_its_weight_and_back_leads_home(reader):
     one.click("#panel-cell .grid [data-what='x']", "x[")
     assert one.title().endswith("of the image")
     one.page.go_back()
-    one.page.wait_for_function(SHOWN, arg=["y[5,6,1]"])
+    until(one.page, SHOWN, ["y[5,6,1]"])
     one.click("#panel-cell .grid [data-what='param:kernel']", "kernel[")
     one.check()
     one.page.get_by_role("button", name="back to the cell").click()
-    one.page.wait_for_function(SHOWN, arg=["y[5,6,1]"])
+    until(one.page, SHOWN, ["y[5,6,1]"])
 
 
 def test_folded_terms_unfold_to_all_of_them(reader):
@@ -150,8 +146,10 @@ def test_keys_lead_through_the_whole_pass_and_back_the_same_way(reader):
     while one.page.locator("#step-on").is_enabled():
         place = one.page.locator("#walk-place").inner_text()
         one.page.keyboard.press("f")
-        one.page.wait_for_function(
-            "([place]) => document.getElementById('walk-place').textContent !== place", arg=[place]
+        until(
+            one.page,
+            "([place]) => document.getElementById('walk-place').textContent !== place",
+            [place],
         )
         seen.append(one.title())
         one.check()
@@ -161,8 +159,8 @@ def test_keys_lead_through_the_whole_pass_and_back_the_same_way(reader):
     assert [t.startswith("dL/d") for t in seen] == [False] * 7 + [True] * 6
     for title in reversed(seen[:-1]):
         one.page.keyboard.press("b")
-        one.page.wait_for_function(
-            "([t]) => document.querySelector('#panel-cell h2').textContent === t", arg=[title]
+        until(
+            one.page, "([t]) => document.querySelector('#panel-cell h2').textContent === t", [title]
         )
 
 
@@ -226,7 +224,7 @@ def test_a_cell_is_chosen_by_its_index_and_a_wrong_one_is_refused(reader):
         assert one.title().startswith("y[5,6,1]"), text
     one.page.fill("#cell-index", "[11, 0, 2]")
     one.page.press("#cell-index", "Enter")
-    one.page.wait_for_function(SHOWN, arg=["y[11,0,2]"])
+    until(one.page, SHOWN, ["y[11,0,2]"])
 
 
 @pytest.mark.parametrize("kind", CHAINS)

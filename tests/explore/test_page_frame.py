@@ -10,7 +10,9 @@ from nanocnn import Conv2D, Dense, Flatten, Input, MaxPooling2D, Sequential
 from nanocnn.explore.digits import Digits
 from nanocnn.explore.server import serve
 from nanocnn.explore.session import Session
-from support.browser import Tab, chromium, opened
+from support.browser import Tab, opened, until
+
+pytestmark = pytest.mark.slow
 
 SEVEN = [(0.25, 0.25), (0.5, 0.25), (0.75, 0.25), (0.62, 0.5), (0.5, 0.75)]
 PIXELS = """() => [...document.querySelectorAll("canvas.values")].map((canvas) => {
@@ -38,12 +40,6 @@ def url(model):
     with_page = serve(lambda: Session(model, digits), open=False)
     yield with_page.url
     with_page.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 def ready(page):
@@ -78,7 +74,7 @@ def test_a_stroke_changes_answer_columns_and_address_but_adds_no_history(browser
         before, length = page.evaluate(PIXELS), page.evaluate("history.length")
         draw(page, SEVEN)
         assert not any(a == b for a, b in zip(before, page.evaluate(PIXELS), strict=True))
-        page.wait_for_function("() => location.hash.includes('digit=d:')")
+        until(page, "() => location.hash.includes('digit=d:')")
         assert page.evaluate("history.length") == length
         assert page.evaluate("performance.getEntriesByName('stroke').length") > 0
 
@@ -131,7 +127,7 @@ def test_a_broken_image_is_explained_and_the_digit_stays(browser, url):
         before = page.text_content("#summary")
         file = {"name": "broken.png", "mimeType": "image/png", "buffer": b"\x89PNG broken"}
         page.set_input_files("#image-file", file)
-        page.wait_for_function(SAID, arg="image")
+        until(page, SAID, "image")
         assert page.text_content("#summary") == before
 
 
@@ -145,7 +141,7 @@ def test_an_image_is_read_as_a_digit(browser, url):
     with opened(browser, url) as page:
         image = {"name": "one.png", "mimeType": "image/png", "buffer": file.getvalue()}
         page.set_input_files("#image-file", image)
-        page.wait_for_function("() => location.hash.includes('digit=d:')")
+        until(page, "() => location.hash.includes('digit=d:')")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +156,7 @@ def test_a_link_to_what_is_not_there_shows_the_page_nevertheless(browser, url, p
 def test_a_server_that_stops_is_said_and_one_that_comes_back_is_found(browser, url):
     tab = Tab(browser)
     page = tab.open(f"{url}#digit=test:3")
-    page.wait_for_function("location.hash.includes('label')")  # written a moment later
+    until(page, "location.hash.includes('label')")  # written a moment later
     link, answer = page.url, page.text_content("#summary")
     page.route("**/api/**", lambda route: route.abort())
     page.wait_for_selector("#banner:not([hidden])")

@@ -13,6 +13,8 @@ from nanocnn.explore.watched import Following
 from support.browser import has, opened, until
 from support.explored import TESTS, small, weights
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def show(browser):

@@ -27,6 +27,7 @@ from nanocnn import (
     SparseCategoricalCrossentropy,
     ZeroPadding2D,
 )
+from support.browser import until
 from support.custom_layers import Leaky, Scale
 
 STATE = """async (fields) => {
@@ -81,7 +82,7 @@ class Reader:
 
     def show(self, title, **fields):
         self.page.evaluate(STATE, fields)
-        self.page.wait_for_function(SHOWN, arg=[title])
+        until(self.page, SHOWN, [title])
 
     def array(self, layer, what):
         """The trace's array by the page's words, without the batch axis."""
@@ -99,7 +100,7 @@ class Reader:
 
     def click(self, selector, title):
         self.page.locator(selector).first.click()
-        self.page.wait_for_function(SHOWN, arg=[title])
+        until(self.page, SHOWN, [title])
 
     def title(self):
         return self.page.locator("#panel-cell h2").inner_text()

@@ -29,7 +29,12 @@ export function mount(element) {
     last.failure = text;
     controls.problem(text);
   };
-  const control = async (body) => {
+  let turn = Promise.resolve(); // requests reach the session in the order of the reader's clicks
+  const control = (body) => {
+    turn = turn.then(() => send(body));
+    return turn;
+  };
+  const send = async (body) => {
     try {
       await source.call("train", body);
       failed(null);

@@ -1,7 +1,7 @@
 /** The controls of a training and, in words, what goes on. */
 import {source} from "nanocnn/source.js";
 import {count, short} from "nanocnn/numbers.js";
-import {button, choice, debounced, el, labelled, setText} from "nanocnn/widgets.js";
+import {button, choice, el, labelled, setText} from "nanocnn/widgets.js";
 
 const OPTIMIZERS = ["SGD", "Adam", "AdamW", "Nadam", "RMSprop", "Adadelta"];
 const LOWEST = -6; // powers of ten of the slider of the learning rate
@@ -75,16 +75,15 @@ function speedText({running, cost}, speed) {
 /** Learning rate, optimizer and batch size: what is changed counts from the next step on. */
 function mountSettings(control) {
   const set = (body) => control({do: "set", ...body});
-  const setRate = debounced((rate) => set({learning_rate: rate}), 150);
+  const setRate = () => set({learning_rate: Number(number.value)});
   const slider = el("input", {type: "range", id: "learning-rate-slider", min: LOWEST, max: HIGHEST,
-    step: 0.05, "aria-label": "learning rate, logarithmic", oninput: () => {
+    step: 0.05, "aria-label": "learning rate, logarithmic", onchange: setRate, oninput: () => {
       const rate = Number((10 ** Number(slider.value)).toPrecision(2));
       number.value = rate;
       slider.setAttribute("aria-valuetext", `${rate}`);
-      setRate(rate);
     }});
   const number = el("input", {type: "number", id: "learning-rate", min: 0, step: "any",
-    onchange: () => setRate(Number(number.value))});
+    onchange: setRate});
   const optimizer = choice("optimizer", OPTIMIZERS.map((name) => [name.toLowerCase(), name]), () =>
     set({optimizer: optimizer.value}));
   const batch = el("input", {type: "number", id: "batch-size", min: 1, step: 1,
