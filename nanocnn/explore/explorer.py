@@ -25,9 +25,9 @@ class Explorer(Callback):
     x, y: samples (N, *input_shape) to look at and their labels as in `fit`; None for MNIST's test
     digits. open: whether to open a browser, too. port: 0 for any that is free.
 
-    Readers look at copies of the model with the weights of kept steps: the training is not changed,
-    cannot be steered from the page, and takes less than 3% longer. The page stays until `close` or
-    the end of the process; another `fit` goes on in it. Of several processes (MPI) the first one
+    Readers look at copies of the model with the weights of kept steps: the training is not changed
+    and cannot be steered from the page; what it costs is in README.md. The page stays until `close`
+    or the end of the process; another `fit` goes on in it. Of several processes (MPI) the first one
     shows it. Needs starlette and uvicorn (MissingExtraError). Raises ValueErrors for samples that
     do not fit the model, and OSError for a port in use, before the first step.
     """

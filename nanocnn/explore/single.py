@@ -22,7 +22,7 @@ from ..common.arrays import Array
 from ..common.files import atomic_write, check_writable, path_name
 from .actions import open_session
 from .packing import pack
-from .parts import WHAT, find, value_range
+from .parts import FUSED, WHAT, find, saved, value_range
 from .session import Session
 from .study import largest, source
 
@@ -101,7 +101,7 @@ def _stored(session: Session) -> tuple[list[dict[str, Any]], list[Array]]:
         entries.append(entry)
         array = find(session.model, session.trace(), layer, what)
         if array is None:
-            entry["missing"] = f"{what}: the loss computes this gradient with its own, in one"
+            entry["missing"] = f"{what}: {FUSED}"
             continue
         entry |= {"shape": array.shape, "whole": value_range(array)}
         factors = _factors(session, layer, what, array)
@@ -117,10 +117,11 @@ def _names(session: Session) -> list[tuple[str | None, str]]:
     names: list[tuple[str | None, str]] = [(None, "x"), (None, "dx")]
     for step in session.trace():
         weights = session.model.get_layer(step.name).weights
-        saved = [name for name, value in step.saved.items() if isinstance(value, np.ndarray)
-                 and value.dtype != np.uint64]  # fmt: skip
         whats = [*WHAT, *(f"param:{name}" for name in weights)]
-        whats += [*(f"grad:{name}" for name in step.grads), *(f"saved:{name}" for name in saved)]
+        whats += [
+            *(f"grad:{name}" for name in step.grads),
+            *(f"saved:{name}" for name in saved(step)),
+        ]
         names += [(step.name, what) for what in whats]
     return names
 

@@ -4,7 +4,7 @@ import {state} from "nanocnn/state.js";
 import {source} from "nanocnn/source.js";
 import {count as commas, short, text} from "nanocnn/numbers.js";
 import {layersOf, size, unflat} from "nanocnn/reach.js";
-import {jump} from "nanocnn/terms.js";
+import {jump, p} from "nanocnn/terms.js";
 import {el} from "nanocnn/widgets.js";
 
 export const layers = () => layersOf(source.model);
@@ -60,8 +60,7 @@ function follow(event) {
   }
 }
 
-/** A paragraph. */
-export const p = (...children) => el("p", {}, ...children);
+export {p};
 export const code = (words) => el("code", {}, words);
 
 /** A number, rounded; its title has all digits. */
