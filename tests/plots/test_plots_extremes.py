@@ -231,6 +231,8 @@ def test_training_curves_of_many_metrics_and_of_nan():
 MODEL = small((8, 8, 1))
 TRACE = MODEL.trace(rng.random((2, 8, 8, 1)), [1, 2])
 IMAGE, X = np.ones((8, 8)), np.ones((3, 8, 8))
+FILM = plots.FilmstripRecorder(IMAGE)
+MODEL.fit(rng.random((4, 8, 8, 1)), np.arange(4) % 3, callbacks=[FILM], verbose=0)
 WRONG = {
     "training_curves": [(None,), (3,), ([1, 2],), ("loss",), ({"loss": 3.0},), ({"loss": None},),
                         ({"loss": ["a"]},), ({"val_loss": [1.0]},), (MODEL,)],
@@ -261,6 +263,10 @@ WRONG = {
                  (network((4, 4, 1), Flatten(), Dense(3)), np.ones((4, 4)))],
     "gradient_flow": [(None,), (3,), (MODEL,), ({"loss": [1]},), (plots.GradientRecorder(),)],
     "GradientRecorder": [(0,), (None,), ("2",), (1.5,)],
+    "FilmstripRecorder": [(IMAGE, -1), (IMAGE, 1.5), (IMAGE, "1"), (IMAGE, True)],
+    "filmstrip": [(None,), (3,), (MODEL,), (TRACE,), (plots.GradientRecorder(),),
+                  (plots.FilmstripRecorder(IMAGE),), (FILM, "a.bmp"), (FILM, "a"), (FILM, ""),
+                  (FILM, 3)],
     "im2col": [(None,), (3,), ((3, 3),)],
     "network": [(None,), (3,), (MODEL, 3), (MODEL, "a.bmp"), (MODEL, "")],
     "network_pass": [(None,), (MODEL,), (TRACE, 2), (TRACE, -1), (TRACE, None), (TRACE, "0")],
