@@ -1,8 +1,7 @@
 """A small process on each machine that names the training process that has died, if one dies.
 
 A launcher ends all processes as soon as one has died, so that none of them is left to say which it
-was; what MPICH prints names any of those that it has ended itself. Linux only: pidfds become
-readable in the order in which processes end.
+was; what MPICH prints names any of those that it has ended itself. Linux only.
 """
 
 import os
@@ -17,24 +16,42 @@ from ..jit.child_process import interpreter
 
 # Arguments: the number of all processes, the host, and RANK:PID of those on this machine. If there
 # are more machines, the one whose process has died is the first that says so.
+#
+# epoll tells events in their order. A process that dies closes its connections before its pidfd
+# becomes readable; a launcher notices the former, and may have ended others before the latter.
+# The pidfd counts where a connection is still held by a forked child.
 PROGRAM = """
-import os, select, sys
+import os, select, socket, struct, sys
 size, host, *processes = sys.argv[1:]
 epoll = select.epoll()
-found = {}
+lines, found, connections = {}, {}, []
 for process in processes:
     rank, pid = process.split(":")
+    lines[int(pid)] = f"process {rank} of {size} (PID {pid} on {host}) has died: all are ended"
     try:
         pidfd = os.pidfd_open(int(pid))
     except OSError:
         continue
-    found[pidfd] = f"process {rank} of {size} (PID {pid} on {host}) has died: all are ended"
+    found[pidfd] = lines[int(pid)]
     epoll.register(pidfd, select.EPOLLIN)
-os.write(1, b"!")  # it is ready
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("")  # Linux chooses a name that is not in the file system
+listener.listen(len(processes))
+epoll.register(listener, select.EPOLLIN)
+os.write(1, listener.getsockname())  # it is ready
 os.close(1)
-if found:
-    ((pidfd, _),) = epoll.poll(maxevents=1)
-    os.write(2, f"{found[pidfd]}\\n".encode())
+while found:
+    ((event, _),) = epoll.poll(maxevents=1)
+    if event != listener.fileno():
+        os.write(2, f"{found[event]}\\n".encode())
+        break
+    connection, _ = listener.accept()
+    peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, _, _ = struct.unpack("3i", peer)
+    if pid in lines:  # otherwise it is none of ours, and closed
+        connections.append(connection)
+        found[connection.fileno()] = lines[pid]
+        epoll.register(connection, select.EPOLLRDHUP)
 """
 
 
@@ -46,7 +63,7 @@ class Watch:
 
     def __init__(self, gather: Callable[[Any], list[Any]], rank: int) -> None:
         self.process: subprocess.Popen[bytes] | None = None
-        host = socket.gethostname()
+        host, name = socket.gethostname(), b""
         places = gather((host, os.getpid()))
         here = {each: pid for each, (where, pid) in enumerate(places) if where == host}
         command = interpreter()
@@ -62,9 +79,11 @@ class Watch:
                 )
                 assert self.process.stdout is not None
                 with self.process.stdout as ready:
-                    ready.read(1)
-        found = gather(None if self.process is None else (host, self.process.pid))
-        self.pids = [each[1] for each in found if each is not None and each[0] == host]
+                    name = ready.read()
+        found = gather(None if self.process is None else (host, self.process.pid, name))
+        watches = [each[1:] for each in found if each is not None and each[0] == host]
+        self.pids = [pid for pid, _ in watches]
+        self.connections = [connected(name) for _, name in watches]
 
     def end(self) -> None:
         """End it: what it would say is said otherwise, or nothing is to be said."""
@@ -73,3 +92,14 @@ class Watch:
                 os.kill(pid, signal.SIGKILL)
         if self.process is not None:
             self.process.wait()
+
+
+def connected(name: bytes) -> socket.socket | None:
+    """A connection that ends when this process does; None if nobody listens any more."""
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(name)
+    except OSError:
+        connection.close()
+        return None
+    return connection

@@ -1,0 +1,99 @@
+"""The process that watches the others names the one that has died first."""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from nanocnn.distributed.watch import PROGRAM, connected
+from support.processes import ENVIRONMENT
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "pidfd_open"), reason="needs Linux: elsewhere nothing is watched"
+)
+# Reads the name of what watches it, connects, and does what it is told.
+WATCHED = """
+import os, sys, time
+from nanocnn.distributed.watch import connected
+connection = connected(bytes.fromhex(input()))
+print("connected", flush=True)
+for line in map(str.strip, sys.stdin):
+    if line == "close":
+        connection.close()
+    if line == "fork" and os.fork() == 0:
+        for stream in range(3):
+            os.close(stream)
+        time.sleep(5)
+    print("done", flush=True)
+"""
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, *arguments], env=ENVIRONMENT, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def tell(process, line):
+    process.stdin.write(f"{line}\n".encode())
+    process.stdin.flush()
+    assert process.stdout.readline()
+
+
+@contextmanager
+def watched():
+    """Two processes, 0 and 1 of 2, the one that watches them, and its name."""
+    two = [start("-c", WATCHED) for _ in range(2)]
+    numbers = [f"{rank}:{process.pid}" for rank, process in enumerate(two)]
+    watch = start("-I", "-S", "-c", PROGRAM, "2", "here", *numbers)
+    try:
+        name = watch.stdout.read()
+        for process in two:
+            tell(process, name.hex())
+        yield two, watch, name
+    finally:
+        for process in (*two, watch):
+            process.kill()
+            process.communicate()
+
+
+def named(watch):
+    said = watch.stderr.read().decode()
+    assert watch.wait(10) == 0 and said.count("\n") == 1, said
+    return said
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_one_that_is_killed_is_named(rank):
+    with watched() as (two, watch, _):
+        two[rank].kill()
+        line = f"process {rank} of 2 (PID {two[rank].pid} on here) has died: all are ended\n"
+        assert named(watch) == line
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_that_closes_its_files_is_named(rank):
+    """As the one that died first does, while a launcher has already ended the others."""
+    with watched() as (two, watch, _):
+        tell(two[rank], "close")
+        two[1 - rank].kill()
+        assert f"process {rank} of 2" in named(watch)
+
+
+def test_a_process_whose_child_holds_its_files_is_named():
+    with watched() as (two, watch, _):
+        tell(two[0], "fork")
+        two[0].kill()
+        assert "process 0 of 2" in named(watch)
+
+
+def test_a_connection_of_another_process_counts_for_nothing():
+    with watched() as (two, watch, name):
+        connected(name).close()
+        two[1].kill()
+        assert "process 1 of 2" in named(watch)
+    assert connected(name) is None  # nobody is there any more
+    assert connected(b"") is None
