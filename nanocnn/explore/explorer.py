@@ -6,7 +6,6 @@ from typing import Any
 from ..callbacks import Callback
 from ..callbacks.callback import Logs
 from ..common import processes
-from ..common.errors import MissingExtraError
 from ..common.terminal import say
 from ..common.validate import flag, integer
 from .digits import Digits
@@ -36,12 +35,9 @@ class Explorer(Callback):
         self.x, self.y = x, y
         self.open = flag(open, "Explorer: open")
         self.port = integer(port, "Explorer: port", 0, bits=16)
-        try:
-            import starlette as starlette
-            import uvicorn as uvicorn
-        except ImportError as error:
-            fix = 'pip install "nanocnn[explore]"'
-            raise MissingExtraError(f"Explorer needs starlette and uvicorn: {fix}") from error
+        from .server import serve  # or MissingExtraError, before any training
+
+        self._serve = serve
         self._server: Exploration | None = None
         self._recorder: Recorder | None = None
         self._copy: Any = None  # of the model: readers get copies of it
@@ -79,9 +75,7 @@ class Explorer(Callback):
         recorder.step = max(recorder.step, self.model.optimizer.iterations)
         recorder.begin()
         if self._server is None:
-            from .server import serve
-
-            self._server = serve(self._make_session, port=self.port, open=self.open)
+            self._server = self._serve(self._make_session, port=self.port, open=self.open)
             say(self._server.url)
 
     def _make_session(self) -> Session:

@@ -37,7 +37,7 @@ try:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
     from uvicorn.protocols.http.h11_impl import H11Protocol
 except ImportError as error:
-    missing = 'explore needs starlette and uvicorn: pip install "nanocnn[explore]"'
+    missing = 'nanocnn.explore needs starlette and uvicorn: pip install "nanocnn[explore]"'
     raise MissingExtraError(missing) from error
 
 if TYPE_CHECKING:

@@ -230,6 +230,7 @@ def test_wrong_arguments_are_refused_by_name(wrong):
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "nanocnn.explore.server", raising=False)
     with pytest.raises(MissingExtraError, match=r'pip install "nanocnn\[explore\]"'):
         Explorer()
 
