@@ -1,7 +1,8 @@
 """What `Explorer` adds to a training: lenet and lenet5 with and without it, in turns.
 
-Watched: nobody has opened the page. Polled: a page asks for the training's state four times a
-second, and for the prediction of the newest weights once a second, as an open page does.
+Watched: nobody has opened the page. Polled: a page asks for the training's state and curves twice a
+second, and once a second for the prediction of the newest weights and for the distributions of a
+kernel and its gradients, as an open page does.
 
     python benchmarks/explore.py
     python benchmarks/explore.py --threads 1 --clock cpu
@@ -23,18 +24,20 @@ NETWORKS = ("lenet", "lenet5")
 
 
 def page(url: str, trained: Any) -> None:
-    """Ask like an open page, in a process of its own: every quarter of a second of training."""
+    """Ask like an open page, in a process of its own: every half a second of training."""
     session = ask(url, "session", {})["id"]
-    since, version, asked = -1, -1, 0.0
+    since, asked, is_second = -1, 0.0, False
     while True:
-        if trained.value - asked < 0.25:
+        if trained.value - asked < 0.5:
             time.sleep(0.005)
             continue
         asked = trained.value
-        state = ask(url, "run", {"since": since}, session)
-        if state["version"] != version:
-            version = ask(url, "state", {}, session)["version"]
-        since = state["step"]
+        run = ask(url, "run", {"since": since}, session)
+        since, is_second = run["step"], not is_second
+        if is_second:
+            ask(url, "state", {}, session)
+            for of in ("weights", "gradients") if run["layers"] else ():
+                ask(url, "history", {"name": run["layers"][0], "of": of}, session)
 
 
 def ask(url: str, action: str, body: dict[str, Any], session: str = "") -> Any:

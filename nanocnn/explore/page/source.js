@@ -222,7 +222,8 @@ async function poll() {
   } else if (!document.hidden && !pending) {
     await source.call("state", {}).catch(() => {});
   }
-  setTimeout(poll, lost ? 1000 : source.running || source.live ? 400 : 2000);
+  // A session of a script's fit gets other weights once a second.
+  setTimeout(poll, lost || source.live ? 1000 : source.running ? 400 : 2000);
 }
 
 export const source = {

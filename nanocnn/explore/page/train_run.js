@@ -1,7 +1,8 @@
-/** What the page knows of the training: asked for four times a second while it runs. */
+/** What the page knows of the training: asked for several times a second while it runs. */
 import {source} from "nanocnn/source.js";
 
 const OFTEN = 250; // ms between questions
+const LIVE = 500; // of the fit of a script, which the answers slow down
 const SELDOM = 1000; // where another panel is open, or a script has not begun
 const MOST = 4000; // points of a curve, then it is asked for anew, thinned
 
@@ -35,7 +36,8 @@ export function watchRun(visible, told) {
   const plan = () => {
     clearTimeout(timer);
     const {running = false, live = false} = run.state ?? {};
-    const wait = running && visible() ? OFTEN : running || live ? SELDOM : 0;
+    const often = live ? LIVE : OFTEN;
+    const wait = running && visible() ? often : running || live ? SELDOM : 0;
     if (wait > 0 && !document.hidden) {
       timer = setTimeout(ask, wait);
     }
