@@ -19,7 +19,7 @@ from ..jit.child_process import interpreter
 #
 # epoll tells events in their order. A process that dies closes its connections before its pidfd
 # becomes readable; a launcher notices the former, and may have ended others before the latter.
-# The pidfd counts where a connection is still held by a forked child.
+# The pidfd counts where a forked child still holds the connection, or where there is none.
 PROGRAM = """
 import os, select, socket, struct, sys
 size, host, *processes = sys.argv[1:]
@@ -48,11 +48,19 @@ while found:
     connection, _ = listener.accept()
     peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, _, _ = struct.unpack("3i", peer)
-    if pid in lines:  # otherwise it is none of ours, and closed
-        connections.append(connection)
-        found[connection.fileno()] = lines[pid]
-        epoll.register(connection, select.EPOLLRDHUP)
+    if pid not in lines:  # none of ours
+        connection.close()
+        continue
+    connections.append(connection)
+    found[connection.fileno()] = lines[pid]
+    epoll.register(connection, select.EPOLLRDHUP)
+    try:
+        connection.send(b"!")  # it is watched
+    except OSError:  # it has died meanwhile, which is the next event
+        pass
 """
+
+FILES = 1000  # Linux closes the files of a process that ends from the highest number down
 
 
 class Watch:
@@ -95,11 +103,19 @@ class Watch:
 
 
 def connected(name: bytes) -> socket.socket | None:
-    """A connection that ends when this process does; None if nobody listens any more."""
-    connection = socket.socket(socket.AF_UNIX)
+    """A connection that ends when this process does; None if nobody listens any more.
+
+    Its number is higher than that of a launcher's connection, so that it ends before that.
+    """
+    import fcntl
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        connection.connect(name)
-    except OSError:
-        connection.close()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(name)
+            connection.recv(1)
+            number = min(FILES, soft - 1) if soft > 0 else FILES  # negative: no limit
+            return socket.socket(fileno=fcntl.fcntl(connection, fcntl.F_DUPFD_CLOEXEC, number))
+    except OSError:  # also: too many files
         return None
-    return connection

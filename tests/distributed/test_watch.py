@@ -1,6 +1,7 @@
 """The process that watches the others names the one that has died first."""
 
 import os
+import resource
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -44,9 +45,9 @@ def tell(process, line):
 
 
 @contextmanager
-def watched():
-    """Two processes, 0 and 1 of 2, the one that watches them, and its name."""
-    two = [start("-c", WATCHED) for _ in range(2)]
+def watched(first=""):
+    """Two processes, which run `first`, 0 and 1 of 2, the one that watches them, and its name."""
+    two = [start("-c", WATCHED.replace("connection =", f"{first}\nconnection =")) for _ in range(2)]
     numbers = [f"{rank}:{process.pid}" for rank, process in enumerate(two)]
     watch = start("-I", "-S", "-c", PROGRAM, "2", "here", *numbers)
     try:
@@ -87,6 +88,25 @@ def test_a_process_whose_child_holds_its_files_is_named():
     with watched() as (two, watch, _):
         tell(two[0], "fork")
         two[0].kill()
+        assert "process 0 of 2" in named(watch)
+
+
+def test_the_connection_is_the_first_of_its_files_that_a_process_closes():
+    with watched() as (two, _, _):
+        numbers = [int(name) for name in os.listdir(f"/proc/{two[0].pid}/fd")]
+        (own,) = [
+            number for number in numbers
+            if os.readlink(f"/proc/{two[0].pid}/fd/{number}").startswith("socket:")
+        ]  # fmt: skip
+        assert own == max(numbers) >= min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1)
+
+
+def test_few_files_are_enough():
+    with watched("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))") as (
+        two, watch, _,
+    ):  # fmt: skip
+        tell(two[0], "close")
+        two[1].kill()
         assert "process 0 of 2" in named(watch)
 
 
