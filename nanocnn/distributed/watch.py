@@ -91,7 +91,8 @@ class Watch:
         found = gather(None if self.process is None else (host, self.process.pid, name))
         watches = [each[1:] for each in found if each is not None and each[0] == host]
         self.pids = [pid for pid, _ in watches]
-        self.connections = [connected(name) for _, name in watches]
+        for _, name in watches:
+            connect(name)
 
     def end(self) -> None:
         """End it: what it would say is said otherwise, or nothing is to be said."""
@@ -102,20 +103,21 @@ class Watch:
             self.process.wait()
 
 
-def connected(name: bytes) -> socket.socket | None:
-    """A connection that ends when this process does; None if nobody listens any more.
+def connect(name: bytes) -> int | None:
+    """Make a connection that the end of this process ends, and nothing else; its number.
 
-    Its number is higher than that of a launcher's connection, so that it ends before that.
+    The number is higher than that of a launcher's connection, so that it ends before that. None if
+    nobody listens any more.
     """
     import fcntl
     import resource
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    number = min(FILES, soft - 1) if soft > 0 else FILES  # negative: no limit
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(name)
             connection.recv(1)
-            number = min(FILES, soft - 1) if soft > 0 else FILES  # negative: no limit
-            return socket.socket(fileno=fcntl.fcntl(connection, fcntl.F_DUPFD_CLOEXEC, number))
+            return fcntl.fcntl(connection, fcntl.F_DUPFD_CLOEXEC, number)
     except OSError:  # also: too many files
         return None

@@ -114,15 +114,16 @@ def test_a_process_that_ends_while_others_train(event, rank):
 
 
 LATER = """
-import time
+import sys, time
 from nanocnn.distributed import get_communicator
-time.sleep(get_communicator().rank)
+time.sleep(get_communicator().rank == int(sys.argv[1]))
 print("ended", flush=True)
 """
 
 
-def test_a_process_that_ends_sooner_than_the_others_is_not_said_to_have_died():
-    it = run(2, LATER)
+@pytest.mark.parametrize("last", [0, 1])
+def test_a_process_that_ends_sooner_than_the_others_is_not_said_to_have_died(last):
+    it = run(2, LATER, last)
     assert it.code == 0 and it.err == "" and it.out.count("ended") == 2
 
 

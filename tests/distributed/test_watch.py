@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from nanocnn.distributed.watch import PROGRAM, connected
+from nanocnn.distributed.watch import PROGRAM, connect
 from support.processes import ENVIRONMENT
 
 pytestmark = pytest.mark.skipif(
@@ -17,12 +17,12 @@ pytestmark = pytest.mark.skipif(
 # Reads the name of what watches it, connects, and does what it is told.
 WATCHED = """
 import os, sys, time
-from nanocnn.distributed.watch import connected
-connection = connected(bytes.fromhex(input()))
+from nanocnn.distributed.watch import connect
+connection = connect(bytes.fromhex(input()))
 print("connected", flush=True)
 for line in map(str.strip, sys.stdin):
     if line == "close":
-        connection.close()
+        os.close(connection)
     if line == "fork" and os.fork() == 0:
         for stream in range(3):
             os.close(stream)
@@ -112,8 +112,8 @@ def test_few_files_are_enough():
 
 def test_a_connection_of_another_process_counts_for_nothing():
     with watched() as (two, watch, name):
-        connected(name).close()
+        os.close(connect(name))
         two[1].kill()
         assert "process 1 of 2" in named(watch)
-    assert connected(name) is None  # nobody is there any more
-    assert connected(b"") is None
+    assert connect(name) is None  # nobody is there any more
+    assert connect(b"") is None
