@@ -1,8 +1,8 @@
 """What `Explorer` adds to a training: lenet and lenet5 with and without it, in turns.
 
-Watched: nobody has opened the page. Polled: a page asks for the training's state and curves twice a
-second, and once a second for the prediction of the newest weights and for the distributions of a
-kernel and its gradients, as an open page does.
+Watched: nobody has opened the page. Polled: a page asks once a second for the training's state and
+curves and for the prediction of the newest weights, and every other second for the distributions
+of a kernel and its gradients, as an open page does.
 
     python benchmarks/explore.py
     python benchmarks/explore.py --threads 1 --clock cpu
@@ -24,20 +24,19 @@ NETWORKS = ("lenet", "lenet5")
 
 
 def page(url: str, trained: Any) -> None:
-    """Ask like an open page, in a process of its own: every half a second of training."""
+    """Ask like an open page, in a process of its own: every second of training."""
     session = ask(url, "session", {})["id"]
-    since, asked, is_second = -1, 0.0, False
+    since, asked, even = -1, 0.0, False
     while True:
-        if trained.value - asked < 0.5:
-            time.sleep(0.005)
+        if (left := 1 - (trained.value - asked)) > 0:
+            time.sleep(left)  # not shorter: each time it would take a core from the training
             continue
         asked = trained.value
         run = ask(url, "run", {"since": since}, session)
-        since, is_second = run["step"], not is_second
-        if is_second:
-            ask(url, "state", {}, session)
-            for of in ("weights", "gradients") if run["layers"] else ():
-                ask(url, "history", {"name": run["layers"][0], "of": of}, session)
+        ask(url, "state", {}, session)
+        since, even = run["step"], not even
+        for of in ("weights", "gradients") if even and run["layers"] else ():
+            ask(url, "history", {"name": run["layers"][0], "of": of}, session)
 
 
 def ask(url: str, action: str, body: dict[str, Any], session: str = "") -> Any:
@@ -69,13 +68,14 @@ def contestants(
     def runner(kind: str) -> Callable[[], float]:
         explorer = None if kind == "plain" else Explorer(open=False)
         context = multiprocessing.get_context("spawn")
-        trained, callbacks = context.Value("d", 0.0), [] if explorer is None else [explorer]
+        trained = context.Value("d", 0.0)
 
         def tick(batch: int, logs: Any) -> None:
             trained.value = clock()  # a busy machine makes the training slower, and so the page
 
-        if kind == "polled":
-            callbacks.append(LambdaCallback(on_train_batch_end=tick))
+        callbacks = [LambdaCallback(on_train_batch_end=tick)]  # of all, as it takes microseconds
+        if explorer is not None:
+            callbacks.append(explorer)
 
         def measured() -> float:
             start = clock()

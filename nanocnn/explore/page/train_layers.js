@@ -6,6 +6,7 @@ import {mountFilm} from "nanocnn/train_film.js";
 import {choice, el, fill, labelled, part, setText} from "nanocnn/widgets.js";
 
 const PAUSE = 1000; // ms between questions for distributions while it trains
+const LIVE_PAUSE = 2000; // of a script's fit, which answers slow down
 
 /** Select of the array, the two distributions and the strip; `ask` gets news at once. */
 export function mountDistributions(ask) {
@@ -51,7 +52,8 @@ function preferred(names) {
 /** Asks for the distributions where there may be new ones; one question at a time. */
 async function update(seen, name, run, charts) {
   const key = JSON.stringify([name, run.branch, run.step, run.running]);
-  const early = run.running && seen.name === name && performance.now() - seen.time < PAUSE;
+  const pause = source.live ? LIVE_PAUSE : PAUSE;
+  const early = run.running && seen.name === name && performance.now() - seen.time < pause;
   if (seen.busy || early || key === seen.last) {
     charts.weights.mark(run.at);
     charts.gradients.mark(run.at);

@@ -2,8 +2,7 @@
 import {source} from "nanocnn/source.js";
 
 const OFTEN = 250; // ms between questions
-const LIVE = 500; // of the fit of a script, which the answers slow down
-const SELDOM = 1000; // where another panel is open, or a script has not begun
+const SELDOM = 1000; // about a script's fit, which answers slow down, or where none looks
 const MOST = 4000; // points of a curve, then it is asked for anew, thinned
 
 const EMPTY = {steps: [], losses: [], accuracies: [], tests: {steps: [], losses: [],
@@ -36,8 +35,7 @@ export function watchRun(visible, told) {
   const plan = () => {
     clearTimeout(timer);
     const {running = false, live = false} = run.state ?? {};
-    const often = live ? LIVE : OFTEN;
-    const wait = running && visible() ? often : running || live ? SELDOM : 0;
+    const wait = running && !live && visible() ? OFTEN : running || live ? SELDOM : 0;
     if (wait > 0 && !document.hidden) {
       timer = setTimeout(ask, wait);
     }
