@@ -167,6 +167,7 @@ def test_a_reader_who_does_not_read_stops_nobody_else(client, page):
 
 
 def test_closing_takes_less_than_a_second_and_frees_the_port(start):
+    before = threading.enumerate()
     for _ in range(2):
         page = start()
         with Client(page) as client:
@@ -183,7 +184,8 @@ def test_closing_takes_less_than_a_second_and_frees_the_port(start):
         again = start(port=port)
         assert urlsplit(again.url).port == port
         again.close()
-    assert not [t for t in threading.enumerate() if t.name == "nanocnn explore" and t.is_alive()]
+    left = set(threading.enumerate()) - set(before)
+    assert not [thread for thread in left if thread.name == "nanocnn explore"]
 
 
 def test_a_page_that_ends_at_once_frees_its_port(start):
