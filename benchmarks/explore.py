@@ -29,7 +29,7 @@ def page(url: str, trained: Any) -> None:
     since, asked, even = -1, 0.0, False
     while True:
         if (left := 1 - (trained.value - asked)) > 0:
-            time.sleep(left)  # not shorter: each time it would take a core from the training
+            time.sleep(max(left, 0.05))  # waking takes a core from what is timed
             continue
         asked = trained.value
         run = ask(url, "run", {"since": since}, session)
